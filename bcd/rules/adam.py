@@ -1,0 +1,86 @@
+"""Adam's rule (Kingma and Ba, arXiv 1412.6980, algorithm 1), the inner rule of BAdam."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+from bcd.rules.rule import State, require
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam's rule with bias correction; fresh state at every visit makes it BAdam's (Algorithm 1).
+
+        g   <- g + weight_decay x                              (L2 penalty, as torch.optim.Adam)
+        m   <- beta1 m + (1 - beta1) g
+        v   <- beta2 v + (1 - beta2) g * g
+        x   <- x - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)
+
+    g: gradient of the block; m: `exp_avg`; v: `exp_avg_sq`; k: `step`, counted from 1 since the state was made;
+    beta1, beta2: `betas`.
+
+    betas, eps, weight_decay: as in torch.optim.Adam.
+    foreach, fused: kernel variant, as in torch.optim.Adam; None lets torch choose. The arithmetic is torch's
+        own functional `adam`, so each variant is bitwise that of torch.optim.Adam.
+
+    Raises ValueError when a beta is outside [0, 1) or eps or weight_decay is negative.
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    foreach: bool | None = None
+    fused: bool | None = None
+
+    state_tensors = 2
+
+    def __post_init__(self) -> None:
+        for name, beta in zip(("beta1", "beta2"), self.betas, strict=True):
+            require(name, beta, least=0.0, below=1.0)
+        require("eps", self.eps, least=0.0)
+        require("weight_decay", self.weight_decay, least=0.0)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"betas": tuple(self.betas), "eps": self.eps, "weight_decay": self.weight_decay}
+
+    def init(self, parameters: Sequence[Tensor]) -> list[State]:
+        return [
+            {
+                # torch keeps the step on the CPU unless the kernel is fused and so runs on the device.
+                "step": torch.zeros((), dtype=torch.float32, device=p.device if self.fused else "cpu"),
+                "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
+            }
+            for p in parameters
+        ]
+
+    def update(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        states: Sequence[State],
+        lr: float | Tensor,
+        hyperparameters: Mapping[str, Any],
+    ) -> None:
+        beta1, beta2 = hyperparameters["betas"]
+        adam(
+            list(parameters),
+            list(gradients),
+            [s["exp_avg"] for s in states],
+            [s["exp_avg_sq"] for s in states],
+            [],
+            [s["step"] for s in states],
+            foreach=self.foreach,
+            fused=self.fused,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=lr,
+            weight_decay=hyperparameters["weight_decay"],
+            eps=hyperparameters["eps"],
+            maximize=False,
+        )

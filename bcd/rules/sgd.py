@@ -1,0 +1,59 @@
+"""Gradient descent's rule, the inner rule of the paper's SGD ablation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.optim.sgd import sgd
+
+from bcd.rules.rule import State, require
+
+
+@dataclass(frozen=True)
+class SGD:
+    """x <- x - lr (g + weight_decay x), without momentum and without state.
+
+    weight_decay: L2 penalty, as in torch.optim.SGD.
+    foreach, fused: kernel variant, as in torch.optim.SGD; None lets torch choose. The arithmetic is torch's
+        own functional `sgd`, so each variant is bitwise that of torch.optim.SGD.
+
+    Raises ValueError when weight_decay is negative.
+    """
+
+    weight_decay: float = 0.0
+    foreach: bool | None = None
+    fused: bool | None = None
+
+    state_tensors = 0
+
+    def __post_init__(self) -> None:
+        require("weight_decay", self.weight_decay, least=0.0)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"weight_decay": self.weight_decay}
+
+    def init(self, parameters: Sequence[Tensor]) -> list[State]:
+        return [{} for _ in parameters]
+
+    def update(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        states: Sequence[State],
+        lr: float | Tensor,
+        hyperparameters: Mapping[str, Any],
+    ) -> None:
+        sgd(
+            list(parameters),
+            list(gradients),
+            [None] * len(parameters),
+            foreach=self.foreach,
+            fused=self.fused,
+            weight_decay=hyperparameters["weight_decay"],
+            momentum=0.0,
+            lr=float(lr),
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
