@@ -6,7 +6,7 @@ a `Partition` is made, over the parameter tensors themselves, so a tensor that t
 head) is in exactly one block.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -105,9 +105,23 @@ def find_layers(module: nn.Module) -> tuple[str, list[nn.Module]]:
     return name, [layer for layer in candidates[name].children() if any(True for _ in layer.parameters())]
 
 
-def single(module: nn.Module) -> Partition:
-    """One block with every parameter: block coordinate descent becomes the full optimizer."""
-    return _partition([Block("all", dict(module.named_parameters()))], {}, module)
+def single(
+    module: nn.Module,
+    *,
+    embedding: Choice = "train",
+    final_norm: Choice = "train",
+    head: Choice = "train",
+) -> Partition:
+    """One block with everything that is not frozen: block coordinate descent becomes the full optimizer.
+
+    Choices and errors are those of `by_layer`; ``"train"`` and ``"join"`` mean the same here. A module without
+    layers is welcome when nothing is frozen.
+    """
+    if {embedding, final_norm, head} == {"train"}:
+        return Partition((Block("all", dict(module.named_parameters())),), {}, _tied(module))
+    layered = by_layer(module, embedding=embedding, final_norm=final_norm, head=head)
+    everything = {name: p for block in layered.blocks for name, p in block.parameters.items()}
+    return Partition((Block("all", everything),), layered.frozen, layered.tied)
 
 
 def by_layer(
@@ -237,9 +251,3 @@ def _tied(module: nn.Module) -> dict[str, str]:
     first = {id(p): name for name, p in module.named_parameters()}
     every = module.named_parameters(remove_duplicate=False)
     return {name: first[id(p)] for name, p in every if first[id(p)] != name}
-
-
-def _partition(blocks: Iterable[Block], frozen: Mapping[str, Tensor], module: nn.Module) -> Partition:
-    partition = Partition(tuple(blocks), frozen, _tied(module))
-    partition.check_covers(module)
-    return partition

@@ -1,0 +1,64 @@
+# Two commands do everything: `make paper` runs the main job, `make test` passes the tests.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.PHONY: help setup paper test check theory study figures pdf lock clean
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+# TEX=none builds the figures and leaves the PDF out.
+TEX ?= auto
+# An extra pip index, for example https://download.pytorch.org/whl/cpu to get torch without CUDA. Unset: PyPI alone.
+TORCH_INDEX ?=
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
+
+setup: $(VENV)/.installed ## create .venv and install the locked packages and the embedded model
+
+$(VENV)/.installed: requirements.lock requirements.nodeps.lock
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  && command -v git gcc >/dev/null || { \
+	  echo "error: git, gcc and Python 3.11 or newer with venv are needed; on Debian run:" \
+	    "apt-get install -y git make gcc python3 python3-venv python3-dev" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	$(RUN) -m pip install --no-deps -r requirements.nodeps.lock
+	@touch $@
+
+paper: setup ## the main job: theory, quick study, figures, numbers and paper/build/paper.pdf
+	@$(MAKE) --no-print-directory theory
+	@$(MAKE) --no-print-directory study
+	@$(MAKE) --no-print-directory figures
+	@$(MAKE) --no-print-directory pdf
+
+theory: setup ## verify the convergence bounds (quick tier)
+	$(RUN) -m theory.verify
+
+study: setup ## train the methods of the quick study; finished runs are skipped
+	$(RUN) -m experiments.train study=quick
+
+figures: setup ## figures, tables and numbers of the paper, from records
+	$(RUN) -m paper.build
+
+pdf:
+	@TEX=$(TEX) paper/compile.sh
+
+test: setup ## run the test suite
+	$(RUN) -m pytest
+
+check: setup ## lint, format and type checks
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pyright
+
+lock: ## renew requirements.lock from the dependency groups of pyproject.toml
+	rm -rf outputs/lock && $(PYTHON) -m venv outputs/lock
+	outputs/lock/bin/pip install --quiet --upgrade pip
+	outputs/lock/bin/pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --group dev
+	{ echo "# Exact versions that make setup and CI install; renewed by make lock."; \
+	  outputs/lock/bin/pip freeze | sed 's/+cpu$$//'; } > requirements.lock
+	rm -rf outputs/lock
+
+clean: ## remove everything that was built or run (keeps .venv)
+	rm -rf outputs paper/build .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Experiments: models, data, methods, and the one training loop that runs them all."""

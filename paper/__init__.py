@@ -1,0 +1,1 @@
+"""The paper: reads records, draws figures and tables, and never trains."""

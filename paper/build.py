@@ -1,0 +1,145 @@
+"""`python -m paper.build`: figures, tables and numbers of the paper, from records only.
+
+Every producer is a module: `paper/figures/NAME.py` with `draw`, `paper/tables/NAME.py` with `rows`, and
+`paper/numbers.py`. Each names the records it reads in SOURCES, argument name -> (kind, study). What is built goes to
+paper/build/, with manifest.json saying which producer and which records every file came from; a file whose producer
+and records are unchanged is left alone.
+"""
+
+import argparse
+import hashlib
+import importlib
+import json
+import pkgutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from records import COMMITTED, OUTPUTS, ROOT, Record, RecordError, load_study
+
+BUILD = ROOT / "paper" / "build"
+MAKE_TARGETS = {"train": "make study", "verify": "make theory"}
+
+
+@dataclass(frozen=True)
+class Product:
+    """One producer module and the files it makes.
+
+    name: of the module, unique in the paper.     folder: below paper/build.     suffixes: one file for each.
+    """
+
+    module: ModuleType
+    name: str
+    folder: Path
+    suffixes: tuple[str, ...]
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / f"{self.name}{suffix}" for suffix in self.suffixes]
+
+
+def products() -> list[Product]:
+    """Every figure, every table, and the numbers."""
+    found = []
+    for folder, suffixes in (("figures", (".pdf", ".png")), ("tables", (".tex",))):
+        package = importlib.import_module(f"paper.{folder}")
+        for item in pkgutil.iter_modules(package.__path__):
+            if item.name != "style":
+                module = importlib.import_module(f"paper.{folder}.{item.name}")
+                found.append(Product(module, item.name, BUILD / folder, suffixes))
+    numbers = importlib.import_module("paper.numbers")
+    found.append(Product(numbers, "numbers", BUILD, (".tex",)))
+    return found
+
+
+def read(product: Product) -> dict[str, list[Record]]:
+    """The records that the producer asks for: this clone's own runs, else the committed ones of that study.
+
+    Raises RecordError, naming the command to run, when a study has no finished record.
+    """
+    found = {}
+    for argument, (kind, study) in product.module.SOURCES.items():
+        records = load_study(study, kind=kind) or load_study(study, kind=kind, folder=COMMITTED)
+        if not records:
+            raise RecordError(
+                f"{product.name} needs finished {kind} records of the study {study!r}, and there is none in {OUTPUTS}; "
+                f"run `{MAKE_TARGETS[kind]}` first"
+            )
+        found[argument] = records
+    return found
+
+
+def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
+    """SHA-256 over what decides the product: its producer, the modules that producers share, and the records."""
+    total = hashlib.sha256()
+    own = Path(product.module.__file__ or "")
+    shared = [*(ROOT / "paper").glob("*.py"), ROOT / "paper" / "figures" / "style.py"]
+    for path in sorted({own, *shared}):
+        total.update(path.name.encode() + path.read_bytes())
+    for record in (record for group in records.values() for record in group):
+        total.update(record.name.encode() + (record.path.read_bytes() if record.path else b""))
+    return total.hexdigest()
+
+
+def make(product: Product, records: Mapping[str, Sequence[Record]]) -> None:
+    """Write the files of one product."""
+    product.folder.mkdir(parents=True, exist_ok=True)
+    if product.folder.name == "figures":
+        from paper.figures import style  # matplotlib is slow to import, and often nothing is to be drawn
+
+        style.save(product.module.draw(**records), product.files)
+    else:
+        place = product.module.__name__.replace(".", "/")
+        header = f"% Made by {place}.py from records; do not edit.\n"
+        product.files[0].write_text(header + product.module.text(**records), encoding="utf-8")
+
+
+def build(wanted: Sequence[Product]) -> int:
+    """Make what is missing or out of date; returns how many products were made."""
+    path = BUILD / "manifest.json"
+    manifest = json.loads(path.read_text()) if path.exists() else {}
+    made = 0
+    for product in wanted:
+        records = read(product)
+        digest = state(product, records)
+        if manifest.get(product.name, {}).get("state") == digest and all(file.exists() for file in product.files):
+            continue
+        make(product, records)
+        made += 1
+        manifest[product.name] = {
+            "state": digest,
+            "producer": product.module.__name__,
+            "files": [file.relative_to(ROOT).as_posix() for file in product.files],
+            "records": {
+                f"{record.study}/{record.name}": {"key": record.key, "commit": record.provenance["commit"]}
+                for group in records.values()
+                for record in group
+            },
+        }
+        path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        print(f"made {', '.join(manifest[product.name]['files'])}", flush=True)
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("names", nargs="*", help="products to make, for example loss_curves; all when none is named")
+    names = parser.parse_args().names
+    everything = products()
+    if unknown := set(names) - {product.name for product in everything}:
+        known = ", ".join(product.name for product in everything)
+        print(f"error: no product is named {', '.join(sorted(unknown))}; there are {known}", file=sys.stderr)
+        raise SystemExit(2)
+    try:
+        made = build([product for product in everything if not names or product.name in names])
+    except RecordError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    if not made:
+        print("figures, tables and numbers are up to date")
+
+
+if __name__ == "__main__":
+    main()

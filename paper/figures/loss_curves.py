@@ -1,0 +1,33 @@
+"""Training loss of each method against steps and against training time."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from paper.figures import style
+from paper.runs import label, method, ordered
+from records import Record
+
+SOURCES = {"quick": ("train", "quick")}
+WINDOW = 10  # steps of the running mean that is drawn over the raw loss
+
+
+def draw(quick: Sequence[Record]) -> Figure:
+    drawn, (by_step, by_time) = style.figure(2)
+    for record in ordered(quick):
+        colour = style.COLOURS.get(method(record), style.FALLBACK)
+        steps = record.measurements["steps"]
+        loss = np.array([step["loss"] for step in steps])
+        window = min(WINDOW, len(loss))
+        mean = np.convolve(loss, np.ones(window) / window, mode="valid")
+        seconds = np.array(list(accumulate(step["seconds"] for step in steps)))
+        number = np.arange(1, len(loss) + 1)
+        by_step.plot(number, loss, color=colour, alpha=0.25, linewidth=0.7)
+        by_step.plot(number[window - 1 :], mean, color=colour, label=label(record))
+        by_time.plot(seconds[window - 1 :], mean, color=colour, label=label(record))
+    by_step.set(xlabel="optimizer step", ylabel="training loss (nats per answer token)", ylim=(0, None))
+    by_time.set(xlabel="training time (s)", ylim=(0, None), xlim=(0, None))
+    by_step.legend()
+    return drawn

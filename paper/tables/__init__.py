@@ -1,0 +1,1 @@
+"""One table a file: SOURCES names the records, `text` returns the LaTeX tabular."""
