@@ -64,7 +64,7 @@ def read(product: Product) -> dict[str, list[Record]]:
         records = load_study(study, kind=kind) or load_study(study, kind=kind, folder=COMMITTED)
         if not records:
             raise RecordError(
-                f"{product.name} needs finished {kind} records of the study {study!r}, and there is none in {OUTPUTS}; "
+                f"{product.name} needs finished {kind} records of the study {study!r}, none is in {OUTPUTS}; "
                 f"run `{MAKE_TARGETS[kind]}` first"
             )
         found[argument] = records

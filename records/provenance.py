@@ -90,6 +90,11 @@ def provenance(device: str) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def stamp() -> None:
+    """Write commit, dirty flag and source hash to `STAMP`, for a copy that will lack .git."""
     STAMP.write_text(json.dumps({**revision(), "sources": source_hash()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    stamp()
     print(f"stamped {STAMP}")

@@ -18,6 +18,7 @@ class ReasoningGym:
     train_size, heldout_size: number of questions in all; the tasks take turns.
     train_seed, heldout_seed: reasoning-gym seeds question n with seed + n, so the two must lie further apart than the
         sizes; besides, a train question that equals a held-out one is replaced by the next.
+    system: system message of every prompt; it replaces the chat template's own.
     max_tokens: longest allowed example, prompt and answer together.
 
     Raises UserError for an unknown task or option, sizes below 1, or seeds whose ranges overlap.
@@ -30,6 +31,7 @@ class ReasoningGym:
         heldout_size: int,
         train_seed: int,
         heldout_seed: int,
+        system: str,
         max_tokens: int,
     ) -> None:
         if not tasks:
@@ -47,6 +49,7 @@ class ReasoningGym:
         self.heldout_size = heldout_size
         self.train_seed = train_seed
         self.heldout_seed = heldout_seed
+        self.system = system
         self.max_tokens = self.tokens_per_example = max_tokens
         # Duplicates are skipped, so leave room for as many again.
         low, high = sorted((train_seed, heldout_seed))
@@ -97,8 +100,12 @@ class ReasoningGym:
         )
 
     def _example(self, generator: Any, entry: dict[str, Any], tokenizer: Any) -> Example:
-        turns = [{"role": "user", "content": entry["question"]}, {"role": "assistant", "content": entry["answer"]}]
-        prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, return_dict=False)
+        turns = [
+            {"role": "system", "content": self.system},
+            {"role": "user", "content": entry["question"]},
+            {"role": "assistant", "content": entry["answer"]},
+        ]
+        prompt = tokenizer.apply_chat_template(turns[:2], add_generation_prompt=True, return_dict=False)
         whole = tokenizer.apply_chat_template(turns, return_dict=False)
         if whole[: len(prompt)] != prompt or tokenizer.eos_token_id not in whole[len(prompt) :]:
             raise UserError("the chat template does not put the answer and an end-of-turn token after the prompt")

@@ -43,7 +43,7 @@ def bcd(model, **options):
     return BlockCoordinateDescent(by_layer(model, **FREEZE), **settings)
 
 
-# --- reductions -------------------------------------------------------------------------------------------------------
+# --- reductions ---
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
@@ -96,7 +96,7 @@ def test_cyclic_sgd_with_exact_steps_is_block_gauss_seidel():
     torch.testing.assert_close(A @ x, b, rtol=1e-9, atol=1e-12)
 
 
-# --- against the reference --------------------------------------------------------------------------------------------
+# --- against the reference ---
 
 
 @pytest.mark.parametrize("order", [Cyclic, RandomReshuffle])
@@ -144,7 +144,7 @@ def test_the_reference_is_exact_in_fractions():
     assert iterates == [[[Fraction(0)], [Fraction(2)]], [[Fraction(0)], [Fraction(4, 3)]]]
 
 
-# --- visits -----------------------------------------------------------------------------------------------------------
+# --- visits ---
 
 
 def test_every_visit_lasts_k_steps_the_first_included(decoder):
@@ -256,7 +256,7 @@ def test_weight_decay_of_a_block_can_be_overridden(decoder):
     torch.testing.assert_close(model.layers[1].attention.weight, before["layers.1.attention.weight"] * 0.95)
 
 
-# --- resume -----------------------------------------------------------------------------------------------------------
+# --- resume ---
 
 
 @pytest.mark.parametrize("order", [Cyclic, RandomReshuffle])
@@ -295,7 +295,7 @@ def test_foreign_states_are_refused_and_nothing_changes(decoder):
     assert optimizer.state_dict()["visit"] == before["visit"]
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------
+# --- refusals ---
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "5"])

@@ -41,7 +41,10 @@ def test_command_writes_a_record_and_reports(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1].startswith("HOLDS: ")
     assert done.stdout.count(" REJECTED") == 5
-    (record,) = records.load_study("theory", kind="verify", folder=tmp_path)
+    # Overrides of the sweep must not replace the record of the sweep itself.
+    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("theory"))
+    assert folder.name != "theory"
+    (record,) = records.load_study(folder.name, kind="verify", folder=tmp_path)
     assert record.name == "a1-quadratic-quick"
     assert record.config["bound"]["epochs"] == 2
     assert record.provenance["device_type"] == "cpu"
@@ -53,20 +56,20 @@ def test_command_writes_a_record_and_reports(tmp_path: Path) -> None:
 
 
 def test_a_finished_record_is_read_not_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify.run(config(tmp_path), "tiny") == 0
+    assert verify.run(config(tmp_path), "theory", "tiny") == 0
     first = capsys.readouterr().out
     path = tmp_path / "theory" / "tiny.json"
     content = json.loads(path.read_text())
     content["measurements"]["lines"]["A0"]["checks"] += 1000000
     path.write_text(json.dumps(content))
-    assert verify.run(config(tmp_path), "tiny") == 0
+    assert verify.run(config(tmp_path), "theory", "tiny") == 0
     again = capsys.readouterr().out
     assert again.startswith("finished before")
     assert again.splitlines()[2] == first.splitlines()[2]
     assert "1000" in again.splitlines()[3]
-    assert verify.run(config(tmp_path, "force=true"), "tiny") == 0
+    assert verify.run(config(tmp_path, "force=true"), "theory", "tiny") == 0
     assert capsys.readouterr().out == first
-    assert verify.run(config(tmp_path, "bound.epochs=3"), "tiny") == 0
+    assert verify.run(config(tmp_path, "bound.epochs=3"), "theory", "tiny") == 0
     assert capsys.readouterr().out.startswith("wrote")
 
 
@@ -75,10 +78,10 @@ def test_a_violation_fails_the_command(
 ) -> None:
     true = a1.kappa
     monkeypatch.setattr(a1, "kappa", lambda gamma, steps: 4 * true(gamma, steps))
-    assert verify.run(config(tmp_path), "tiny") == 1
+    assert verify.run(config(tmp_path), "theory", "tiny") == 1
     assert "first violation: num_blocks=1, block_sizes=[1], " in (out := capsys.readouterr().out)
     assert "FAILS: " in out
-    assert verify.run(config(tmp_path), "tiny") == 1, "a record of a failed check still fails"
+    assert verify.run(config(tmp_path), "theory", "tiny") == 1, "a record of a failed check still fails"
 
 
 def test_a_control_that_is_not_rejected_fails_the_command(
@@ -87,7 +90,7 @@ def test_a_control_that_is_not_rejected_fails_the_command(
     true = list(a1_sweep.controls())
     same = a1_sweep.Control("nothing changed", "A0", 1.0, 0, 1.0, 0)
     monkeypatch.setattr(a1_sweep, "controls", lambda: iter([*true, same]))
-    assert verify.run(config(tmp_path), "tiny") == 1
+    assert verify.run(config(tmp_path), "theory", "tiny") == 1
     assert "NOT REJECTED" in capsys.readouterr().out
 
 

@@ -1,0 +1,341 @@
+"""The training loop, studies, replay and every refusal, on a tiny Llama."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import initialize_config_dir
+from omegaconf import open_dict
+
+from experiments import run, study
+from experiments.data import IGNORED, Example, batches, collate
+from experiments.errors import UserError
+from experiments.evaluate import answer_loss
+from records import load
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
+BCD = [
+    name
+    for name in METHODS
+    if "inner_steps" in run.OmegaConf.load(ROOT / f"conf/method/{name}.yaml").get("method", {})
+]
+TINY = ["steps=4", "batch_size=2", "data.train_size=8", "data.heldout_size=6", "data.max_tokens=256", "device=cpu"]
+
+# peft asks transformers for a name that transformers has renamed; nothing here can change that.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+
+@pytest.fixture
+def tiny(checkpoint, tmp_path):
+    """tiny(*overrides) -> (config, choices) of a run on the tiny Llama, with records in a folder of its own."""
+
+    def compose(*overrides):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            fixed = ["model=pretrained", f"model.path={checkpoint}", f"records_dir={tmp_path}", *TINY]
+            return study.compose([*fixed, *overrides])
+
+    return compose
+
+
+def execute(tiny, *overrides):
+    planned = run.plan(*tiny(*overrides))
+    record = run.execute(planned, "single")
+    assert record.status == "finished", record.error
+    return planned, record
+
+
+def metrics(record):
+    """Everything measured except seconds."""
+    text = json.dumps(record.measurements, sort_keys=True)
+    return re.sub(r'"seconds": [0-9.e+-]+', "", text)
+
+
+@pytest.mark.usefixtures("global_generator_untouched")
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_leaves_a_record(method, tiny):
+    planned, record = execute(tiny, f"method={method}", "steps=6")
+    measured = record.measurements
+    assert len(measured["steps"]) == 6
+    assert measured["before"]["items"] == measured["after"]["items"] == 6
+    assert measured["after"]["heldout_loss"] != measured["before"]["heldout_loss"]
+    assert measured["measured_bytes"] == measured["predicted_bytes"]
+    found = load(run.folder(planned.config) / "single" / f"{planned.name}.json")
+    assert found == record
+    assert record.config["choices"]["method"] == method
+    assert record.provenance["versions"]["torch"].startswith("2.")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(method, tiny):
+    _, first = execute(tiny, f"method={method}")
+    _, again = execute(tiny, f"method={method}")
+    _, other = execute(tiny, f"method={method}", "seed=1")
+    assert metrics(first) == metrics(again)
+    assert metrics(first) != metrics(other)
+
+
+@pytest.mark.parametrize("partition", sorted(p.stem for p in (ROOT / "conf" / "partition").glob("*.yaml")))
+@pytest.mark.parametrize("order", sorted(p.stem for p in (ROOT / "conf" / "order").glob("*.yaml")))
+@pytest.mark.parametrize("rule", sorted(p.stem for p in (ROOT / "conf" / "rule").glob("*.yaml")))
+def test_every_cell_of_partition_order_and_rule_plans(partition, order, rule, tiny):
+    planned = run.plan(*tiny("method=badam", f"partition={partition}", f"order={order}", f"rule={rule}"))
+    assert planned.identity["choices"]["order"] == order
+
+
+def test_data_order_does_not_depend_on_the_block_order(tiny):
+    _, reshuffled = execute(tiny, "method=badam", "order=random_reshuffle")
+    _, descending = execute(tiny, "method=badam", "order=descending")
+    first = [record.measurements["steps"][0]["loss"] for record in (reshuffled, descending)]
+    assert first[0] == first[1]
+
+
+def test_frozen_parts_stay_bitwise(tiny, checkpoint):
+    planned = run.plan(*tiny("method=badam"))
+    model, tokenizer = planned.model.load(torch.float32)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    trainable = run.build(planned.config.method)(model)
+    dataset = planned.data.load(tokenizer)
+    stream = batches(dataset.train, 2, tokenizer.pad_token_id, seed=0)
+    schedule = run.build(planned.config.schedule)(trainable.optimizer)
+    run.train(trainable, lambda: next(stream), schedule, steps=4, max_grad_norm=1.0, log=lambda metrics: None)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(before[name], p)}
+    assert moved == {name for name in before if ".layers." in name}
+
+
+def test_lora_starts_as_the_untrained_model(tiny):
+    _, lora = execute(tiny, "method=lora", "steps=1", "method.lr=0")
+    before, after = lora.measurements["before"], lora.measurements["after"]
+    assert after["heldout_loss"] == pytest.approx(before["heldout_loss"], rel=1e-6)
+
+
+def test_answer_loss_is_the_plain_loss(checkpoint):
+    model, _ = run.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(torch.float64)
+    examples = [Example([5, 6, 7], [8, 1], bool), Example([5, 6, 7, 9, 4], [3, 3, 1], bool)]
+    batch = collate(examples, pad=1)
+    logits = model(input_ids=batch.tokens).logits[:, :-1]
+    labels = batch.labels[:, 1:]
+    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+    torch.testing.assert_close(answer_loss(model, batch), plain.float(), rtol=1e-5, atol=0)
+
+
+def test_batches_are_seeded_permutations():
+    examples = [Example([i], [1], bool) for i in range(5)]
+    drawn, again = (
+        [batch.tokens[:, 0].tolist() for batch in itertools.islice(batches(examples, 2, 0, seed=1), 4)]
+        for _ in range(2)
+    )
+    assert drawn == again
+    for epoch in (drawn[:2], drawn[2:]):
+        assert len({i for pair in epoch for i in pair}) == 4
+
+
+# --- finished, failed, studies, replay ---
+
+
+def test_finished_means_config_code_and_data(tiny, monkeypatch):
+    execute(tiny, "method=badam")
+    assert run.finished(run.plan(*tiny("method=badam")), "single")
+    assert not run.finished(run.plan(*tiny("method=badam", "seed=1")), "single")
+    assert not run.finished(run.plan(*tiny("method=badam", "data.train_seed=99")), "single")
+    monkeypatch.setattr(run, "source_hash", lambda packages: "other code")
+    assert not run.finished(run.plan(*tiny("method=badam")), "single")
+
+
+def test_how_to_run_is_not_what_is_run(tiny, tmp_path):
+    assert run.plan(*tiny("force=true")).key == run.plan(*tiny(f"records_dir={tmp_path}/other")).key
+
+
+def test_a_failing_run_is_a_record(tiny):
+    planned = run.plan(*tiny("method=sgd", "method.lr=1e30", "max_grad_norm=null", "steps=6"))
+    record = run.execute(planned, "single")
+    assert record.status == "failed"
+    assert re.match(r"FloatingPointError: the loss is nan at step \d; try a smaller method.lr", record.error)
+    assert record.measurements["steps"], "what was measured before the failure is kept"
+    assert run.finished(planned, "single") is None
+
+
+@pytest.fixture
+def small_study(tiny, checkpoint, tmp_path):
+    """small_study(methods) -> entries of a study over methods on the tiny Llama."""
+
+    def make(methods, *extra):
+        fixed = ["model=pretrained", f"model.path={checkpoint}", *TINY]
+        config = run.OmegaConf.create({"name": "small", "axes": {"method": methods, "seed": [0]}, "overrides": fixed})
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return study.entries(config, extra, [f"records_dir={tmp_path}"])
+
+    return make
+
+
+def test_a_study_skips_what_is_finished_and_goes_on_after_a_failure(small_study, monkeypatch, capsys):
+    listed = small_study(["badam", "sgd", "lora"])
+    assert [entry.plan.name for entry in listed] == ["badam-seed0", "sgd-seed0", "lora-seed0"]
+    assert all(entry.seconds() > 0 for entry in listed)
+    measure = run._measure
+
+    def broken(planned, into):
+        if planned.name.startswith("sgd"):
+            raise OSError("disk full")
+        measure(planned, into)
+
+    monkeypatch.setattr(run, "_measure", broken)
+    records = study.execute(listed, "small", force=False)
+    assert [record.status for record in records] == ["finished", "failed", "finished"]
+    assert "sgd-seed0: FAILED, OSError: disk full" in capsys.readouterr().out
+    monkeypatch.setattr(run, "_measure", measure)
+    listed = small_study(["badam", "sgd", "lora"])
+    assert [entry.record is not None for entry in listed] == [True, False, True]
+    assert "left: 1 runs" in study.table(listed)
+    assert [record.status for record in study.execute(listed, "small", force=False)] == ["finished"] * 3
+
+
+def test_overrides_make_another_study_and_cannot_touch_its_axes(small_study):
+    config = run.OmegaConf.create({"name": "small"})
+    assert study.study_name(config, []) == "small"
+    assert re.fullmatch(r"small-[0-9a-f]{8}", study.study_name(config, ["steps=5"]))
+    with pytest.raises(UserError, match="study=small sweeps over seed itself; drop seed=3"):
+        small_study(["badam"], "seed=3")
+
+
+def test_replay_compares_every_metric(tiny, capsys):
+    from experiments import replay
+
+    planned, _ = execute(tiny, "method=badam")
+    path = run.folder(planned.config) / "single" / f"{planned.name}.json"
+    assert replay.replay(path, rtol=0.0) == []
+    content = json.loads(path.read_text())
+    content["measurements"]["after"]["heldout_loss"] *= 1 + 1e-9
+    content["measurements"]["steps"][2]["loss"] += 0.5
+    del content["measurements"]["steps"][3]["lr"]
+    path.write_text(json.dumps(content))
+    found = replay.replay(path, rtol=1e-6)
+    assert len(found) == 2
+    assert found[0].startswith("steps[2].loss: ")
+    assert found[1] == "steps[3].lr: only in the replay"
+    content["config"]["device"] = "cuda"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="only CPU records can be replayed"):
+        replay.replay(path, rtol=0.0)
+
+
+# --- refusals ---
+
+REFUSALS = {
+    "method.inner_steps=0": "inner_steps=0 is not possible",
+    "method.lr=-1": "lr=-1 is not possible",
+    "steps=0": "steps=0 is not possible",
+    "batch_size=0": "batch_size=0 is not possible",
+    "batch_size=9": "batch_size=9 exceeds data.train_size=8",
+    "max_grad_norm=0": "max_grad_norm=0 is not possible",
+    "dtype=float8": "dtype='float8' is not one of float32, float64, bfloat16",
+    "device=tpu": "device='tpu' is not one of auto, cpu, cuda",
+    "rule.betas=[1.0,0.9]": "beta1=1.0 is not possible",
+    "rule.weight_decay=-1": "weight_decay=-1 is not possible",
+    "outside_layers.head=keep": "head='keep' is not one of train, join, freeze",
+    "outside_layers.embedding=train": "the head is tied to model.embed_tokens.weight",
+    "data.tasks={sudoko: {}}": "'sudoko', which reasoning-gym lacks",
+    "data.tasks={lcm: {sise: 3}}": r"data.tasks.lcm=.* is refused by reasoning-gym",
+    "data.heldout_seed=3": "closer than",
+    "data.heldout_size=0": "data.heldout_size=0 is not possible",
+    "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is not possible",
+    "model.path=/nowhere/at/all": "model.path='/nowhere/at/all' is no folder",
+}
+
+
+@pytest.mark.parametrize("override", REFUSALS)
+def test_impossible_values_are_refused_before_any_work(override, tiny, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match=REFUSALS[override]):
+        run.plan(*tiny(override))
+
+
+def test_examples_are_never_truncated(tiny):
+    planned = run.plan(*tiny("data.max_tokens=40"))
+    record = run.execute(planned, "single")
+    assert re.search(r"a question of \d+ tokens exceeds data.max_tokens=40", record.error)
+
+
+@pytest.mark.parametrize("axis", run.AXES)
+def test_an_axis_that_the_method_lacks_is_refused_by_name(axis, tiny):
+    name = sorted(path.stem for path in (ROOT / "conf" / axis).glob("*.yaml"))[0]
+    with pytest.raises(Exception, match=f"Could not override '{axis}'"):
+        tiny("method=adamw", f"{axis}={name}")
+    with open_dict(tiny("method=adamw")[0]) as config:
+        config[axis] = {"_target_": "bcd.Cyclic"}
+        with pytest.raises(UserError, match=f"method=adamw has no axis '{axis}'"):
+            run.plan(config, {"method": "adamw", "model": "pretrained", "data": "reasoning_gym", axis: name})
+
+
+def command(*overrides):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.train", *overrides], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "message"),
+    [
+        (["method=badam", "method.inner_steps=0"], 2, "error: inner_steps=0 is not possible"),
+        (["method=adam"], 1, "Could not find 'method/adam'"),
+        (["method=adamw", "order=cyclic"], 1, "Could not override 'order'"),
+        (["method.inner_step=3"], 1, "Key 'inner_step' is not in struct"),
+        (["dry=true"], 2, "give study=NAME too"),
+        (["model=pretrained"], 2, "Missing mandatory value: model.path"),
+    ],
+)
+def test_the_command_stops_with_one_message_and_no_traceback(overrides, code, message):
+    done = command(*overrides)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    if message.startswith("Could not find"):
+        assert "badam" in done.stderr, "the message says what exists"
+
+
+def test_a_sweep_from_the_shell(checkpoint, tmp_path):
+    fixed = ["model=pretrained", f"model.path={checkpoint}", f"records_dir={tmp_path}", *TINY, "steps=2"]
+    done = command("-m", *fixed, "order=cyclic,descending", f"hydra.sweep.dir={tmp_path}/hydra")
+    assert done.returncode == 0, done.stderr
+    found = [load(path) for path in (tmp_path / "single").glob("*.json")]
+    assert {record.config["choices"]["order"] for record in found} == {"cyclic", "descending"}
+
+
+def test_the_quick_study_covers_a_whole_block_epoch_at_equal_steps():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        quick = yaml.safe_load((ROOT / "conf/study/quick.yaml").read_text())
+        assert set(quick["axes"]["method"]) == {"badam", "bsgd", "adamw", "sgd", "lora"}
+        for method in quick["axes"]["method"]:
+            config, _ = study.compose([*quick["overrides"], f"method={method}"])
+            assert config.steps == 60
+            assert config.data.heldout_size >= 64
+            if "inner_steps" in config.method:
+                assert config.steps >= config.model.architecture.num_hidden_layers * config.method.inner_steps
+
+
+# --- the embedded model ---
+
+
+@pytest.mark.model
+def test_the_embedded_model_is_what_its_configuration_says():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config, choices = study.compose(["method=badam"])
+    planned = run.plan(config, choices)
+    model, tokenizer = planned.model.load(torch.float32)
+    names = {name: p.shape for name, p in model.named_parameters()}
+    assert names == {name: p.shape for name, p in planned.model.skeleton().named_parameters()}
+    assert sum(p.numel() for p in model.parameters()) == 134_515_008
+    dataset = planned.data.load(tokenizer)
+    assert max(len(e.prompt) + len(e.answer) for e in dataset.train + dataset.heldout) <= config.data.max_tokens
+    trained, held = ({tuple(e.prompt) for e in split} for split in (dataset.train, dataset.heldout))
+    assert not trained & held
+    # It is a trained model: the loss of plain text is far below that of guessing, log(vocabulary) = 10.8.
+    tokens = tokenizer("The capital of France is Paris.", return_tensors="pt").input_ids
+    with torch.no_grad():
+        assert model(input_ids=tokens, labels=tokens).loss < 4
