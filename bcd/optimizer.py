@@ -20,6 +20,12 @@ from bcd.orders import Order
 from bcd.rules.rule import Rule, require
 
 
+def require_inner_steps(value: int) -> None:
+    """Raise ValueError unless `value` can be K, the number of steps of a visit."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"inner_steps={value!r} is not possible: a visit lasts a whole number K >= 1 of steps")
+
+
 class BlockCoordinateDescent(torch.optim.Optimizer):
     """Trains one set of blocks at a time: K steps of a rule on the active blocks, then the next visit.
 
@@ -66,10 +72,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         inner_steps: int,
         lr: float | Sequence[float],
     ) -> None:
-        if isinstance(inner_steps, bool) or not isinstance(inner_steps, int) or inner_steps < 1:
-            raise ValueError(
-                f"inner_steps={inner_steps!r} is not possible: a visit lasts a whole number K >= 1 of steps"
-            )
+        require_inner_steps(inner_steps)
         lrs = list(lr) if isinstance(lr, Iterable) else [lr] * len(partition)
         if len(lrs) != len(partition):
             raise ValueError(

@@ -19,6 +19,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaC
 from experiments.errors import UserError
 from records import ROOT
 
+transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
 CONVERTED = ROOT / "outputs" / "models"
 
 
@@ -75,7 +78,6 @@ class GGUFPackage:
     def load(self, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
         file = self.file()
         folder = CONVERTED / self.fingerprint()[:16]
-        transformers.utils.logging.disable_progress_bar()
         if not folder.exists():
             print(f"converting {file.name} once (about half a minute)", file=sys.stderr)
             partial = folder.with_suffix(".partial")

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import transformers
 from omegaconf import OmegaConf
 
 from experiments import run
@@ -74,7 +73,6 @@ def main() -> None:
     parser.add_argument("record", type=Path)
     parser.add_argument("--rtol", type=float, default=0.0, help="largest relative difference allowed (default 0)")
     arguments = parser.parse_args()
-    transformers.logging.set_verbosity_error()
     try:
         found = replay(arguments.record, arguments.rtol)
     except (OSError, ValueError) as error:

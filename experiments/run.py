@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.errors import InstantiationException
@@ -19,9 +19,11 @@ from experiments.data import DataSource, batches
 from experiments.errors import UserError
 from experiments.evaluate import answer_loss
 from experiments.methods import Trainable
-from experiments.models import ModelSource
 from records import ROOT, Record, digest, find, run_key, write
 from records.provenance import provenance, source_hash
+
+if TYPE_CHECKING:  # importing transformers takes seconds, and wrong values should be told at once
+    from experiments.models import ModelSource
 
 AXES = ("partition", "order", "rule")
 CONTROLS = ("study", "dry", "force", "records_dir")  # how to run, not what: no part of a run's identity
@@ -52,7 +54,7 @@ class Plan:
     key: str
     untrained_key: str
     device: torch.device
-    model: ModelSource
+    model: "ModelSource"
     data: DataSource
     predicted: Bytes
     skeleton: Trainable
@@ -87,9 +89,10 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
     device = _device(config.device)
     config.device = device.type
+    # Cheap checks first: the libraries of models and data take seconds to import.
+    method, _ = build(config.method), build(config.evaluation)
     model = build(config.model)
-    skeleton = build(config.method)(model.skeleton())
-    build(config.evaluation)
+    skeleton = method(model.skeleton())
     data = build(config.data)
     if config.batch_size > data.train_size:
         raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={data.train_size}")
@@ -114,9 +117,8 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
 
 
 def _check_axes(config: DictConfig, choices: Mapping[str, str]) -> None:
-    used = str(OmegaConf.to_container(config.method, resolve=False))
     for axis in AXES:
-        if axis in config and f"${{{axis}}}" not in used:
+        if axis in config and axis not in config.method:
             raise UserError(f"method={choices['method']} has no axis {axis!r}; drop {axis}={choices.get(axis, '...')}")
 
 
@@ -221,7 +223,7 @@ def train(
 
     log: receives after each step the loss before it, the gradient norm before clipping, the learning rate used
         and the seconds taken.
-    Raises FloatingPointError when the loss is not finite.
+    Raises FloatingPointError, before the weights are touched, when the loss or the gradient norm is not finite.
     """
     model, optimizer = trainable.model, trainable.optimizer
     parameters = list(model.parameters())
@@ -233,13 +235,15 @@ def train(
         held = measured(parameters, optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if max_grad_norm is None else max_grad_norm)
         lr = optimizer.param_groups[0]["lr"]
+        for name, number in (("loss", loss.item()), ("gradient norm", norm.item())):
+            if not math.isfinite(number):
+                raise FloatingPointError(
+                    f"the {name} is {number} at step {step}; try a smaller method.lr (now {lr:.3g})"
+                )
         optimizer.step()
         # State is made by the step; at a switch it is already gone again, hence the peak of both moments.
         peak = peak.peak(held).peak(measured(parameters, optimizer))
         schedule.step()
         optimizer.zero_grad()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} at step {step}; try a smaller method.lr (now {lr:.3g})")
-        log({"loss": value, "grad_norm": norm.item(), "lr": lr, "seconds": time.perf_counter() - begin})
+        log({"loss": loss.item(), "grad_norm": norm.item(), "lr": lr, "seconds": time.perf_counter() - begin})
     return peak

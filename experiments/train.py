@@ -3,7 +3,6 @@
 import sys
 
 import hydra
-import transformers
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -13,7 +12,6 @@ from experiments import run, study
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(config: DictConfig) -> None:
-    transformers.logging.set_verbosity_error()
     try:
         succeeded = run_study(config) if config.get("study") else run_single(config)
     except (ValueError, OmegaConfBaseException) as error:

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from records import COMMITTED, OUTPUTS, ROOT, Record, RecordError, load_study
+from records import COMMITTED, OUTPUTS, Record, RecordError, load_study
 
-BUILD = ROOT / "paper" / "build"
+PAPER = Path(__file__).resolve().parent
+BUILD = PAPER / "build"
 MAKE_TARGETS = {"train": "make study", "verify": "make theory"}
 
 
@@ -61,7 +62,8 @@ def read(product: Product) -> dict[str, list[Record]]:
     """
     found = {}
     for argument, (kind, study) in product.module.SOURCES.items():
-        records = load_study(study, kind=kind) or load_study(study, kind=kind, folder=COMMITTED)
+        own = load_study(study, kind=kind, folder=OUTPUTS)
+        records = own or load_study(study, kind=kind, folder=COMMITTED)
         if not records:
             raise RecordError(
                 f"{product.name} needs finished {kind} records of the study {study!r}, none is in {OUTPUTS}; "
@@ -75,7 +77,7 @@ def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
     """SHA-256 over what decides the product: its producer, the modules that producers share, and the records."""
     total = hashlib.sha256()
     own = Path(product.module.__file__ or "")
-    shared = [*(ROOT / "paper").glob("*.py"), ROOT / "paper" / "figures" / "style.py"]
+    shared = [*PAPER.glob("*.py"), PAPER / "figures" / "style.py"]
     for path in sorted({own, *shared}):
         total.update(path.name.encode() + path.read_bytes())
     for record in (record for group in records.values() for record in group):
@@ -111,7 +113,7 @@ def build(wanted: Sequence[Product]) -> int:
         manifest[product.name] = {
             "state": digest,
             "producer": product.module.__name__,
-            "files": [file.relative_to(ROOT).as_posix() for file in product.files],
+            "files": [file.relative_to(BUILD).as_posix() for file in product.files],
             "records": {
                 f"{record.study}/{record.name}": {"key": record.key, "commit": record.provenance["commit"]}
                 for group in records.values()
@@ -119,7 +121,7 @@ def build(wanted: Sequence[Product]) -> int:
             },
         }
         path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        print(f"made {', '.join(manifest[product.name]['files'])}", flush=True)
+        print(f"made {', '.join(map(str, product.files))}", flush=True)
     return made
 
 

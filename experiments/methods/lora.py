@@ -1,37 +1,42 @@
 """LoRA (arXiv 2106.09685) through the library peft."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 
-from experiments.methods import OptimizerFactory, Trainable, all_trainable
+from bcd.rules.rule import require
+from experiments.methods import FullMethod, Trainable
 
 
-def lora(
-    model: Any,
-    *,
-    rank: int,
-    alpha: int,
-    target_modules: Sequence[str],
-    seed: int,
-    optimizer: OptimizerFactory,
-    lr: float,
-    state_tensors: int,
-) -> Trainable:
-    """Freeze `model` and train low-rank factors: W x + (alpha / rank) B A x, with B = 0 at the start.
+@dataclass(frozen=True)
+class LoRAMethod(FullMethod):
+    """Freeze the model and train low-rank factors: W x + (alpha / rank) B A x, with B = 0 at the start.
 
     rank, alpha, target_modules: as in peft.LoraConfig.     seed: of the factors A.
-    optimizer, lr, state_tensors: as in `all_trainable`.
+    optimizer, lr, state_tensors: as in `FullMethod`, for the factors.
 
-    Raises ValueError when rank < 1 or when no module of the model has a name in target_modules.
+    Raises ValueError for an impossible rank or lr, and when no module has a name in target_modules.
     """
-    if rank < 1:
-        raise ValueError(f"rank={rank} is not possible: it must be at least 1")
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(target_modules), task_type="CAUSAL_LM")
-    # peft draws A from the global generator; fork it so that nothing else depends on the adapter.
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        adapted = get_peft_model(model, config)
-    return all_trainable(adapted, optimizer=optimizer, lr=lr, state_tensors=state_tensors)
+
+    rank: int
+    alpha: int
+    target_modules: Sequence[str]
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("rank", self.rank, least=1)
+
+    def __call__(self, model: Any) -> Trainable:
+        from peft import LoraConfig, get_peft_model  # slow to import, and wrong values should be told at once
+
+        config = LoraConfig(
+            r=self.rank, lora_alpha=self.alpha, target_modules=list(self.target_modules), task_type="CAUSAL_LM"
+        )
+        # peft draws A from the global generator; fork it so that nothing else depends on the adapter.
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            adapted = get_peft_model(model, config)
+        return super().__call__(adapted)

@@ -11,7 +11,7 @@ from paper.runs import label, method, ordered
 from records import Record
 
 SOURCES = {"quick": ("train", "quick")}
-WINDOW = 10  # steps of the running mean that is drawn over the raw loss
+WINDOW = 10  # the raw loss is drawn faint, and over it the mean of the last ten steps
 
 
 def draw(quick: Sequence[Record]) -> Figure:
@@ -20,14 +20,15 @@ def draw(quick: Sequence[Record]) -> Figure:
         colour = style.COLOURS.get(method(record), style.FALLBACK)
         steps = record.measurements["steps"]
         loss = np.array([step["loss"] for step in steps])
-        window = min(WINDOW, len(loss))
-        mean = np.convolve(loss, np.ones(window) / window, mode="valid")
+        sums = np.concatenate([[0.0], np.cumsum(loss)])
+        first = np.maximum(np.arange(1, len(loss) + 1) - WINDOW, 0)
+        mean = (sums[1:] - sums[first]) / (np.arange(1, len(loss) + 1) - first)
         seconds = np.array(list(accumulate(step["seconds"] for step in steps)))
         number = np.arange(1, len(loss) + 1)
         by_step.plot(number, loss, color=colour, alpha=0.25, linewidth=0.7)
-        by_step.plot(number[window - 1 :], mean, color=colour, label=label(record))
-        by_time.plot(seconds[window - 1 :], mean, color=colour, label=label(record))
-    by_step.set(xlabel="optimizer step", ylabel="training loss (nats per answer token)", ylim=(0, None))
+        by_step.plot(number, mean, color=colour, label=label(record))
+        by_time.plot(seconds, mean, color=colour, label=label(record))
+    by_step.set(xlabel="optimizer step", ylabel="training loss (nats a token)", ylim=(0, None))
     by_time.set(xlabel="training time (s)", ylim=(0, None), xlim=(0, None))
     by_step.legend()
     return drawn

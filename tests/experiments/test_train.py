@@ -156,7 +156,9 @@ def test_a_failing_run_is_a_record(tiny):
     planned = run.plan(*tiny("method=sgd", "method.lr=1e30", "max_grad_norm=null", "steps=6"))
     record = run.execute(planned, "single")
     assert record.status == "failed"
-    assert re.match(r"FloatingPointError: the loss is nan at step \d; try a smaller method.lr", record.error)
+    assert re.match(
+        r"FloatingPointError: the (loss|gradient norm) is (nan|inf) at step \d; try a smaller method.lr", record.error
+    )
     assert record.measurements["steps"], "what was measured before the failure is kept"
     assert run.finished(planned, "single") is None
 
@@ -240,8 +242,8 @@ REFUSALS = {
     "rule.weight_decay=-1": "weight_decay=-1 is not possible",
     "outside_layers.head=keep": "head='keep' is not one of train, join, freeze",
     "outside_layers.embedding=train": "the head is tied to model.embed_tokens.weight",
-    "data.tasks={sudoko: {}}": "'sudoko', which reasoning-gym lacks",
-    "data.tasks={lcm: {sise: 3}}": r"data.tasks.lcm=.* is refused by reasoning-gym",
+    "+data.tasks.sudoko={}": "'sudoko', which reasoning-gym lacks",
+    "+data.tasks.lcm.sise=3": r"data.tasks.lcm=.* is refused by reasoning-gym",
     "data.heldout_seed=3": "closer than",
     "data.heldout_size=0": "data.heldout_size=0 is not possible",
     "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is not possible",

@@ -56,7 +56,6 @@ def outputs(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
     monkeypatch.setattr(build, "BUILD", tmp_path / "build")
-    monkeypatch.setattr(build, "ROOT", tmp_path)
     return tmp_path
 
 
