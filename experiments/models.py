@@ -10,17 +10,15 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel
 
 from experiments.errors import UserError
 from records import ROOT
 
-transformers.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
+if TYPE_CHECKING:  # importing transformers takes seconds that a finished or an impossible run need not wait
+    from transformers import PreTrainedModel
 
 CONVERTED = ROOT / "outputs" / "models"
 
@@ -28,7 +26,7 @@ CONVERTED = ROOT / "outputs" / "models"
 class ModelSource(Protocol):
     """What the training loop asks of a model."""
 
-    def skeleton(self) -> PreTrainedModel:
+    def skeleton(self) -> "PreTrainedModel":
         """The model on the meta device: names and shapes, no memory."""
         ...
 
@@ -36,7 +34,7 @@ class ModelSource(Protocol):
         """SHA-256 of the weights' file or files."""
         ...
 
-    def load(self, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+    def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
         """The model in train mode on the CPU, every parameter in `dtype`, and its tokenizer."""
         ...
 
@@ -54,7 +52,7 @@ class GGUFPackage:
     def __init__(self, package: str, distribution: str, architecture: Mapping[str, Any]) -> None:
         self.package = package
         self.distribution = distribution
-        self.config = LlamaConfig(**architecture)
+        self.architecture = architecture
 
     def file(self) -> Path:
         """Path of the GGUF file. Raises UserError when the package or the file is missing."""
@@ -67,15 +65,21 @@ class GGUFPackage:
             )
         return files[0]
 
-    def skeleton(self) -> PreTrainedModel:
+    def skeleton(self) -> "PreTrainedModel":
+        from transformers import AutoModelForCausalLM, LlamaConfig
+
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(self.config)
+            return AutoModelForCausalLM.from_config(LlamaConfig(**self.architecture))
 
     def fingerprint(self) -> str:
         with self.file().open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def load(self, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+    def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
+        import transformers
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        transformers.utils.logging.disable_progress_bar()
         file = self.file()
         folder = CONVERTED / self.fingerprint()[:16]
         if not folder.exists():
@@ -92,9 +96,8 @@ class GGUFPackage:
             AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(partial)
             partial.rename(folder)
         model, tokenizer = _load_folder(folder, dtype)
-        for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "tie_word_embeddings"):
-            stated, found = getattr(self.config, name), getattr(model.config, name)
-            if stated != found:
+        for name, stated in self.architecture.items():
+            if (found := getattr(model.config, name)) != stated:
                 raise UserError(f"model.architecture.{name}={stated!r}, but the file of {self.package} has {found!r}")
         return model, tokenizer
 
@@ -124,7 +127,9 @@ class Pretrained:
                 f"model.path={self.path!r} is no folder with a config.json and cannot be had from the hub ({reason})"
             ) from error
 
-    def skeleton(self) -> PreTrainedModel:
+    def skeleton(self) -> "PreTrainedModel":
+        from transformers import AutoConfig, AutoModelForCausalLM
+
         config = AutoConfig.from_pretrained(self.folder())
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
@@ -137,11 +142,16 @@ class Pretrained:
                     total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
         return total.hexdigest()
 
-    def load(self, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+    def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
         return _load_folder(self.folder(), dtype)
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+def _load_folder(folder: Path, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.chat_template is None:
         raise UserError(f"the tokenizer in {folder} has no chat template; use an instruction-tuned model")

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,10 @@ def build(config: Any) -> Any:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that passed every check that needs no weights.
+    """A run whose configuration is possible.
 
     name: readable, unique for the configuration.      key: identity, see `records.run_key`.
     untrained_key: identity of the evaluation before training, the same for all methods.
-    predicted: peak bytes by category.                 skeleton: the method on the meta device.
     """
 
     config: DictConfig
@@ -56,13 +56,19 @@ class Plan:
     device: torch.device
     model: "ModelSource"
     data: DataSource
-    predicted: Bytes
-    skeleton: Trainable
 
     @property
     def identity(self) -> dict[str, Any]:
         """The resolved configuration without the keys that only say how to run it."""
         return _identity(self.config)
+
+    @cached_property
+    def skeleton(self) -> Trainable:
+        """The method on the model's names and shapes, before any weight is loaded.
+
+        Raises ValueError when the method does not fit the model, for example when a partition finds no layers.
+        """
+        return build(self.config.method)(self.model.skeleton())
 
 
 def _identity(config: DictConfig) -> dict[str, Any]:
@@ -72,7 +78,7 @@ def _identity(config: DictConfig) -> dict[str, Any]:
 
 
 def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan:
-    """Check everything that can be checked before weights are loaded.
+    """Check the configuration and find the identity of the run; `Plan.skeleton` checks method against model.
 
     choices: config group -> chosen name, for names and messages.      name: of the run, derived when empty.
     Raises UserError or ValueError with one message that names the value.
@@ -89,11 +95,9 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
     device = _device(config.device)
     config.device = device.type
-    # Cheap checks first: the libraries of models and data take seconds to import.
-    method, _ = build(config.method), build(config.evaluation)
-    model = build(config.model)
-    skeleton = method(model.skeleton())
-    data = build(config.data)
+    for part in ("method", "evaluation"):  # made again when they are needed; this is the check of their values
+        build(config[part])
+    model, data = build(config.model), build(config.data)
     if config.batch_size > data.train_size:
         raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={data.train_size}")
     inputs = {
@@ -111,8 +115,6 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         device=device,
         model=model,
         data=data,
-        predicted=predicted(skeleton.model.parameters(), skeleton.visits, skeleton.state_tensors),
-        skeleton=skeleton,
     )
 
 
@@ -148,11 +150,14 @@ def finished(planned: Plan, study: str) -> Record | None:
 def execute(planned: Plan, study: str) -> Record:
     """Train, evaluate before and after, and write the record, also when the run fails.
 
-    Raises nothing for a failing run: the record then has status "failed" and the error's message.
+    A failing run raises nothing: its record has status "failed" and the error's message.
+    Raises ValueError, before anything is written, when the method does not fit the model.
     """
+    shapes = planned.skeleton
+    expected = predicted(shapes.model.parameters(), shapes.visits, shapes.state_tensors)
     name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
     origin = provenance(name)
-    measurements: dict[str, Any] = {"predicted_bytes": asdict(planned.predicted)}
+    measurements: dict[str, Any] = {"predicted_bytes": asdict(expected)}
     error = ""
     try:
         _measure(planned, measurements)

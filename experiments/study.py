@@ -71,7 +71,10 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
         config, chosen = compose(overrides)
         label = "-".join(str(v) if k == "method" else f"{k.rpartition('.')[2]}{v}" for k, v in cell.items())
         planned = run.plan(config, chosen, label)
-        found.append(Entry(planned, run.finished(planned, name)))
+        record = run.finished(planned, name)
+        if record is None:
+            _ = planned.skeleton  # a method that does not fit the model should be told before the first run starts
+        found.append(Entry(planned, record))
     return found
 
 

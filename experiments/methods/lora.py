@@ -1,5 +1,6 @@
 """LoRA (arXiv 2106.09685) through the library peft."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,9 @@ class LoRAMethod(FullMethod):
             r=self.rank, lora_alpha=self.alpha, target_modules=list(self.target_modules), task_type="CAUSAL_LM"
         )
         # peft draws A from the global generator; fork it so that nothing else depends on the adapter.
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            # peft 0.21 asks transformers 5 for a property by its former name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             torch.manual_seed(self.seed)
             adapted = get_peft_model(model, config)
         return super().__call__(adapted)
