@@ -17,9 +17,9 @@ help: ## list the targets
 setup: $(VENV)/.installed ## create .venv and install the locked packages and the embedded model
 
 $(VENV)/.installed: requirements.lock requirements.nodeps.lock
-	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-	  && command -v git gcc >/dev/null || { \
-	  echo "error: git, gcc and Python 3.11 or newer with venv are needed; on Debian run:" \
+	@command -v git >/dev/null && command -v gcc >/dev/null && $(PYTHON) -c 'import os, sys, sysconfig, venv, ensurepip; \
+	  sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null || { \
+	  echo "error: git, gcc and Python 3.11 or newer with venv and headers are needed; on Debian run:" \
 	    "apt-get install -y git make gcc python3 python3-venv python3-dev" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
@@ -50,14 +50,14 @@ test: setup ## run the test suite
 check: setup ## lint, format and type checks
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pyright
+	$(RUN) -m pyright --pythonpath $(RUN)
 
 lock: ## renew requirements.lock from the dependency groups of pyproject.toml
 	rm -rf outputs/lock && $(PYTHON) -m venv outputs/lock
 	outputs/lock/bin/pip install --quiet --upgrade pip
 	outputs/lock/bin/pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --group dev
 	{ echo "# Exact versions that make setup and CI install; renewed by make lock."; \
-	  outputs/lock/bin/pip freeze | sed 's/+cpu$$//'; } > requirements.lock
+	  outputs/lock/bin/pip freeze --all | grep -v '^pip==' | sed 's/+cpu$$//'; } > requirements.lock
 	rm -rf outputs/lock
 
 clean: ## remove everything that was built or run (keeps .venv)

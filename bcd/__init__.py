@@ -4,26 +4,49 @@ partition (which blocks) x order (which block when) x rule (how the active block
     -> BlockCoordinateDescent, a torch.optim.Optimizer
 """
 
-from bcd.blocks import Block, Partition, by_layer, by_module, single
+from bcd.blocks import Block, Part, Partition, by_groups, by_layer, by_matrix, by_module, by_ratio, by_regex, single
 from bcd.minimise import InnerStep, minimise
 from bcd.optimizer import BlockCoordinateDescent
-from bcd.orders import Cyclic, Descending, Order, RandomReshuffle
-from bcd.rules import SGD, Adam, Rule
+from bcd.orders import (
+    Cyclic,
+    Descending,
+    Fixed,
+    Greedy,
+    Order,
+    RandomReshuffle,
+    SlidingWindow,
+    Uniform,
+    Weighted,
+)
+from bcd.rules import SGD, Adam, AdamW, Momentum, Rule, Sign
 
 __all__ = [
     "SGD",
     "Adam",
+    "AdamW",
     "Block",
     "BlockCoordinateDescent",
     "Cyclic",
     "Descending",
+    "Fixed",
+    "Greedy",
     "InnerStep",
+    "Momentum",
     "Order",
+    "Part",
     "Partition",
     "RandomReshuffle",
     "Rule",
+    "Sign",
+    "SlidingWindow",
+    "Uniform",
+    "Weighted",
+    "by_groups",
     "by_layer",
+    "by_matrix",
     "by_module",
+    "by_ratio",
+    "by_regex",
     "minimise",
     "single",
 ]

@@ -6,8 +6,10 @@ a `Partition` is made, over the parameter tensors themselves, so a tensor that t
 head) is in exactly one block.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -18,24 +20,57 @@ or no training at all."""
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a block holds of one parameter: all of it, or a range of rows (indices along dimension 0).
+
+    name: of the parameter.     parameter: the whole tensor.     rows: (start, stop), None for all.
+    """
+
+    name: str
+    parameter: Tensor
+    rows: tuple[int, int] | None = None
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The view of `tensor` (the parameter, its gradient, a copy) that belongs to this part."""
+        return tensor if self.rows is None else tensor[self.rows[0] : self.rows[1]]
+
+    @property
+    def numel(self) -> int:
+        return self.of(self.parameter).numel()
+
+
+@dataclass(frozen=True)
 class Block:
-    """A named set of parameters that are active together.
+    """A named set of parameters, or of row ranges of parameters, that are active together.
 
     name: unique within the partition, for example ``"model.layers.3"``.
     parameters: parameter name -> parameter tensor, in the module's order; not empty.
+    rows: parameter name -> (start, stop) along dimension 0, for parameters of which the block holds a part only.
+
+    Raises ValueError for an empty block or an impossible range of rows.
     """
 
     name: str
     parameters: Mapping[str, Tensor]
+    rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError(f"block {self.name!r} has no parameters; drop it from the partition")
+        for name, (start, stop) in self.rows.items():
+            length = self.parameters[name].shape[0] if self.parameters[name].ndim else 0
+            if not 0 <= start < stop <= length:
+                raise ValueError(f"block {self.name!r} has the rows {start}:{stop} of {name}, which has {length} rows")
+
+    @property
+    def parts(self) -> list[Part]:
+        """The block's parameters with their ranges of rows."""
+        return [Part(name, parameter, self.rows.get(name)) for name, parameter in self.parameters.items()]
 
     @property
     def numel(self) -> int:
         """Number of scalar weights in the block."""
-        return sum(p.numel() for p in self.parameters.values())
+        return sum(part.numel for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -46,7 +81,7 @@ class Partition:
     frozen: parameter name -> tensor for everything that is never trained.
     tied: second name -> first name for every tensor that the module reaches under two names.
 
-    Raises ValueError when there is no block, a block name repeats, or one tensor is in two places.
+    Raises ValueError when there is no block, a block name repeats, or one element is in two places or in none.
     """
 
     blocks: tuple[Block, ...]
@@ -56,18 +91,32 @@ class Partition:
     def __post_init__(self) -> None:
         if not self.blocks:
             raise ValueError("a partition needs at least one block; everything is frozen or nothing matched")
-        owner: dict[int, str] = {}
-        for block in self.blocks:
-            for name, parameter in block.parameters.items():
-                place = f"block {block.name!r} ({name})"
-                if (other := owner.setdefault(id(parameter), place)) != place:
-                    raise ValueError(f"blocks must be disjoint: one tensor is in {other} and in {place}")
-        for name, parameter in self.frozen.items():
-            if id(parameter) in owner:
-                raise ValueError(f"{name} is both frozen and in {owner[id(parameter)]}")
         names = [block.name for block in self.blocks]
         if len(set(names)) != len(names):
-            raise ValueError(f"block names must be unique, got {sorted(n for n in names if names.count(n) > 1)}")
+            repeated = sorted(name for name in names if names.count(name) > 1)
+            raise ValueError(f"block names must be unique, got {repeated}")
+        ranges: dict[int, list[tuple[int, int, str]]] = {}
+        for block in self.blocks:
+            for part in block.parts:
+                start, stop = part.rows or (0, part.parameter.shape[0] if part.parameter.ndim else 1)
+                place = f"block {block.name!r} ({part.name})"
+                ranges.setdefault(id(part.parameter), []).append((start, stop, place))
+        for name, parameter in self.frozen.items():
+            if id(parameter) in ranges:
+                raise ValueError(f"{name} is both frozen and in {ranges[id(parameter)][0][2]}")
+        tensors = {id(p): p for block in self.blocks for p in block.parameters.values()}
+        for key, held in ranges.items():
+            held.sort()
+            for (_, stop, place), (start, _, other) in itertools.pairwise(held):
+                if start < stop:
+                    raise ValueError(f"blocks must be disjoint: one tensor is in {place} and in {other}")
+            reached = 0
+            for start, stop, place in held:
+                if start != reached:
+                    raise ValueError(f"the rows {reached}:{start} of the tensor in {place} are in no block")
+                reached = stop
+            if reached != (length := tensors[key].shape[0] if tensors[key].ndim else 1):
+                raise ValueError(f"the rows {reached}:{length} of the tensor in {held[-1][2]} are in no block")
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -147,7 +196,7 @@ def by_layer(
     >>> [(block.name, block.numel) for block in partition.blocks]
     [('0', 9), ('2', 4)]
     """
-    return _by_pieces(module, lambda name, layer: [Block(name, _named(name, layer))], embedding, final_norm, head)
+    return _by_pieces(module, _whole, embedding, final_norm, head)
 
 
 def by_module(
@@ -167,13 +216,123 @@ def by_module(
     return _by_pieces(module, _split_layer, embedding, final_norm, head)
 
 
+def by_matrix(
+    module: nn.Module,
+    *,
+    embedding: Choice = "train",
+    final_norm: Choice = "train",
+    head: Choice = "train",
+) -> Partition:
+    """One block per matrix inside each layer; the vectors of a layer (norms, biases) join its first matrix.
+
+    Choices and errors are those of `by_layer`.
+    """
+    return _by_pieces(module, _split_matrices, embedding, final_norm, head)
+
+
+def by_groups(
+    module: nn.Module,
+    size: int,
+    *,
+    embedding: Choice = "train",
+    final_norm: Choice = "train",
+    head: Choice = "train",
+) -> Partition:
+    """One block per `size` neighbouring layers; the last block has what is left.
+
+    Choices and errors are those of `by_layer`. Raises ValueError when size < 1.
+    """
+    if size < 1:
+        raise ValueError(f"size={size!r} is not possible: a block has at least one layer")
+    return _by_pieces(module, _whole, embedding, final_norm, head, size)
+
+
+def by_ratio(
+    module: nn.Module,
+    parts: int,
+    *,
+    embedding: Choice = "train",
+    final_norm: Choice = "train",
+    head: Choice = "train",
+) -> Partition:
+    """`parts` blocks, each with 1/parts of the rows of every tensor that is not frozen (dense storage).
+
+    Every visit touches every tensor, so autograd computes all gradients: gradients take as many bytes as in full
+    training, and only the optimizer state shrinks by the factor `parts`. A tensor with fewer rows than `parts` is in
+    as many blocks as it has rows. ``"train"`` and ``"join"`` mean the same here.
+
+    Choices and errors are those of `single`. Raises ValueError when parts < 1 or a block would be empty.
+    """
+    if parts < 1:
+        raise ValueError(f"parts={parts!r} is not possible: at least one part is needed")
+    whole = single(module, embedding=embedding, final_norm=final_norm, head=head)
+    held: list[dict[str, tuple[int, int]]] = [{} for _ in range(parts)]
+    tensors = whole.blocks[0].parameters
+    for name, tensor in tensors.items():
+        rows = tensor.shape[0]
+        for i in range(parts):
+            start, stop = i * rows // parts, (i + 1) * rows // parts
+            if start < stop:
+                held[i][name] = (start, stop)
+    blocks = [
+        Block(f"part {i} of {parts}", {name: tensors[name] for name in rows}, rows) for i, rows in enumerate(held)
+    ]
+    return Partition(tuple(blocks), whole.frozen, whole.tied)
+
+
+def by_regex(module: nn.Module, patterns: Sequence[str], *, rest: Literal["train", "freeze"]) -> Partition:
+    """One block per regular expression: the parameters whose whole name matches it and no earlier one.
+
+    patterns: of parameter names, for example ``r"model\\.layers\\.[0-3]\\..*"``.
+    rest: what happens to parameters that match none: a last block "rest", or no training.
+
+    Raises ValueError for a pattern that is no regular expression or matches nothing, or an unknown choice.
+    """
+    if rest not in ("train", "freeze"):
+        raise ValueError(f"rest={rest!r} is not one of train, freeze")
+    left = dict(module.named_parameters())
+    blocks = []
+    for pattern in patterns:
+        try:
+            matched = {name: left[name] for name in left if re.fullmatch(pattern, name)}
+        except re.error as error:
+            raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from error
+        if not matched:
+            raise ValueError(f"pattern {pattern!r} matches no parameter that is left; there are {', '.join(left)}")
+        blocks.append(Block(pattern, matched))
+        left = {name: p for name, p in left.items() if name not in matched}
+    if left and rest == "train":
+        blocks.append(Block("rest", left))
+        left = {}
+    return Partition(tuple(blocks), left, _tied(module))
+
+
+def _whole(name: str, layer: nn.Module) -> list[Block]:
+    return [Block(name, _named(name, layer))]
+
+
+def _split_matrices(name: str, layer: nn.Module) -> list[Block]:
+    parameters = _named(name, layer)
+    matrices = {n: {n: p} for n, p in parameters.items() if p.ndim > 1}
+    if not matrices:
+        return _whole(name, layer)
+    next(iter(matrices.values())).update({n: p for n, p in parameters.items() if p.ndim <= 1})
+    return [Block(n, part) for n, part in matrices.items()]
+
+
+def _joined(blocks: Sequence[Block]) -> Block:
+    """One block of several neighbours, named by the first and the last."""
+    name = blocks[0].name if len(blocks) == 1 else f"{blocks[0].name}..{blocks[-1].name.rpartition('.')[2]}"
+    return Block(name, {n: p for block in blocks for n, p in block.parameters.items()})
+
+
 def _split_layer(name: str, layer: nn.Module) -> list[Block]:
     children = {child_name: _named(f"{name}.{child_name}", child) for child_name, child in layer.named_children()}
     matrices = {n: ps for n, ps in children.items() if any(p.ndim > 1 for p in ps.values())}
     norms = [ps for n, ps in children.items() if ps and n not in matrices]
     direct = {f"{name}.{n}": p for n, p in layer.named_parameters(recurse=False)}
     if not matrices:
-        return [Block(name, _named(name, layer))]
+        return _whole(name, layer)
     parts = list(matrices.values())
     for j, norm in enumerate(norms):
         parts[j * len(parts) // len(norms)].update(norm)
@@ -181,14 +340,22 @@ def _split_layer(name: str, layer: nn.Module) -> list[Block]:
     return [Block(f"{name}.{n}", part) for n, part in zip(matrices, parts, strict=True)]
 
 
-def _by_pieces(module, split, embedding: Choice, final_norm: Choice, head: Choice) -> Partition:
+def _by_pieces(
+    module: nn.Module,
+    split: Callable[[str, nn.Module], list[Block]],
+    embedding: Choice,
+    final_norm: Choice,
+    head: Choice,
+    size: int = 1,
+) -> Partition:
     choices = {"embedding": embedding, "final_norm": final_norm, "head": head}
     for key, choice in choices.items():
         if choice not in get_args(Choice):
             raise ValueError(f"{key}={choice!r} is not one of {', '.join(get_args(Choice))}")
     prefix, layers = find_layers(module)
     names = {id(child): name for name, child in module.named_modules()}
-    blocks = [block for layer in layers for block in split(names[id(layer)], layer)]
+    pieces = [block for layer in layers for block in split(names[id(layer)], layer)]
+    blocks = [_joined(pieces[i : i + size]) for i in range(0, len(pieces), size)]
     outside = _outside_layers(module, prefix, {id(p) for block in blocks for p in block.parameters.values()})
     tied = _tied(module)
     _check_tied_head(module, outside["embedding"], choices)
@@ -212,22 +379,36 @@ def _by_pieces(module, split, embedding: Choice, final_norm: Choice, head: Choic
 def _outside_layers(module: nn.Module, prefix: str, held: set[int]) -> dict[str, dict[str, Tensor]]:
     """Sort the parameters outside the layers into embedding, final norm and head.
 
-    Whatever is registered before the layers, or belongs to an nn.Embedding, is on the embedding side; after the
-    layers, matrices (and the biases of their modules) are the head and the rest is the final norm.
+    nn.Embedding, and whatever has "emb" in its name, is embedding. Of the rest, modules with vectors only are the
+    final norm wherever they are registered (OPT registers it before the layers), and matrices are the head, unless
+    they come before the layers and are no output embedding (a projection into the model's width).
+
+    Raises ValueError when a parameter is inside another list of layers, such as an encoder or a vision tower.
     """
+    get_head = getattr(module, "get_output_embeddings", None)
+    output = get_head() if callable(get_head) else None
+    lists = [name for name, child in module.named_modules() if isinstance(child, nn.ModuleList | nn.Sequential)]
     outside: dict[str, dict[str, Tensor]] = {"embedding": {}, "final_norm": {}, "head": {}}
     before = True
     for name, parameter in module.named_parameters():
         if id(parameter) in held:
             before = before and not (prefix == "" or name.startswith(prefix + "."))
             continue
+        if inside := [other for other in lists if name.startswith(f"{other}.")]:
+            raise ValueError(
+                f"{name} is in {inside[0]!r}, a second list of layers beside {prefix!r}; "
+                "name the blocks yourself with by_regex()"
+            )
         owner = module.get_submodule(name.rpartition(".")[0])
-        if before or isinstance(owner, nn.Embedding):
+        matrix = any(p.ndim > 1 for p in owner.parameters(recurse=False))
+        if isinstance(owner, nn.Embedding) or "emb" in name.rpartition(".")[0].lower():
             outside["embedding"][name] = parameter
-        elif any(p.ndim > 1 for p in owner.parameters(recurse=False)):
-            outside["head"][name] = parameter
-        else:
+        elif not matrix:
             outside["final_norm"][name] = parameter
+        elif before and owner is not output and "out" not in name:
+            outside["embedding"][name] = parameter
+        else:
+            outside["head"][name] = parameter
     return outside
 
 
@@ -235,12 +416,18 @@ def _check_tied_head(module: nn.Module, embedding: Mapping[str, Tensor], choices
     get_head = getattr(module, "get_output_embeddings", None)
     head = get_head() if callable(get_head) else None
     weight = getattr(head, "weight", None)
+    shared = {first for second, first in _tied(module).items() if _is_head(second, module)}
     for name, parameter in embedding.items():
-        if parameter is weight and choices["head"] != choices["embedding"]:
+        if (parameter is weight or name in shared) and choices["head"] != choices["embedding"]:
             raise ValueError(
                 f"the head is tied to {name}, so it cannot be treated differently: "
                 f"embedding={choices['embedding']!r} but head={choices['head']!r}; set both alike"
             )
+
+
+def _is_head(name: str, module: nn.Module) -> bool:
+    """Whether the parameter belongs to a linear map, which outside the layers is the head."""
+    return isinstance(module.get_submodule(name.rpartition(".")[0]), nn.Linear)
 
 
 def _named(prefix: str, module: nn.Module) -> dict[str, Tensor]:

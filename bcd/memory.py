@@ -6,9 +6,12 @@ not part of this model. All figures are bytes (1 GB = 10^9 bytes).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from bcd.blocks import Part
 
 STEP_BYTES = 4
 """Adam-like rules keep one float32 step counter for each parameter tensor, as torch.optim does."""
@@ -38,27 +41,43 @@ def nbytes(tensors: Iterable[Tensor]) -> int:
 
 def predicted(
     parameters: Iterable[Tensor],
-    visits: Sequence[Sequence[Tensor]],
+    visits: Sequence[Sequence[Part]],
     state_tensors: int,
+    *,
+    counts_steps: bool,
 ) -> Bytes:
     """Peak bytes over the visits, from shapes alone (no memory is touched; meta tensors are welcome).
 
         weights   = sum of all parameters
-        gradients = max over visits of the active parameters
-        state     = max over visits of state_tensors x active parameters (+ 4 bytes a tensor when state_tensors > 0)
+        gradients = max over visits of the parameters with an active part: autograd fills whole tensors
+        state     = max over visits of state_tensors x active parts (+ 4 bytes a part for a step counter)
 
     parameters: every parameter of the model, frozen ones included.
-    visits: the parameters active together, one entry for each block; full training has one entry with all.
-    state_tensors: state tensors of the parameter's size that the rule keeps (Adam 2, SGD 0).
+    visits: the parts active together, one entry for each block; full training has one entry with everything.
+    state_tensors, counts_steps: of the rule, see `bcd.rules.Rule` (Adam 2, True; SGD 0, False).
+
+    Raises ValueError when visits is empty.
     """
     if not visits:
         raise ValueError("visits is empty: name at least one set of active parameters")
-    states = [state_tensors * nbytes(active) + (STEP_BYTES * len(active) if state_tensors else 0) for active in visits]
-    return Bytes(nbytes(parameters), max(nbytes(active) for active in visits), max(states))
+    states = [
+        sum(state_tensors * part.numel * part.parameter.element_size() + STEP_BYTES * counts_steps for part in active)
+        for active in visits
+    ]
+    gradients = [nbytes(part.parameter for part in active) for active in visits]
+    return Bytes(nbytes(parameters), max(gradients), max(states))
+
+
+def _tensors(state: Any) -> Iterable[Tensor]:
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, dict):
+        for value in state.values():
+            yield from _tensors(value)
 
 
 def measured(parameters: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> Bytes:
     """Bytes that `parameters`, their gradients and the state of `optimizer` hold right now."""
     everything = list(parameters)
-    state = [value for values in optimizer.state.values() for value in values.values() if isinstance(value, Tensor)]
+    state = [tensor for values in optimizer.state.values() for tensor in _tensors(values)]
     return Bytes(nbytes(everything), nbytes(p.grad for p in everything if p.grad is not None), nbytes(state))

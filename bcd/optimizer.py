@@ -9,15 +9,25 @@ Symbols of the theorems and of the paper, mapped once:
     alpha  step size             `param_groups[i]["lr"]`, one group for each block
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor
 
-from bcd.blocks import Partition
+from bcd import precision
+from bcd.blocks import Block, Part, Partition
 from bcd.orders import Order
-from bcd.rules.rule import Rule, require
+from bcd.rules.rule import Rule, State, require
+
+Lifetime = Literal["reset", "host", "device"]
+"""What happens to a block's optimizer state at the end of a visit: dropped (BAdam), kept on the CPU, or left there."""
+Master = Literal["off", "discard", "host"]
+"""Exact float32 master of active bfloat16 weights: none; its remainder discarded at the end of a visit (as published);
+or the remainder kept on the CPU between visits (2 bytes a weight)."""
+Nonfinite = Literal["ignore", "skip", "raise"]
+"""What a step does with a gradient that is not finite: use it as torch does, skip the step, or raise."""
 
 
 def require_inner_steps(value: int) -> None:
@@ -26,28 +36,64 @@ def require_inner_steps(value: int) -> None:
         raise ValueError(f"inner_steps={value!r} is not possible: a visit lasts a whole number K >= 1 of steps")
 
 
+def _require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the difference, unless a saved setting is that of this optimizer."""
+    old, new = saved["blocks"], own["blocks"]
+    if old.keys() != new.keys():
+        gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
+        raise ValueError(f"the state_dict is of another partition: it has the blocks {gone}, here are {added}")
+    if other := [name for name in new if old[name] != new[name]]:
+        raise ValueError(f"the state_dict is of another partition: other parameters or shapes in {other}")
+    if list(old) != list(new):
+        raise ValueError(f"the state_dict is of another partition: its blocks are in the order {list(old)}")
+    for name, value in own.items():
+        if saved[name] != value:
+            raise ValueError(f"the state_dict has {name}={saved[name]!r}, here it is {value!r}")
+
+
+def _gradient_norm(block: Block) -> float:
+    """Euclidean norm of the block's gradient, in float32; parameters without a gradient count as zero."""
+    squares = [
+        part.of(part.parameter.grad).float().square().sum() for part in block.parts if part.parameter.grad is not None
+    ]
+    return torch.stack(squares).sum().sqrt().item() if squares else 0.0
+
+
 class BlockCoordinateDescent(torch.optim.Optimizer):
     """Trains one set of blocks at a time: K steps of a rule on the active blocks, then the next visit.
 
         repeat for each visit:
-            A <- next set of block indices from the order
-            state <- init(A)                              (fresh state at every visit, as BAdam)
+            A <- next set of block indices from the order, and the blocks that are always active
+            state <- init(A)                              (fresh state at every visit, as BAdam; see `state`)
             repeat K times:
                 g <- gradient of the loss with respect to the parameters of A only
                 x_A, state <- update(x_A, g, state, lr)   (the rule)
 
     Parameters outside A have ``requires_grad=False`` during the visit, so they get no gradient, and autograd
-    stops at the lowest active layer. Every visit lasts K steps, the first included. The full objective by
-    `closure` (deterministic use) and minibatches (stochastic use) run the same code.
+    stops at the lowest active layer. Every visit lasts K steps, the first included; K counts optimizer steps, so
+    gradient accumulation needs nothing. The full objective by `closure` and minibatches (deterministic and stochastic
+    use) run the same code.
+
+    The optimizer owns ``requires_grad`` of every parameter of the partition, whatever it was before.
 
     partition: what is trained; one parameter group is made for each block, named by the block, so learning rate
-        schedulers and per-block hyperparameters work as with any torch optimizer.
+        schedulers and per-block hyperparameters work as with any torch optimizer. A parameter of which several blocks
+        hold rows is listed in the first of their groups.
     rule: update of the active blocks, for example ``Adam()`` or ``SGD()``.
     order: which blocks each visit trains, for example ``RandomReshuffle(seed=0)``.
     inner_steps: K >= 1, optimizer steps of one visit.
     lr: step size, a number for all blocks or one number for each block in the partition's order.
+    always_active: names of blocks that every visit trains besides those of the order, whose indices then count the
+        other blocks; their state is never reset. LISA is ``Uniform(count=2)``, embedding and head always active.
+    state: lifetime of the optimizer state, see `Lifetime`.
+    master: exact float32 master for bfloat16 weights, see `Master` and `bcd.precision`; other weights need none.
+    switch_warmup: the first steps of a visit use lr k / switch_warmup, k = 1, 2, ...; 0 for none.
+    nonfinite: see `Nonfinite`. A skipped step counts in `skipped_steps` and not in K.
+    track_unchanged: keep a copy of the active weights and note in `unchanged`, block name -> share of its weights that
+        the last visit left bitwise as they were.
 
-    Raises ValueError for K < 1, a negative or non-finite learning rate, or the wrong number of them.
+    Raises ValueError for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
+    name or option.
 
     >>> from torch import nn
     >>> from bcd import RandomReshuffle, SGD, by_layer
@@ -71,6 +117,12 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         order: Order,
         inner_steps: int,
         lr: float | Sequence[float],
+        always_active: Sequence[str] = (),
+        state: Lifetime = "reset",
+        master: Master = "off",
+        switch_warmup: int = 0,
+        nonfinite: Nonfinite = "ignore",
+        track_unchanged: bool = False,
     ) -> None:
         require_inner_steps(inner_steps)
         lrs = list(lr) if isinstance(lr, Iterable) else [lr] * len(partition)
@@ -80,21 +132,58 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             )
         for value in lrs:
             require("lr", value, least=0.0)
+        require("switch_warmup", switch_warmup, least=0)
+        for name, option, allowed in (
+            ("state", state, Lifetime),
+            ("master", master, Master),
+            ("nonfinite", nonfinite, Nonfinite),
+        ):
+            if option not in get_args(allowed):
+                raise ValueError(f"{name}={option!r} is not one of {', '.join(get_args(allowed))}")
+        indices = {block.name: i for i, block in enumerate(partition.blocks)}
+        if unknown := [name for name in always_active if name not in indices]:
+            raise ValueError(f"always_active={unknown} names no block; there are {', '.join(indices)}")
         self.partition = partition
         self.rule = rule
         self.order = order
         self.inner_steps = inner_steps
+        self.state_lifetime: Lifetime = state
+        self.master: Master = master
+        self.switch_warmup = switch_warmup
+        self.nonfinite: Nonfinite = nonfinite
+        self.track_unchanged = track_unchanged
         self.visits_started = 0
         self.steps_in_visit = 0
+        self.skipped_steps = 0
+        self.full_backwards = 0
+        self.unchanged: dict[str, float] = {}
         self.active_blocks: tuple[int, ...] = ()
-        groups = [
-            {"params": list(block.parameters.values()), "lr": value, "name": block.name}
-            for block, value in zip(partition.blocks, lrs, strict=True)
-        ]
+        self._always = tuple(indices[name] for name in always_active)
+        self._drawn = tuple(i for i in range(len(partition)) if i not in self._always)
+        if not self._drawn:
+            raise ValueError("always_active names every block, so the order has none to draw; use single() instead")
+        self._choosing = False
+        self._before: list[list[Tensor]] = []
+        listed: set[int] = set()
+        groups = []
+        for block, value in zip(partition.blocks, lrs, strict=True):
+            own = [p for p in block.parameters.values() if id(p) not in listed]
+            listed.update(map(id, own))
+            groups.append({"params": own, "lr": value, "name": block.name})
         super().__init__(groups, {"lr": lrs[0], **rule.hyperparameters()})
         for parameter in partition.frozen.values():
             parameter.requires_grad_(False)
-        self._start_visit(order.next_visit(len(partition)))
+        # A gradient from before would be clipped and counted with the active ones, and never cleared.
+        for parameter in (
+            *partition.frozen.values(),
+            *(p for block in partition.blocks for p in block.parameters.values()),
+        ):
+            parameter.grad = None
+        self._next_visit()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """torch would keep three attributes only, and a copied or unpickled optimizer would have lost its blocks."""
+        return dict(self.__dict__)
 
     @property
     def num_blocks(self) -> int:
@@ -103,8 +192,10 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
 
     @property
     def active_parameters(self) -> list[Tensor]:
-        """The parameters that the current visit trains."""
-        return [p for i in self.active_blocks for p in self.partition.blocks[i].parameters.values()]
+        """The parameters that the current visit trains, each once."""
+        return list(
+            {id(p): p for i in self.active_blocks for p in self.partition.blocks[i].parameters.values()}.values()
+        )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Only the constructor adds groups: a group is a block, and blocks are the partition's business.
@@ -125,82 +216,212 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
 
         closure: clears the gradients, computes the loss, calls backward and returns the loss.
         Returns the closure's loss, None without a closure. Active parameters without a gradient are skipped.
+        Raises FloatingPointError for a gradient that is not finite when nonfinite="raise".
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self.nonfinite != "ignore" and self._meets_nonfinite():
+            return loss
+        if self._choosing:
+            self._choose()
+        factor = min(1.0, (self.steps_in_visit + 1) / self.switch_warmup) if self.switch_warmup else 1.0
         for index in self.active_blocks:
-            self._update(self.param_groups[index])
+            self._update(index, factor)
         self.steps_in_visit += 1
         if self.steps_in_visit == self.inner_steps:
             self._end_visit()
-            self._start_visit(self.order.next_visit(self.num_blocks))
+            self._next_visit()
         return loss
 
-    def _update(self, group: dict[str, Any]) -> None:
-        parameters = [p for p in group["params"] if p.grad is not None]
-        if not parameters:
+    def _meets_nonfinite(self) -> bool:
+        """Whether the step must be skipped: then the gradients are dropped and the step is counted."""
+        for index in self.active_blocks:
+            block = self.partition.blocks[index]
+            for name, parameter in block.parameters.items():
+                if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+                    if self.nonfinite == "raise":
+                        raise FloatingPointError(f"the gradient of {name} in block {block.name!r} is not finite")
+                    self.skipped_steps += 1
+                    for active in self.active_parameters:
+                        active.grad = None
+                    return True
+        return False
+
+    def _update(self, index: int, factor: float) -> None:
+        group = self.param_groups[index]
+        parts = [part for part in self.partition.blocks[index].parts if part.parameter.grad is not None]
+        if not parts:
             return
-        fresh = [p for p in parameters if p not in self.state]
-        for parameter, state in zip(fresh, self.rule.init(fresh), strict=True):
-            self.state[parameter] = state
-        states = [self.state[p] for p in parameters]
-        self.rule.update(parameters, [p.grad for p in parameters], states, group["lr"], group)
+        weights = [part.of(part.parameter) for part in parts]
+        gradients = [part.of(part.parameter.grad) for part in parts]  # pyright: ignore[reportArgumentType]
+        states = [self._state_of(part) for part in parts]
+        lr = group["lr"] * factor if factor != 1.0 else group["lr"]
+        with_master = [i for i, w in enumerate(weights) if self.master != "off" and w.dtype == torch.bfloat16]
+        for i in with_master:  # one tensor at a time, so that only one float32 copy lives at once
+            if "remainder" not in states[i]:
+                states[i]["remainder"] = torch.zeros_like(weights[i], dtype=torch.int16)
+            full = precision.join(weights[i], states[i]["remainder"])
+            self._init([full], [states[i]])
+            self.rule.update([full], [gradients[i].float()], [states[i]], lr, group)
+            precision.split(full, weights[i], states[i]["remainder"])
+        plain = [i for i in range(len(parts)) if i not in with_master]
+        if plain:
+            chosen = [weights[i] for i in plain], [gradients[i] for i in plain], [states[i] for i in plain]
+            self._init(chosen[0], chosen[2])
+            self.rule.update(*chosen, lr, group)
+
+    def _init(self, weights: Sequence[Tensor], states: Sequence[State]) -> None:
+        """Fresh state for those that have none (a kept remainder is not the rule's)."""
+        fresh = [i for i, state in enumerate(states) if not state.keys() - {"remainder"}]
+        for i, made in zip(fresh, self.rule.init([weights[i] for i in fresh]), strict=True):
+            states[i].update(made)
+
+    def _state_of(self, part: Part) -> State:
+        """State of a whole parameter under torch's names; state of rows one level below, under "start:stop"."""
+        held = self.state[part.parameter]
+        return held if part.rows is None else held.setdefault("{}:{}".format(*part.rows), {})
+
+    def _choose(self) -> None:
+        """Pick the blocks of a visit whose order asked for all gradients, and drop the gradients of the others."""
+        blocks = [self.partition.blocks[i] for i in self._drawn]
+        norms = [_gradient_norm(block) for block in blocks]
+        chosen = self.order.choose(norms, [block.numel for block in blocks])  # pyright: ignore[reportAttributeAccessIssue]
+        self.full_backwards += 1
+        self._start_visit(chosen)
+        active = {id(p) for p in self.active_parameters}
+        for block in blocks:
+            for parameter in block.parameters.values():
+                if id(parameter) not in active:
+                    parameter.grad = None
 
     def _end_visit(self) -> None:
+        blocks = self.partition.blocks
+        if self.track_unchanged:
+            for index, before in zip(self.active_blocks, self._before, strict=True):
+                same = sum(
+                    int(part.of(part.parameter).eq(old).sum())
+                    for part, old in zip(blocks[index].parts, before, strict=True)
+                )
+                self.unchanged[blocks[index].name] = same / blocks[index].numel
         for parameter in self.active_parameters:
             parameter.grad = None
-            parameter.requires_grad_(False)
-            self.state.pop(parameter, None)
+        for index in self.active_blocks:
+            if index in self._always:
+                continue
+            for part in blocks[index].parts:
+                part.parameter.requires_grad_(False)
+                self._leave(part)
 
-    def _start_visit(self, blocks: tuple[int, ...]) -> None:
-        if not blocks or any(not 0 <= i < self.num_blocks for i in blocks) or len(set(blocks)) != len(blocks):
-            raise ValueError(f"the order gave the visit {blocks}; wanted distinct indices in [0, {self.num_blocks})")
-        self.active_blocks = tuple(blocks)
-        self.visits_started += 1
+    def _leave(self, part: Part) -> None:
+        """Drop, move or keep the state of a part whose visit ends."""
+        state = self._state_of(part)
+        if self.state_lifetime == "reset":
+            for name in state.keys() - {"remainder"}:
+                del state[name]
+        elif self.state_lifetime == "host":
+            state.update({name: value.cpu() for name, value in state.items()})
+        if self.master == "host" and "remainder" in state:
+            state["remainder"] = state["remainder"].cpu()
+        else:
+            state.pop("remainder", None)
+        held = self.state[part.parameter]
+        if part.rows is not None and not state:
+            del held["{}:{}".format(*part.rows)]
+        if not held:
+            del self.state[part.parameter]
+
+    def _next_visit(self) -> None:
         self.steps_in_visit = 0
+        self.visits_started += 1
+        if getattr(self.order, "needs_gradients", False):
+            self._choosing = True
+            self._activate(tuple(range(self.num_blocks)))
+        else:
+            self._start_visit(self.order.next_visit(len(self._drawn)))
+
+    def _start_visit(self, drawn: tuple[int, ...]) -> None:
+        count = len(self._drawn)
+        if not drawn or any(not 0 <= i < count for i in drawn) or len(set(drawn)) != len(drawn):
+            raise ValueError(f"the order gave the visit {drawn}; wanted distinct indices in [0, {count})")
+        self._choosing = False
+        self._activate((*self._always, *(self._drawn[i] for i in drawn)))
+        self._bring()
+
+    def _activate(self, blocks: tuple[int, ...]) -> None:
+        self.active_blocks = blocks
         active = {id(p) for p in self.active_parameters}
         for block in self.partition.blocks:
             for parameter in block.parameters.values():
                 parameter.requires_grad_(id(parameter) in active)
+
+    def _bring(self) -> None:
+        """Move what was kept of the active blocks to their device, and copy the weights if they are tracked."""
+        blocks = [self.partition.blocks[i] for i in self.active_blocks]
+        for part in (part for block in blocks for part in block.parts):
+            if part.parameter in self.state:
+                state = self._state_of(part)
+                for name, value in state.items():
+                    # torch's kernels want the step counter on the CPU, except the fused ones.
+                    if name != "step" or getattr(self.rule, "fused", False):
+                        state[name] = value.to(part.parameter.device)
+        if self.track_unchanged:
+            self._before = [[part.of(part.parameter).detach().clone() for part in block.parts] for block in blocks]
 
     def state_dict(self) -> dict[str, Any]:
         """torch's state_dict and, under ``"visit"``, the block, the position in the visit and the order's state."""
         state = super().state_dict()
         state["visit"] = {
             "active_blocks": list(self.active_blocks),
+            "choosing": self._choosing,
             "visits_started": self.visits_started,
             "steps_in_visit": self.steps_in_visit,
-            "inner_steps": self.inner_steps,
+            "skipped_steps": self.skipped_steps,
+            "full_backwards": self.full_backwards,
+            "setting": self._setting(),
             "order": self.order.state_dict(),
         }
         return state
 
+    def _setting(self) -> dict[str, Any]:
+        """What must be equal for a state to be continued, as plain values."""
+        return {
+            "inner_steps": self.inner_steps,
+            "rule": type(self.rule).__name__,
+            "order": type(self.order).__name__,
+            "state": self.state_lifetime,
+            "master": self.master,
+            "always_active": [self.partition.blocks[i].name for i in self._always],
+            "blocks": {
+                block.name: [[part.name, list(part.of(part.parameter).shape)] for part in block.parts]
+                for block in self.partition.blocks
+            },
+        }
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, also in the middle of a visit.
 
-        Raises ValueError when it comes from another partition, another K or from no BlockCoordinateDescent;
-        nothing is changed in that case.
+        Raises ValueError, naming the difference, when it comes from another partition, rule, order, K or option, or
+        from no BlockCoordinateDescent; nothing is changed in that case.
         """
         visit = state_dict.get("visit")
         if visit is None:
             raise ValueError("this state_dict has no 'visit' entry; it was not saved by BlockCoordinateDescent")
-        saved = [(group["name"], len(group["params"])) for group in state_dict["param_groups"]]
-        own = [(group["name"], len(group["params"])) for group in self.param_groups]
-        if saved != own:
-            gone = [name for name, _ in set(saved) - set(own)]
-            new = [name for name, _ in set(own) - set(saved)]
-            raise ValueError(
-                "the state_dict is of another partition: "
-                + (f"it has the blocks {sorted(gone)}, here are {sorted(new)}" if gone or new else "other block order")
-            )
-        if visit["inner_steps"] != self.inner_steps:
-            raise ValueError(f"the state_dict has inner_steps={visit['inner_steps']}, here it is {self.inner_steps}")
-        super().load_state_dict({key: value for key, value in state_dict.items() if key != "visit"})
-        for parameter in self.active_parameters:
+        _require_equal(visit["setting"], self._setting())
+        copy.deepcopy(self.order).load_state_dict(visit["order"])  # an order that cannot read it should say so now
+        # torch would cast float32 moments and integer remainders to the dtype of bfloat16 weights, so it gets none.
+        groups = copy.deepcopy(list(state_dict["param_groups"]))
+        super().load_state_dict({"state": {}, "param_groups": groups})
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for index, values in state_dict["state"].items():
+            self.state[parameters[index]] = copy.deepcopy(values)
+        for parameter in parameters:
             parameter.grad = None
         self.order.load_state_dict(visit["order"])
-        self._start_visit(tuple(visit["active_blocks"]))
-        self.visits_started = visit["visits_started"]
-        self.steps_in_visit = visit["steps_in_visit"]
+        self._choosing = visit["choosing"]
+        self._activate(tuple(visit["active_blocks"]))
+        if not self._choosing:
+            self._bring()
+        for name in ("visits_started", "steps_in_visit", "skipped_steps", "full_backwards"):
+            setattr(self, name, visit[name])

@@ -4,14 +4,19 @@ An order is a stream of *sets* of block indices, one set a visit. It owns its ra
 the order changes neither the data nor the initialisation, and its `state_dict` continues the stream exactly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 
 class Order(Protocol):
-    """The interface that `BlockCoordinateDescent` asks of an order."""
+    """The interface that `BlockCoordinateDescent` asks of an order.
+
+    width: the most blocks that one visit trains; 1 where an order does not say.
+    needs_gradients: True for an order that chooses by the gradients of all blocks, see `Greedy`.
+    """
 
     def next_visit(self, num_blocks: int) -> tuple[int, ...]:
         """Indices, each in [0, num_blocks), of the blocks that the next visit trains."""
@@ -27,7 +32,7 @@ class Order(Protocol):
 
 
 class Cyclic:
-    """Blocks 0, 1, ..., D-1, 0, 1, ... for ever.
+    """Ascending order: blocks 0, 1, ..., D-1, 0, 1, ... for ever.
 
     >>> order = Cyclic()
     >>> [order.next_visit(3) for _ in range(4)]
@@ -88,3 +93,149 @@ class RandomReshuffle:
         self._left = list(state["left"])
         # A checkpoint loaded onto a GPU moves the state there, and a CPU generator takes CPU bytes only.
         self._generator.set_state(state["generator"].cpu())
+
+
+class Fixed:
+    """The given sets of blocks, one a visit, again from the start after the last.
+
+    visits: block indices, or lists of block indices that are active together; not empty.
+
+    >>> order = Fixed([2, [0, 1]])
+    >>> [order.next_visit(3) for _ in range(3)]
+    [(2,), (0, 1), (2,)]
+    """
+
+    def __init__(self, visits: Sequence[int | Sequence[int]]) -> None:
+        if not visits:
+            raise ValueError("visits=[] is not possible: at least one visit is needed")
+        self._visits = [(visit,) if isinstance(visit, int) else tuple(visit) for visit in visits]
+        self.width = max(map(len, self._visits))
+        self._next = 0
+
+    def next_visit(self, num_blocks: int) -> tuple[int, ...]:
+        visit = self._visits[self._next]
+        self._next = (self._next + 1) % len(self._visits)
+        return visit
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"next": self._next}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._next = state["next"]
+
+
+class SlidingWindow:
+    """`width` neighbouring blocks a visit; the window moves on by `stride` and wraps around.
+
+    >>> order = SlidingWindow(width=2, stride=1)
+    >>> [order.next_visit(3) for _ in range(4)]
+    [(0, 1), (1, 2), (2, 0), (0, 1)]
+    """
+
+    def __init__(self, width: int, stride: int = 1) -> None:
+        for name, value in (("width", width), ("stride", stride)):
+            if value < 1:
+                raise ValueError(f"{name}={value!r} is not possible: it must be at least 1")
+        self.width = width
+        self._stride = stride
+        self._first = 0
+
+    def next_visit(self, num_blocks: int) -> tuple[int, ...]:
+        if self.width > num_blocks:
+            raise ValueError(f"width={self.width} exceeds the number of blocks, {num_blocks}")
+        visit = tuple((self._first + i) % num_blocks for i in range(self.width))
+        self._first = (self._first + self._stride) % num_blocks
+        return visit
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"first": self._first}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._first = state["first"]
+
+
+class Weighted:
+    """`count` different blocks a visit, drawn independently of all earlier visits with the given weights.
+
+    weights: one positive number a block, for example its Lipschitz constant L_i or the inverse of its cost.
+    count: blocks a visit; drawn one after another without replacement.     seed: of the order's own generator.
+    """
+
+    def __init__(self, weights: Sequence[float], count: int = 1, seed: int = 0) -> None:
+        if not weights or not all(0 < weight < float("inf") for weight in weights):
+            raise ValueError(f"weights={list(weights)!r} is not possible: every weight must be positive and finite")
+        self._weights = torch.tensor(list(weights), dtype=torch.float64)
+        self.width = _count(count)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def _probabilities(self, num_blocks: int) -> Tensor:
+        if len(self._weights) != num_blocks:
+            raise ValueError(f"got {len(self._weights)} weights for {num_blocks} blocks; give one a block")
+        return self._weights
+
+    def next_visit(self, num_blocks: int) -> tuple[int, ...]:
+        if self.width > num_blocks:
+            raise ValueError(f"count={self.width} exceeds the number of blocks, {num_blocks}")
+        weights = self._probabilities(num_blocks)
+        return tuple(torch.multinomial(weights, self.width, generator=self._generator).tolist())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._generator.set_state(state["generator"].cpu())
+
+
+class Uniform(Weighted):
+    """`count` different blocks a visit, uniformly and independently of all earlier visits (LISA draws two).
+
+    count: blocks a visit.     seed: of the order's own generator.
+    """
+
+    def __init__(self, count: int = 1, seed: int = 0) -> None:
+        super().__init__([1.0], count, seed)
+
+    def _probabilities(self, num_blocks: int) -> Tensor:
+        return torch.ones(num_blocks, dtype=torch.float64)
+
+
+class Greedy:
+    """The `count` blocks with the largest gradient norm (Gauss-Southwell).
+
+    The norms cost one backward through everything at the first step of each visit: the optimizer lets all blocks
+    have a gradient there, asks `choose`, and takes the first step of the visit with the gradients of the chosen
+    blocks. `BlockCoordinateDescent.full_backwards` counts these steps.
+
+    per_weight: compare norms divided by the square root of the block's size, so that large blocks do not always win.
+
+    >>> Greedy(count=2).choose([0.1, 3.0, 2.0], [1, 1, 1])
+    (1, 2)
+    """
+
+    needs_gradients = True
+
+    def __init__(self, count: int = 1, *, per_weight: bool = False) -> None:
+        self.width = _count(count)
+        self._per_weight = per_weight
+
+    def choose(self, norms: Sequence[float], sizes: Sequence[int]) -> tuple[int, ...]:
+        """Indices of the visit, from the gradient norm and the number of weights of every block."""
+        if self.width > len(norms):
+            raise ValueError(f"count={self.width} exceeds the number of blocks, {len(norms)}")
+        scores = [n / d**0.5 if self._per_weight else n for n, d in zip(norms, sizes, strict=True)]
+        return tuple(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[: self.width])
+
+    def next_visit(self, num_blocks: int) -> tuple[int, ...]:
+        raise RuntimeError("a greedy order has no next visit without gradients; the optimizer asks choose()")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+def _count(value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"count={value!r} is not possible: a visit trains at least one block")
+    return value

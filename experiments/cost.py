@@ -8,6 +8,11 @@ import torch
 from experiments.methods import Trainable
 
 
+def forward_flops(trainable: Trainable, tokens: int) -> float:
+    """Matrix arithmetic of one forward pass: 2 tokens N, N counted as in `step_flops`."""
+    return 2.0 * tokens * sum(p.numel() for p in trainable.model.parameters() if p.ndim > 1)
+
+
 def step_flops(trainable: Trainable, tokens: int) -> float:
     """Matrix arithmetic of one training step, averaged over the visits.
 
@@ -23,7 +28,7 @@ def step_flops(trainable: Trainable, tokens: int) -> float:
     forward = sum(sizes[i] for i in matrices)
     total = 0.0
     for visit in trainable.visits:
-        active = [id(p) for p in visit if id(p) in matrices]
+        active = [id(part.parameter) for part in visit if id(part.parameter) in matrices]
         lowest = min(matrices[i] for i in active)
         above = sum(sizes[i] for i, place in matrices.items() if place >= lowest)
         total += 2 * tokens * (forward + sum(sizes[i] for i in active) + above)

@@ -4,11 +4,12 @@ A model source answers three questions without loading weights (`skeleton`, `fin
 that a wrong configuration stops before any long work.
 """
 
+import functools
 import hashlib
 import importlib.util
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,13 +22,15 @@ if TYPE_CHECKING:  # importing transformers takes seconds that a finished or an 
     from transformers import PreTrainedModel
 
 CONVERTED = ROOT / "outputs" / "models"
+FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+"""What a checkpoint consists of: configuration, weights, tokenizer and chat template."""
 
 
 class ModelSource(Protocol):
     """What the training loop asks of a model."""
 
-    def skeleton(self) -> "PreTrainedModel":
-        """The model on the meta device: names and shapes, no memory."""
+    def skeleton(self, dtype: torch.dtype) -> "PreTrainedModel":
+        """The model on the meta device: names, shapes and dtype, no memory."""
         ...
 
     def fingerprint(self) -> str:
@@ -65,15 +68,14 @@ class GGUFPackage:
             )
         return files[0]
 
-    def skeleton(self) -> "PreTrainedModel":
+    def skeleton(self, dtype: torch.dtype) -> "PreTrainedModel":
         from transformers import AutoModelForCausalLM, LlamaConfig
 
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(LlamaConfig(**self.architecture))
+            return AutoModelForCausalLM.from_config(LlamaConfig(**self.architecture), dtype=dtype)
 
     def fingerprint(self) -> str:
-        with self.file().open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _content_hash([self.file()])
 
     def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
         import transformers
@@ -120,30 +122,39 @@ class Pretrained:
         from huggingface_hub import snapshot_download
 
         try:
-            return Path(snapshot_download(self.path, allow_patterns=["*.json", "*.safetensors", "*.model"]))
+            return Path(snapshot_download(self.path, allow_patterns=list(FILES)))
         except Exception as error:  # the hub client raises many kinds; each means that the model is not there
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"model.path={self.path!r} is no folder with a config.json and cannot be had from the hub ({reason})"
             ) from error
 
-    def skeleton(self) -> "PreTrainedModel":
+    def skeleton(self, dtype: torch.dtype) -> "PreTrainedModel":
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.from_pretrained(self.folder())
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
+            return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
     def fingerprint(self) -> str:
-        total = hashlib.sha256()
-        for path in sorted(self.folder().glob("*")):
-            if path.suffix in (".json", ".safetensors", ".model"):
-                with path.open("rb") as file:
-                    total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-        return total.hexdigest()
+        return _content_hash(sorted({path for pattern in FILES for path in self.folder().glob(pattern)}))
 
     def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
         return _load_folder(self.folder(), dtype)
+
+
+def _content_hash(paths: Sequence[Path]) -> str:
+    """SHA-256 over names and contents; a file whose size and time are unchanged is read once in a process."""
+    return _hash_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
+
+
+@functools.cache
+def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    total = hashlib.sha256()
+    for path, _, _ in files:
+        with path.open("rb") as file:
+            total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 def _load_folder(folder: Path, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # importing transformers takes seconds, and wrong values shou
 
 AXES = ("partition", "order", "rule")
 CONTROLS = ("study", "dry", "force", "records_dir")  # how to run, not what: no part of a run's identity
+UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
 DTYPES = ("float32", "float64", "bfloat16")
 
 
@@ -38,7 +39,8 @@ def build(config: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError):
             raise error.__cause__ from None
-        raise
+        given = OmegaConf.to_container(config)
+        raise UserError(f"{config.get('_target_')} cannot be made from {given}: {error.__cause__ or error}") from None
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,15 @@ class Plan:
     def skeleton(self) -> Trainable:
         """The method on the model's names and shapes, before any weight is loaded.
 
-        Raises ValueError when the method does not fit the model, for example when a partition finds no layers.
+        Raises ValueError when method, model and schedule do not fit, for example when a partition finds no layers.
         """
-        return build(self.config.method)(self.model.skeleton())
+        trainable = build(self.config.method)(self.model.skeleton(getattr(torch, self.config.dtype)))
+        try:
+            build(self.config.schedule)(trainable.optimizer)
+        except TypeError as error:
+            given = OmegaConf.to_container(self.config.schedule)
+            raise UserError(f"schedule={given} is not possible: {error}") from None
+        return trainable
 
 
 def _identity(config: DictConfig) -> dict[str, Any]:
@@ -86,11 +94,12 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
     config = config.copy()
     OmegaConf.update(config, "choices", dict(choices), force_add=True)
     _check_axes(config, choices)
-    for key in ("steps", "batch_size"):
-        if config[key] < 1:
-            raise UserError(f"{key}={config[key]} is not possible: it must be at least 1")
-    if config.max_grad_norm is not None and config.max_grad_norm <= 0:
-        raise UserError(f"max_grad_norm={config.max_grad_norm} is not possible: give a positive number or null")
+    for key, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
+        if not isinstance(config[key], int) or config[key] < least:
+            raise UserError(f"{key}={config[key]} is not possible: it must be a whole number of at least {least}")
+    norm = config.max_grad_norm
+    if norm is not None and not (isinstance(norm, int | float) and norm > 0):
+        raise UserError(f"max_grad_norm={norm} is not possible: give a positive number or null")
     if config.dtype not in DTYPES:
         raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
     device = _device(config.device)
@@ -111,7 +120,7 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         config=config,
         name=name or f"{readable}-{digest(identity)[:8]}",
         key=run_key(identity, inputs),
-        untrained_key=run_key({key: identity[key] for key in ("evaluation", "dtype", "device")}, inputs),
+        untrained_key=run_key({key: identity[key] for key in UNTRAINED}, inputs),
         device=device,
         model=model,
         data=data,
@@ -122,6 +131,8 @@ def _check_axes(config: DictConfig, choices: Mapping[str, str]) -> None:
     for axis in AXES:
         if axis in config and axis not in config.method:
             raise UserError(f"method={choices['method']} has no axis {axis!r}; drop {axis}={choices.get(axis, '...')}")
+    if "outside_layers" in config and "partition" not in config.method:
+        raise UserError(f"method={choices['method']} has no partition, so outside_layers means nothing; drop it")
 
 
 def _device(name: str) -> torch.device:
@@ -154,15 +165,22 @@ def execute(planned: Plan, study: str) -> Record:
     Raises ValueError, before anything is written, when the method does not fit the model.
     """
     shapes = planned.skeleton
-    expected = predicted(shapes.model.parameters(), shapes.visits, shapes.state_tensors)
+    expected = predicted(
+        shapes.model.parameters(), shapes.visits, shapes.state_tensors, counts_steps=shapes.counts_steps
+    )
     name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
     origin = provenance(name)
     measurements: dict[str, Any] = {"predicted_bytes": asdict(expected)}
     error = ""
+    begin = time.perf_counter()
     try:
-        _measure(planned, measurements)
-    except (ArithmeticError, OSError, RuntimeError, ValueError) as failure:
+        # Dropout draws from the global generator; everything else has a generator of its own.
+        with torch.random.fork_rng():
+            torch.manual_seed(stream_seed(planned.config.seed, "dropout"))
+            _measure(planned, measurements)
+    except Exception as failure:  # whatever stops a run is its result; the other runs of a study go on
         error = f"{type(failure).__name__}: {failure}"
+    measurements["seconds"] = time.perf_counter() - begin
     record = Record(
         kind="train",
         study=study,
@@ -188,7 +206,7 @@ def _measure(planned: Plan, into: dict[str, Any]) -> None:
         planned.untrained_key, lambda: evaluate(model, tokenizer, dataset.heldout, "evaluate before")
     )
     trainable: Trainable = build(config.method)(model)
-    into["trained_parameters"] = sum(p.numel() for p in {p for visit in trainable.visits for p in visit})
+    into["trained_parameters"] = sum(part.numel for visit in trainable.visits for part in visit)
     stream = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, stream_seed(config.seed, "data order"))
     schedule = build(config.schedule)(trainable.optimizer)
     into["steps"] = []
@@ -202,7 +220,10 @@ def _measure(planned: Plan, into: dict[str, Any]) -> None:
             log=lambda metrics: (into["steps"].append(metrics), bar.update()),
         )
     into["measured_bytes"] = asdict(peak)
-    into["after"] = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
+    after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
+    if not math.isfinite(loss := after["heldout_loss"]):
+        raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
+    into["after"] = after
 
 
 _evaluations: dict[str, dict[str, Any]] = {}

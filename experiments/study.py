@@ -1,6 +1,7 @@
 """Studies: a frozen list of runs, executed one after another, finished ones skipped."""
 
 import itertools
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tqdm import tqdm
 
 from experiments import run
-from experiments.cost import flops_per_second, step_flops
+from experiments.cost import flops_per_second, forward_flops, step_flops
 from experiments.errors import UserError
 from records import Record, digest
 
@@ -24,12 +25,14 @@ class Entry:
     record: Record | None
 
     def seconds(self) -> float:
-        """Training seconds: measured if finished, else estimated from the arithmetic and this machine's rate."""
+        """Seconds of the run: measured if finished, else estimated from the arithmetic and this machine's rate."""
         if self.record is not None:
-            return sum(step["seconds"] for step in self.record.measurements["steps"])
+            return self.record.measurements["seconds"]
         tokens = self.plan.config.batch_size * self.plan.data.tokens_per_example
-        flops = step_flops(self.plan.skeleton, tokens)
-        return self.plan.config.steps * flops / flops_per_second(self.plan.device.type, tokens)
+        flops = self.plan.config.steps * step_flops(self.plan.skeleton, tokens)
+        # Before and after, each held-out example runs forward once for the loss and once for its generated answer.
+        flops += 4 * forward_flops(self.plan.skeleton, self.plan.data.heldout_size * self.plan.data.tokens_per_example)
+        return flops / flops_per_second(self.plan.device.type, tokens)
 
 
 def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
@@ -67,9 +70,11 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
     found = []
     for values in itertools.product(*axes.values()):
         cell = dict(zip(axes, values, strict=True))
-        overrides = [*study.overrides, *(f"{key}={value}" for key, value in cell.items()), *extra, *controls]
+        swept = [f"{key}={'null' if value is None else value}" for key, value in cell.items()]
+        overrides = [*study.overrides, *swept, *extra, *controls]
         config, chosen = compose(overrides)
         label = "-".join(str(v) if k == "method" else f"{k.rpartition('.')[2]}{v}" for k, v in cell.items())
+        label = re.sub(r"[^\w.=-]+", "_", label)  # it names the record's file
         planned = run.plan(config, chosen, label)
         record = run.finished(planned, name)
         if record is None:
@@ -81,19 +86,27 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
 def table(listed: Sequence[Entry]) -> str:
     """The study as text: run, state, training seconds (measured or estimated)."""
     width = max(len(entry.plan.name) for entry in listed)
-    rows = [f"{'run':{width}}  {'state':8}  {'training':>12}"]
+    rows = [f"{'run':{width}}  {'state':8}  {'time':>12}"]
     for entry in listed:
         about = "" if entry.record else "about "
         state = "finished" if entry.record else "to do"
         rows.append(f"{entry.plan.name:{width}}  {state:8}  {about + format(entry.seconds(), '.0f') + ' s':>12}")
     left = sum(entry.seconds() for entry in listed if entry.record is None)
-    rows.append(f"left: {sum(entry.record is None for entry in listed)} runs, about {left:.0f} s of training")
+    rows.append(f"left: {sum(entry.record is None for entry in listed)} runs, about {left:.0f} s")
     return "\n".join(rows)
 
 
 def execute(listed: Sequence[Entry], name: str, force: bool) -> list[Record]:
-    """Run what is not finished (everything with `force`); returns all records. A failing run stops no other."""
+    """Run what is not finished (everything with `force`); returns all records. A failing run stops no other.
+
+    Records in the study's folder that are of no run of the study (of an earlier form of it) are removed, because
+    whoever reads the study reads its folder.
+    """
     records = []
+    for path in (run.folder(listed[0].plan.config) / name).glob("*.json"):
+        if path.stem not in {entry.plan.name for entry in listed}:
+            tqdm.write(f"{path.name}: no run of the study any more, removed")
+            path.unlink()
     for entry in tqdm(listed, desc=f"study {name}", unit="run"):
         if entry.record is not None and not force:
             tqdm.write(f"{entry.plan.name}: finished before, skipped")

@@ -98,16 +98,31 @@ def make(product: Product, records: Mapping[str, Sequence[Record]]) -> None:
         product.files[0].write_text(header + product.module.text(**records), encoding="utf-8")
 
 
+def read_manifest() -> dict[str, dict]:
+    """What was made so far: product name -> state, producer, files and records."""
+    path = BUILD / "manifest.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write_manifest(manifest: Mapping[str, dict]) -> None:
+    """Replace the manifest as a whole."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    partial = BUILD / "manifest.partial"
+    partial.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(BUILD / "manifest.json")
+
+
 def build(wanted: Sequence[Product]) -> int:
     """Make what is missing or out of date; returns how many products were made."""
-    path = BUILD / "manifest.json"
-    manifest = json.loads(path.read_text()) if path.exists() else {}
+    manifest = read_manifest()
     made = 0
     for product in wanted:
         records = read(product)
         digest = state(product, records)
         if manifest.get(product.name, {}).get("state") == digest and all(file.exists() for file in product.files):
             continue
+        if manifest.pop(product.name, None):
+            write_manifest(manifest)  # an interrupted product must not count as made
         make(product, records)
         made += 1
         manifest[product.name] = {
@@ -120,7 +135,7 @@ def build(wanted: Sequence[Product]) -> int:
                 for record in group
             },
         }
-        path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        write_manifest(manifest)
         print(f"made {', '.join(map(str, product.files))}", flush=True)
     return made
 

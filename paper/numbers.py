@@ -6,12 +6,17 @@
 from collections.abc import Sequence
 
 from paper.runs import label, method, ordered, source
-from records import Record
+from records import Record, RecordError
 
 SOURCES = {"quick": ("train", "quick"), "theory": ("verify", "theory")}
+REQUIRED = {"badam", "bsgd", "adamw", "sgd", "lora"}  # methods whose numbers the text quotes
 
 
 def text(quick: Sequence[Record], theory: Sequence[Record]) -> str:
+    if missing := REQUIRED - {method(record) for record in quick}:
+        raise RecordError(
+            f"no finished record of {', '.join(sorted(missing))}, which the text quotes; run `make study`"
+        )
     numbers = {**_quick(ordered(quick)), **_theory(theory)}
     return "".join(f"\\newcommand{{\\{name}}}{{{value}}}\n" for name, value in numbers.items())
 

@@ -1,7 +1,9 @@
 """Update rules of the active block: pure functions `init` and `update` on lists of tensors, one file a rule."""
 
-from bcd.rules.adam import Adam
+from bcd.rules.adam import Adam, AdamW
+from bcd.rules.momentum import Momentum
 from bcd.rules.rule import Rule, State
 from bcd.rules.sgd import SGD
+from bcd.rules.sign import Sign
 
-__all__ = ["SGD", "Adam", "Rule", "State"]
+__all__ = ["SGD", "Adam", "AdamW", "Momentum", "Rule", "Sign", "State"]

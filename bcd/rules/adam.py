@@ -37,6 +37,8 @@ class Adam:
     fused: bool | None = None
 
     state_tensors = 2
+    counts_steps = True
+    decoupled = False
 
     def __post_init__(self) -> None:
         for name, beta in zip(("beta1", "beta2"), self.betas, strict=True):
@@ -77,6 +79,7 @@ class Adam:
             foreach=self.foreach,
             fused=self.fused,
             amsgrad=False,
+            decoupled_weight_decay=self.decoupled,
             beta1=beta1,
             beta2=beta2,
             lr=lr,
@@ -84,3 +87,18 @@ class Adam:
             eps=hyperparameters["eps"],
             maximize=False,
         )
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam's rule with decoupled weight decay (arXiv 1711.05101), in torch.optim.AdamW's convention.
+
+        x <- x - lr weight_decay x               (times lr, unlike the paper's own schedule multiplier)
+        then Adam's step with weight_decay = 0
+
+    weight_decay: 0.01 as in torch.optim.AdamW; everything else as in `Adam`.
+    """
+
+    weight_decay: float = 0.01
+
+    decoupled = True

@@ -21,6 +21,11 @@ class Rule(Protocol):
         """State tensors of the parameter's own size that one parameter needs (Adam 2, SGD 0)."""
         ...
 
+    @property
+    def counts_steps(self) -> bool:
+        """Whether the state of a parameter holds a step counter besides these tensors."""
+        ...
+
     def hyperparameters(self) -> dict[str, Any]:
         """Defaults of the hyperparameters that a parameter group may override (all but the learning rate)."""
         ...
@@ -42,7 +47,7 @@ class Rule(Protocol):
 
 
 def require(name: str, value: float, *, least: float, below: float = math.inf) -> None:
-    """Raise ValueError unless `value` is a number in [least, below)."""
-    if not least <= value < below:
-        upper = "" if below == math.inf else f" and below {below:g}"
-        raise ValueError(f"{name}={value!r} is not possible: it must be at least {least:g}{upper}")
+    """Raise ValueError unless `value` is a number in [least, below), finite if `below` is infinity."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
+        upper = "finite" if below == math.inf else f"below {below:g}"
+        raise ValueError(f"{name}={value!r} is not possible: it must be a number, at least {least:g} and {upper}")

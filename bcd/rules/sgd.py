@@ -26,6 +26,7 @@ class SGD:
     fused: bool | None = None
 
     state_tensors = 0
+    counts_steps = False
 
     def __post_init__(self) -> None:
         require("weight_decay", self.weight_decay, least=0.0)

@@ -36,6 +36,7 @@ class DataSource(Protocol):
     """What the training loop asks of a data set."""
 
     train_size: int
+    heldout_size: int
     tokens_per_example: int  # a rough upper figure, for estimates of time
 
     def fingerprint(self) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bcd import BlockCoordinateDescent, Order, Partition, Rule
+from bcd import BlockCoordinateDescent, Order, Part, Partition, Rule
 from bcd.optimizer import require_inner_steps
 from bcd.rules.rule import require
 
@@ -17,14 +17,15 @@ class Trainable:
     """A model ready to be trained.
 
     model: possibly wrapped by an adapter.              optimizer: steps on the model's trainable parameters.
-    visits: parameters that are active together, one list for each block; full training has one list.
-    state_tensors: state tensors of the parameter's size that the optimizer keeps for an active parameter.
+    visits: parts of parameters that are active together, one list for each block; full training has one list.
+    state_tensors, counts_steps: what the optimizer keeps for an active part, see `bcd.rules.Rule`.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    visits: Sequence[Sequence[Tensor]]
+    visits: Sequence[Sequence[Part]]
     state_tensors: int
+    counts_steps: bool
 
 
 class Method(Protocol):
@@ -49,6 +50,9 @@ class BlockMethod:
     lr: float
 
     def __post_init__(self) -> None:
+        for axis in ("partition", "order", "rule"):
+            if isinstance(name := getattr(self, axis), str):
+                raise ValueError(f"method.{axis}={name} is no {axis}; choose one with {axis}={name}")
         require_inner_steps(self.inner_steps)
         require("lr", self.lr, least=0.0)
 
@@ -57,8 +61,12 @@ class BlockMethod:
         optimizer = BlockCoordinateDescent(
             partition, rule=self.rule, order=self.order, inner_steps=self.inner_steps, lr=self.lr
         )
-        visits = [list(block.parameters.values()) for block in partition.blocks]
-        return Trainable(model, optimizer, visits, self.rule.state_tensors)
+        width = getattr(self.order, "width", 1)
+        # Where a visit trains several blocks, the largest ones together are the visit that needs most.
+        largest = sorted(partition.blocks, key=lambda block: block.numel, reverse=True)[:width]
+        together = [[part for block in largest for part in block.parts]]
+        visits = together if width > 1 else [block.parts for block in partition.blocks]
+        return Trainable(model, optimizer, visits, self.rule.state_tensors, self.rule.counts_steps)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class FullMethod:
     """A torch or library optimizer on every parameter that requires a gradient.
 
     optimizer: ``optimizer(parameters, lr=...)``, for example a partial of torch.optim.AdamW.
-    lr: its learning rate.     state_tensors: state tensors of the parameter's size that it keeps.
+    lr: its learning rate.     state_tensors, counts_steps: what it keeps for a parameter, see `bcd.rules.Rule`.
 
     Raises ValueError for an impossible lr.
     """
@@ -74,10 +82,12 @@ class FullMethod:
     optimizer: Callable[..., torch.optim.Optimizer]
     lr: float
     state_tensors: int
+    counts_steps: bool
 
     def __post_init__(self) -> None:
         require("lr", self.lr, least=0.0)
 
     def __call__(self, model: nn.Module) -> Trainable:
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        return Trainable(model, self.optimizer(parameters, lr=self.lr), [parameters], self.state_tensors)
+        parts = [Part(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        optimizer = self.optimizer([part.parameter for part in parts], lr=self.lr)
+        return Trainable(model, optimizer, [parts], self.state_tensors, self.counts_steps)

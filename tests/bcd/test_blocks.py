@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bcd import Block, Partition, by_layer, by_module, single
+from bcd import Block, Partition, by_groups, by_layer, by_matrix, by_module, by_ratio, by_regex, single
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
@@ -115,3 +115,113 @@ def test_bad_partitions_are_refused(decoder):
         by_layer(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="does not cover"):
         Partition((Block("a", {"w": weight}),), {}, {}).check_covers(decoder())
+
+
+def test_by_matrix_gives_vectors_to_the_first_matrix_of_the_layer(decoder):
+    partition = by_matrix(decoder(layers=1), **FREEZE)
+    assert names(partition) == ["layers.0.attention.weight", "layers.0.mlp.0.weight", "layers.0.mlp.2.weight"]
+    assert [sum(p.ndim > 1 for p in block.parameters.values()) for block in partition.blocks] == [1, 1, 1]
+    assert "layers.0.input_norm.weight" in partition.blocks[0].parameters
+
+
+def test_by_groups_joins_neighbours(decoder):
+    partition = by_groups(decoder(layers=5), 2, **FREEZE)
+    assert names(partition) == ["layers.0..1", "layers.2..3", "layers.4"]
+    assert partition.blocks[0].numel == 2 * partition.blocks[2].numel
+    with pytest.raises(ValueError, match="size=0"):
+        by_groups(decoder(), 0)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4])
+def test_by_ratio_covers_every_row_once(parts, decoder):
+    model = decoder()
+    partition = by_ratio(model, parts)
+    count = {name: 0 for name, _ in model.named_parameters()}
+    for block in partition.blocks:
+        for part in block.parts:
+            count[part.name] += part.numel
+    assert count == {name: p.numel() for name, p in model.named_parameters()}
+    assert len(partition) == parts
+
+
+def test_by_regex_takes_the_first_match_and_lists_the_rest(decoder):
+    partition = by_regex(decoder(), [r"layers\.0\..*", r"layers\..*"], rest="freeze")
+    assert [block.numel for block in partition.blocks][1] == 2 * partition.blocks[0].numel
+    assert sorted(partition.frozen) == ["embed.weight", "head.weight", "norm.bias", "norm.weight"]
+    assert names(by_regex(decoder(), ["embed.*"], rest="train")) == ["embed.*", "rest"]
+    with pytest.raises(ValueError, match=r"'nothing' matches no parameter that is left; there are embed\.weight"):
+        by_regex(decoder(), ["nothing"], rest="freeze")
+    with pytest.raises(ValueError, match="is no regular expression"):
+        by_regex(decoder(), ["("], rest="freeze")
+    with pytest.raises(ValueError, match="rest='keep'"):
+        by_regex(decoder(), ["embed.*"], rest="keep")  # pyright: ignore[reportArgumentType]
+
+
+def test_rows_must_cover_a_tensor_and_not_overlap():
+    weight = nn.Parameter(torch.zeros(4, 2))
+
+    def block(name, *rows):
+        return Block(name, {"w": weight}, {"w": rows})
+
+    Partition((block("a", 0, 1), block("b", 1, 4)), {}, {})
+    with pytest.raises(ValueError, match="the rows 1:2 of the tensor in"):
+        Partition((block("a", 0, 1), block("b", 2, 4)), {}, {})
+    with pytest.raises(ValueError, match="the rows 3:4 of the tensor in"):
+        Partition((block("a", 0, 1), block("b", 1, 3)), {}, {})
+    with pytest.raises(ValueError, match="blocks must be disjoint"):
+        Partition((block("a", 0, 2), block("b", 1, 4)), {}, {})
+    with pytest.raises(ValueError, match="the rows 2:9 of w, which has 4 rows"):
+        block("a", 2, 9)
+
+
+def test_a_head_tied_without_huggingface_methods_is_found_too():
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(5, 4)
+            self.blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+            self.lm_head = nn.Linear(4, 5, bias=False)
+            self.lm_head.weight = self.embed.weight
+
+    with pytest.raises(ValueError, match=r"tied to embed.weight"):
+        by_layer(Plain(), embedding="freeze", head="train")
+
+
+SMALL = {"vocab_size": 16, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+CONFIGS = {
+    "OPTConfig": {**SMALL, "ffn_dim": 16, "word_embed_proj_dim": 4},
+    "GPT2Config": {"vocab_size": 16, "n_embd": 8, "n_layer": 2, "n_head": 2},
+    "BloomConfig": {"vocab_size": 16, "hidden_size": 8, "n_layer": 2, "n_head": 2},
+    "Qwen2Config": {**SMALL, "num_key_value_heads": 1},
+    "Gemma2Config": {**SMALL, "num_key_value_heads": 1, "head_dim": 4},
+    "GPTNeoXConfig": {**SMALL, "tie_word_embeddings": False},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parts_outside_the_layers_of_real_models(name):
+    import transformers
+
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**CONFIGS[name]))
+    partition = by_layer(model)
+    blocks = {block.name: set(block.parameters) for block in partition.blocks}
+    assert len([name for name in blocks if name[-1].isdigit()]) == 2
+    # Every model has one final norm; OPT registers it before its layers.
+    assert {n.rpartition(".")[2] for n in blocks["final_norm"]} <= {"weight", "bias"}
+    assert len({n.rpartition(".")[0] for n in blocks["final_norm"]}) == 1
+    assert any("emb" in n or "wte" in n for n in blocks["embedding"])
+    assert not any("final" in n or "ln_f" in n for n in blocks["embedding"])
+    for tensor in ("project_out", "embed_out"):
+        assert not any(tensor in n for n in blocks["embedding"])
+    assert len(by_module(model, **FREEZE)) >= 4
+
+
+def test_a_second_list_of_layers_is_refused_by_name():
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    with torch.device("meta"):
+        config = T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=16, num_layers=2, num_heads=2)
+        model = T5ForConditionalGeneration(config)
+    with pytest.raises(ValueError, match=r"a second list of layers beside .*by_regex"):
+        by_layer(model)

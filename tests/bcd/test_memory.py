@@ -21,25 +21,26 @@ def test_predicted_bytes_are_the_measured_peak(make, rule, decoder):
         optimizer.step()
         peak = peak.peak(measured(model.parameters(), optimizer))
         optimizer.zero_grad()
-    visits = [list(block.parameters.values()) for block in partition.blocks]
-    assert peak == predicted(model.parameters(), visits, rule.state_tensors)
+    visits = [block.parts for block in partition.blocks]
+    expected = predicted(model.parameters(), visits, rule.state_tensors, counts_steps=rule.counts_steps)
+    assert peak == expected
 
 
 def test_state_of_badam_is_that_of_its_largest_block_not_of_the_model(decoder):
     model = decoder()
-    blocks = [list(block.parameters.values()) for block in by_layer(model).blocks]
-    full = predicted(model.parameters(), [list(model.parameters())], 2)
-    badam = predicted(model.parameters(), blocks, 2)
+    blocks = [block.parts for block in by_layer(model).blocks]
+    full = predicted(model.parameters(), [single(model).blocks[0].parts], 2, counts_steps=True)
+    badam = predicted(model.parameters(), blocks, 2, counts_steps=True)
     assert full.state == 2 * full.weights + 4 * len(list(model.parameters()))
-    assert badam.state == max(8 * sum(p.numel() for p in block) + 4 * len(block) for block in blocks)
-    assert badam.gradients == max(4 * sum(p.numel() for p in block) for block in blocks)
+    assert badam.state == max(8 * sum(part.numel for part in block) + 4 * len(block) for block in blocks)
+    assert badam.gradients == max(4 * sum(part.numel for part in block) for block in blocks)
 
 
 def test_prediction_needs_no_memory_and_names_an_empty_request():
     with torch.device("meta"):
         model = nn.Linear(10**6, 10**6, bias=False, dtype=torch.bfloat16)
-    assert predicted(model.parameters(), [list(model.parameters())], 2) == Bytes(
-        2 * 10**12, 2 * 10**12, 4 * 10**12 + 4
-    )
+    visits = [single(model).blocks[0].parts]
+    expected = Bytes(2 * 10**12, 2 * 10**12, 4 * 10**12 + 4)
+    assert predicted(model.parameters(), visits, 2, counts_steps=True) == expected
     with pytest.raises(ValueError, match="visits is empty"):
-        predicted(model.parameters(), [], 2)
+        predicted(model.parameters(), [], 2, counts_steps=True)

@@ -1,6 +1,6 @@
 import pytest
 
-from bcd import Cyclic, Descending, RandomReshuffle
+from bcd import Cyclic, Descending, Fixed, Greedy, RandomReshuffle, SlidingWindow, Uniform, Weighted
 
 pytestmark = pytest.mark.usefixtures("global_generator_untouched")
 
@@ -26,11 +26,77 @@ def test_random_reshuffle_depends_on_its_seed_only():
     assert visits(RandomReshuffle(seed=3), 8, 16) != visits(RandomReshuffle(seed=4), 8, 16)
 
 
-@pytest.mark.parametrize("make", [Cyclic, Descending, RandomReshuffle])
+ORDERS = {
+    "cyclic": Cyclic,
+    "descending": Descending,
+    "random_reshuffle": RandomReshuffle,
+    "fixed": lambda: Fixed([2, [0, 1]]),
+    "sliding_window": lambda: SlidingWindow(2),
+    "uniform": lambda: Uniform(count=2, seed=5),
+    "weighted": lambda: Weighted([1.0, 2.0, 3.0], seed=5),
+}
+
+
+@pytest.mark.parametrize("make", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize("before", [0, 1, 5, 6])
 def test_state_dict_continues_the_stream(make, before):
     order = make()
-    visits(order, 3, before)
+    for _ in range(before):
+        order.next_visit(3)
     restored = make()
     restored.load_state_dict(order.state_dict())
-    assert visits(restored, 3, 9) == visits(order, 3, 9)
+    assert [restored.next_visit(3) for _ in range(9)] == [order.next_visit(3) for _ in range(9)]
+
+
+def test_fixed_repeats_sets():
+    order = Fixed([2, [0, 1]])
+    assert [order.next_visit(3) for _ in range(3)] == [(2,), (0, 1), (2,)]
+    assert order.width == 2
+
+
+def test_sliding_window_wraps_around():
+    order = SlidingWindow(width=2, stride=2)
+    assert [order.next_visit(5) for _ in range(3)] == [(0, 1), (2, 3), (4, 0)]
+
+
+def test_uniform_draws_different_blocks_equally_often():
+    order = Uniform(count=2, seed=0)
+    drawn = [order.next_visit(4) for _ in range(4000)]
+    assert all(len(set(visit)) == 2 for visit in drawn)
+    shares = [sum(i in visit for visit in drawn) / 4000 for i in range(4)]
+    # each block is in half of the visits; five standard errors are 5 sqrt(0.25 / 4000) = 0.04
+    assert all(abs(share - 0.5) < 0.04 for share in shares)
+
+
+def test_weighted_draws_by_weight():
+    order = Weighted([1.0, 3.0], seed=0)
+    share = sum(order.next_visit(2) == (1,) for _ in range(4000)) / 4000
+    assert abs(share - 0.75) < 0.035  # five standard errors
+
+
+def test_greedy_chooses_the_largest_norms():
+    assert Greedy().choose([1.0, 3.0, 2.0], [1, 1, 1]) == (1,)
+    assert Greedy(count=2).choose([1.0, 3.0, 2.0], [1, 1, 1]) == (1, 2)
+    assert Greedy(per_weight=True).choose([1.0, 3.0], [1, 100]) == (0,)
+    assert Greedy().choose([2.0, 2.0], [1, 1]) == (0,), "ties go to the first"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Fixed([]), "at least one visit"),
+        (lambda: SlidingWindow(0), "width=0"),
+        (lambda: SlidingWindow(1, 0), "stride=0"),
+        (lambda: SlidingWindow(4).next_visit(3), "width=4 exceeds the number of blocks, 3"),
+        (lambda: Uniform(count=0), "count=0"),
+        (lambda: Uniform(count=4).next_visit(3), "count=4 exceeds the number of blocks, 3"),
+        (lambda: Weighted([]), "every weight must be positive"),
+        (lambda: Weighted([1.0, 0.0]), "every weight must be positive"),
+        (lambda: Weighted([1.0]).next_visit(2), "got 1 weights for 2 blocks"),
+        (lambda: Greedy(count=True), "count=True"),
+        (lambda: Greedy(count=3).choose([1.0], [1]), "count=3 exceeds the number of blocks, 1"),
+    ],
+)
+def test_impossible_orders_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,16 +17,11 @@ from omegaconf import open_dict
 from experiments import run, study
 from experiments.data import IGNORED, Example, batches, collate
 from experiments.errors import UserError
-from experiments.evaluate import answer_loss
+from experiments.evaluate import Evaluation, answer_loss
 from records import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
-BCD = [
-    name
-    for name in METHODS
-    if "inner_steps" in run.OmegaConf.load(ROOT / f"conf/method/{name}.yaml").get("method", {})
-]
 TINY = ["steps=4", "batch_size=2", "data.train_size=8", "data.heldout_size=6", "data.max_tokens=256", "device=cpu"]
 
 
@@ -42,6 +38,7 @@ def tiny(checkpoint, tmp_path):
 
 
 def execute(tiny, *overrides):
+    run._evaluations.clear()  # so that the evaluation before training is really computed
     planned = run.plan(*tiny(*overrides))
     record = run.execute(planned, "single")
     assert record.status == "finished", record.error
@@ -55,9 +52,10 @@ def metrics(record):
 
 
 @pytest.mark.usefixtures("global_generator_untouched")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_trains_and_leaves_a_record(method, tiny):
-    planned, record = execute(tiny, f"method={method}", "steps=6")
+def test_every_method_trains_and_leaves_a_record(method, dtype, tiny):
+    planned, record = execute(tiny, f"method={method}", f"dtype={dtype}", "steps=6")
     measured = record.measurements
     assert len(measured["steps"]) == 6
     assert measured["before"]["items"] == measured["after"]["items"] == 6
@@ -78,13 +76,20 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(method, tin
     assert metrics(first) != metrics(other)
 
 
-@pytest.mark.parametrize("partition", sorted(p.stem for p in (ROOT / "conf" / "partition").glob("*.yaml")))
-@pytest.mark.parametrize("order", sorted(p.stem for p in (ROOT / "conf" / "order").glob("*.yaml")))
-@pytest.mark.parametrize("rule", sorted(p.stem for p in (ROOT / "conf" / "rule").glob("*.yaml")))
-def test_every_cell_of_partition_order_and_rule_plans(partition, order, rule, tiny):
-    planned = run.plan(*tiny("method=badam", f"partition={partition}", f"order={order}", f"rule={rule}"))
-    assert planned.skeleton.visits
-    assert planned.identity["choices"]["order"] == order
+NEEDED = {  # values that have no default
+    "partition=by_regex": ["partition.patterns=['model.layers.0.*']"],
+    "order=weighted": ["order.weights=[1,2]"],
+    "order=fixed": ["order.visits=[0,[0,1]]"],
+}
+CELLS = [f"{axis}={path.stem}" for axis in run.AXES for path in sorted((ROOT / "conf" / axis).glob("*.yaml"))]
+
+
+@pytest.mark.usefixtures("global_generator_untouched")
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_partition_order_and_rule_trains(cell, tiny):
+    _, record = execute(tiny, "method=badam", cell, *NEEDED.get(cell, []))
+    assert record.measurements["measured_bytes"]["state"] == record.measurements["predicted_bytes"]["state"]
+    assert record.measurements["after"]["heldout_loss"] != record.measurements["before"]["heldout_loss"]
 
 
 def test_data_order_does_not_depend_on_the_block_order(tiny):
@@ -94,7 +99,7 @@ def test_data_order_does_not_depend_on_the_block_order(tiny):
     assert first[0] == first[1]
 
 
-def test_frozen_parts_stay_bitwise(tiny, checkpoint):
+def test_frozen_parts_stay_bitwise(tiny):
     planned = run.plan(*tiny("method=badam"))
     model, tokenizer = planned.model.load(torch.float32)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -132,6 +137,26 @@ def test_batches_are_seeded_permutations():
     assert drawn == again
     for epoch in (drawn[:2], drawn[2:]):
         assert len({i for pair in epoch for i in pair}) == 4
+
+
+def test_the_evaluation_before_training_is_of_its_own_data(tiny):
+    run._evaluations.clear()
+    first = run.execute(run.plan(*tiny("data.system=Add.")), "single")
+    second = run.execute(run.plan(*tiny("data.system=Subtract.")), "single")
+    assert first.measurements["before"]["heldout_loss"] != second.measurements["before"]["heldout_loss"]
+
+
+def test_dropout_is_seeded_by_the_run(checkpoint, tiny, tmp_path):
+    folder = tmp_path / "with_dropout"
+    shutil.copytree(checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.5}))
+    _, first = execute(tiny, f"model.path={folder}", "method=sgd")
+    torch.rand(1)  # the global generator's state is none of the run's business
+    _, again = execute(tiny, f"model.path={folder}", "method=sgd")
+    _, plain = execute(tiny, "method=sgd")
+    assert metrics(first) == metrics(again)
+    assert first.measurements["steps"] != plain.measurements["steps"]
 
 
 # --- finished, failed, studies, replay ---
@@ -245,6 +270,15 @@ REFUSALS = {
     "data.heldout_seed=3": "closer than",
     "data.heldout_size=0": "data.heldout_size=0 is not possible",
     "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is not possible",
+    "steps=abc": "steps=abc is not possible: it must be a whole number",
+    "steps=1.5": "steps=1.5 is not possible",
+    "seed=x": "seed=x is not possible",
+    "max_grad_norm=x": "max_grad_norm=x is not possible",
+    "method.lr=abc": "lr='abc' is not possible: it must be a number",
+    "data.train_size=abc": "cannot be made from",
+    "schedule.num_warmup_steps=abc": "schedule=.* is not possible",
+    "method.order=cyclic": "method.order=cyclic is no order; choose one with order=cyclic",
+    "method.partition=single": "choose one with partition=single",
     "model.path=/nowhere/at/all": "model.path='/nowhere/at/all' is no folder",
 }
 
@@ -271,6 +305,30 @@ def test_an_axis_that_the_method_lacks_is_refused_by_name(axis, tiny):
         config[axis] = {"_target_": "bcd.Cyclic"}
         with pytest.raises(UserError, match=f"method=adamw has no axis '{axis}'"):
             run.plan(config, {"method": "adamw", "model": "pretrained", "data": "reasoning_gym", axis: name})
+
+
+def test_outside_layers_need_a_partition(tiny):
+    with pytest.raises(UserError, match="method=adamw has no partition, so outside_layers means nothing"):
+        run.plan(*tiny("method=adamw", "+outside_layers.embedding=train"))
+
+
+def test_a_run_that_ends_in_nothing_finite_is_a_failed_record(tiny, monkeypatch):
+    real = Evaluation.__call__
+
+    def broken(self, model, tokenizer, examples, label):
+        found = real(self, model, tokenizer, examples, label)
+        return found | {"heldout_loss": float("nan")} if label == "evaluate after" else found
+
+    monkeypatch.setattr(Evaluation, "__call__", broken)
+    record = run.execute(run.plan(*tiny("method=sgd")), "single")
+    assert record.error.startswith("FloatingPointError: the held-out loss after training is nan")
+    assert len(record.measurements["steps"]) == 4
+
+
+def test_records_of_an_earlier_form_of_a_study_are_removed(small_study, capsys):
+    study.execute(small_study(["sgd", "lora"]), "small", force=False)
+    study.execute(small_study(["sgd"]), "small", force=False)
+    assert "lora-seed0.json: no run of the study any more, removed" in capsys.readouterr().out
 
 
 def command(*overrides):
@@ -329,7 +387,7 @@ def test_the_embedded_model_is_what_its_configuration_says():
     planned = run.plan(config, choices)
     model, tokenizer = planned.model.load(torch.float32)
     names = {name: p.shape for name, p in model.named_parameters()}
-    assert names == {name: p.shape for name, p in planned.model.skeleton().named_parameters()}
+    assert names == {name: p.shape for name, p in planned.model.skeleton(torch.float32).named_parameters()}
     assert sum(p.numel() for p in model.parameters()) == 134_515_008
     dataset = planned.data.load(tokenizer)
     assert max(len(e.prompt) + len(e.answer) for e in dataset.train + dataset.heldout) <= config.data.max_tokens

@@ -1,0 +1,75 @@
+"""Gradient descent with momentum: heavy ball (Polyak 1964) and Nesterov's form, as torch.optim.SGD has them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.optim.sgd import sgd
+
+from bcd.rules.rule import State, require
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """Momentum with state from the visit's first gradient.
+
+        g <- g + weight_decay x
+        m <- momentum m + g                     (m <- g at the first step)
+        x <- x - lr m                           heavy ball
+        x <- x - lr (g + momentum m)            nesterov=True
+
+    m: `momentum_buffer`. Heavy ball with step lr is the exponential average (1 - b) g with step lr / (1 - b).
+
+    momentum: in [0, 1).     nesterov, weight_decay: as in torch.optim.SGD.
+    foreach, fused: kernel variant, as in torch.optim.SGD; the arithmetic is torch's own functional `sgd`.
+
+    Raises ValueError when momentum is outside [0, 1), weight_decay is negative, or nesterov goes with momentum 0.
+    """
+
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    foreach: bool | None = None
+    fused: bool | None = None
+
+    state_tensors = 1
+    counts_steps = False
+
+    def __post_init__(self) -> None:
+        require("momentum", self.momentum, least=0.0, below=1.0)
+        require("weight_decay", self.weight_decay, least=0.0)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov=True needs a positive momentum, got momentum=0")
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
+
+    def init(self, parameters: Sequence[Tensor]) -> list[State]:
+        return [{} for _ in parameters]
+
+    def update(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        states: Sequence[State],
+        lr: float | Tensor,
+        hyperparameters: Mapping[str, Any],
+    ) -> None:
+        buffers: list[Tensor | None] = [state.get("momentum_buffer") for state in states]
+        sgd(
+            list(parameters),
+            list(gradients),
+            buffers,
+            foreach=self.foreach,
+            fused=self.fused,
+            weight_decay=hyperparameters["weight_decay"],
+            momentum=hyperparameters["momentum"],
+            lr=float(lr),
+            dampening=0.0,
+            nesterov=hyperparameters["nesterov"],
+            maximize=False,
+        )
+        for state, buffer in zip(states, buffers, strict=True):
+            if buffer is not None:  # torch makes the buffer at the first step; with momentum 0 there is none
+                state["momentum_buffer"] = buffer
