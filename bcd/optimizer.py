@@ -26,6 +26,8 @@ Lifetime = Literal["reset", "host", "device"]
 Master = Literal["off", "discard", "host"]
 """Exact float32 master of active bfloat16 weights: none; its remainder discarded at the end of a visit (as published);
 or the remainder kept on the CPU between visits (2 bytes a weight)."""
+CHUNK = 2**26
+"""Weights that are float32 at the same time during a step with a master: 8 bytes each, for master and gradient."""
 Nonfinite = Literal["ignore", "skip", "raise"]
 """What a step does with a gradient that is not finite: use it as torch does, skip the step, or raise."""
 
@@ -49,6 +51,19 @@ def _require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     for name, value in own.items():
         if saved[name] != value:
             raise ValueError(f"the state_dict has {name}={saved[name]!r}, here it is {value!r}")
+
+
+def _chunks(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
+    """Indices in lists of at most `CHUNK` weights together (one tensor at least)."""
+    chunks: list[list[int]] = []
+    held = CHUNK
+    for i in indices:
+        held += sizes[i]
+        if held > CHUNK:
+            chunks.append([])
+            held = sizes[i]
+        chunks[-1].append(i)
+    return chunks
 
 
 def _gradient_norm(block: Block) -> float:
@@ -259,13 +274,16 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         states = [self._state_of(part) for part in parts]
         lr = group["lr"] * factor if factor != 1.0 else group["lr"]
         with_master = [i for i, w in enumerate(weights) if self.master != "off" and w.dtype == torch.bfloat16]
-        for i in with_master:  # one tensor at a time, so that only one float32 copy lives at once
+        for i in with_master:
             if "remainder" not in states[i]:
                 states[i]["remainder"] = torch.zeros_like(weights[i], dtype=torch.int16)
-            full = precision.join(weights[i], states[i]["remainder"])
-            self._init([full], [states[i]])
-            self.rule.update([full], [gradients[i].float()], [states[i]], lr, group)
-            precision.split(full, weights[i], states[i]["remainder"])
+        for chunk in _chunks(with_master, [w.numel() for w in weights]):
+            held = [weights[i] for i in chunk], [states[i]["remainder"] for i in chunk]
+            chosen = [states[i] for i in chunk]
+            full, exact = precision.unpack(*held, [gradients[i] for i in chunk])
+            self._init(full, chosen)
+            self.rule.update(full, exact, chosen, lr, group)
+            precision.pack(full, *held)
         plain = [i for i in range(len(parts)) if i not in with_master]
         if plain:
             chosen = [weights[i] for i in plain], [gradients[i] for i in plain], [states[i] for i in plain]

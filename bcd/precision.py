@@ -11,6 +11,9 @@ same weight from both sides, and the remainder 0x8000 has no place beside -0x800
 half of the ties only.
 """
 
+import functools
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -27,6 +30,52 @@ def join(weight: Tensor, remainder: Tensor) -> Tensor:
     """The float32 master of `weight` (bfloat16) and `remainder` (int16)."""
     bits = (weight.contiguous().view(torch.int16).to(torch.int32) << 16) + remainder
     return bits.view(torch.float32)
+
+
+def unpack(
+    weights: Sequence[Tensor], remainders: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The float32 masters and gradients of one step; `pack` writes the masters back."""
+    if _worth_compiling(*weights, *remainders, *gradients):
+        return _compiled(_unpack)(_detached(weights), list(remainders), _detached(gradients))
+    return _unpack(weights, remainders, gradients)
+
+
+def pack(masters: Sequence[Tensor], weights: Sequence[Tensor], remainders: Sequence[Tensor]) -> None:
+    """Write each master to its weight and remainder, as `split` does."""
+    if _worth_compiling(*masters, *weights, *remainders):
+        _compiled(_pack)(list(masters), _detached(weights), list(remainders))
+    else:
+        _pack(masters, weights, remainders)
+
+
+def _unpack(
+    weights: Sequence[Tensor], remainders: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    return [join(w, r) for w, r in zip(weights, remainders, strict=True)], [g.float() for g in gradients]
+
+
+def _pack(masters: Sequence[Tensor], weights: Sequence[Tensor], remainders: Sequence[Tensor]) -> None:
+    for master, weight, remainder in zip(masters, weights, remainders, strict=True):
+        split(master, weight, remainder)
+
+
+def _detached(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.detach() for tensor in tensors]
+
+
+def _worth_compiling(*tensors: Tensor) -> bool:
+    """One operation after another, the conversions move five times the bytes of one kernel on a GPU.
+
+    They are integer arithmetic and one exact conversion, so the compiled result is bitwise the same. On the CPU,
+    compiling costs more than it saves.
+    """
+    return all(tensor.is_cuda and tensor.is_contiguous() for tensor in tensors)
+
+
+@functools.cache
+def _compiled(function: Callable) -> Callable:
+    return torch.compile(function, fullgraph=True)
 
 
 def round_half_up(master: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bcd.precision import join, round_half_up, split, ties
+from bcd.precision import join, pack, round_half_up, split, ties, unpack
 
 
 def numbers():
@@ -40,6 +40,22 @@ def test_slices_and_matrices_are_written_in_place():
     assert torch.equal(join(weight[2:6], remainder), master)
     assert not weight[:2].any()
     assert not weight[6:].any()
+
+
+# torch's compiler imports a part of torch that warns of its own age.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_pack_and_unpack_are_split_and_join_bitwise(device):
+    for counts in ((7, 4096), (100_000, 3), (100_001,)):  # several sizes: a compiled kernel meets new shapes
+        masters = [numbers()[:count].to(device) for count in counts]
+        weights = [torch.empty_like(m, dtype=torch.bfloat16) for m in masters]
+        remainders = [torch.empty_like(m, dtype=torch.int16) for m in masters]
+        pack(masters, weights, remainders)
+        full, gradients = unpack(weights, remainders, weights)
+        for master, weight, copied, gradient in zip(masters, weights, full, gradients, strict=True):
+            assert torch.equal(weight.view(torch.int16), round_half_up(master).view(torch.int16))
+            assert torch.equal(copied.view(torch.int32), master.view(torch.int32))
+            assert torch.equal(gradient, weight.float())
 
 
 @pytest.mark.gpu
