@@ -1,7 +1,8 @@
 """Bytes of training by category: predicted from shapes, and measured on the live tensors, in the same units.
 
 Categories: `weights`, `gradients`, `state` (optimizer state). Activations depend on the loss and the batch and are
-not part of this model. All figures are bytes (1 GB = 10^9 bytes).
+not part of this model; nor is what `BlockCoordinateDescent` keeps between visits (state="host" or "device") or for an
+exact master (2 bytes a weight). All figures are bytes (1 GB = 10^9 bytes).
 """
 
 from collections.abc import Iterable, Sequence

@@ -8,6 +8,7 @@ LABELS = {
     "badam": "BAdam",
     "badam_all": "BAdam, all trained",
     "bsgd": "BCD + SGD",
+    "lisa": "LISA",
     "adamw": "AdamW",
     "sgd": "SGD",
     "lora": "LoRA",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bcd import BlockCoordinateDescent, Order, Part, Partition, Rule
-from bcd.optimizer import require_inner_steps
+from bcd.optimizer import Lifetime, Master, Nonfinite, require_inner_steps
 from bcd.rules.rule import require
 
 
@@ -48,6 +48,11 @@ class BlockMethod:
     rule: Rule
     inner_steps: int
     lr: float
+    always_active: Sequence[str] = ()
+    state: Lifetime = "reset"
+    master: Master = "off"
+    switch_warmup: int = 0
+    nonfinite: Nonfinite = "ignore"
 
     def __post_init__(self) -> None:
         for axis in ("partition", "order", "rule"):
@@ -59,13 +64,24 @@ class BlockMethod:
     def __call__(self, model: nn.Module) -> Trainable:
         partition = self.partition(model)
         optimizer = BlockCoordinateDescent(
-            partition, rule=self.rule, order=self.order, inner_steps=self.inner_steps, lr=self.lr
+            partition,
+            rule=self.rule,
+            order=self.order,
+            inner_steps=self.inner_steps,
+            lr=self.lr,
+            always_active=self.always_active,
+            state=self.state,
+            master=self.master,
+            switch_warmup=self.switch_warmup,
+            nonfinite=self.nonfinite,
         )
+        always = [part for block in partition.blocks if block.name in self.always_active for part in block.parts]
+        drawn = [block for block in partition.blocks if block.name not in self.always_active]
         width = getattr(self.order, "width", 1)
         # Where a visit trains several blocks, the largest ones together are the visit that needs most.
-        largest = sorted(partition.blocks, key=lambda block: block.numel, reverse=True)[:width]
-        together = [[part for block in largest for part in block.parts]]
-        visits = together if width > 1 else [block.parts for block in partition.blocks]
+        largest = sorted(drawn, key=lambda block: block.numel, reverse=True)[:width]
+        together = [*always, *(part for block in largest for part in block.parts)]
+        visits = [together] if width > 1 else [[*always, *block.parts] for block in drawn]
         return Trainable(model, optimizer, visits, self.rule.state_tensors, self.rule.counts_steps)
 
 

@@ -12,6 +12,7 @@ COLOURS = {  # Okabe-Ito, distinguishable with any colour vision
     "badam": "#0072B2",
     "badam_all": "#56B4E9",
     "bsgd": "#009E73",
+    "lisa": "#F0E442",
     "adamw": "#D55E00",
     "sgd": "#E69F00",
     "lora": "#CC79A7",
