@@ -97,7 +97,7 @@ def full(shape: str, dtype: torch.dtype, device: str, inner_steps: int) -> Visit
 
 def badam(shape: str, dtype: torch.dtype, device: str, inner_steps: int) -> Visit:
     """One visit of PyPI badam 1.4's BlockOptimizer on the same layers."""
-    from badam import BlockOptimizer  # pyright: ignore[reportMissingImports]
+    from badam import BlockOptimizer
 
     parameters, gradients = layers(shape, dtype, device)
     named = [item for block in parameters for item in block.items()]
