@@ -106,7 +106,7 @@ def badam(shape: str, dtype: torch.dtype, device: str, inner_steps: int) -> Visi
         optimizer = BlockOptimizer(
             base_optimizer=torch.optim.AdamW([p for _, p in named], lr=LR, fused=True),
             named_parameters_list=named,
-            block_prefix_list=[[f"model.layers.{i}."] for i in range(BLOCKS)],
+            block_prefix_list=[[f"model.layers.{i}."] for i in range(BLOCKS)],  # pyright: ignore[reportArgumentType]
             switch_block_every=inner_steps,
             switch_mode="ascending",
             verbose=0,
