@@ -30,8 +30,9 @@ class Entry:
             return self.record.measurements["seconds"]
         tokens = self.plan.config.batch_size * self.plan.data.tokens_per_example
         flops = self.plan.config.steps * step_flops(self.plan.skeleton, tokens)
-        # Before and after, each held-out example runs forward once for the loss and once for its generated answer.
-        flops += 4 * forward_flops(self.plan.skeleton, self.plan.data.heldout_size * self.plan.data.tokens_per_example)
+        # After training each held-out example runs forward once for the loss and once for its generated answer; the
+        # evaluation before training is shared by the runs of a study.
+        flops += 2 * forward_flops(self.plan.skeleton, self.plan.data.heldout_size * self.plan.data.tokens_per_example)
         return flops / flops_per_second(self.plan.device.type, tokens)
 
 

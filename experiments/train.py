@@ -17,6 +17,9 @@ def main(config: DictConfig) -> None:
     except (ValueError, OmegaConfBaseException) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("\ninterrupted: finished runs are kept, and the same command goes on with the next one", file=sys.stderr)
+        raise SystemExit(130) from None
     if not succeeded:
         raise SystemExit(1)
 

@@ -357,6 +357,19 @@ def test_the_command_stops_with_one_message_and_no_traceback(overrides, code, me
         assert "badam" in done.stderr, "the message says what exists"
 
 
+def test_an_interrupted_command_says_how_to_go_on(tiny, monkeypatch, capsys):
+    from experiments import train
+
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "run_single", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        train.main.__wrapped__(tiny("method=badam")[0])
+    assert stopped.value.code == 130
+    assert "finished runs are kept" in capsys.readouterr().err
+
+
 def test_a_sweep_from_the_shell(checkpoint, tmp_path):
     fixed = ["model=pretrained", f"model.path={checkpoint}", f"records_dir={tmp_path}", *TINY, "steps=2"]
     done = command("-m", *fixed, "order=cyclic,descending", f"hydra.sweep.dir={tmp_path}/hydra")
