@@ -4,7 +4,7 @@ partition (which blocks) x order (which block when) x rule (how the active block
     -> BlockCoordinateDescent, a torch.optim.Optimizer
 """
 
-from bcd.blocks import Block, Part, Partition, by_groups, by_layer, by_matrix, by_module, by_ratio, by_regex, single
+from bcd.blocks import Block, Part, Partition
 from bcd.minimise import InnerStep, minimise
 from bcd.optimizer import BlockCoordinateDescent
 from bcd.orders import (
@@ -18,6 +18,7 @@ from bcd.orders import (
     Uniform,
     Weighted,
 )
+from bcd.partitions import by_groups, by_layer, by_matrix, by_module, by_ratio, by_regex, single
 from bcd.rules import SGD, Adam, AdamW, Momentum, Rule, Sign
 
 __all__ = [

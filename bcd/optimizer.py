@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from bcd import precision
-from bcd.blocks import Block, Part, Partition
+from bcd.blocks import Part, Partition
 from bcd.orders import Order
+from bcd.resume import require_equal, setting
 from bcd.rules.rule import Rule, State, require
 
 Lifetime = Literal["reset", "host", "device"]
@@ -26,8 +27,6 @@ Lifetime = Literal["reset", "host", "device"]
 Master = Literal["off", "discard", "host"]
 """Exact float32 master of active bfloat16 weights: none; its remainder discarded at the end of a visit (as published);
 or the remainder kept on the CPU between visits (2 bytes a weight)."""
-CHUNK = 2**26
-"""Weights that are float32 at the same time during a step with a master: 8 bytes each, for master and gradient."""
 Nonfinite = Literal["ignore", "skip", "raise"]
 """What a step does with a gradient that is not finite: use it as torch does, skip the step, or raise."""
 
@@ -36,42 +35,6 @@ def require_inner_steps(value: int) -> None:
     """Raise ValueError unless `value` can be K, the number of steps of a visit."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"inner_steps={value!r} is not possible: a visit lasts a whole number K >= 1 of steps")
-
-
-def _require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Raise ValueError, naming the difference, unless a saved setting is that of this optimizer."""
-    old, new = saved["blocks"], own["blocks"]
-    if old.keys() != new.keys():
-        gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
-        raise ValueError(f"the state_dict is of another partition: it has the blocks {gone}, here are {added}")
-    if other := [name for name in new if old[name] != new[name]]:
-        raise ValueError(f"the state_dict is of another partition: other parameters or shapes in {other}")
-    if list(old) != list(new):
-        raise ValueError(f"the state_dict is of another partition: its blocks are in the order {list(old)}")
-    for name, value in own.items():
-        if saved[name] != value:
-            raise ValueError(f"the state_dict has {name}={saved[name]!r}, here it is {value!r}")
-
-
-def _chunks(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
-    """Indices in lists of at most `CHUNK` weights together (one tensor at least)."""
-    chunks: list[list[int]] = []
-    held = CHUNK
-    for i in indices:
-        held += sizes[i]
-        if held > CHUNK:
-            chunks.append([])
-            held = sizes[i]
-        chunks[-1].append(i)
-    return chunks
-
-
-def _gradient_norm(block: Block) -> float:
-    """Euclidean norm of the block's gradient, in float32; parameters without a gradient count as zero."""
-    squares = [
-        part.of(part.parameter.grad).float().square().sum() for part in block.parts if part.parameter.grad is not None
-    ]
-    return torch.stack(squares).sum().sqrt().item() if squares else 0.0
 
 
 class BlockCoordinateDescent(torch.optim.Optimizer):
@@ -173,6 +136,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self.full_backwards = 0
         self.unchanged: dict[str, float] = {}
         self.active_blocks: tuple[int, ...] = ()
+        self.always_active = tuple(always_active)
         self._always = tuple(indices[name] for name in always_active)
         self._drawn = tuple(i for i in range(len(partition)) if i not in self._always)
         if not self._drawn:
@@ -277,7 +241,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         for i in with_master:
             if "remainder" not in states[i]:
                 states[i]["remainder"] = torch.zeros_like(weights[i], dtype=torch.int16)
-        for chunk in _chunks(with_master, [w.numel() for w in weights]):
+        for chunk in precision.chunks(with_master, [w.numel() for w in weights]):
             held = [weights[i] for i in chunk], [states[i]["remainder"] for i in chunk]
             chosen = [states[i] for i in chunk]
             full, exact = precision.unpack(*held, [gradients[i] for i in chunk])
@@ -304,7 +268,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
     def _choose(self) -> None:
         """Pick the blocks of a visit whose order asked for all gradients, and drop the gradients of the others."""
         blocks = [self.partition.blocks[i] for i in self._drawn]
-        norms = [_gradient_norm(block) for block in blocks]
+        norms = [block.gradient_norm() for block in blocks]
         chosen = self.order.choose(norms, [block.numel for block in blocks])  # pyright: ignore[reportAttributeAccessIssue]
         self.full_backwards += 1
         self._start_visit(chosen)
@@ -397,25 +361,10 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             "steps_in_visit": self.steps_in_visit,
             "skipped_steps": self.skipped_steps,
             "full_backwards": self.full_backwards,
-            "setting": self._setting(),
+            "setting": setting(self),
             "order": self.order.state_dict(),
         }
         return state
-
-    def _setting(self) -> dict[str, Any]:
-        """What must be equal for a state to be continued, as plain values."""
-        return {
-            "inner_steps": self.inner_steps,
-            "rule": type(self.rule).__name__,
-            "order": type(self.order).__name__,
-            "state": self.state_lifetime,
-            "master": self.master,
-            "always_active": [self.partition.blocks[i].name for i in self._always],
-            "blocks": {
-                block.name: [[part.name, list(part.of(part.parameter).shape)] for part in block.parts]
-                for block in self.partition.blocks
-            },
-        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, also in the middle of a visit.
@@ -426,7 +375,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         visit = state_dict.get("visit")
         if visit is None:
             raise ValueError("this state_dict has no 'visit' entry; it was not saved by BlockCoordinateDescent")
-        _require_equal(visit["setting"], self._setting())
+        require_equal(visit["setting"], setting(self))
         copy.deepcopy(self.order).load_state_dict(visit["order"])  # an order that cannot read it should say so now
         # torch would cast float32 moments and integer remainders to the dtype of bfloat16 weights, so it gets none.
         groups = copy.deepcopy(list(state_dict["param_groups"]))

@@ -17,6 +17,22 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+CHUNK = 2**26
+"""Weights that are float32 at the same time during a step with a master: 8 bytes each, for master and gradient."""
+
+
+def chunks(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
+    """Indices in lists of at most `CHUNK` weights together (one tensor at least)."""
+    chunks: list[list[int]] = []
+    held = CHUNK
+    for i in indices:
+        held += sizes[i]
+        if held > CHUNK:
+            chunks.append([])
+            held = sizes[i]
+        chunks[-1].append(i)
+    return chunks
+
 
 def split(master: Tensor, weight: Tensor, remainder: Tensor) -> None:
     """Write the two halves of `master` (float32) to `weight` (bfloat16) and `remainder` (int16), all of one shape."""

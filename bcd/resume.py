@@ -1,0 +1,38 @@
+"""What must be equal for a saved optimizer state to be continued, and the refusal that names the difference."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bcd.optimizer import BlockCoordinateDescent
+
+
+def setting(optimizer: "BlockCoordinateDescent") -> dict[str, Any]:
+    """Partition, order, rule, K and options of `optimizer` as plain values."""
+    return {
+        "inner_steps": optimizer.inner_steps,
+        "rule": type(optimizer.rule).__name__,
+        "order": type(optimizer.order).__name__,
+        "state": optimizer.state_lifetime,
+        "master": optimizer.master,
+        "always_active": list(optimizer.always_active),
+        "blocks": {
+            block.name: [[part.name, list(part.of(part.parameter).shape)] for part in block.parts]
+            for block in optimizer.partition.blocks
+        },
+    }
+
+
+def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the difference, unless a saved setting is that of this optimizer."""
+    old, new = saved["blocks"], own["blocks"]
+    if old.keys() != new.keys():
+        gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
+        raise ValueError(f"the state_dict is of another partition: it has the blocks {gone}, here are {added}")
+    if other := [name for name in new if old[name] != new[name]]:
+        raise ValueError(f"the state_dict is of another partition: other parameters or shapes in {other}")
+    if list(old) != list(new):
+        raise ValueError(f"the state_dict is of another partition: its blocks are in the order {list(old)}")
+    for name, value in own.items():
+        if saved[name] != value:
+            raise ValueError(f"the state_dict has {name}={saved[name]!r}, here it is {value!r}")
