@@ -393,6 +393,19 @@ def test_the_quick_study_covers_a_whole_block_epoch_at_equal_steps():
 # --- the embedded model ---
 
 
+def test_a_missing_model_package_is_named_with_the_command_that_brings_it():
+    source = run.build(
+        {
+            "_target_": "experiments.models.GGUFPackage",
+            "package": "no_such_package",
+            "distribution": "no-such-package==1.0",
+            "architecture": {},
+        }
+    )
+    with pytest.raises(UserError, match=r"no_such_package .* is not installed .*run `make setup`, or `pip install"):
+        source.fingerprint()
+
+
 @pytest.mark.model
 def test_the_embedded_model_is_what_its_configuration_says():
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
