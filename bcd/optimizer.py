@@ -361,10 +361,22 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             "steps_in_visit": self.steps_in_visit,
             "skipped_steps": self.skipped_steps,
             "full_backwards": self.full_backwards,
-            "setting": setting(self),
+            "setting": self._setting(),
             "order": self.order.state_dict(),
         }
         return state
+
+    def _setting(self) -> dict[str, Any]:
+        """What must be equal for a state to be continued."""
+        return setting(
+            self.partition,
+            inner_steps=self.inner_steps,
+            rule=type(self.rule).__name__,
+            order=type(self.order).__name__,
+            state=self.state_lifetime,
+            master=self.master,
+            always_active=list(self.always_active),
+        )
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, also in the middle of a visit.
@@ -375,7 +387,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         visit = state_dict.get("visit")
         if visit is None:
             raise ValueError("this state_dict has no 'visit' entry; it was not saved by BlockCoordinateDescent")
-        require_equal(visit["setting"], setting(self))
+        require_equal(visit["setting"], self._setting())
         copy.deepcopy(self.order).load_state_dict(visit["order"])  # an order that cannot read it should say so now
         # torch would cast float32 moments and integer remainders to the dtype of bfloat16 weights, so it gets none.
         groups = copy.deepcopy(list(state_dict["param_groups"]))

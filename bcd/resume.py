@@ -1,26 +1,18 @@
 """What must be equal for a saved optimizer state to be continued, and the refusal that names the difference."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from bcd.optimizer import BlockCoordinateDescent
+from bcd.blocks import Partition
 
 
-def setting(optimizer: "BlockCoordinateDescent") -> dict[str, Any]:
-    """Partition, order, rule, K and options of `optimizer` as plain values."""
-    return {
-        "inner_steps": optimizer.inner_steps,
-        "rule": type(optimizer.rule).__name__,
-        "order": type(optimizer.order).__name__,
-        "state": optimizer.state_lifetime,
-        "master": optimizer.master,
-        "always_active": list(optimizer.always_active),
-        "blocks": {
-            block.name: [[part.name, list(part.of(part.parameter).shape)] for part in block.parts]
-            for block in optimizer.partition.blocks
-        },
+def setting(partition: Partition, **options: Any) -> dict[str, Any]:
+    """The options as they are, and the blocks with names and shapes, all plain values."""
+    blocks = {
+        block.name: [[part.name, list(part.of(part.parameter).shape)] for part in block.parts]
+        for block in partition.blocks
     }
+    return {**options, "blocks": blocks}
 
 
 def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
