@@ -15,11 +15,12 @@ from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo  # torch.compiler.disable would load the compiler on import
 
 from bcd import precision
 from bcd.blocks import Part, Partition
 from bcd.orders import Order
-from bcd.resume import require_equal, setting
+from bcd.resume import require_complete, require_equal, setting
 from bcd.rules.rule import Rule, State, require
 
 Lifetime = Literal["reset", "host", "device"]
@@ -52,6 +53,9 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
     gradient accumulation needs nothing. The full objective by `closure` and minibatches (deterministic and stochastic
     use) run the same code.
 
+    `used_lr` is the step size that the last step used, by block name: that of the block's parameter group (what a
+    scheduler shows) times the factor of the warm-up after a switch. torch.compile leaves `step` as it is.
+
     The optimizer owns ``requires_grad`` of every parameter of the partition, whatever it was before.
 
     partition: what is trained; one parameter group is made for each block, named by the block, so learning rate
@@ -71,7 +75,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         the last visit left bitwise as they were.
 
     Raises ValueError for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
-    name or option.
+    name or option, or float16 weights: their updates underflow; train float32 weights under float16 autocast.
 
     >>> from torch import nn
     >>> from bcd import RandomReshuffle, SGD, by_layer
@@ -121,6 +125,12 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         indices = {block.name: i for i, block in enumerate(partition.blocks)}
         if unknown := [name for name in always_active if name not in indices]:
             raise ValueError(f"always_active={unknown} names no block; there are {', '.join(indices)}")
+        half = [n for block in partition.blocks for n, p in block.parameters.items() if p.dtype == torch.float16]
+        if half:
+            raise ValueError(
+                f"{half[0]} is float16, in which updates and Adam's eps underflow; keep float32 weights under "
+                'autocast with a GradScaler, or bfloat16 weights with master="discard"'
+            )
         self.partition = partition
         self.rule = rule
         self.order = order
@@ -135,6 +145,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self.skipped_steps = 0
         self.full_backwards = 0
         self.unchanged: dict[str, float] = {}
+        self.used_lr: dict[str, float] = {}
         self.active_blocks: tuple[int, ...] = ()
         self.always_active = tuple(always_active)
         self._always = tuple(indices[name] for name in always_active)
@@ -189,23 +200,29 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None: ...
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
+    # A compiled step would lose the visit: its counters and requires_grad are Python's, not the graph's.
+    @_disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step of the rule on the active blocks; after the K-th step of a visit the next visit starts.
 
         closure: clears the gradients, computes the loss, calls backward and returns the loss.
-        Returns the closure's loss, None without a closure. Active parameters without a gradient are skipped.
+        Returns the closure's loss, None without a closure. Active parameters without a gradient are skipped, and so is
+        a step without closure whose learning rates and gradients are all zero: torch's checkpoint getter makes one.
         Raises FloatingPointError for a gradient that is not finite when nonfinite="raise".
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        elif self._is_probe():
+            return None
         if self.nonfinite != "ignore" and self._meets_nonfinite():
             return loss
         if self._choosing:
             self._choose()
         factor = min(1.0, (self.steps_in_visit + 1) / self.switch_warmup) if self.switch_warmup else 1.0
+        self.used_lr = {}
         for index in self.active_blocks:
             self._update(index, factor)
         self.steps_in_visit += 1
@@ -213,6 +230,16 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             self._end_visit()
             self._next_visit()
         return loss
+
+    def _is_probe(self) -> bool:
+        """Whether this is no step of training but torch's way to make state (`get_optimizer_state_dict`).
+
+        It must not count in K, nor choose a block by gradients that are all zero.
+        """
+        if any(float(group["lr"]) != 0.0 for group in self.param_groups):
+            return False
+        gradients = [p.grad for p in self.active_parameters if p.grad is not None]
+        return bool(gradients) and not any(bool(g.any()) for g in gradients)
 
     def _meets_nonfinite(self) -> bool:
         """Whether the step must be skipped: then the gradients are dropped and the step is counted."""
@@ -237,6 +264,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         gradients = [part.of(part.parameter.grad) for part in parts]  # pyright: ignore[reportArgumentType]
         states = [self._state_of(part) for part in parts]
         lr = group["lr"] * factor if factor != 1.0 else group["lr"]
+        self.used_lr[group["name"]] = float(lr)
         with_master = [i for i, w in enumerate(weights) if self.master != "off" and w.dtype == torch.bfloat16]
         for i in with_master:
             if "remainder" not in states[i]:
@@ -352,7 +380,12 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             self._before = [[part.of(part.parameter).detach().clone() for part in block.parts] for block in blocks]
 
     def state_dict(self) -> dict[str, Any]:
-        """torch's state_dict and, under ``"visit"``, the block, the position in the visit and the order's state."""
+        """torch's state_dict and, under ``"visit"``, the block, the position in the visit and the order's state.
+
+        All of it is needed to continue. Of torch.distributed.checkpoint, `get_optimizer_state_dict` drops the visit,
+        and `load` into the state_dict of a new optimizer, which has no moments yet, reads none; both are refused here.
+        Save this state_dict with `save` and read it back with `dcp_to_torch_save` and torch.load.
+        """
         state = super().state_dict()
         state["visit"] = {
             "active_blocks": list(self.active_blocks),
@@ -363,6 +396,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             "full_backwards": self.full_backwards,
             "setting": self._setting(),
             "order": self.order.state_dict(),
+            "held": sorted(state["state"]),
         }
         return state
 
@@ -386,18 +420,24 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         """
         visit = state_dict.get("visit")
         if visit is None:
-            raise ValueError("this state_dict has no 'visit' entry; it was not saved by BlockCoordinateDescent")
+            raise ValueError(
+                "this state_dict has no 'visit' entry; it was not saved by BlockCoordinateDescent.state_dict()"
+            )
         require_equal(visit["setting"], self._setting())
-        copy.deepcopy(self.order).load_state_dict(visit["order"])  # an order that cannot read it should say so now
+        # torch.distributed.checkpoint makes strings of integer keys and leaves empty dicts out.
+        state = {int(index): values for index, values in state_dict.get("state", {}).items()}
+        require_complete(visit["held"], state)
+        order = visit.get("order", {})
+        copy.deepcopy(self.order).load_state_dict(order)  # an order that cannot read it should say so now
         # torch would cast float32 moments and integer remainders to the dtype of bfloat16 weights, so it gets none.
         groups = copy.deepcopy(list(state_dict["param_groups"]))
         super().load_state_dict({"state": {}, "param_groups": groups})
         parameters = [p for group in self.param_groups for p in group["params"]]
-        for index, values in state_dict["state"].items():
+        for index, values in state.items():
             self.state[parameters[index]] = copy.deepcopy(values)
         for parameter in parameters:
             parameter.grad = None
-        self.order.load_state_dict(visit["order"])
+        self.order.load_state_dict(order)
         self._choosing = visit["choosing"]
         self._activate(tuple(visit["active_blocks"]))
         if not self._choosing:

@@ -1,6 +1,6 @@
 """What must be equal for a saved optimizer state to be continued, and the refusal that names the difference."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bcd.blocks import Partition
@@ -28,3 +28,12 @@ def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     for name, value in own.items():
         if saved[name] != value:
             raise ValueError(f"the state_dict has {name}={saved[name]!r}, here it is {value!r}")
+
+
+def require_complete(held: Iterable[int], state: Mapping[int, Any]) -> None:
+    """Raise ValueError unless `state` has an entry for each parameter that held state when it was saved."""
+    if missing := sorted(set(held) - state.keys()):
+        raise ValueError(
+            f"the state_dict lacks the state of the parameters {missing}, which was saved with it; "
+            "torch.distributed.checkpoint.load reads only what the state_dict that it is given already holds"
+        )

@@ -1,0 +1,81 @@
+"""torch.compile around the step and the rule, and torch's kernel variants on a GPU."""
+
+import pytest
+import torch
+from torch import nn
+
+from bcd import SGD, Adam, AdamW, BlockCoordinateDescent, Cyclic, Momentum, RandomReshuffle, Sign, by_layer
+
+FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
+TOKENS = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 0]])
+# torch's compiler imports a part of torch that warns of its own age.
+compiles = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+
+
+def bcd(model, rule, **options):
+    options = {"order": RandomReshuffle(seed=1), "inner_steps": 3, "lr": 1e-2} | options
+    return BlockCoordinateDescent(by_layer(model, **FREEZE), rule=rule, **options)
+
+
+def train(model, optimizer, step, steps):
+    tokens = TOKENS.to(model.embed.weight.device)
+    for _ in range(steps):
+        nn.functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten()).backward()
+        step()
+        optimizer.zero_grad()
+
+
+@compiles
+@pytest.mark.parametrize("rule", [Adam(), SGD()], ids=str)
+def test_a_compiled_step_is_the_step_visits_included(rule, decoder):
+    # Traced by the compiler, the step would stay at the first block for ever, so it is marked as not to be traced.
+    eager, compiled = decoder(), decoder()
+    a, b = bcd(eager, rule), bcd(compiled, rule)
+    train(eager, a, a.step, 10)
+    train(compiled, b, torch.compile(b.step), 10)
+    assert a.visits_started == b.visits_started == 4
+    assert a.active_blocks == b.active_blocks
+    assert [p.requires_grad for p in eager.parameters()] == [p.requires_grad for p in compiled.parameters()]
+    assert all(torch.equal(x, y) for x, y in zip(eager.parameters(), compiled.parameters(), strict=True))
+
+
+@compiles
+# Powers of one half are exact. A compiled 1 - beta2^k is one of float32, eager's of float64, which for beta2 = 0.999
+# moves the first steps by 2^-24 / (1 - beta2) / 2 = 3e-5 of lr; that is of torch's Adam and none of ours.
+@pytest.mark.parametrize(("plain", "options"), [(Sign, {}), (AdamW, {"betas": (0.5, 0.5)})])
+def test_a_rule_may_be_compiled(plain, options):
+    class Compiled(plain):
+        update = torch.compile(plain.update)
+
+    torch.compiler.reset()
+    models = []
+    for rule in (plain(weight_decay=0.1, **options), Compiled(weight_decay=0.1, **options)):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            models.append(nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 1)))
+        optimizer = BlockCoordinateDescent(by_layer(models[-1]), rule=rule, order=Cyclic(), inner_steps=2, lr=1e-2)
+        for _ in range(6):
+            models[-1](torch.ones(2, 3)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert optimizer.visits_started == 4
+    # The compiler contracts a product and a sum to one rounding, so this is not bitwise.
+    for x, y in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-6, atol=1e-7)
+
+
+VARIANTS = [Adam, AdamW, SGD, Momentum]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("variant", [{"foreach": True}, {"fused": True}], ids=str)
+@pytest.mark.parametrize("rule", VARIANTS)
+def test_kernel_variants_agree_over_visits(rule, variant, device, decoder):
+    plain, other = decoder().to(device), decoder().to(device)
+    a, b = (bcd(plain, rule(weight_decay=0.1, foreach=False)), bcd(other, rule(weight_decay=0.1, **variant)))
+    train(plain, a, a.step, 10)
+    train(other, b, b.step, 10)
+    assert a.visits_started == b.visits_started == 4
+    # Fused kernels contract products and sums; Adam divides by sqrt(v), which turns that into 1e-7 of lr.
+    for x, y in zip(plain.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-6, atol=2e-7)
