@@ -1,68 +1,107 @@
-"""The published algorithm line by line, without classes and without torch: the oracle of the tests.
+"""The published algorithm line by line, without classes and without torch: the oracle of the tests and of theory/.
 
-Transcribed from Algorithm 1 of BAdam (arXiv 2404.02827) over plain lists of numbers. The number type is
-whatever the start point holds: float (IEEE float64), fractions.Fraction for SGD's rule, or a multi-precision
-type for Adam's rule when `sqrt` of that type is given.
+Transcribed from Algorithm 1 of BAdam (arXiv 2404.02827) over plain lists of numbers, with each rule of `bcd.rules` as
+the inner update. The number type is whatever the start point holds: float (IEEE float64), fractions.Fraction for the
+rules without a root, or a multi-precision type when `sqrt` of that type is given.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Number = Any  # float, Fraction, mpmath.mpf, ...: anything with field arithmetic
 Vector = list[Number]
+State = dict[str, Any]
+Update = Callable[[Vector, Vector, State, Number], Vector]
+"""(x, g, state, lr) -> new x. `state` is an empty dict at the first step of a visit; the update keeps its own there."""
 
 
-def block_adam(
+def descend(
     gradient: Callable[[int, list[Vector]], Vector],
     start: Sequence[Vector],
-    blocks: Iterable[int],
+    visits: Iterable[Sequence[int]],
     *,
+    update: Update,
     inner_steps: int,
-    lr: Number,
+    lr: Sequence[Number],
+) -> list[list[Vector]]:
+    """K steps of `update` with fresh state on the blocks of each visit; returns the iterate after every step.
+
+    gradient: (i, x) -> gradient of block i at x.     visits: the block indices of each visit, in order.
+    lr: step size of each block.                      inner_steps: K.
+    """
+    x = [list(block) for block in start]
+    iterates = []
+    for active in visits:
+        states: Mapping[int, State] = {i: {} for i in active}
+        for _ in range(inner_steps):
+            gradients = {i: gradient(i, x) for i in active}
+            for i in active:
+                x[i] = update(x[i], gradients[i], states[i], lr[i])
+            iterates.append([list(block) for block in x])
+    return iterates
+
+
+def adam(
+    *,
     beta1: Number = 0.9,
     beta2: Number = 0.999,
     eps: Number = 1e-8,
     weight_decay: Number = 0.0,
+    decoupled: bool = False,
     sqrt: Callable[[Number], Number] = math.sqrt,
-) -> list[list[Vector]]:
-    """BAdam: K Adam steps with fresh moments on each block of `blocks`; returns the iterate after every step.
+) -> Update:
+    """Adam's rule; decoupled=True is AdamW's in torch.optim's convention."""
 
-    gradient: (i, x) -> gradient of block i at x.          blocks: the block index of each visit, in order.
-    """
-    x = [list(block) for block in start]
-    iterates = []
-    for i in blocks:
-        m = [0 * number for number in x[i]]
-        v = [0 * number for number in x[i]]
-        for k in range(1, inner_steps + 1):
-            g = gradient(i, x)
-            for c in range(len(x[i])):
-                g_c = g[c] + weight_decay * x[i][c]
-                m[c] = beta1 * m[c] + (1 - beta1) * g_c
-                v[c] = beta2 * v[c] + (1 - beta2) * g_c * g_c
-                m_hat = m[c] / (1 - beta1**k)
-                v_hat = v[c] / (1 - beta2**k)
-                x[i][c] = x[i][c] - lr * m_hat / (sqrt(v_hat) + eps)
-            iterates.append([list(block) for block in x])
-    return iterates
+    def update(x: Vector, g: Vector, state: State, lr: Number) -> Vector:
+        if decoupled:
+            x = [x_c - lr * weight_decay * x_c for x_c in x]
+        else:
+            g = [g_c + weight_decay * x_c for x_c, g_c in zip(x, g, strict=True)]
+        k = state["k"] = state.get("k", 0) + 1
+        m = state["m"] = [beta1 * m_c + (1 - beta1) * g_c for m_c, g_c in _pairs(state.get("m"), g)]
+        v = state["v"] = [beta2 * v_c + (1 - beta2) * g_c * g_c for v_c, g_c in _pairs(state.get("v"), g)]
+        moved = []
+        for x_c, m_c, v_c in zip(x, m, v, strict=True):
+            m_hat = m_c / (1 - beta1**k)
+            v_hat = v_c / (1 - beta2**k)
+            moved.append(x_c - lr * m_hat / (sqrt(v_hat) + eps))
+        return moved
+
+    return update
 
 
-def block_sgd(
-    gradient: Callable[[int, list[Vector]], Vector],
-    start: Sequence[Vector],
-    blocks: Iterable[int],
-    *,
-    inner_steps: int,
-    lr: Number,
-    weight_decay: Number = 0,
-) -> list[list[Vector]]:
-    """BCD with SGD's rule: K gradient steps on each block of `blocks`; returns the iterate after every step."""
-    x = [list(block) for block in start]
-    iterates = []
-    for i in blocks:
-        for _ in range(inner_steps):
-            g = gradient(i, x)
-            x[i] = [x_c - lr * (g_c + weight_decay * x_c) for x_c, g_c in zip(x[i], g, strict=True)]
-            iterates.append([list(block) for block in x])
-    return iterates
+def sgd(*, weight_decay: Number = 0) -> Update:
+    """Gradient descent's rule."""
+
+    def update(x: Vector, g: Vector, state: State, lr: Number) -> Vector:
+        return [x_c - lr * (g_c + weight_decay * x_c) for x_c, g_c in zip(x, g, strict=True)]
+
+    return update
+
+
+def momentum(*, momentum: Number, nesterov: bool = False, weight_decay: Number = 0) -> Update:
+    """Heavy ball, or Nesterov's form, with the buffer starting at the first gradient of the visit."""
+
+    def update(x: Vector, g: Vector, state: State, lr: Number) -> Vector:
+        g = [g_c + weight_decay * x_c for x_c, g_c in zip(x, g, strict=True)]
+        m = state["m"] = [momentum * m_c + g_c for m_c, g_c in _pairs(state.get("m"), g)]
+        step = [g_c + momentum * m_c for g_c, m_c in zip(g, m, strict=True)] if nesterov else m
+        return [x_c - lr * s_c for x_c, s_c in zip(x, step, strict=True)]
+
+    return update
+
+
+def sign(*, weight_decay: Number = 0) -> Update:
+    """Sign descent with decoupled weight decay."""
+
+    def update(x: Vector, g: Vector, state: State, lr: Number) -> Vector:
+        signs = [(g_c > 0) - (g_c < 0) for g_c in g]
+        return [x_c - lr * weight_decay * x_c - lr * s_c for x_c, s_c in zip(x, signs, strict=True)]
+
+    return update
+
+
+def _pairs(kept: Vector | None, g: Vector) -> Iterable[tuple[Number, Number]]:
+    """State and gradient side by side; fresh state is zero."""
+    return zip(kept or [0 * g_c for g_c in g], g, strict=True)

@@ -24,9 +24,9 @@ from bcd import (
     by_ratio,
     minimise,
     precision,
+    reference,
     single,
 )
-from bcd.reference import block_adam, block_sgd
 from tests.conftest import RTOL
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
@@ -144,13 +144,13 @@ def test_trajectory_equals_the_reference(rule, decay, inner_steps, order):
     steps = minimise(
         f, start, rule=rule(weight_decay=decay), order=order(), inner_steps=inner_steps, lr=0.05, visits=9
     )
-    transcribed = {Adam: block_adam, SGD: block_sgd}[rule](
+    transcribed = reference.descend(
         gradient,
         [block.tolist() for block in start],
-        [step.block for step in steps if step.k == 1],
+        [(step.block,) for step in steps if step.k == 1],
+        update={Adam: reference.adam, SGD: reference.sgd}[rule](weight_decay=decay),
         inner_steps=inner_steps,
-        lr=0.05,
-        weight_decay=decay,
+        lr=[0.05] * 3,
     )
     assert len(transcribed) == len(steps) == 9 * inner_steps
     for step, iterate in zip(steps, transcribed, strict=True):
@@ -162,8 +162,13 @@ def test_the_reference_is_exact_in_fractions():
     from fractions import Fraction
 
     third = Fraction(1, 3)
-    iterates = block_sgd(
-        lambda i, x: [x[0][0] + x[1][0]], [[Fraction(1)], [Fraction(2)]], [0, 1], inner_steps=1, lr=third
+    iterates = reference.descend(
+        lambda i, x: [x[0][0] + x[1][0]],
+        [[Fraction(1)], [Fraction(2)]],
+        [(0,), (1,)],
+        update=reference.sgd(),
+        inner_steps=1,
+        lr=[third, third],
     )
     assert iterates == [[[Fraction(0)], [Fraction(2)]], [[Fraction(0)], [Fraction(4, 3)]]]
 
