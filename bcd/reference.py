@@ -13,7 +13,7 @@ Number = Any  # float, Fraction, mpmath.mpf, ...: anything with field arithmetic
 Vector = list[Number]
 State = dict[str, Any]
 Update = Callable[[Vector, Vector, State, Number], Vector]
-"""(x, g, state, lr) -> new x. `state` is an empty dict at the first step of a visit; the update keeps its own there."""
+"""(x, g, state, lr) -> new x. `state` is an empty dict at the first step of a visit and belongs to the update."""
 
 
 def descend(

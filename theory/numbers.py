@@ -1,0 +1,65 @@
+"""Functions over float64 arrays and over arrays of objects (mpmath.mpf, Fraction), so that a proof is written once.
+
+numpy adds, multiplies, compares and sums arrays of any number type; roots and transcendental functions it knows for
+floats only. Here they follow the type: float64 through numpy, anything else through mpmath at its working precision.
+Fractions have sums and products only; a function of this module would turn them into mpf.
+"""
+
+from collections.abc import Callable
+
+import mpmath
+import numpy as np
+
+Array = np.ndarray
+
+DIGITS = 60
+"""Decimal digits of the multi-precision tier."""
+
+
+def exact(x: Array) -> bool:
+    """Whether the array holds number objects instead of float64."""
+    return np.asarray(x).dtype == object
+
+
+def _function(floats: Callable, objects: Callable, doc: str) -> Callable[[Array], Array]:
+    each = np.frompyfunc(objects, 1, 1)
+
+    def function(x: Array) -> Array:
+        return each(x) if exact(x) else floats(x)
+
+    function.__doc__ = doc
+    return function
+
+
+sqrt = _function(np.sqrt, mpmath.sqrt, "Square root, elementwise.")
+exp = _function(np.exp, mpmath.exp, "Exponential, elementwise.")
+log = _function(np.log, mpmath.log, "Natural logarithm, elementwise.")
+log1p = _function(np.log1p, mpmath.log1p, "log(1 + x), elementwise.")
+sin = _function(np.sin, mpmath.sin, "Sine, elementwise.")
+cos = _function(np.cos, mpmath.cos, "Cosine, elementwise.")
+tanh = _function(np.tanh, mpmath.tanh, "Hyperbolic tangent, elementwise.")
+sinh = _function(np.sinh, mpmath.sinh, "Hyperbolic sine, elementwise.")
+cosh = _function(np.cosh, mpmath.cosh, "Hyperbolic cosine, elementwise.")
+
+
+def dot(x: Array, y: Array) -> Array:
+    """Inner product along the last axis.
+
+    >>> float(dot(np.array([1.0, 2.0]), np.array([3.0, 4.0])))
+    11.0
+    """
+    return (x * y).sum(axis=-1)
+
+
+def norm(x: Array) -> Array:
+    """Euclidean norm along the last axis."""
+    return sqrt(dot(x, x))
+
+
+def lift(x: Array) -> Array:
+    """float64 -> mpf, exactly; the start of a multi-precision trajectory.
+
+    >>> lift(np.array([0.5]))[0]
+    mpf('0.5')
+    """
+    return np.frompyfunc(mpmath.mpf, 1, 1)(np.asarray(x, dtype=np.float64))
