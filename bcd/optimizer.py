@@ -19,6 +19,7 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable would load 
 
 from bcd import precision
 from bcd.blocks import Part, Partition
+from bcd.compiled import compiled_update, supports
 from bcd.orders import Order
 from bcd.resume import require_complete, require_equal, setting
 from bcd.rules.rule import Rule, State, require
@@ -73,6 +74,9 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
     nonfinite: see `Nonfinite`. A skipped step counts in `skipped_steps` and not in K.
     track_unchanged: keep a copy of the active weights and note in `unchanged`, block name -> share of its weights that
         the last visit left bitwise as they were.
+    compiled: whether one kernel of torch.compile does the whole update, see `bcd.compiled`; it needs a rule that names
+        no kernel variant. None: for exact masters on CUDA, where the separate conversions would cost more than the
+        rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by rounding.
 
     Raises ValueError for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
     name or option, or float16 weights: their updates underflow; train float32 weights under float16 autocast.
@@ -105,6 +109,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         switch_warmup: int = 0,
         nonfinite: Nonfinite = "ignore",
         track_unchanged: bool = False,
+        compiled: bool | None = None,
     ) -> None:
         require_inner_steps(inner_steps)
         lrs = list(lr) if isinstance(lr, Iterable) else [lr] * len(partition)
@@ -140,6 +145,12 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self.switch_warmup = switch_warmup
         self.nonfinite: Nonfinite = nonfinite
         self.track_unchanged = track_unchanged
+        self._can_compile = supports(rule)
+        if compiled and not self._can_compile:
+            raise ValueError(
+                f"compiled=True is not possible with rule={rule!r}: it needs a formula and neither foreach nor fused"
+            )
+        self.compiled = compiled
         self.visits_started = 0
         self.steps_in_visit = 0
         self.skipped_steps = 0
@@ -154,6 +165,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             raise ValueError("always_active names every block, so the order has none to draw; use single() instead")
         self._choosing = False
         self._before: list[list[Tensor]] = []
+        self._scratch: precision.Scratch | None = None
         listed: set[int] = set()
         groups = []
         for block, value in zip(partition.blocks, lrs, strict=True):
@@ -269,23 +281,51 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         for i in with_master:
             if "remainder" not in states[i]:
                 states[i]["remainder"] = torch.zeros_like(weights[i], dtype=torch.int16)
-        for chunk in precision.chunks(with_master, [w.numel() for w in weights]):
-            held = [weights[i] for i in chunk], [states[i]["remainder"] for i in chunk]
-            chosen = [states[i] for i in chunk]
-            full, exact = precision.unpack(*held, [gradients[i] for i in chunk])
-            self._init(full, chosen)
-            self.rule.update(full, exact, chosen, lr, group)
-            precision.pack(full, *held)
         plain = [i for i in range(len(parts)) if i not in with_master]
-        if plain:
-            chosen = [weights[i] for i in plain], [gradients[i] for i in plain], [states[i] for i in plain]
-            self._init(chosen[0], chosen[2])
-            self.rule.update(*chosen, lr, group)
+        for chosen in filter(None, (with_master, plain)):
+            self._move(
+                [weights[i] for i in chosen], [gradients[i] for i in chosen], [states[i] for i in chosen], lr, group
+            )
 
-    def _init(self, weights: Sequence[Tensor], states: Sequence[State]) -> None:
-        """Fresh state for those that have none (a kept remainder is not the rule's)."""
+    def _move(
+        self,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        states: list[State],
+        lr: float | Tensor,
+        group: Mapping[str, Any],
+    ) -> None:
+        """The rule's step on tensors that all have an exact master (a remainder in their state) or all have none."""
+        with_master = "remainder" in states[0]
+        if self.compiled or (self.compiled is None and with_master and self._can_compile and weights[0].is_cuda):
+            self._init(weights, states, torch.float32 if with_master else None)
+            remainders = [state.get("remainder") for state in states]
+            compiled_update(self.rule, weights, remainders, gradients, states, float(lr), group)  # pyright: ignore[reportArgumentType]
+        elif with_master:
+            if self._scratch is None:
+                active = [part for i in self.active_blocks for part in self.partition.blocks[i].parts]
+                self._scratch = precision.Scratch([part.of(part.parameter) for part in active])
+            for chunk in precision.chunks(weights):
+                own, held = [weights[i] for i in chunk], [states[i] for i in chunk]
+                remainders = [state["remainder"] for state in held]
+                masters, exact = self._scratch.unpack(own, remainders, [gradients[i] for i in chunk])
+                self._init(masters, held)
+                self.rule.update(masters, exact, held, lr, group)
+                for master, weight, remainder in zip(masters, own, remainders, strict=True):
+                    precision.split(master, weight, remainder)
+        else:
+            self._init(weights, states)
+            self.rule.update(weights, gradients, states, lr, group)
+
+    def _init(self, weights: Sequence[Tensor], states: Sequence[State], dtype: torch.dtype | None = None) -> None:
+        """Fresh state, of the given dtype, for those that have none (a kept remainder is not the rule's)."""
         fresh = [i for i, state in enumerate(states) if not state.keys() - {"remainder"}]
-        for i, made in zip(fresh, self.rule.init([weights[i] for i in fresh]), strict=True):
+        # An expanded element has the shape and dtype without the memory.
+        like = [
+            w if dtype is None else w.new_empty((), dtype=dtype).expand(w.shape)
+            for w in map(weights.__getitem__, fresh)
+        ]
+        for i, made in zip(fresh, self.rule.init(like), strict=True):
             states[i].update(made)
 
     def _state_of(self, part: Part) -> State:
@@ -307,6 +347,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
                     parameter.grad = None
 
     def _end_visit(self) -> None:
+        self._scratch = None
         blocks = self.partition.blocks
         if self.track_unchanged:
             for index, before in zip(self.active_blocks, self._before, strict=True):

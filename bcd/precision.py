@@ -11,93 +11,82 @@ same weight from both sides, and the remainder 0x8000 has no place beside -0x800
 half of the ties only.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-CHUNK = 2**26
-"""Weights that are float32 at the same time during a step with a master: 8 bytes each, for master and gradient."""
+CHUNK = {"cpu": 2**20, "cuda": 2**26}
+"""Weights that are float32 at the same time during a step with a master, 8 bytes each for master and gradient: what
+stays in a CPU's cache, and enough to fill a GPU."""
 
 
-def chunks(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
-    """Indices in lists of at most `CHUNK` weights together (one tensor at least)."""
+def limit(weight: Tensor) -> int:
+    """`CHUNK` on the device of `weight`."""
+    return CHUNK.get(weight.device.type, CHUNK["cuda"])
+
+
+def chunks(weights: Sequence[Tensor]) -> list[list[int]]:
+    """Indices of the weights in lists of at most `CHUNK` elements together (one tensor at least)."""
     chunks: list[list[int]] = []
-    held = CHUNK
-    for i in indices:
-        held += sizes[i]
-        if held > CHUNK:
+    held = most = limit(weights[0])
+    for i, weight in enumerate(weights):
+        held += weight.numel()
+        if held > most:
             chunks.append([])
-            held = sizes[i]
+            held = weight.numel()
         chunks[-1].append(i)
     return chunks
 
 
-def split(master: Tensor, weight: Tensor, remainder: Tensor) -> None:
-    """Write the two halves of `master` (float32) to `weight` (bfloat16) and `remainder` (int16), all of one shape."""
-    bits = master.view(torch.int32)
-    high = (bits + 0x8000) >> 16  # wraps around for a NaN only, which stays a NaN
-    remainder.copy_(bits - (high << 16))
-    weight.copy_(high.to(torch.int16).view(torch.bfloat16))
+class Scratch:
+    """Two float32 buffers, used again for every chunk: fresh memory would cost more page faults than arithmetic.
 
-
-def join(weight: Tensor, remainder: Tensor) -> Tensor:
-    """The float32 master of `weight` (bfloat16) and `remainder` (int16)."""
-    bits = (weight.contiguous().view(torch.int16).to(torch.int32) << 16) + remainder
-    return bits.view(torch.float32)
-
-
-def unpack(
-    weights: Sequence[Tensor], remainders: Sequence[Tensor], gradients: Sequence[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The float32 masters and gradients of one step; `pack` writes the masters back."""
-    if _worth_compiling(*weights, *remainders, *gradients):
-        return _compiled(_unpack)(_detached(weights), list(remainders), _detached(gradients))
-    return _unpack(weights, remainders, gradients)
-
-
-def pack(masters: Sequence[Tensor], weights: Sequence[Tensor], remainders: Sequence[Tensor]) -> None:
-    """Write each master to its weight and remainder, as `split` does."""
-    if _worth_compiling(*masters, *weights, *remainders):
-        _compiled(_pack)(list(masters), _detached(weights), list(remainders))
-    else:
-        _pack(masters, weights, remainders)
-
-
-def _unpack(
-    weights: Sequence[Tensor], remainders: Sequence[Tensor], gradients: Sequence[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    return [join(w, r) for w, r in zip(weights, remainders, strict=True)], [g.float() for g in gradients]
-
-
-def _pack(masters: Sequence[Tensor], weights: Sequence[Tensor], remainders: Sequence[Tensor]) -> None:
-    for master, weight, remainder in zip(masters, weights, remainders, strict=True):
-        split(master, weight, remainder)
-
-
-def _detached(tensors: Sequence[Tensor]) -> list[Tensor]:
-    return [tensor.detach() for tensor in tensors]
-
-
-def _worth_compiling(*tensors: Tensor) -> bool:
-    """One operation after another, the conversions move five times the bytes of one kernel on a GPU.
-
-    They are integer arithmetic and one exact conversion, so the compiled result is bitwise the same. On the CPU,
-    compiling costs more than it saves.
+    weights: the buffers hold any chunk of any of them.
     """
-    return all(tensor.is_cuda and tensor.is_contiguous() for tensor in tensors)
+
+    def __init__(self, weights: Sequence[Tensor]) -> None:
+        sizes = [weight.numel() for weight in weights]
+        size = max(*sizes, min(limit(weights[0]), sum(sizes)))
+        self._master, self._gradient = weights[0].new_empty((2, size), dtype=torch.float32)
+
+    def unpack(
+        self, weights: Sequence[Tensor], remainders: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The float32 masters and gradients of one chunk; valid until the next call."""
+        sizes = [w.numel() for w in weights]
+        buffers = [buffer[: sum(sizes)].split(sizes) for buffer in (self._master, self._gradient)]
+        masters, copies = [[t.view(w.shape) for t, w in zip(ts, weights, strict=True)] for ts in buffers]
+        for master, weight, remainder, copy, gradient in zip(
+            masters, weights, remainders, copies, gradients, strict=True
+        ):
+            join(weight, remainder, out=master)
+            copy.copy_(gradient)
+        return masters, copies
 
 
-@functools.cache
-def _compiled(function: Callable) -> Callable:
-    return torch.compile(function, fullgraph=True)
+def split(master: Tensor, weight: Tensor, remainder: Tensor) -> None:
+    """Write the two halves of `master` (float32, overwritten) to `weight` (bfloat16) and `remainder` (int16).
+
+    All have one shape.
+    """
+    bits = master.view(torch.int32)
+    remainder.copy_(bits)  # the low 16 bits, read as a signed number: exactly what rounding half up takes away
+    bits.add_(0x8000).bitwise_right_shift_(16)  # wraps around for a NaN only, which stays a NaN
+    weight.view(torch.int16).copy_(bits)
+
+
+def join(weight: Tensor, remainder: Tensor, out: Tensor | None = None) -> Tensor:
+    """The float32 master of `weight` (bfloat16) and `remainder` (int16), in `out` if given."""
+    master = weight.float() if out is None else out.copy_(weight)
+    master.view(torch.int32).add_(remainder)
+    return master
 
 
 def round_half_up(master: Tensor) -> Tensor:
     """The bfloat16 weight that `split` stores for `master`."""
     weight = torch.empty_like(master, dtype=torch.bfloat16)
-    split(master, weight, torch.empty_like(master, dtype=torch.int16))
+    split(master.clone(), weight, torch.empty_like(master, dtype=torch.int16))
     return weight
 
 

@@ -1,5 +1,6 @@
 """Adam's rule (Kingma and Ba, arXiv 1412.6980, algorithm 1), the inner rule of BAdam."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ class Adam:
     state_tensors = 2
     counts_steps = True
     decoupled = False
+    state_names = ("exp_avg", "exp_avg_sq")
 
     def __post_init__(self) -> None:
         for name, beta in zip(("beta1", "beta2"), self.betas, strict=True):
@@ -87,6 +89,30 @@ class Adam:
             eps=hyperparameters["eps"],
             maximize=False,
         )
+
+    def coefficients(self, lr: float, hyperparameters: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        (beta1, beta2), decay = hyperparameters["betas"], hyperparameters["weight_decay"]
+        return (
+            lr * decay if self.decoupled else 0.0,
+            0.0 if self.decoupled else decay,
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            lr / (1 - beta1**step),
+            math.sqrt(1 - beta2**step),
+            hyperparameters["eps"],
+        )
+
+    @staticmethod
+    def formula(
+        x: Tensor, g: Tensor, state: Sequence[Tensor], coefficients: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        (m, v), (shrink, decay, c1, b2, c2, rate, root, eps) = state, coefficients
+        g = g + decay * x
+        x = x - shrink * x
+        m = m + c1 * (g - m)
+        v = b2 * v + c2 * g * g
+        return x - rate * m / (v.sqrt() / root + eps), (m, v)
 
 
 @dataclass(frozen=True)

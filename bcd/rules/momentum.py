@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
@@ -35,6 +36,7 @@ class Momentum:
 
     state_tensors = 1
     counts_steps = False
+    state_names = ("momentum_buffer",)
 
     def __post_init__(self) -> None:
         require("momentum", self.momentum, least=0.0, below=1.0)
@@ -46,7 +48,8 @@ class Momentum:
         return {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
 
     def init(self, parameters: Sequence[Tensor]) -> list[State]:
-        return [{} for _ in parameters]
+        # From zero, the first step makes the buffer momentum * 0 + g: the gradient, with which torch begins.
+        return [{"momentum_buffer": torch.zeros_like(p, memory_format=torch.preserve_format)} for p in parameters]
 
     def update(
         self,
@@ -56,11 +59,10 @@ class Momentum:
         lr: float | Tensor,
         hyperparameters: Mapping[str, Any],
     ) -> None:
-        buffers: list[Tensor | None] = [state.get("momentum_buffer") for state in states]
         sgd(
             list(parameters),
             list(gradients),
-            buffers,
+            [state["momentum_buffer"] for state in states],
             foreach=self.foreach,
             fused=self.fused,
             weight_decay=hyperparameters["weight_decay"],
@@ -70,6 +72,21 @@ class Momentum:
             nesterov=hyperparameters["nesterov"],
             maximize=False,
         )
-        for state, buffer in zip(states, buffers, strict=True):
-            if buffer is not None:  # torch makes the buffer at the first step; with momentum 0 there is none
-                state["momentum_buffer"] = buffer
+
+    def coefficients(self, lr: float, hyperparameters: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        momentum, nesterov = hyperparameters["momentum"], hyperparameters["nesterov"]
+        return (
+            hyperparameters["weight_decay"],
+            momentum,
+            lr if nesterov else 0.0,
+            lr * momentum if nesterov else lr,
+        )
+
+    @staticmethod
+    def formula(
+        x: Tensor, g: Tensor, state: Sequence[Tensor], coefficients: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        (m,), (decay, momentum, g_rate, m_rate) = state, coefficients
+        g = g + decay * x
+        m = momentum * m + g
+        return x - g_rate * g - m_rate * m, (m,)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -43,6 +43,27 @@ class Rule(Protocol):
         hyperparameters: Mapping[str, Any],
     ) -> None:
         """One step in place on `parameters` and `states`; `gradients` are only read."""
+        ...
+
+
+@runtime_checkable
+class Elementwise(Rule, Protocol):
+    """A rule that moves every element by itself, written as a formula that torch.compile can turn into one kernel.
+
+    state_names: names of the state tensors of the parameter's size, in the order that `formula` takes them.
+    """
+
+    state_names: tuple[str, ...]
+
+    def coefficients(self, lr: float, hyperparameters: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        """The numbers of step `step` (from 1 since the state was made) that `formula` takes."""
+        ...
+
+    @staticmethod
+    def formula(
+        x: Tensor, g: Tensor, state: Sequence[Tensor], coefficients: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The new x and state; all of one dtype, coefficients of one element."""
         ...
 
 

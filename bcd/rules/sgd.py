@@ -27,6 +27,7 @@ class SGD:
 
     state_tensors = 0
     counts_steps = False
+    state_names = ()
 
     def __post_init__(self) -> None:
         require("weight_decay", self.weight_decay, least=0.0)
@@ -58,3 +59,13 @@ class SGD:
             nesterov=False,
             maximize=False,
         )
+
+    def coefficients(self, lr: float, hyperparameters: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        return lr, hyperparameters["weight_decay"]
+
+    @staticmethod
+    def formula(
+        x: Tensor, g: Tensor, state: Sequence[Tensor], coefficients: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        rate, decay = coefficients
+        return x - rate * (g + decay * x), ()

@@ -20,6 +20,7 @@ class Sign:
 
     state_tensors = 0
     counts_steps = False
+    state_names = ()
 
     def __post_init__(self) -> None:
         require("weight_decay", self.weight_decay, least=0.0)
@@ -41,3 +42,13 @@ class Sign:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.mul_(1 - lr * hyperparameters["weight_decay"])
             parameter.sub_(gradient.sign() * lr)
+
+    def coefficients(self, lr: float, hyperparameters: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        return lr, lr * hyperparameters["weight_decay"]
+
+    @staticmethod
+    def formula(
+        x: Tensor, g: Tensor, state: Sequence[Tensor], coefficients: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        rate, shrink = coefficients
+        return x - shrink * x - rate * g.sign(), ()

@@ -421,7 +421,7 @@ def test_small_steps_are_lost_without_a_master_and_kept_with_one():
 def test_a_master_works_in_chunks(decoder, monkeypatch):
     whole, pieces = decoder().bfloat16(), decoder().bfloat16()
     train(whole, bcd(whole, master="host"), 7)
-    monkeypatch.setattr("bcd.precision.CHUNK", 20)
+    monkeypatch.setitem(precision.CHUNK, "cpu", 20)
     train(pieces, bcd(pieces, master="host"), 7)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), pieces.parameters(), strict=True))
 
