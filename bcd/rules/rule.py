@@ -31,7 +31,7 @@ class Rule(Protocol):
         ...
 
     def init(self, parameters: Sequence[Tensor]) -> list[State]:
-        """Fresh state, one dict per parameter."""
+        """Fresh state, one dict per parameter, all zeros."""
         ...
 
     def update(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bcd import SGD, Adam, AdamW, BlockCoordinateDescent, Cyclic, Momentum, RandomReshuffle, Sign, by_layer
+from bcd import SGD, Adam, AdamW, BlockCoordinateDescent, Cyclic, Momentum, RandomReshuffle, Sign, by_layer, precision
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 TOKENS = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 0]])
@@ -79,3 +79,56 @@ def test_kernel_variants_agree_over_visits(rule, variant, device, decoder):
     # Fused kernels contract products and sums; Adam divides by sqrt(v), which turns that into 1e-7 of lr.
     for x, y in zip(plain.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-6, atol=2e-7)
+
+
+RULES = [Adam(weight_decay=0.1), AdamW(), SGD(0.1), Momentum(), Momentum(nesterov=True, weight_decay=0.1), Sign(0.1)]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_formulas_are_the_rules(rule):
+    """The formula that a compiled update is made of, run eagerly beside the rule itself in float64."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(50, generator=generator.manual_seed(0), dtype=torch.float64) for _ in range(2))
+    state, hyperparameters = rule.init([x])[0], rule.hyperparameters()
+    tensors = tuple(torch.zeros_like(x) for _ in rule.state_names)
+    for step in range(1, 6):
+        g = torch.randn(50, generator=generator, dtype=torch.float64)
+        rule.update([x], [g], [state], 1e-2, hyperparameters)
+        numbers = torch.tensor(rule.coefficients(1e-2, hyperparameters, step), dtype=torch.float64).unbind()
+        y, tensors = rule.formula(y, g, tensors, numbers)
+        torch.testing.assert_close(y, x, rtol=1e-12, atol=1e-14)
+        for name, tensor in zip(rule.state_names, tensors, strict=True):
+            torch.testing.assert_close(tensor, state[name], rtol=1e-12, atol=1e-14)
+
+
+@compiles
+@pytest.mark.parametrize(
+    ("device", "rule"),
+    [("cpu", AdamW()), *(pytest.param("cuda", rule, marks=pytest.mark.gpu, id=f"cuda {rule}") for rule in RULES)],
+)
+def test_a_compiled_update_keeps_an_exact_master(device, rule, decoder):
+    """Beside the separate conversions: the masters agree to float32 rounding, visit after visit."""
+    models = [decoder().bfloat16().to(device) for _ in range(2)]
+    options = {"master": "host", "inner_steps": 3, "lr": 1e-3}
+    one, two = (bcd(m, rule, compiled=c, **options) for m, c in zip(models, (False, True), strict=True))
+    for _ in range(2 * 3 * 3 + 1):
+        for model, optimizer in zip(models, (one, two), strict=True):
+            for parameter in optimizer.active_parameters:
+                shape, kind = parameter.shape, parameter.dtype
+                noise = torch.randn(shape, generator=torch.Generator().manual_seed(optimizer.steps_in_visit))
+                parameter.grad = noise.to(device, kind)
+            optimizer.step()
+            assert not any(p.grad is not None for p in model.parameters() if not p.requires_grad)
+    for p, q in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        if p in one.state:
+            masters = [precision.join(w.detach(), o.state[w]["remainder"].to(device)) for w, o in ((p, one), (q, two))]
+            assert masters[0].dtype == torch.float32
+            # A step is at most about lr = 1e-3, and float32 rounds it to 1e-3 * 2^-23 and the weight to 2^-24 of it.
+            torch.testing.assert_close(masters[1], masters[0], rtol=1e-6, atol=1e-8)
+        else:
+            assert torch.equal(p, q)
+
+
+def test_compiled_is_refused_for_a_rule_with_a_kernel_of_its_own(decoder):
+    with pytest.raises(ValueError, match=r"compiled=True is not possible with rule=Adam\(.*fused=True\)"):
+        bcd(decoder(), Adam(fused=True), compiled=True)
