@@ -5,6 +5,7 @@ partition (which blocks) x order (which block when) x rule (how the active block
 """
 
 from bcd.blocks import Block, Part, Partition
+from bcd.expansion import Expansion
 from bcd.minimise import InnerStep, minimise
 from bcd.optimizer import BlockCoordinateDescent
 from bcd.orders import (
@@ -29,6 +30,7 @@ __all__ = [
     "BlockCoordinateDescent",
     "Cyclic",
     "Descending",
+    "Expansion",
     "Fixed",
     "Greedy",
     "InnerStep",

@@ -10,6 +10,7 @@ Symbols of the theorems and of the paper, mapped once:
 """
 
 import copy
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, overload
 
@@ -20,6 +21,7 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable would load 
 from bcd import precision
 from bcd.blocks import Part, Partition
 from bcd.compiled import compiled_update, supports
+from bcd.expansion import Expanded, Expansion
 from bcd.orders import Order
 from bcd.resume import require_complete, require_equal, setting
 from bcd.rules.rule import Rule, State, require
@@ -77,6 +79,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
     compiled: whether one kernel of torch.compile does the whole update, see `bcd.compiled`; it needs a rule that names
         no kernel variant. None: for exact masters on CUDA, where the separate conversions would cost more than the
         rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by rounding.
+    expansion: what inactive blocks do meanwhile (landscape expansion), see `bcd.Expansion`; None: nothing.
 
     Raises ValueError for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
     name or option, or float16 weights: their updates underflow; train float32 weights under float16 autocast.
@@ -110,6 +113,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         nonfinite: Nonfinite = "ignore",
         track_unchanged: bool = False,
         compiled: bool | None = None,
+        expansion: Expansion | None = None,
     ) -> None:
         require_inner_steps(inner_steps)
         lrs = list(lr) if isinstance(lr, Iterable) else [lr] * len(partition)
@@ -151,6 +155,9 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
                 f"compiled=True is not possible with rule={rule!r}: it needs a formula and neither foreach nor fused"
             )
         self.compiled = compiled
+        self.expansion = expansion
+        self._check_expansion()
+        self._expanded: Expanded | None = None
         self.visits_started = 0
         self.steps_in_visit = 0
         self.skipped_steps = 0
@@ -182,7 +189,39 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             *(p for block in partition.blocks for p in block.parameters.values()),
         ):
             parameter.grad = None
+        if expansion is not None and expansion.consumes:
+            self._register_hooks()
         self._next_visit()
+
+    def _check_expansion(self) -> None:
+        """Raise ValueError for an expansion that does not go with the other options."""
+        if self.expansion is None:
+            return
+        if getattr(self.order, "needs_gradients", False):
+            raise ValueError("an expansion is not possible with a greedy order, whose choice uses up all gradients")
+        if self.expansion.consumes and any(block.rows for block in self.partition.blocks):
+            raise ValueError(
+                "a partition by rows has active and inactive rows in one gradient, which backward must not free; "
+                'give the expansion when="step" and no rank'
+            )
+        if self.expansion.consumes and self.expansion.rank is None and self.nonfinite != "ignore":
+            raise ValueError(
+                f"nonfinite={self.nonfinite!r} cannot take back what backward has moved; use "
+                'when="step" or a rank in the expansion, or nonfinite="ignore"'
+            )
+
+    def _register_hooks(self) -> None:
+        """Let the expansion use gradients inside backward, for as long as this optimizer lives."""
+        itself = weakref.ref(self)
+
+        def consume(parameter: Tensor) -> None:
+            if (optimizer := itself()) is not None and optimizer._expanded is not None:
+                with torch.no_grad():
+                    optimizer._expanded.consume(parameter, [group["lr"] for group in optimizer.param_groups])
+
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(True).register_post_accumulate_grad_hook(consume)
 
     def __getstate__(self) -> dict[str, Any]:
         """torch would keep three attributes only, and a copied or unpickled optimizer would have lost its blocks."""
@@ -238,6 +277,8 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self.used_lr = {}
         for index in self.active_blocks:
             self._update(index, factor)
+        if self._expanded is not None:
+            self._expanded.step([group["lr"] for group in self.param_groups])
         self._left.clear()  # what the first step of a visit did not take over is free now
         self.steps_in_visit += 1
         if self.steps_in_visit == self.inner_steps:
@@ -257,17 +298,25 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
 
     def _meets_nonfinite(self) -> bool:
         """Whether the step must be skipped: then the gradients are dropped and the step is counted."""
-        for index in self.active_blocks:
-            block = self.partition.blocks[index]
-            for name, parameter in block.parameters.items():
-                if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-                    if self.nonfinite == "raise":
-                        raise FloatingPointError(f"the gradient of {name} in block {block.name!r} is not finite")
-                    self.skipped_steps += 1
-                    for active in self.active_parameters:
-                        active.grad = None
-                    return True
+        blocks = [self.partition.blocks[i] for i in self.active_blocks]
+        found = [(f"{n} in block {b.name!r}", p.grad) for b in blocks for n, p in b.parameters.items()]
+        found += [(f"{n} in an inactive block", g) for n, g in self._expanded.gradients()] if self._expanded else []
+        for place, gradient in found:
+            if gradient is not None and not torch.isfinite(gradient).all():
+                if self.nonfinite == "raise":
+                    raise FloatingPointError(f"the gradient of {place} is not finite")
+                self.skipped_steps += 1
+                self._drop_gradients()
+                return True
         return False
+
+    def _drop_gradients(self) -> None:
+        for parameter in self.active_parameters:
+            parameter.grad = None
+        if self._expanded is not None:
+            self._expanded.drop_gradients()
+            for _, part in self._expanded.parts:
+                part.parameter.grad = None
 
     def _update(self, index: int, factor: float) -> None:
         group = self.param_groups[index]
@@ -369,8 +418,8 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
                     for part, old in zip(blocks[index].parts, before, strict=True)
                 )
                 self.unchanged[blocks[index].name] = same / blocks[index].numel
-        for parameter in self.active_parameters:
-            parameter.grad = None
+        self._drop_gradients()
+        self._expanded = None
         for index in self.active_blocks:
             if index in self._always:
                 continue
@@ -416,10 +465,16 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
 
     def _activate(self, blocks: tuple[int, ...]) -> None:
         self.active_blocks = blocks
-        active = {id(p) for p in self.active_parameters}
+        if self.expansion is not None:
+            first = min(blocks) if self.expansion.reach == "above" else 0
+            inactive = [i for i in range(first, self.num_blocks) if i not in blocks]
+            parts = [(i, part) for i in inactive for part in self.partition.blocks[i].parts]
+            self._expanded = Expanded(self.expansion, parts, self.visits_started)
+        moving = {id(p) for p in self.active_parameters}
+        moving |= {id(part.parameter) for _, part in self._expanded.parts} if self._expanded else set()
         for block in self.partition.blocks:
             for parameter in block.parameters.values():
-                parameter.requires_grad_(id(parameter) in active)
+                parameter.requires_grad_(id(parameter) in moving)
 
     def _bring(self) -> None:
         """Move what was kept of the active blocks to their device, and copy the weights if they are tracked."""
@@ -452,6 +507,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             "setting": self._setting(),
             "order": self.order.state_dict(),
             "held": sorted(state["state"]),
+            "expansion": self._expanded.state_dict() if self._expanded else {},
         }
         return state
 
@@ -465,6 +521,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             state=self.state_lifetime,
             master=self.master,
             always_active=list(self.always_active),
+            expansion=repr(self.expansion),
         )
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -494,8 +551,12 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             parameter.grad = None
         self.order.load_state_dict(order)
         self._choosing = visit["choosing"]
+        for name in ("visits_started", "steps_in_visit", "skipped_steps", "full_backwards"):
+            setattr(self, name, visit[name])
+        self._left.clear()
+        self._scratch = None
         self._activate(tuple(visit["active_blocks"]))
         if not self._choosing:
             self._bring()
-        for name in ("visits_started", "steps_in_visit", "skipped_steps", "full_backwards"):
-            setattr(self, name, visit[name])
+        if self._expanded is not None:
+            self._expanded.load_state_dict(copy.deepcopy(visit.get("expansion", {})))
