@@ -32,8 +32,9 @@ paper: setup ## the main job: theory, quick study, figures, numbers and paper/bu
 	@$(MAKE) --no-print-directory figures
 	@$(MAKE) --no-print-directory pdf
 
-theory: setup ## verify the convergence bounds (quick tier)
+theory: setup ## verify the convergence bounds (quick tier), worst cases and certificates
 	$(RUN) -m theory.verify
+	$(RUN) -m theory.worst_case
 
 study: setup ## train the methods of the quick study; finished runs are skipped
 	$(RUN) -m experiments.train study=quick
