@@ -24,7 +24,6 @@ from bcd import (
     by_ratio,
     minimise,
     precision,
-    reference,
     single,
 )
 from tests.conftest import RTOL
@@ -99,6 +98,28 @@ def test_always_active_everything_but_one_block_trains_all_in_one_visit(decoder)
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
+def test_always_active_everything_but_two_is_full_training_without_the_block_that_is_never_drawn(decoder):
+    ours, theirs = decoder(), decoder()
+    partition = by_layer(ours)
+    others = [block.name for block in partition.blocks if block.name not in ("layers.0", "layers.2")]
+    optimizer = BlockCoordinateDescent(
+        partition, rule=Adam(), order=Fixed([1]), inner_steps=100, lr=1e-2, always_active=others
+    )
+    train(ours, optimizer, 10)
+    theirs.layers[0].requires_grad_(False)
+    train(theirs, torch.optim.Adam([p for p in theirs.parameters() if p.requires_grad], lr=1e-2), 10)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(ours.layers[0].parameters(), decoder().layers[0].parameters()))
+
+
+def test_rows_of_one_part_are_the_full_optimizer_bitwise(decoder):
+    ours, theirs = decoder(), decoder()
+    optimizer = BlockCoordinateDescent(by_ratio(ours, 1), rule=Adam(), order=Cyclic(), inner_steps=100, lr=1e-2)
+    train(ours, optimizer, 10)
+    train(theirs, torch.optim.Adam(theirs.parameters(), lr=1e-2), 10)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
 def test_cyclic_sgd_with_exact_steps_is_block_gauss_seidel():
     # With scalar blocks and step 1 / A_ii, one step minimises over the block: Gauss-Seidel for A x = b.
     A = torch.tensor([[4.0, 1.0, 0.5], [1.0, 3.0, 0.25], [0.5, 0.25, 2.0]], dtype=torch.float64)
@@ -118,59 +139,6 @@ def test_cyclic_sgd_with_exact_steps_is_block_gauss_seidel():
         x[i] = (b[i] - A[i] @ x + A[i, i] * x[i]) / A[i, i]
         torch.testing.assert_close(torch.cat(step.after), x, rtol=RTOL["float64 against the reference"], atol=1e-15)
     torch.testing.assert_close(A @ x, b, rtol=1e-9, atol=1e-12)
-
-
-# --- against the reference ---
-
-
-@pytest.mark.parametrize("order", [Cyclic, RandomReshuffle])
-@pytest.mark.parametrize("inner_steps", [1, 2, 5])
-@pytest.mark.parametrize("decay", [0.0, 0.3])
-@pytest.mark.parametrize("rule", [Adam, SGD])
-def test_trajectory_equals_the_reference(rule, decay, inner_steps, order):
-    generator = torch.Generator().manual_seed(1)
-    A = torch.randn(6, 6, generator=generator, dtype=torch.float64)
-    A = A @ A.T / 6 + torch.eye(6, dtype=torch.float64)
-    start = list(torch.randn(6, generator=generator, dtype=torch.float64).split([1, 2, 3]))
-
-    def f(x):
-        y = torch.cat(list(x))
-        return y @ A @ y / 2 + torch.cos(y).sum()
-
-    def gradient(i, x):
-        y = torch.tensor([number for block in x for number in block], dtype=torch.float64)
-        return (A @ y - torch.sin(y)).split([1, 2, 3])[i].tolist()
-
-    steps = minimise(
-        f, start, rule=rule(weight_decay=decay), order=order(), inner_steps=inner_steps, lr=0.05, visits=9
-    )
-    transcribed = reference.descend(
-        gradient,
-        [block.tolist() for block in start],
-        [(step.block,) for step in steps if step.k == 1],
-        update={Adam: reference.adam, SGD: reference.sgd}[rule](weight_decay=decay),
-        inner_steps=inner_steps,
-        lr=[0.05] * 3,
-    )
-    assert len(transcribed) == len(steps) == 9 * inner_steps
-    for step, iterate in zip(steps, transcribed, strict=True):
-        flat = torch.tensor([number for block in iterate for number in block], dtype=torch.float64)
-        torch.testing.assert_close(torch.cat(step.after), flat, rtol=RTOL["float64 against the reference"], atol=1e-14)
-
-
-def test_the_reference_is_exact_in_fractions():
-    from fractions import Fraction
-
-    third = Fraction(1, 3)
-    iterates = reference.descend(
-        lambda i, x: [x[0][0] + x[1][0]],
-        [[Fraction(1)], [Fraction(2)]],
-        [(0,), (1,)],
-        update=reference.sgd(),
-        inner_steps=1,
-        lr=[third, third],
-    )
-    assert iterates == [[[Fraction(0)], [Fraction(2)]], [[Fraction(0)], [Fraction(4, 3)]]]
 
 
 # --- visits ---
