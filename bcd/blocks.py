@@ -42,7 +42,7 @@ class Block:
     parameters: parameter name -> parameter tensor, in the module's order; not empty.
     rows: parameter name -> (start, stop) along dimension 0, for parameters of which the block holds a part only.
 
-    Raises ValueError for an empty block or an impossible range of rows.
+    Raises ValueError for an empty block, a parameter that cannot be trained or an impossible range of rows.
     """
 
     name: str
@@ -52,7 +52,22 @@ class Block:
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError(f"block {self.name!r} has no parameters; drop it from the partition")
+        for name, parameter in self.parameters.items():
+            if not isinstance(parameter, Tensor):
+                raise ValueError(f"block {self.name!r} has {name}={parameter!r}, which is no tensor")
+            if not (parameter.is_floating_point() or parameter.is_complex()):
+                raise ValueError(
+                    f"block {self.name!r} has {name} of {parameter.dtype}, which has no gradient; list it as frozen"
+                )
+            if not parameter.is_leaf:
+                raise ValueError(f"block {self.name!r} has {name}, a computed tensor; give the parameter itself")
+        if unknown := [name for name in self.rows if name not in self.parameters]:
+            raise ValueError(
+                f"block {self.name!r} has rows of {unknown}, but its parameters are {list(self.parameters)}"
+            )
         for name, (start, stop) in self.rows.items():
+            if not (isinstance(start, int) and isinstance(stop, int)):
+                raise ValueError(f"block {self.name!r} has the rows {start}:{stop} of {name}; give whole numbers")
             length = self.parameters[name].shape[0] if self.parameters[name].ndim else 0
             if not 0 <= start < stop <= length:
                 raise ValueError(f"block {self.name!r} has the rows {start}:{stop} of {name}, which has {length} rows")

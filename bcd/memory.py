@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bcd.blocks import Part
+from bcd.checks import require_whole
 
 STEP_BYTES = 4
 """Adam-like rules keep one float32 step counter for each parameter tensor, as torch.optim does."""
@@ -57,8 +58,11 @@ def predicted(
     visits: the parts active together, one entry for each block; full training has one entry with everything.
     state_tensors, counts_steps: of the rule, see `bcd.rules.Rule` (Adam 2, True; SGD 0, False).
 
-    Raises ValueError when visits is empty.
+    Raises ValueError when visits is empty or state_tensors is no whole number >= 0.
     """
+    require_whole(
+        "state_tensors", state_tensors, least=0, why="a rule keeps a whole number of tensors (Adam 2, SGD 0)"
+    )
     if not visits:
         raise ValueError("visits is empty: name at least one set of active parameters")
     states = [

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bcd.blocks import Block, Partition
+from bcd.checks import require_whole
 from bcd.optimizer import BlockCoordinateDescent
 from bcd.orders import Order
 from bcd.rules.rule import Rule
@@ -51,14 +52,19 @@ def minimise(
         refused, because a trajectory names one block a step.
     rule, order, lr: as in `BlockCoordinateDescent`.
 
+    Raises ValueError, besides for what `BlockCoordinateDescent` refuses, when f returns anything but a scalar tensor
+    that depends on the active block.
+
     >>> from bcd import SGD, Cyclic
     >>> steps = minimise(lambda x: (x[0] - x[1]).square().sum() / 2, [torch.ones(1), torch.zeros(1)],
     ...                  rule=SGD(), order=Cyclic(), inner_steps=1, lr=0.5, visits=2)
     >>> [round(step.value, 4) for step in steps]
     [0.5, 0.125]
     """
-    if visits < 1:
-        raise ValueError(f"visits={visits} is not possible: at least one visit is needed")
+    require_whole("visits", visits, least=1, why="a whole number of visits is needed, at least one")
+    for i, tensor in enumerate(start):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise ValueError(f"start[{i}]={tensor!r} is not possible: give a tensor of floating-point numbers")
     x = [torch.nn.Parameter(tensor.detach().clone()) for tensor in start]
     blocks = tuple(Block(f"x{i}", {f"x{i}": parameter}) for i, parameter in enumerate(x))
     optimizer = BlockCoordinateDescent(
@@ -72,9 +78,13 @@ def minimise(
         nonlocal gradient
         optimizer.zero_grad()
         value = f(x)
-        value.backward()
+        if not isinstance(value, Tensor) or value.ndim:
+            raise ValueError(f"f returned {value!r}; it must return a tensor without dimensions, such as a sum")
+        if value.requires_grad:
+            value.backward()
         (active,) = optimizer.active_parameters
-        assert active.grad is not None  # for the type checker: backward has just filled it
+        if active.grad is None:
+            raise ValueError(f"f does not depend on block {optimizer.active_blocks[0]}; leave it out of start")
         gradient = active.grad.clone()
         return value.item()
 

@@ -20,10 +20,11 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable would load 
 
 from bcd import precision
 from bcd.blocks import Part, Partition
+from bcd.checks import require_flag, require_whole
 from bcd.compiled import compiled_update, supports
 from bcd.expansion import Expanded, Expansion
 from bcd.orders import Order
-from bcd.resume import require_complete, require_equal, setting
+from bcd.resume import require_complete, require_equal, require_saved, setting
 from bcd.rules.rule import Rule, State, require
 
 Lifetime = Literal["reset", "host", "device"]
@@ -37,8 +38,20 @@ Nonfinite = Literal["ignore", "skip", "raise"]
 
 def require_inner_steps(value: int) -> None:
     """Raise ValueError unless `value` can be K, the number of steps of a visit."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"inner_steps={value!r} is not possible: a visit lasts a whole number K >= 1 of steps")
+    require_whole("inner_steps", value, least=1, why="a visit lasts a whole number K >= 1 of steps")
+
+
+def require_axes(partition: object, rule: object, order: object) -> None:
+    """Raise ValueError unless partition, rule and order are what their names say, and no classes."""
+    if not isinstance(partition, Partition):
+        given = type(partition).__name__
+        raise ValueError(f"partition={given} is not possible: make a Partition, such as by_layer(model)")
+    for name, value, methods, example in (
+        ("rule", rule, ("hyperparameters", "init", "update"), "Adam()"),
+        ("order", order, ("next_visit", "state_dict", "load_state_dict"), "RandomReshuffle(seed=0)"),
+    ):
+        if isinstance(value, type) or not all(hasattr(value, method) for method in methods):
+            raise ValueError(f"{name}={value!r} is not possible: make one, such as {example}")
 
 
 class BlockCoordinateDescent(torch.optim.Optimizer):
@@ -115,7 +128,10 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         compiled: bool | None = None,
         expansion: Expansion | None = None,
     ) -> None:
+        require_axes(partition, rule, order)
         require_inner_steps(inner_steps)
+        if isinstance(lr, str | Tensor | Mapping):  # iterable, but no list of numbers
+            raise ValueError(f"lr={lr!r} is not possible: give one number, or a list with one a block")
         lrs = list(lr) if isinstance(lr, Iterable) else [lr] * len(partition)
         if len(lrs) != len(partition):
             raise ValueError(
@@ -123,7 +139,9 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             )
         for value in lrs:
             require("lr", value, least=0.0)
-        require("switch_warmup", switch_warmup, least=0)
+        require_whole("switch_warmup", switch_warmup, least=0, why="it must be a whole number of steps, 0 for none")
+        require_flag("track_unchanged", track_unchanged)
+        require_flag("compiled", compiled, None)
         for name, option, allowed in (
             ("state", state, Lifetime),
             ("master", master, Master),
@@ -132,6 +150,8 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             if option not in get_args(allowed):
                 raise ValueError(f"{name}={option!r} is not one of {', '.join(get_args(allowed))}")
         indices = {block.name: i for i, block in enumerate(partition.blocks)}
+        if isinstance(always_active, str) or len(set(always_active)) != len(always_active):
+            raise ValueError(f"always_active={always_active!r} is not possible: give a list of different block names")
         if unknown := [name for name in always_active if name not in indices]:
             raise ValueError(f"always_active={unknown} names no block; there are {', '.join(indices)}")
         half = [n for block in partition.blocks for n, p in block.parameters.items() if p.dtype == torch.float16]
@@ -530,17 +550,19 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         Raises ValueError, naming the difference, when it comes from another partition, rule, order, K or option, or
         from no BlockCoordinateDescent; nothing is changed in that case.
         """
-        visit = state_dict.get("visit")
-        if visit is None:
-            raise ValueError(
-                "this state_dict has no 'visit' entry; it was not saved by BlockCoordinateDescent.state_dict()"
-            )
+        require_saved(state_dict)
+        visit = state_dict["visit"]
         require_equal(visit["setting"], self._setting())
         # torch.distributed.checkpoint makes strings of integer keys and leaves empty dicts out.
         state = {int(index): values for index, values in state_dict.get("state", {}).items()}
         require_complete(visit["held"], state)
         order = visit.get("order", {})
-        copy.deepcopy(self.order).load_state_dict(order)  # an order that cannot read it should say so now
+        try:  # on a copy: an order that cannot read its state should say so before anything changes
+            copy.deepcopy(self.order).load_state_dict(order)
+        except KeyError as error:
+            raise ValueError(
+                f"the state_dict's order lacks {error}, which {type(self.order).__name__} needs"
+            ) from error
         # torch would cast float32 moments and integer remainders to the dtype of bfloat16 weights, so it gets none.
         groups = copy.deepcopy(list(state_dict["param_groups"]))
         super().load_state_dict({"state": {}, "param_groups": groups})

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from bcd.checks import require_flag, require_whole
+
 
 class Order(Protocol):
     """The interface that `BlockCoordinateDescent` asks of an order.
@@ -78,7 +80,7 @@ class RandomReshuffle:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = _seeded(seed)
         self._left: list[int] = []
 
     def next_visit(self, num_blocks: int) -> tuple[int, ...]:
@@ -106,13 +108,22 @@ class Fixed:
     """
 
     def __init__(self, visits: Sequence[int | Sequence[int]]) -> None:
-        if not visits:
-            raise ValueError("visits=[] is not possible: at least one visit is needed")
-        self._visits = [(visit,) if isinstance(visit, int) else tuple(visit) for visit in visits]
+        if not isinstance(visits, Sequence) or not visits:
+            raise ValueError(f"visits={visits!r} is not possible: a list with at least one visit is needed")
+        self._visits = [tuple(visit) if isinstance(visit, Sequence) else (visit,) for visit in visits]
+        for visit in self._visits:
+            for index in visit:
+                require_whole("visits", index, least=0, why="a visit is a block index from 0, or a list of them")
+            if not visit or len(set(visit)) != len(visit):
+                raise ValueError(f"visits={visit} is not possible: the blocks of a visit are distinct, at least one")
         self.width = max(map(len, self._visits))
         self._next = 0
 
     def next_visit(self, num_blocks: int) -> tuple[int, ...]:
+        if (largest := max(max(visit) for visit in self._visits)) >= num_blocks:
+            raise ValueError(
+                f"visits={largest} is not possible: {num_blocks} blocks have the indices 0 to {num_blocks - 1}"
+            )
         visit = self._visits[self._next]
         self._next = (self._next + 1) % len(self._visits)
         return visit
@@ -134,8 +145,7 @@ class SlidingWindow:
 
     def __init__(self, width: int, stride: int = 1) -> None:
         for name, value in (("width", width), ("stride", stride)):
-            if value < 1:
-                raise ValueError(f"{name}={value!r} is not possible: it must be at least 1")
+            require_whole(name, value, least=1, why="it must be a whole number, at least 1")
         self.width = width
         self._stride = stride
         self._first = 0
@@ -162,11 +172,12 @@ class Weighted:
     """
 
     def __init__(self, weights: Sequence[float], count: int = 1, seed: int = 0) -> None:
-        if not weights or not all(0 < weight < float("inf") for weight in weights):
-            raise ValueError(f"weights={list(weights)!r} is not possible: every weight must be positive and finite")
+        possible = isinstance(weights, Sequence) and not isinstance(weights, str) and len(weights) > 0
+        if not possible or not all(isinstance(w, int | float) and 0 < w < float("inf") for w in weights):
+            raise ValueError(f"weights={weights!r} is not possible: every weight must be positive and finite")
         self._weights = torch.tensor(list(weights), dtype=torch.float64)
         self.width = _count(count)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = _seeded(seed)
 
     def _probabilities(self, num_blocks: int) -> Tensor:
         if len(self._weights) != num_blocks:
@@ -216,6 +227,7 @@ class Greedy:
 
     def __init__(self, count: int = 1, *, per_weight: bool = False) -> None:
         self.width = _count(count)
+        require_flag("per_weight", per_weight)
         self._per_weight = per_weight
 
     def choose(self, norms: Sequence[float], sizes: Sequence[int]) -> tuple[int, ...]:
@@ -236,6 +248,10 @@ class Greedy:
 
 
 def _count(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"count={value!r} is not possible: a visit trains at least one block")
+    require_whole("count", value, least=1, why="a visit trains a whole number of blocks, at least one")
     return value
+
+
+def _seeded(seed: int) -> torch.Generator:
+    require_whole("seed", seed, least=0, why="a seed is a whole number, at least 0")
+    return torch.Generator().manual_seed(seed)

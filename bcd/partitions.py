@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from bcd.blocks import Block, Partition
+from bcd.checks import require_whole
 
 Choice = Literal["train", "join", "freeze"]
 """What happens to the parameters outside the layers: an own block, part of the neighbouring layer's block,
@@ -129,8 +130,7 @@ def by_groups(
 
     Choices and errors are those of `by_layer`. Raises ValueError when size < 1.
     """
-    if size < 1:
-        raise ValueError(f"size={size!r} is not possible: a block has at least one layer")
+    require_whole("size", size, least=1, why="a block has a whole number of layers, at least one")
     return _by_pieces(module, _whole, embedding, final_norm, head, size)
 
 
@@ -150,19 +150,29 @@ def by_ratio(
 
     Choices and errors are those of `single`. Raises ValueError when parts < 1 or a block would be empty.
     """
-    if parts < 1:
-        raise ValueError(f"parts={parts!r} is not possible: at least one part is needed")
+    require_whole("parts", parts, least=1, why="a whole number of parts is needed, at least one")
     whole = single(module, embedding=embedding, final_norm=final_norm, head=head)
-    held: list[dict[str, tuple[int, int]]] = [{} for _ in range(parts)]
     tensors = whole.blocks[0].parameters
+    longest = max(tensor.shape[0] if tensor.ndim else 1 for tensor in tensors.values())
+    if parts > longest:
+        raise ValueError(f"parts={parts} is not possible: the longest tensor has {longest} rows, so a block is empty")
+    held: list[dict[str, tuple[int, int] | None]] = [{} for _ in range(parts)]
     for name, tensor in tensors.items():
+        if not tensor.ndim:  # a single number has no rows
+            held[-1][name] = None
+            continue
         rows = tensor.shape[0]
         for i in range(parts):
             start, stop = i * rows // parts, (i + 1) * rows // parts
             if start < stop:
                 held[i][name] = (start, stop)
     blocks = [
-        Block(f"part {i} of {parts}", {name: tensors[name] for name in rows}, rows) for i, rows in enumerate(held)
+        Block(
+            f"part {i} of {parts}",
+            {name: tensors[name] for name in ranges},
+            {name: rows for name, rows in ranges.items() if rows is not None},
+        )
+        for i, ranges in enumerate(held)
     ]
     return Partition(tuple(blocks), whole.frozen, whole.tied)
 
@@ -177,12 +187,14 @@ def by_regex(module: nn.Module, patterns: Sequence[str], *, rest: Literal["train
     """
     if rest not in ("train", "freeze"):
         raise ValueError(f"rest={rest!r} is not one of train, freeze")
+    if isinstance(patterns, str):
+        raise ValueError(f"patterns={patterns!r} is not possible: one pattern is a list too, [{patterns!r}]")
     left = dict(module.named_parameters())
     blocks = []
     for pattern in patterns:
         try:
             matched = {name: left[name] for name in left if re.fullmatch(pattern, name)}
-        except re.error as error:
+        except (re.error, TypeError) as error:
             raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from error
         if not matched:
             raise ValueError(f"pattern {pattern!r} matches no parameter that is left; there are {', '.join(left)}")

@@ -15,6 +15,22 @@ def setting(partition: Partition, **options: Any) -> dict[str, Any]:
     return {**options, "blocks": blocks}
 
 
+ENTRIES = {"held", "active_blocks", "choosing", "visits_started", "steps_in_visit", "skipped_steps", "full_backwards"}
+
+
+def require_saved(state_dict: Any) -> None:
+    """Raise ValueError, naming what lacks, unless the state_dict was saved by `BlockCoordinateDescent`."""
+    if not isinstance(state_dict, Mapping):
+        raise ValueError(f"state_dict={state_dict!r} is not possible: give what optimizer.state_dict() returned")
+    if state_dict.get("visit") is None:
+        raise ValueError(
+            "this state_dict has no 'visit' entry; it was not saved by BlockCoordinateDescent.state_dict()"
+        )
+    lacking = sorted({*ENTRIES, "setting"} - state_dict["visit"].keys())
+    if lacking := lacking + ["param_groups"] * ("param_groups" not in state_dict):
+        raise ValueError(f"the state_dict is incomplete, it lacks {lacking}; save optimizer.state_dict() as it is")
+
+
 def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the difference, unless a saved setting is that of this optimizer."""
     old, new = saved["blocks"], own["blocks"]
@@ -31,9 +47,11 @@ def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
 
 
 def require_complete(held: Iterable[int], state: Mapping[int, Any]) -> None:
-    """Raise ValueError unless `state` has an entry for each parameter that held state when it was saved."""
+    """Raise ValueError unless `state` has an entry for each parameter that held state when it was saved (no other)."""
     if missing := sorted(set(held) - state.keys()):
         raise ValueError(
             f"the state_dict lacks the state of the parameters {missing}, which was saved with it; "
             "torch.distributed.checkpoint.load reads only what the state_dict that it is given already holds"
         )
+    if unknown := sorted(state.keys() - set(held)):
+        raise ValueError(f"the state_dict has state of the parameters {unknown}, which had none when it was saved")

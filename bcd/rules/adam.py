@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from bcd.rules.rule import State, require
+from bcd.rules.rule import State, require, require_kernel
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Adam:
     foreach, fused: kernel variant, as in torch.optim.Adam; None lets torch choose. The arithmetic is torch's
         own functional `adam`, so each variant is bitwise that of torch.optim.Adam.
 
-    Raises ValueError when a beta is outside [0, 1) or eps or weight_decay is negative.
+    Raises ValueError when a beta is outside [0, 1), eps or weight_decay is negative, or foreach goes with fused.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -43,10 +43,13 @@ class Adam:
     state_names = ("exp_avg", "exp_avg_sq")
 
     def __post_init__(self) -> None:
+        if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
+            raise ValueError(f"betas={self.betas!r} is not possible: give two numbers, (beta1, beta2)")
         for name, beta in zip(("beta1", "beta2"), self.betas, strict=True):
             require(name, beta, least=0.0, below=1.0)
         require("eps", self.eps, least=0.0)
         require("weight_decay", self.weight_decay, least=0.0)
+        require_kernel(self.foreach, self.fused)
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"betas": tuple(self.betas), "eps": self.eps, "weight_decay": self.weight_decay}

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from bcd.rules.rule import State, require
+from bcd.checks import require_flag
+from bcd.rules.rule import State, require, require_kernel
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Momentum:
     momentum: in [0, 1).     nesterov, weight_decay: as in torch.optim.SGD.
     foreach, fused: kernel variant, as in torch.optim.SGD; the arithmetic is torch's own functional `sgd`.
 
-    Raises ValueError when momentum is outside [0, 1), weight_decay is negative, or nesterov goes with momentum 0.
+    Raises ValueError when momentum is outside [0, 1), weight_decay is negative, nesterov goes with momentum 0, or
+    foreach with fused.
     """
 
     momentum: float = 0.9
@@ -41,6 +43,8 @@ class Momentum:
     def __post_init__(self) -> None:
         require("momentum", self.momentum, least=0.0, below=1.0)
         require("weight_decay", self.weight_decay, least=0.0)
+        require_flag("nesterov", self.nesterov)
+        require_kernel(self.foreach, self.fused)
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=True needs a positive momentum, got momentum=0")
 

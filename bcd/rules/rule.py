@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from bcd.checks import require_flag
+
 State = dict[str, Tensor]
 """State of one parameter, under the names of the torch.optim optimizer of the same rule."""
 
@@ -72,3 +74,11 @@ def require(name: str, value: float, *, least: float, below: float = math.inf) -
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
         upper = "finite" if below == math.inf else f"below {below:g}"
         raise ValueError(f"{name}={value!r} is not possible: it must be a number, at least {least:g} and {upper}")
+
+
+def require_kernel(foreach: bool | None, fused: bool | None) -> None:
+    """Raise ValueError unless at most one kernel variant is asked for."""
+    require_flag("foreach", foreach, None)
+    require_flag("fused", fused, None)
+    if foreach and fused:
+        raise ValueError("foreach=True with fused=True is not possible: they are two kernels; set one of them")

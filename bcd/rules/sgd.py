@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from bcd.rules.rule import State, require
+from bcd.rules.rule import State, require, require_kernel
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SGD:
     foreach, fused: kernel variant, as in torch.optim.SGD; None lets torch choose. The arithmetic is torch's
         own functional `sgd`, so each variant is bitwise that of torch.optim.SGD.
 
-    Raises ValueError when weight_decay is negative.
+    Raises ValueError when weight_decay is negative or foreach goes with fused.
     """
 
     weight_decay: float = 0.0
@@ -31,6 +31,7 @@ class SGD:
 
     def __post_init__(self) -> None:
         require("weight_decay", self.weight_decay, least=0.0)
+        require_kernel(self.foreach, self.fused)
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"weight_decay": self.weight_decay}
