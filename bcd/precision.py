@@ -8,9 +8,11 @@ The high half of the float32 bits, rounded half up, is the bfloat16 weight; what
 
 Rounding to nearest even, the usual conversion, cannot be undone from 16 bits: at ties it sends two neighbours to the
 same weight from both sides, and the remainder 0x8000 has no place beside -0x8000. Rounding half up differs from it at
-half of the ties only.
+half of the ties only. Halves are rounded away from zero on both sides, since the sign is a bit of its own. What is
+beyond bfloat16's range is an infinite weight with a finite master, and every NaN becomes the same NaN.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -70,9 +72,11 @@ def split(master: Tensor, weight: Tensor, remainder: Tensor) -> None:
 
     All have one shape.
     """
+    # Rounding would make zeros of NaNs whose bits are all ones (what a GPU computes) and infinities of others.
+    master.nan_to_num_(nan=math.nan, posinf=math.inf, neginf=-math.inf)
     bits = master.view(torch.int32)
     remainder.copy_(bits)  # the low 16 bits, read as a signed number: exactly what rounding half up takes away
-    bits.add_(0x8000).bitwise_right_shift_(16)  # wraps around for a NaN only, which stays a NaN
+    bits.add_(0x8000).bitwise_right_shift_(16)
     weight.view(torch.int16).copy_(bits)
 
 
