@@ -1,0 +1,416 @@
+"""What holds for every module tree, partition, order and option, on examples that hypothesis draws (always the same)."""
+
+import copy
+import io
+
+import pytest
+import torch
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from bcd import (
+    SGD,
+    Adam,
+    AdamW,
+    BlockCoordinateDescent,
+    Cyclic,
+    Descending,
+    Fixed,
+    Greedy,
+    Momentum,
+    RandomReshuffle,
+    Sign,
+    SlidingWindow,
+    Uniform,
+    Weighted,
+    by_groups,
+    by_layer,
+    by_matrix,
+    by_module,
+    by_ratio,
+    by_regex,
+    single,
+)
+from bcd.memory import nbytes
+
+WIDTH, TOKENS = 3, 5
+
+
+def examples(count):
+    slow = [HealthCheck.too_slow]
+    return settings(max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=slow)
+
+
+# --- module trees ---
+
+
+LEAVES = {
+    "linear": lambda: nn.Linear(WIDTH, WIDTH),
+    "norm": lambda: nn.LayerNorm(WIDTH),
+    "tanh": nn.Tanh,
+}
+layers = st.recursive(
+    st.sampled_from(sorted(LEAVES)), lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=4
+)
+trees = st.fixed_dictionaries(
+    # A linear map in the first layer, so that there is something to train in the layers.
+    {
+        "layers": st.lists(layers, max_size=3).map(lambda rest: [["norm", "linear"], *rest]),
+        "norm": st.booleans(),
+        "tied": st.booleans(),
+    }
+)
+
+
+def made(tree):
+    return LEAVES[tree]() if isinstance(tree, str) else nn.Sequential(*map(made, tree))
+
+
+class Model(nn.Module):
+    """Embedding, the drawn layers, perhaps a norm, and a head that may be tied; weights from a generator of its own."""
+
+    def __init__(self, tree, dtype=torch.float32):
+        super().__init__()
+        with torch.device("meta"):
+            self.embed = nn.Embedding(TOKENS, WIDTH)
+            self.layers = nn.ModuleList(map(made, tree["layers"]))
+            self.norm = nn.LayerNorm(WIDTH) if tree["norm"] else nn.Identity()
+            self.head = nn.Linear(WIDTH, TOKENS, bias=False)
+        self.to_empty(device="cpu").to(dtype)
+        if tree["tied"]:
+            self.head.weight = self.embed.weight
+        generator = torch.Generator().manual_seed(0)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator).to(dtype)
+
+    def get_output_embeddings(self):
+        return self.head
+
+    def forward(self, tokens):
+        x = self.embed(tokens)
+        for layer in self.layers:
+            x = x + layer(x)
+        return self.head(self.norm(x))
+
+
+def loss_of(model, step):
+    tokens = torch.randint(TOKENS, (2, 4), generator=torch.Generator().manual_seed(step))
+    return nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1).float(), tokens[:, 1:].flatten())
+
+
+# --- partitions, orders, options ---
+
+
+@st.composite
+def partitions(draw, tree):
+    """A function of the model: any partition of conf/ with any choice for what is outside the layers."""
+    choice = st.sampled_from(["train", "join", "freeze"])
+    options = {"embedding": draw(choice), "final_norm": draw(choice), "head": draw(choice)}
+    if tree["tied"]:
+        options["head"] = options["embedding"]
+    make, arguments = draw(
+        st.one_of(
+            st.sampled_from([(by_layer, ()), (by_module, ()), (by_matrix, ()), (single, ())]),
+            st.tuples(st.just(by_groups), st.tuples(st.integers(1, 3))),
+            st.tuples(st.just(by_ratio), st.tuples(st.integers(1, 3))),
+            st.tuples(
+                st.just(by_regex),
+                st.sampled_from([([r"layers\.0\..*"],), ([r"layers\.0\..*weight", "embed.*"],), (["embed.*", ".*"],)]),
+            ),
+        )
+    )
+    if make is by_regex:
+        options = {"rest": draw(st.sampled_from(["train", "freeze"]))}
+    return lambda model: make(model, *arguments, **options)
+
+
+@st.composite
+def orders(draw, num_blocks):
+    """A function that makes the order, so that two runs can have equal ones."""
+    count, seed = draw(st.integers(1, num_blocks)), draw(st.integers(0, 99))
+    visit = st.lists(st.integers(0, num_blocks - 1), min_size=1, max_size=3, unique=True)
+    return draw(
+        st.one_of(
+            st.sampled_from(
+                [
+                    Cyclic,
+                    Descending,
+                    lambda: RandomReshuffle(seed),
+                    lambda: Uniform(count, seed),
+                    lambda: Weighted([1.0 + i for i in range(num_blocks)], count, seed),
+                    lambda: Greedy(count),
+                ]
+            ),
+            st.integers(1, 4).map(lambda stride: lambda: SlidingWindow(count, stride)),
+            st.lists(visit, min_size=1, max_size=4).map(lambda visits: lambda: Fixed(visits)),
+        )
+    )
+
+
+@st.composite
+def runs(draw):
+    """A function that makes (model, optimizer) from scratch, always the same ones, and the step that has a NaN."""
+    tree = draw(trees)
+    partition = draw(partitions(tree))
+    blocks = [block.name for block in partition(Model(tree)).blocks]
+    always = draw(st.lists(st.sampled_from(blocks), unique=True, max_size=len(blocks) - 1)) if len(blocks) > 1 else []
+    order = draw(orders(len(blocks) - len(always)))
+    options = {
+        "inner_steps": draw(st.integers(1, 3)),
+        "rule": draw(st.sampled_from([Adam(), AdamW(), SGD(), Momentum(), Momentum(nesterov=True), Sign()])),
+        "always_active": always,
+        "state": draw(st.sampled_from(["reset", "host", "device"])),
+        "master": draw(st.sampled_from(["off", "discard", "host"])),
+        "switch_warmup": draw(st.integers(0, 3)),
+        "nonfinite": draw(st.sampled_from(["ignore", "skip", "raise"])),
+        "lr": 0.01,
+    }
+    bad_step = draw(st.integers(0, 6)) if options["nonfinite"] == "skip" else None
+
+    def make(changed=lambda order: order):
+        model = Model(tree, torch.float32 if options["master"] == "off" else torch.bfloat16)
+        return model, BlockCoordinateDescent(partition(model), order=changed(order()), **options)
+
+    return make, bad_step
+
+
+def backward(model, optimizer, step, bad_step):
+    loss_of(model, step).backward()
+    if step == bad_step:
+        next(p for p in optimizer.active_parameters if p.grad is not None).grad.view(-1)[0] = float("nan")
+
+
+def train(model, optimizer, steps, bad_step):
+    for step in steps:
+        backward(model, optimizer, step, bad_step)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def bits(tensor):
+    """For comparisons in which NaN equals NaN and 0 differs from -0."""
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.detach().clone().view(integers[tensor.element_size()])
+
+
+def weights(model):
+    return {name: bits(p) for name, p in model.named_parameters()}
+
+
+def same(a, b):
+    """Whether two nested states are equal, tensors bitwise."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(bits(a), bits(b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def saved(value):
+    """`value` as it comes back from a file that may hold no code."""
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+# --- properties ---
+
+
+@examples(150)
+@given(st.data(), trees, st.booleans())
+def test_a_partition_has_every_element_in_one_block_or_frozen(data, tree, shared):
+    model = Model(tree)
+    if shared:  # two layers with one matrix
+        model.layers.append(nn.Linear(WIDTH, WIDTH))
+        model.layers[-1].weight = model.layers[0][1].weight
+    make = data.draw(partitions(tree))
+    try:
+        partition = make(model)
+    except ValueError as refusal:
+        # A matrix of two layers can be in the block of one of them only, so it is refused and not guessed.
+        assert shared and "blocks must be disjoint" in str(refusal)  # noqa: PT018, PT017
+        event("refused")
+        return
+    count = {id(p): torch.zeros_like(p, dtype=torch.int64, requires_grad=False) for p in model.parameters()}
+    for block in partition.blocks:
+        for part in block.parts:
+            part.of(count[id(part.parameter)]).add_(1)
+    for parameter in partition.frozen.values():
+        count[id(parameter)] += 1
+    assert all(bool((held == 1).all()) for held in count.values())
+    assert sum(block.numel for block in partition.blocks) + sum(p.numel() for p in partition.frozen.values()) == sum(
+        p.numel() for p in model.parameters()
+    )
+    every = dict(model.named_parameters(remove_duplicate=False))
+    assert all(every[second] is every[first] for second, first in partition.tied.items())
+    assert len(every) == len(count) + len(partition.tied)
+
+
+@examples(150)
+@given(st.data(), st.integers(1, 7), st.integers(0, 20))
+def test_an_order_gives_sets_of_blocks_from_its_own_generator(data, num_blocks, saved_at):
+    order = data.draw(orders(num_blocks))()
+    if isinstance(order, Greedy):
+        norms = data.draw(st.lists(st.floats(0, 1e9), min_size=num_blocks, max_size=num_blocks))
+        chosen = order.choose(norms, [1] * num_blocks)
+        assert len(set(chosen)) == len(chosen) == order.width
+        assert min(norms[i] for i in chosen) >= max(
+            [norms[i] for i in range(num_blocks) if i not in chosen], default=0
+        )
+        return
+    before = torch.random.get_rng_state()
+    visits = [order.next_visit(num_blocks) for _ in range(saved_at)]
+    state = saved(order.state_dict())
+    visits += [order.next_visit(num_blocks) for _ in range(3 * num_blocks)]
+    other = copy.deepcopy(order)
+    other.load_state_dict(state)
+    assert [other.next_visit(num_blocks) for _ in range(3 * num_blocks)] == visits[saved_at:]
+    assert torch.equal(before, torch.random.get_rng_state())
+    for visit in visits:
+        assert 1 <= len(visit) <= getattr(order, "width", 1)
+        assert len(set(visit)) == len(visit)
+        assert set(visit) <= set(range(num_blocks))
+    if isinstance(order, Cyclic | RandomReshuffle):
+        drawn = [index for (index,) in visits]
+        for start in range(0, len(drawn) - num_blocks + 1, num_blocks):
+            assert sorted(drawn[start : start + num_blocks]) == list(range(num_blocks))
+
+
+@examples(150)
+@given(runs(), st.integers(0, 8), st.integers(1, 8))
+def test_training_from_a_file_is_bitwise_the_uninterrupted_run(run, saved_at, more):
+    make, bad_step = run
+    model, optimizer = make()
+    before = torch.random.get_rng_state()
+    train(model, optimizer, range(saved_at), bad_step)
+    checkpoint = saved({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    other, resumed = make()
+    train(other, resumed, range(2), bad_step)  # whatever it did before is replaced
+    other.load_state_dict(checkpoint["model"])
+    resumed.load_state_dict(checkpoint["optimizer"])
+    assert same(resumed.state_dict(), optimizer.state_dict())
+    train(model, optimizer, range(saved_at, saved_at + more), bad_step)
+    train(other, resumed, range(saved_at, saved_at + more), bad_step)
+    assert same(weights(other), weights(model))
+    assert same(resumed.state_dict(), optimizer.state_dict())
+    assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def noting(order, visits):
+    """The order, which from now on appends to `visits` what it gives."""
+    for name in ("next_visit", "choose"):
+        if method := getattr(order, name, None):
+
+            def noted(*arguments, method=method):
+                visits.append(method(*arguments))
+                return visits[-1]
+
+            setattr(order, name, noted)
+    return order
+
+
+def bytes_between_visits(optimizer, always):
+    """(all bytes of state, those of remainders) of what is not always active."""
+    held = []
+    for i, block in enumerate(optimizer.partition.blocks):
+        for part in block.parts if i not in always else ():
+            state = optimizer.state.get(part.parameter, {})
+            held.append(state if part.rows is None else state.get("{}:{}".format(*part.rows), {}))
+    tensors = [tensor for state in held for tensor in state.values()]
+    return nbytes(tensors), nbytes(state["remainder"] for state in held if "remainder" in state)
+
+
+@examples(150)
+@given(runs(), st.integers(1, 12))
+def test_a_visit_lasts_k_steps_moves_its_blocks_only_and_frees_what_it_must(run, steps):
+    make, bad_step = run
+    visits = []
+    model, optimizer = make(lambda order: noting(order, visits))
+    blocks = optimizer.partition.blocks
+    always = {i for i, block in enumerate(blocks) if block.name in optimizer.always_active}
+    drawn = [i for i in range(len(blocks)) if i not in always]
+    done, visited = 0, set()
+    for step in range(steps):
+        assert optimizer.visits_started == 1 + done // optimizer.inner_steps
+        assert optimizer.steps_in_visit == done % optimizer.inner_steps
+        before = weights(model)
+        skipped = optimizer.skipped_steps
+        backward(model, optimizer, step, bad_step)
+        optimizer.step()
+        optimizer.zero_grad()
+        if optimizer.skipped_steps > skipped:
+            assert step == bad_step
+            assert same(weights(model), before)
+            continue
+        active = always | {drawn[i] for i in visits[done // optimizer.inner_steps]}
+        visited |= active - always
+        may_move = {id(p): torch.zeros_like(p, dtype=torch.bool) for p in model.parameters()}
+        for part in (part for i in active for part in blocks[i].parts):
+            part.of(may_move[id(part.parameter)]).fill_(True)
+        for name, parameter in model.named_parameters():
+            moved = bits(parameter) != before[name]
+            assert not (moved & ~may_move[id(parameter)]).any(), name
+        done += 1
+        if done % optimizer.inner_steps:
+            continue
+        assert all(p.grad is None for i in active - always for p in blocks[i].parameters.values())
+        held, remainders = bytes_between_visits(optimizer, always)
+        kept = 2 * sum(blocks[i].numel for i in visited)
+        assert remainders == (kept if optimizer.master == "host" else 0)
+        if optimizer.state_lifetime == "reset":
+            assert held == remainders
+    assert done == steps - optimizer.skipped_steps
+    assert optimizer.skipped_steps == (bad_step is not None and bad_step < steps)
+
+
+@examples(100)
+@given(st.data(), trees, st.integers(0, 5))
+def test_a_state_of_another_partition_is_refused_and_changes_nothing(data, tree, steps):
+    def run(make):
+        model = Model(tree)
+        optimizer = BlockCoordinateDescent(
+            make(model), rule=Adam(), order=RandomReshuffle(1), inner_steps=2, lr=0.01, state="host"
+        )
+        train(model, optimizer, range(steps), None)
+        return model, optimizer
+
+    def holds(optimizer):
+        return [(block.name, [(part.name, part.rows) for part in block.parts]) for block in optimizer.partition.blocks]
+
+    model, optimizer = run(data.draw(partitions(tree)))
+    _, foreign = run(data.draw(partitions(tree)))
+    before = copy.deepcopy(optimizer.state_dict()), weights(model), [p.requires_grad for p in model.parameters()]
+    if holds(optimizer) == holds(foreign):
+        event("the same partition")
+        optimizer.load_state_dict(saved(foreign.state_dict()))
+        assert same(optimizer.state_dict(), foreign.state_dict())
+    else:
+        with pytest.raises(ValueError, match="the state_dict is of another partition"):
+            optimizer.load_state_dict(saved(foreign.state_dict()))
+        assert same(optimizer.state_dict(), before[0])
+    assert same(weights(model), before[1])
+    if holds(optimizer) != holds(foreign):
+        assert [p.requires_grad for p in model.parameters()] == before[2]
+
+
+def test_the_examples_are_not_all_alike():
+    """Properties of trivial examples would be worth nothing."""
+    seen = []
+
+    @examples(60)
+    @given(runs())
+    def look(run):
+        _, optimizer = run[0]()
+        seen.append((len(optimizer.partition), type(optimizer.order).__name__, optimizer.master, bool(run[1])))
+
+    look()
+    sizes, names, masters, bad = map(set, zip(*seen, strict=True))
+    assert len(sizes) >= 4
+    assert len(names) >= 6
+    assert masters == {"off", "discard", "host"}
+    assert bad == {True, False}
