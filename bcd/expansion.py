@@ -68,14 +68,13 @@ class Expansion:
             if value not in get_args(allowed):
                 raise ValueError(f"{name}={value!r} is not one of {', '.join(get_args(allowed))}")
         if self.rank is None and (self.rule.state_tensors or self.rule.counts_steps):
-            raise ValueError(
-                f"rule={self.rule!r} keeps state for every inactive weight; give a rank, or SGD() or Sign()"
-            )
+            raise ValueError(f"rule={self.rule!r} would keep state for inactive weights; give a rank, SGD() or Sign()")
         if self.max_norm is not None:
             require("max_norm", self.max_norm, least=0.0)
             if self.rank is None:
                 raise ValueError(
-                    "max_norm clips projected gradients; without a rank, clip the parameters' own gradients"
+                    f"max_norm={self.max_norm!r} clips projected gradients, and there is no rank; "
+                    "clip the parameters' own gradients instead"
                 )
 
     @property
@@ -98,7 +97,7 @@ class Expanded:
             for index, part in parts
             if rank is None or (part.parameter.ndim == 2 and part.parameter.shape[0] > rank)
         ]
-        self._of = {id(part.parameter): place for place, (_, part) in enumerate(self.parts)}
+        self._of = {part.parameter: place for place, (_, part) in enumerate(self.parts)}
         self._visit = visit
         self._projected: dict[int, Tensor] = {}
         self._bases: dict[int, Tensor] = {}
@@ -107,7 +106,7 @@ class Expanded:
 
     def consume(self, parameter: Tensor, lrs: Sequence[float]) -> None:
         """Use up the gradient of `parameter` inside backward. lrs: current step size of every block."""
-        place = self._of.get(id(parameter))
+        place = self._of.get(parameter)
         if place is None or parameter.grad is None:
             return
         index, part = self.parts[place]

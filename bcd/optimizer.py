@@ -453,7 +453,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         if self.state_lifetime == "reset":
             weight = part.of(part.parameter)
             kind = weight.shape, torch.float32 if "remainder" in state else weight.dtype, weight.device
-            self._left.setdefault(kind, []).append({n: state.pop(n) for n in state.keys() - {"remainder"}})
+            self._left.setdefault(kind, []).append({n: state.pop(n) for n in list(state) if n != "remainder"})
         elif self.state_lifetime == "host":
             state.update({name: value.cpu() for name, value in state.items()})
         if self.master == "host" and "remainder" in state:

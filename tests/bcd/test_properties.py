@@ -1,4 +1,4 @@
-"""What holds for every module tree, partition, order and option, on examples that hypothesis draws (always the same)."""
+"""What holds for every module tree, partition, order and option, on examples that hypothesis draws, always the same."""
 
 import copy
 import io
@@ -68,7 +68,7 @@ def made(tree):
 
 
 class Model(nn.Module):
-    """Embedding, the drawn layers, perhaps a norm, and a head that may be tied; weights from a generator of its own."""
+    """Embedding, the drawn layers, perhaps a norm, a head that may be tied; weights from a generator of its own."""
 
     def __init__(self, tree, dtype=torch.float32):
         super().__init__()
