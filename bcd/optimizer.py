@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable would load the compiler on import
 
-from bcd import precision
 from bcd.blocks import Part, Partition
 from bcd.checks import require_flag, require_whole
-from bcd.compiled import compiled_update, supports
 from bcd.expansion import Expanded, Expansion
 from bcd.orders import Order
 from bcd.resume import require_complete, require_equal, require_saved, setting
 from bcd.rules.rule import Rule, State, require
+from bcd.update import Update
 
 Lifetime = Literal["reset", "host", "device"]
 """What happens to a block's optimizer state at the end of a visit: dropped (BAdam), kept on the CPU, or left there."""
@@ -169,12 +168,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self.switch_warmup = switch_warmup
         self.nonfinite: Nonfinite = nonfinite
         self.track_unchanged = track_unchanged
-        self._can_compile = supports(rule)
-        if compiled and not self._can_compile:
-            raise ValueError(
-                f"compiled=True is not possible with rule={rule!r}: it needs a formula and neither foreach nor fused"
-            )
-        self.compiled = compiled
+        self._apply = Update(rule, compiled)
         self.expansion = expansion
         self._check_expansion()
         self._expanded: Expanded | None = None
@@ -192,8 +186,6 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             raise ValueError("always_active names every block, so the order has none to draw; use single() instead")
         self._choosing = False
         self._before: list[list[Tensor]] = []
-        self._scratch: precision.Scratch | None = None
-        self._left: dict[tuple[torch.Size, torch.dtype, torch.device], list[State]] = {}
         listed: set[int] = set()
         groups = []
         for block, value in zip(partition.blocks, lrs, strict=True):
@@ -299,7 +291,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             self._update(index, factor)
         if self._expanded is not None:
             self._expanded.step([group["lr"] for group in self.param_groups])
-        self._left.clear()  # what the first step of a visit did not take over is free now
+        self._apply.drop_freed()
         self.steps_in_visit += 1
         if self.steps_in_visit == self.inner_steps:
             self._end_visit()
@@ -348,67 +340,8 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         states = [self._state_of(part) for part in parts]
         lr = group["lr"] * factor if factor != 1.0 else group["lr"]
         self.used_lr[group["name"]] = float(lr)
-        with_master = [i for i, w in enumerate(weights) if self.master != "off" and w.dtype == torch.bfloat16]
-        for i in with_master:
-            if "remainder" not in states[i]:
-                states[i]["remainder"] = torch.zeros_like(weights[i], dtype=torch.int16)
-        plain = [i for i in range(len(parts)) if i not in with_master]
-        for chosen in filter(None, (with_master, plain)):
-            self._move(
-                [weights[i] for i in chosen], [gradients[i] for i in chosen], [states[i] for i in chosen], lr, group
-            )
-
-    def _move(
-        self,
-        weights: list[Tensor],
-        gradients: list[Tensor],
-        states: list[State],
-        lr: float | Tensor,
-        group: Mapping[str, Any],
-    ) -> None:
-        """The rule's step on tensors that all have an exact master (a remainder in their state) or all have none."""
-        with_master = "remainder" in states[0]
-        if self.compiled or (self.compiled is None and with_master and self._can_compile and weights[0].is_cuda):
-            self._init(weights, states, torch.float32 if with_master else None)
-            remainders = [state.get("remainder") for state in states]
-            compiled_update(self.rule, weights, remainders, gradients, states, float(lr), group)  # pyright: ignore[reportArgumentType]
-        elif with_master:
-            if self._scratch is None:
-                active = [part for i in self.active_blocks for part in self.partition.blocks[i].parts]
-                self._scratch = precision.Scratch([part.of(part.parameter) for part in active])
-            for chunk in precision.chunks(weights):
-                own, held = [weights[i] for i in chunk], [states[i] for i in chunk]
-                remainders = [state["remainder"] for state in held]
-                masters, exact = self._scratch.unpack(own, remainders, [gradients[i] for i in chunk])
-                self._init(masters, held)
-                self.rule.update(masters, exact, held, lr, group)
-                for master, weight, remainder in zip(masters, own, remainders, strict=True):
-                    precision.split(master, weight, remainder)
-        else:
-            self._init(weights, states)
-            self.rule.update(weights, gradients, states, lr, group)
-
-    def _init(self, weights: Sequence[Tensor], states: Sequence[State], dtype: torch.dtype | None = None) -> None:
-        """Fresh state, of the given dtype, for those that have none (a kept remainder is not the rule's)."""
-        fresh = [i for i, state in enumerate(states) if not state.keys() - {"remainder"}]
-        # An expanded element has the shape and dtype without the memory.
-        shapes = [weights[i] for i in fresh]
-        like = [w if dtype is None else w.new_empty((), dtype=dtype).expand(w.shape) for w in shapes]
-        new = [i for i, w in zip(fresh, like, strict=True) if not self._take_over(w, states[i])]
-        made = self.rule.init([w for i, w in zip(fresh, like, strict=True) if i in new])
-        for i, state in zip(new, made, strict=True):
-            states[i].update(state)
-
-    def _take_over(self, weight: Tensor, state: State) -> bool:
-        """Fill `state` with the zeroed state of a weight of the same kind whose visit has just ended, if there is one.
-
-        On a CPU, memory that goes back to the system costs more page faults at each switch than a step takes.
-        """
-        left = self._left.get((weight.shape, weight.dtype, weight.device))
-        if not left:
-            return False
-        state.update({name: value.zero_() for name, value in left.pop().items()})
-        return True
+        active = [part.of(part.parameter) for i in self.active_blocks for part in self.partition.blocks[i].parts]
+        self._apply.step(weights, gradients, states, lr, group, master=self.master != "off", active=active)
 
     def _state_of(self, part: Part) -> State:
         """State of a whole parameter under torch's names; state of rows one level below, under "start:stop"."""
@@ -429,7 +362,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
                     parameter.grad = None
 
     def _end_visit(self) -> None:
-        self._scratch = None
+        self._apply.end_visit()
         blocks = self.partition.blocks
         if self.track_unchanged:
             for index, before in zip(self.active_blocks, self._before, strict=True):
@@ -451,9 +384,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         """Drop, move or keep the state of a part whose visit ends."""
         state = self._state_of(part)
         if self.state_lifetime == "reset":
-            weight = part.of(part.parameter)
-            kind = weight.shape, torch.float32 if "remainder" in state else weight.dtype, weight.device
-            self._left.setdefault(kind, []).append({n: state.pop(n) for n in list(state) if n != "remainder"})
+            self._apply.free(part.of(part.parameter), state)
         elif self.state_lifetime == "host":
             state.update({name: value.cpu() for name, value in state.items()})
         if self.master == "host" and "remainder" in state:
@@ -575,8 +506,8 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self._choosing = visit["choosing"]
         for name in ("visits_started", "steps_in_visit", "skipped_steps", "full_backwards"):
             setattr(self, name, visit[name])
-        self._left.clear()
-        self._scratch = None
+        self._apply.drop_freed()
+        self._apply.end_visit()
         self._activate(tuple(visit["active_blocks"]))
         if not self._choosing:
             self._bring()

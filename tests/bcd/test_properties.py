@@ -1,4 +1,4 @@
-"""What holds for every module tree, partition, order and option, on examples that hypothesis draws, always the same."""
+"""What holds for every module tree, partition, order and option, on examples that hypothesis always draws alike."""
 
 import copy
 import io
