@@ -1,0 +1,134 @@
+"""Bytes that autograd holds for backward, and the peak of what a stretch of code allocates: live or predicted.
+
+Both tools count storages, each once, and work alike on real tensors (a measurement, on the device that computes) and
+on fake ones (a prediction: shapes, no memory):
+
+    with FakeTensorMode():                     # torch._subclasses.fake_tensor
+        model = make_model()                   # 70 billion weights are welcome
+        with SavedTensors() as saved, LivePeak() as live:
+            loss = compute_loss(model)
+            held = saved.nbytes(excluding=model.parameters())
+            loss.backward()
+        peak = live.peak
+
+Fake tensors must be on the device "cpu", not "meta": the meta device takes attention kernels that save other tensors.
+A CPU build of torch has no fake CUDA tensors, so the CPU stands for the GPU; its fused attention saves what flash
+attention saves on a GPU: query, key, value, output and one float32 number for each query and head.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
+    """Storage -> its bytes; a view counts as the whole storage that it keeps alive, and each storage once."""
+    return {storage._cdata: storage.nbytes() for storage in (tensor.untyped_storage() for tensor in tensors)}
+
+
+class _Saved:
+    """What autograd keeps in place of a tensor; it dies with the node of the graph that asked for it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+class SavedTensors:
+    """Context in which the tensors saved for backward are seen; `nbytes` counts those that a graph still holds.
+
+    With non-reentrant checkpointing these are the inputs of the checkpointed calls (the recomputation saves its own
+    tensors inside backward, see `LivePeak`).
+    """
+
+    def __init__(self) -> None:
+        self._held: weakref.WeakSet[_Saved] = weakref.WeakSet()
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
+
+    def __enter__(self) -> "SavedTensors":
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._hooks.__exit__(*raised)
+
+    def _pack(self, tensor: Tensor) -> _Saved:
+        saved = _Saved(tensor)
+        self._held.add(saved)
+        return saved
+
+    @staticmethod
+    def _unpack(saved: _Saved) -> Tensor:
+        return saved.tensor
+
+    def storages(self) -> dict[int, int]:
+        """Storage -> bytes of everything that is saved at this moment."""
+        return storages(saved.tensor for saved in self._held)
+
+    def nbytes(self, excluding: Iterable[Tensor] = ()) -> int:
+        """Bytes saved at this moment, without the storages of `excluding` (parameters, buffers, the batch)."""
+        known = storages(excluding)
+        return sum(size for storage, size in self.storages().items() if storage not in known)
+
+
+class LivePeak(TorchDispatchMode):
+    """Context that follows the storages allocated inside it, in forward, backward and recomputation.
+
+    live: bytes that were allocated inside and are still alive.      peak: the largest `live` so far.
+
+    What existed before the context counts nothing, also when it is written. Temporary storage inside one kernel is
+    not seen, and an allocator's rounding is left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = 0
+        self.peak = 0
+        self._known: dict[int, Any] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for tensor in _tensors((args, kwargs)):
+            self._see(tensor, own=False)
+        result = func(*args, **(kwargs or {}))
+        for tensor in _tensors(result):
+            self._see(tensor, own=True)
+        return result
+
+    def _see(self, tensor: Tensor, own: bool) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = storage.nbytes() if own else 0
+        # The reference must live as long as the storage, or it would never report its end.
+        self._known[key] = weakref.ref(storage, lambda _: self._free(key, size))
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def _free(self, key: int, size: int) -> None:
+        del self._known[key]
+        self.live -= size
+
+
+def cuda_allocated(work: Callable[[], Any]) -> tuple[int, int]:
+    """`live` and `peak` of `LivePeak` as the CUDA allocator counts them while `work` runs, its result still alive.
+
+    Rounding (512 bytes a tensor) and temporary storage of kernels are included. Run `work` once before, because the
+    first call of a library allocates its workspace.
+    """
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    kept = work()
+    torch.cuda.synchronize()
+    live, peak = torch.cuda.memory_allocated() - before, torch.cuda.max_memory_allocated() - before
+    del kept
+    return live, peak
+
+
+def _tensors(tree: Any) -> Iterable[Tensor]:
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
