@@ -69,10 +69,7 @@ class GGUFPackage:
         return files[0]
 
     def skeleton(self, dtype: torch.dtype) -> "PreTrainedModel":
-        from transformers import AutoModelForCausalLM, LlamaConfig
-
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(LlamaConfig(**self.architecture), dtype=dtype)
+        return _llama(self.architecture, dtype)
 
     def fingerprint(self) -> str:
         return _content_hash([self.file()])
@@ -98,9 +95,7 @@ class GGUFPackage:
             AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(partial)
             partial.rename(folder)
         model, tokenizer = _load_folder(folder, dtype)
-        for name, stated in self.architecture.items():
-            if (found := getattr(model.config, name)) != stated:
-                raise UserError(f"model.architecture.{name}={stated!r}, but the file of {self.package} has {found!r}")
+        _check_architecture(model, self.architecture, f"the file of {self.package}")
         return model, tokenizer
 
 
@@ -109,10 +104,13 @@ class Pretrained:
 
     path: local folder with config.json, safetensors and tokenizer, or a hub name such as
         ``meta-llama/Meta-Llama-3-8B`` (downloaded by huggingface_hub with the user's own access).
+    architecture: keyword arguments of transformers.LlamaConfig, or none. With them the skeleton needs neither the
+        folder nor the network; they are checked against the checkpoint when it is loaded.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, architecture: Mapping[str, Any] | None = None) -> None:
         self.path = path
+        self.architecture = architecture
 
     def folder(self) -> Path:
         """The local folder. Raises UserError when the path is neither a folder nor reachable on the hub."""
@@ -130,6 +128,8 @@ class Pretrained:
             ) from error
 
     def skeleton(self, dtype: torch.dtype) -> "PreTrainedModel":
+        if self.architecture is not None:
+            return _llama(self.architecture, dtype)
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.from_pretrained(self.folder())
@@ -140,7 +140,23 @@ class Pretrained:
         return _content_hash(sorted({path for pattern in FILES for path in self.folder().glob(pattern)}))
 
     def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
-        return _load_folder(self.folder(), dtype)
+        model, tokenizer = _load_folder(self.folder(), dtype)
+        _check_architecture(model, self.architecture or {}, self.path)
+        return model, tokenizer
+
+
+def _llama(architecture: Mapping[str, Any], dtype: torch.dtype) -> "PreTrainedModel":
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(LlamaConfig(**architecture), dtype=dtype)
+
+
+def _check_architecture(model: "PreTrainedModel", architecture: Mapping[str, Any], source: str) -> None:
+    """Raise UserError unless the loaded model has the stated architecture."""
+    for name, stated in architecture.items():
+        if (found := getattr(model.config, name)) != stated:
+            raise UserError(f"model.architecture.{name}={stated!r}, but {source} has {found!r}")
 
 
 def _content_hash(paths: Sequence[Path]) -> str:
