@@ -1,0 +1,253 @@
+"""The predicted memory against live tensors, and the command that prints it."""
+
+import contextlib
+import itertools
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from bcd import Adam, BlockCoordinateDescent, Cyclic, Fixed, by_layer, by_matrix, by_ratio
+from bcd.activations import LivePeak
+from bcd.integrations import checkpoint_active_layers
+from bcd.memory import measured_held
+from experiments.errors import UserError
+from experiments.methods import BlockMethod
+from experiments.prediction import activations, candidates, fake_parameters, predict, without_mask
+from experiments.profile import fits, profile, table
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
+BATCH, SEQUENCE, LAYERS = 2, 48, 3
+
+
+def llama(tied=False, dtype=torch.float32):
+    """A small Llama with random weights; wide enough that no single tensor decides."""
+    config = LlamaConfig(
+        vocab_size=320,
+        hidden_size=64,
+        intermediate_size=160,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=tied,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LlamaForCausalLM(config).to(dtype).train()
+
+
+def meta_llama(tied=False, dtype=torch.float32):
+    with torch.device("meta"):
+        return llama(tied, dtype)
+
+
+def activate(model, active):
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(active in name)
+
+
+ACTIVE = ["layers.0.", f"layers.{LAYERS // 2}.", f"layers.{LAYERS - 1}.", "embed_tokens", "norm", "q_proj"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("active", ACTIVE)
+def test_activations_are_those_of_the_real_model(active, tied, recompute, dtype):
+    real, fake = llama(tied, dtype), meta_llama(tied, dtype)
+    without_mask(fake)  # the real model finds out by itself that it needs none
+    found = []
+    for model, mode in ((real, contextlib.nullcontext()), (fake, FakeTensorMode())):
+        if recompute:
+            checkpoint_active_layers(model)
+        with mode:
+            if model is fake:
+                fake_parameters(model)
+            activate(model, active)
+            found.append(activations(model, torch.zeros(BATCH, SEQUENCE, dtype=torch.long)))
+    for predicted, measured in zip(found[1], found[0], strict=True):
+        assert predicted == pytest.approx(measured, rel=0.05)
+
+
+def test_only_layers_from_the_active_one_upwards_hold_a_graph():
+    model = llama()
+    tokens = torch.zeros(BATCH, SEQUENCE, dtype=torch.long)
+    held = []
+    for i in range(LAYERS):
+        activate(model, f"layers.{i}.")
+        held.append(activations(model, tokens)[0])
+    steps = [a - b for a, b in itertools.pairwise(held)]
+    assert len(set(steps)) == 1, "one frozen layer's graph each"
+    assert steps[0] > 0.1 * held[0]
+    checkpoint_active_layers(model)
+    recomputed = []
+    for i in range(LAYERS):
+        activate(model, f"layers.{i}.")
+        recomputed.append(activations(model, tokens)[0])
+    hidden = 4 * BATCH * SEQUENCE * 64
+    assert [a - b for a, b in itertools.pairwise(recomputed)] == [hidden] * (LAYERS - 1)
+
+
+def method(partition, **options):
+    given = {"rule": Adam(), "order": Cyclic(), "inner_steps": 3, "lr": 1e-3} | options
+    return BlockMethod(partition=partition, **given)
+
+
+FROZEN = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("master", ["off", "discard"])
+@pytest.mark.parametrize(
+    "partition", [by_layer, by_matrix, partial(by_ratio, parts=3)], ids=["layer", "matrix", "ratio"]
+)
+def test_no_visit_of_a_real_run_needs_more_than_the_predicted_one(partition, master, recompute):
+    """The whole step, in the categories and phases of the prediction, at every visit of one block epoch."""
+    dtype = torch.bfloat16
+    chosen = partial(partition, **FROZEN)
+    options = {"master": master, "rule": Adam(foreach=False, fused=False)}
+    found = predict(
+        meta_llama(dtype=dtype), method(chosen, **options), batch=BATCH, sequence=SEQUENCE, recompute=recompute
+    )
+    model = llama(dtype=dtype)
+    trainable = method(chosen, **options)(model)
+    optimizer = trainable.optimizer
+    assert isinstance(optimizer, BlockCoordinateDescent)
+    if recompute:
+        checkpoint_active_layers(model)
+    tokens = torch.zeros(BATCH, SEQUENCE, dtype=torch.long)
+    backward, seen = [], []
+    for _ in range(optimizer.num_blocks):
+        for step in range(3):
+            with LivePeak() as live:
+                logits = model(input_ids=tokens, logits_to_keep=torch.arange(SEQUENCE - 1), use_cache=False).logits
+                loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+                del logits
+                loss.backward()
+            if step == 1:  # neither the first step of a visit nor the one that switches
+                now = measured_held(model.parameters(), optimizer)
+                seen.append(now)
+                backward.append(now.device - now.gradients + live.peak + found.scratch)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert max(backward) == pytest.approx(found.phases.backward, rel=0.01)
+    assert seen[found.visit] == found.held
+
+
+def test_candidates_are_few_and_hold_the_lowest_layer():
+    trainable = method(partial(by_layer, **FROZEN))(meta_llama())
+    assert candidates(trainable) == [0]
+    trainable = method(partial(by_matrix, **FROZEN))(meta_llama())
+    assert candidates(trainable) == list(range(7)), "each matrix of the first layer"
+    trainable = method(by_layer)(meta_llama())
+    assert candidates(trainable) == [0, 1], "the embedding is the lowest, a layer has more weights"
+    trainable = method(partial(by_ratio, parts=4))(meta_llama())
+    assert len(candidates(trainable)) == 1
+
+
+def test_an_order_that_asks_for_all_gradients_is_charged_for_them():
+    from bcd import Greedy
+
+    chosen = partial(by_layer, **FROZEN)
+    sizes = {"batch": BATCH, "sequence": SEQUENCE, "recompute": False}
+    greedy = predict(meta_llama(), method(chosen, order=Greedy()), **sizes)
+    plain = predict(meta_llama(), method(chosen, order=Fixed([0])), **sizes)
+    assert greedy.held.gradients == LAYERS * plain.held.gradients
+    assert greedy.phases.peak > plain.phases.peak
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("profile", overrides=["model=smollm2_135m", "tokens=64", "sequence=32", *overrides])
+
+
+@pytest.mark.usefixtures("global_generator_untouched")
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_predicted(name):
+    config = composed(f"method={name}", "model.architecture.num_hidden_layers=3")
+    found = profile(config)
+    assert found.held.weights >= 2 * (49152 * 576 + 3 * 3_540_096 + 576)
+    assert found.phases.peak > found.held.weights + found.held.state
+    text = table(found, config, name, "smollm2_135m")
+    assert text.startswith(f"{name}: smollm2_135m, 0.03")
+    assert f"{found.phases.peak / 1e9:.3f}" in text
+
+
+def test_llama_3_8b_by_hand():
+    config = composed("model=llama3_8b", "method=badam", "method.master=discard", "tokens=2048", "sequence=1024")
+    found = profile(config)
+    layer = 4096 * (4096 + 1024) * 2 + 3 * 4096 * 14336 + 2 * 4096
+    assert found.weights_count == 2 * 128256 * 4096 + 32 * layer + 4096 == 8_030_261_248
+    assert found.held.weights == 2 * found.weights_count
+    assert found.held.master == found.held.gradients == 2 * layer
+    assert found.held.state == 8 * layer + 4 * 9
+    assert found.loss == pytest.approx(4 * 2 * 1023 * 128256, rel=1e-3), "the logarithms of the probabilities, float32"
+    inputs = 32 * 2 * 2048 * 4096
+    assert inputs < found.activations < 1.2 * inputs
+    assert not fits(found.phases.peak, 16, 1.0)
+    assert fits(found.phases.peak, 24, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("device=tpu", "device='tpu' is not possible: there is device=fake"),
+        ("device=cuda", "device='cuda' is not possible: there is device=fake"),
+        ("tokens=100", "tokens=100 is not possible: it must be a multiple of sequence=32"),
+        ("tokens=0", "tokens=0 is not possible"),
+        ("sequence=1", "sequence=1 is not possible"),
+        ("dtype=int8", "dtype='int8' is not one of float32, float64, bfloat16"),
+        ("recompute=7", "recompute=7 is not possible"),
+        ("reserve=-1", "reserve=-1 is not possible"),
+        ("cards=[x]", r"cards=\['x'\] is not possible"),
+        ("method.inner_steps=0", "inner_steps=0 is not possible"),
+        ("outside_layers.embedding=train", "the head is tied to model.embed_tokens.weight"),
+    ],
+)
+def test_impossible_values_are_refused(override, message):
+    with pytest.raises(ValueError, match=message):
+        profile(composed(override))
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(checkpoint):
+    from experiments.models import Pretrained
+
+    right = {"hidden_size": 32, "num_hidden_layers": 2}
+    Pretrained(str(checkpoint), right).load(torch.float32)
+    with pytest.raises(UserError, match=r"model.architecture.hidden_size=64, but .* has 32"):
+        Pretrained(str(checkpoint), right | {"hidden_size": 64}).load(torch.float32)
+
+
+def command(*overrides):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.profile", *overrides], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_command_says_which_cards_hold_llama_3_8b():
+    done = command("device=fake", "model=llama3_8b", "method=badam", "tokens=2048", "sequence=1024")
+    assert done.returncode == 0, done.stderr
+    assert "8.030 billion weights in bfloat16, 2 x 1024 tokens" in done.stdout
+    assert "16 no, 24 yes" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=adamm"], "Could not find 'method/adamm'"),
+        (["tokens=2047"], "error: tokens=2047 is not possible: it must be a multiple of sequence=1024"),
+        (["device=tpu"], "error: device='tpu' is not possible"),
+    ],
+)
+def test_the_command_stops_with_one_message(overrides, message):
+    done = command(*overrides)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
