@@ -168,6 +168,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self.switch_warmup = switch_warmup
         self.nonfinite: Nonfinite = nonfinite
         self.track_unchanged = track_unchanged
+        self.compiled = compiled
         self._apply = Update(rule, compiled)
         self.expansion = expansion
         self._check_expansion()
