@@ -220,6 +220,7 @@ def _measure(planned: Plan, into: dict[str, Any]) -> None:
             log=lambda metrics: (into["steps"].append(metrics), bar.update()),
         )
     into["measured_bytes"] = asdict(peak)
+    into["method"] = trainable.report()
     after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
     if not math.isfinite(loss := after["heldout_loss"]):
         raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")

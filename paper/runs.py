@@ -8,6 +8,7 @@ LABELS = {
     "badam": "BAdam",
     "badam_all": "BAdam, all trained",
     "bsgd": "BCD + SGD",
+    "bread": "BREAD",
     "lisa": "LISA",
     "adamw": "AdamW",
     "sgd": "SGD",

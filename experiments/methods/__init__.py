@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from bcd import BlockCoordinateDescent, Order, Part, Partition, Rule
+from bcd import BlockCoordinateDescent, Expansion, Order, Part, Partition, Rule
 from bcd.optimizer import Lifetime, Master, Nonfinite, require_inner_steps
 from bcd.rules.rule import require
 
@@ -19,6 +19,7 @@ class Trainable:
     model: possibly wrapped by an adapter.              optimizer: steps on the model's trainable parameters.
     visits: parts of parameters that are active together, one list for each block; full training has one list.
     state_tensors, counts_steps: what the optimizer keeps for an active part, see `bcd.rules.Rule`.
+    report: what the method itself counted during training, JSON values by name.
     """
 
     model: nn.Module
@@ -26,6 +27,7 @@ class Trainable:
     visits: Sequence[Sequence[Part]]
     state_tensors: int
     counts_steps: bool
+    report: Callable[[], dict[str, Any]] = dict
 
 
 class Method(Protocol):
@@ -40,6 +42,9 @@ class Method(Protocol):
 class BlockMethod:
     """`bcd.BlockCoordinateDescent` on a partition of the model; arguments as there.
 
+    It reports the visits started, skipped steps, backward passes through everything that a greedy order cost, and with
+    track_unchanged the share of each block's weights that its last visit left bitwise as they were.
+
     Raises ValueError for an impossible inner_steps or lr.
     """
 
@@ -53,6 +58,8 @@ class BlockMethod:
     master: Master = "off"
     switch_warmup: int = 0
     nonfinite: Nonfinite = "ignore"
+    track_unchanged: bool = False
+    expansion: Expansion | None = None
 
     def __post_init__(self) -> None:
         for axis in ("partition", "order", "rule"):
@@ -74,6 +81,8 @@ class BlockMethod:
             master=self.master,
             switch_warmup=self.switch_warmup,
             nonfinite=self.nonfinite,
+            track_unchanged=self.track_unchanged,
+            expansion=self.expansion,
         )
         always = [part for block in partition.blocks if block.name in self.always_active for part in block.parts]
         drawn = [block for block in partition.blocks if block.name not in self.always_active]
@@ -82,7 +91,12 @@ class BlockMethod:
         largest = sorted(drawn, key=lambda block: block.numel, reverse=True)[:width]
         together = [*always, *(part for block in largest for part in block.parts)]
         visits = [together] if width > 1 else [[*always, *block.parts] for block in drawn]
-        return Trainable(model, optimizer, visits, self.rule.state_tensors, self.rule.counts_steps)
+
+        def report() -> dict[str, Any]:
+            counted = ("visits_started", "skipped_steps", "full_backwards", "unchanged")
+            return {name: getattr(optimizer, name) for name in counted}
+
+        return Trainable(model, optimizer, visits, self.rule.state_tensors, self.rule.counts_steps, report)
 
 
 @dataclass(frozen=True)
