@@ -7,9 +7,9 @@ from bcd.blocks import Partition
 
 
 def setting(partition: Partition, **options: Any) -> dict[str, Any]:
-    """The options as they are, and the blocks with names and shapes, all plain values."""
+    """The options as they are, and the blocks with names, shapes and rows, all plain values."""
     blocks = {
-        block.name: [[part.name, list(part.of(part.parameter).shape)] for part in block.parts]
+        block.name: [[part.name, list(part.of(part.parameter).shape), *(part.rows or ())] for part in block.parts]
         for block in partition.blocks
     }
     return {**options, "blocks": blocks}
@@ -38,7 +38,7 @@ def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
         raise ValueError(f"the state_dict is of another partition: it has the blocks {gone}, here are {added}")
     if other := [name for name in new if old[name] != new[name]]:
-        raise ValueError(f"the state_dict is of another partition: other parameters or shapes in {other}")
+        raise ValueError(f"the state_dict is of another partition: other parameters, shapes or rows in {other}")
     if list(old) != list(new):
         raise ValueError(f"the state_dict is of another partition: its blocks are in the order {list(old)}")
     for name, value in own.items():

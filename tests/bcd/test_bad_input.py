@@ -63,6 +63,13 @@ def load(lacking=(), **changes):
     optimizer.load_state_dict(state)
 
 
+def halves(first):
+    """An optimizer of two blocks, each with half of the rows of one tensor."""
+    rows = {"a": (0, 2), "b": (2, 4)} if first == "a" else {"b": (0, 2), "a": (2, 4)}
+    weight = nn.Parameter(torch.zeros(4, 2))
+    return bcd(partition=Partition(tuple(Block(n, {"w": weight}, {"w": rows[n]}) for n in "ab"), {}, {}))
+
+
 class Gives(Cyclic):
     """An order that gives one visit for ever."""
 
@@ -302,6 +309,10 @@ CASES = {
     "state of no parameter": (
         lambda: load(state={9: {}}),
         "the state_dict has state of the parameters [9], which had none when it was saved",
+    ),
+    "a state of other rows": (
+        lambda: halves("a").load_state_dict(halves("b").state_dict()),
+        "the state_dict is of another partition: other parameters, shapes or rows in ['a', 'b']",
     ),
     # minimise and memory
     "half a visit": (

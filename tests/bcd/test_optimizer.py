@@ -519,7 +519,7 @@ def test_foreign_states_are_refused_and_nothing_changes(decoder):
     wider.layers[1].mlp[0] = nn.Linear(4, 9)
     refused = {
         r"another partition: it has the blocks \['embedding', 'final_norm', 'head'\], here are \[\]": other,
-        r"other parameters or shapes in \['layers.1'\]": bcd(wider),
+        r"other parameters, shapes or rows in \['layers.1'\]": bcd(wider),
         "inner_steps=5, here it is 2": bcd(decoder(), inner_steps=5),
         "rule='SGD', here it is 'Adam'": bcd(decoder(), rule=SGD()),
         "order='Descending', here it is 'Cyclic'": bcd(decoder(), order=Descending()),

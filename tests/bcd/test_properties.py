@@ -314,13 +314,15 @@ def noting(order, visits):
     return order
 
 
+def held_of(optimizer, part):
+    state = optimizer.state.get(part.parameter, {})
+    return state if part.rows is None else state.get("{}:{}".format(*part.rows), {})
+
+
 def bytes_between_visits(optimizer, always):
     """(all bytes of state, those of remainders) of what is not always active."""
-    held = []
-    for i, block in enumerate(optimizer.partition.blocks):
-        for part in block.parts if i not in always else ():
-            state = optimizer.state.get(part.parameter, {})
-            held.append(state if part.rows is None else state.get("{}:{}".format(*part.rows), {}))
+    blocks = [block for i, block in enumerate(optimizer.partition.blocks) if i not in always]
+    held = [held_of(optimizer, part) for block in blocks for part in block.parts]
     tensors = [tensor for state in held for tensor in state.values()]
     return nbytes(tensors), nbytes(state["remainder"] for state in held if "remainder" in state)
 
@@ -334,6 +336,7 @@ def test_a_visit_lasts_k_steps_moves_its_blocks_only_and_frees_what_it_must(run,
     blocks = optimizer.partition.blocks
     always = {i for i, block in enumerate(blocks) if block.name in optimizer.always_active}
     drawn = [i for i in range(len(blocks)) if i not in always]
+    choosing = isinstance(optimizer.order, Greedy)
     done, visited = 0, set()
     for step in range(steps):
         assert optimizer.visits_started == 1 + done // optimizer.inner_steps
@@ -341,6 +344,7 @@ def test_a_visit_lasts_k_steps_moves_its_blocks_only_and_frees_what_it_must(run,
         before = weights(model)
         skipped = optimizer.skipped_steps
         backward(model, optimizer, step, bad_step)
+        with_gradient = {id(p) for p in model.parameters() if p.grad is not None}
         optimizer.step()
         optimizer.zero_grad()
         if optimizer.skipped_steps > skipped:
@@ -348,6 +352,9 @@ def test_a_visit_lasts_k_steps_moves_its_blocks_only_and_frees_what_it_must(run,
             assert same(weights(model), before)
             continue
         active = always | {drawn[i] for i in visits[done // optimizer.inner_steps]}
+        trained = {id(p) for i in active for p in blocks[i].parameters.values()}
+        if not (choosing and done % optimizer.inner_steps == 0):
+            assert with_gradient == trained, "backward computes what is active and nothing else"
         visited |= active - always
         may_move = {id(p): torch.zeros_like(p, dtype=torch.bool) for p in model.parameters()}
         for part in (part for i in active for part in blocks[i].parts):
@@ -359,6 +366,9 @@ def test_a_visit_lasts_k_steps_moves_its_blocks_only_and_frees_what_it_must(run,
         if done % optimizer.inner_steps:
             continue
         assert all(p.grad is None for i in active - always for p in blocks[i].parameters.values())
+        if optimizer.rule.counts_steps:
+            counters = [held_of(optimizer, part)["step"] for i in always for part in blocks[i].parts]
+            assert all(counter == done for counter in counters), "what is always active keeps its state"
         held, remainders = bytes_between_visits(optimizer, always)
         kept = 2 * sum(blocks[i].numel for i in visited)
         assert remainders == (kept if optimizer.master == "host" else 0)
