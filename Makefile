@@ -46,7 +46,7 @@ pdf:
 	@TEX=$(TEX) paper/compile.sh
 
 test: setup ## run the test suite
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 check: setup ## lint, format and type checks
 	$(RUN) -m ruff check .
