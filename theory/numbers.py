@@ -6,9 +6,11 @@ Fractions have sums and products only; a function of this module would turn them
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import mpmath
 import numpy as np
+from numpy.typing import ArrayLike
 
 Array = np.ndarray
 
@@ -56,10 +58,25 @@ def norm(x: Array) -> Array:
     return sqrt(dot(x, x))
 
 
+def convert(x: ArrayLike, number: Callable[[float], Any]) -> Any:
+    """Every float64 as `number`, exactly: mpmath.mpf or Fraction. A scalar stays a scalar.
+
+    >>> from fractions import Fraction
+    >>> convert(0.5, Fraction), convert(np.array([0.25]), Fraction).tolist()
+    (Fraction(1, 2), [Fraction(1, 4)])
+    """
+    return np.frompyfunc(number, 1, 1)(np.asarray(x, dtype=np.float64))
+
+
+def like(y: ArrayLike, x: Array) -> Any:
+    """The float64 numbers `y` in the number type of `x`: unchanged, or objects of the type of its elements."""
+    return convert(y, type(np.asarray(x).flat[0])) if exact(x) else y
+
+
 def lift(x: Array) -> Array:
     """float64 -> mpf, exactly; the start of a multi-precision trajectory.
 
     >>> lift(np.array([0.5]))[0]
     mpf('0.5')
     """
-    return np.frompyfunc(mpmath.mpf, 1, 1)(np.asarray(x, dtype=np.float64))
+    return convert(x, mpmath.mpf)

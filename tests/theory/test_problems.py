@@ -1,5 +1,7 @@
 """The constants of the problems are upper bounds that are attained, and f, its gradient and the torch f agree."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -112,8 +114,10 @@ def test_matrices_that_are_not_positive_definite_are_refused() -> None:
 
 
 def test_the_family_has_no_duplicates() -> None:
-    family = QuadraticFamily([1, 2], [[2], [1, 3]], [0.0, 1.0], 10.0, 1.0, 2, {"sizes": [1]})
+    sweep: dict[str, Any] = {"block_sizes": [[2], [1, 3]], "coupling": [0.0, 1.0], "condition": 10.0}
+    sweep |= {"heterogeneity": 1.0, "seeds": 2, "example": {"sizes": [1]}}
+    family = QuadraticFamily(num_blocks=[1, 2], **sweep)
     rows = [str(problem.parameters) for problem in family.instances()]
     assert len(rows) == len(set(rows)) == 2 * 1 * 2 + 2 * 2 * 2
     with pytest.raises(ValueError, match=r"example=.*typo"):
-        QuadraticFamily([1], [[1]], [0.0], 10.0, 1.0, 1, {"typo": 1})
+        QuadraticFamily(num_blocks=[1], **{**sweep, "example": {"typo": 1}})

@@ -1,7 +1,7 @@
 """What a bound may ask of a problem: values, gradients and constants that are certified, never estimated."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, Self
 
 import numpy as np
 from torch import Tensor
@@ -12,23 +12,34 @@ Array = np.ndarray
 class Problem(Protocol):
     """min f(x) over x = (x_1, ..., x_D), with x_i of d_i coordinates, d = d_1 + ... + d_D.
 
-    Points are flat float64 arrays of shape (..., d), so that a whole trajectory is evaluated in one call.
+    Points are flat arrays of shape (..., d), so that a whole trajectory is evaluated in one call: float64, or objects
+    of mpmath.mpf for the multi-precision tier (`theory.numbers`). C is a convex set, all of R^d for most problems.
 
     parameters: what identifies the instance, JSON values only (num_blocks, coupling, seed, ...).
-    sizes: (d_1, ..., d_D).     start: x^0, shape (d,).     f_star: a lower bound of f; the minimum if known.
-    L: largest, mu: smallest eigenvalue that a Hessian may have; mu < 0 if f is not convex (mu = -L is always valid).
-    L_i: shape (D,), Lipschitz constants of x_i -> gradient_i f.
-    L_ij: shape (D, D), L_ij >= sup ||d2_ij f||_2, with L_ii = L_i.
+    sizes: (d_1, ..., d_D).     slices: where each block lies.     start: x^0, shape (d,), inside C.
+    f_star: a lower bound of f on R^d; the minimum where pl > 0.
+    L: sup over C of ||d2 f||_2 at most.     mu: a lower bound of the eigenvalues of d2 f on C; mu >= -L.
+    L_i: shape (D,), Lipschitz constants of x_i -> gradient_i f on C.
+    L_ij: shape (D, D), L_ij >= sup ||d2_ij f||_2 over C, with L_ii = L_i.
+    convex: whether f is convex.
+    pl: Polyak-Lojasiewicz constant, ||grad f||^2 >= 2 pl (f - f*) on C; 0 if none is known.
+    radius: at least max{||x - x*|| : f(x) <= f(x^0)} for every minimiser x*; infinity if none is known.
+    minimiser: the minimiser to float64 accuracy; None if it is not known or not unique.
     """
 
     parameters: dict[str, Any]
     sizes: tuple[int, ...]
+    slices: list[slice]
     start: Array
     f_star: float
     L: float
     mu: float
     L_i: Array
     L_ij: Array
+    convex: bool
+    pl: float
+    radius: float
+    minimiser: Array | None
 
     def value(self, x: Array) -> Array:
         """f(x)."""
@@ -43,11 +54,19 @@ class Problem(Protocol):
         ...
 
     def gap(self, x: Array) -> Array:
-        """f(x) - f_star."""
+        """f(x) minus a lower bound of f: f_star, or a sharper one in multi-precision."""
         ...
 
     def gradient_scale(self, x: Array) -> Array:
         """Size of the terms that are summed in gradient(x): its rounding error is a few eps times this."""
+        ...
+
+    def value_scale(self, x: Array) -> Array:
+        """Size of the terms that are summed in value(x): its rounding error is a few eps times this."""
+        ...
+
+    def inside(self, x: Array) -> Array:
+        """Whether each point lies in C: a run must check it, for the constants hold nowhere else."""
         ...
 
     def triangular(self, order: Sequence[int]) -> float:
@@ -56,6 +75,10 @@ class Problem(Protocol):
 
     def objective(self, blocks: Sequence[Tensor]) -> Tensor:
         """f on D float64 tensors, differentiable by autograd: the argument of `bcd.minimise`."""
+        ...
+
+    def lifted(self, number: Callable[[float], Any]) -> Self:
+        """The same problem with its data and start as `number` objects; Fraction needs a rational f."""
         ...
 
 
