@@ -1,31 +1,50 @@
 """The ledger of a proof: every line is an inequality lhs <= rhs that is evaluated, counted and never trusted."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from typing import Any, Literal
 
+import mpmath
 import numpy as np
 from numpy.typing import ArrayLike
 
 TOLERANCE = 1e-12
-"""A line is violated when lhs > rhs + TOLERANCE * scale. The caller's scale is the size of the terms whose rounding
-enters, so this is some thousand float64 roundings. No line has a tolerance of its own."""
+"""A float64 line is violated when lhs > rhs + TOLERANCE * scale. The caller's scale is the size of the terms whose
+rounding enters, so this is some thousand roundings. No line has a tolerance of its own."""
 
-RESOLVED = 1e3
-"""A ratio lhs/rhs is reported when rhs > RESOLVED * TOLERANCE * scale: below, it would measure rounding."""
+PRECISE = mpmath.mpf("1e-45")
+"""The same for multi-precision numbers of 60 digits. Fractions have no rounding and no tolerance."""
+
+RESOLVED = 1000
+"""A ratio lhs/rhs is reported when rhs > RESOLVED * tolerance * scale: below, it would measure rounding."""
+
+
+def tolerance(*sides: np.ndarray) -> Any:
+    """Tolerance of the arithmetic in which the sides are compared: float64, multi-precision or exact.
+
+    >>> tolerance(np.ones(2)), tolerance(np.array([Fraction(1, 3)]))
+    (1e-12, 0)
+    """
+    if all(side.dtype != object for side in sides):
+        return TOLERANCE
+    kinds = {type(number) for side in sides if side.dtype == object for number in side.ravel()}
+    return 0 if kinds <= {Fraction, int} else PRECISE
 
 
 @dataclass
 class Line:
-    """Summary of one inequality.
+    """Summary of one line.
 
-    checks: evaluations of the inequality.     resolved: those with both sides far above rounding.
+    kind: "inequality", or "identity" where both sides must agree.
+    checks: evaluations of the line.     resolved: those with a right side far above rounding.
     instances: ledgers that were merged into this one.
     largest_ratio: largest lhs/rhs among the resolved checks; infinity if a violated check has rhs <= 0.
-    smallest_slack: smallest (rhs - lhs)/scale.
+    smallest_slack: smallest (rhs - lhs)/scale, of an identity -|rhs - lhs|/scale.
     violations, first_violation: how many, and where the first one is.
     series: the ratio of every check in order, None where it is not resolved; only if the ledger keeps it.
     """
 
+    kind: Literal["inequality", "identity"] = "inequality"
     checks: int = 0
     resolved: int = 0
     instances: int = 1
@@ -37,19 +56,17 @@ class Line:
 
     def summary(self) -> dict[str, Any]:
         """The line as JSON values, without the series; infinity becomes None."""
-        return {
-            "checks": self.checks,
-            "resolved": self.resolved,
-            "instances": self.instances,
-            "largest_ratio": self.largest_ratio if np.isfinite(self.largest_ratio) else None,
-            "smallest_slack": self.smallest_slack if np.isfinite(self.smallest_slack) else None,
-            "violations": self.violations,
-            "first_violation": self.first_violation,
-        }
+        values = {name: value for name, value in asdict(self).items() if name != "series"}
+        for name in ("largest_ratio", "smallest_slack"):
+            values[name] = values[name] if np.isfinite(values[name]) else None
+        return values
 
 
 class Ledger:
     """Collects the lines of one proof on one instance, or by `merge` on many.
+
+    Sides are float64 arrays or object arrays of mpmath.mpf or Fraction; they are compared in their own arithmetic,
+    and only ratios and slacks become floats.
 
     label: names the instance in messages.     keep_series: keep the ratio of every single check.
 
@@ -74,15 +91,30 @@ class Ledger:
 
         name: of the line.     lhs, rhs, scale: arrays of one common shape after broadcasting.
         """
-        left, right, unit = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (lhs, rhs, scale)))
+        self._add(name, "inequality", lhs, rhs, scale)
+
+    def equal(self, name: str, lhs: ArrayLike, rhs: ArrayLike, *, scale: ArrayLike) -> None:
+        """Evaluate lhs = rhs elementwise, up to the tolerance in both directions; otherwise as `check`."""
+        self._add(name, "identity", lhs, rhs, scale)
+
+    def _add(self, name: str, kind: Any, lhs: ArrayLike, rhs: ArrayLike, scale: ArrayLike) -> None:
+        left, right, unit = np.broadcast_arrays(*map(_numbers, (lhs, rhs, scale)))
         if not left.size:
             return
-        line = self.lines.setdefault(name, Line())
-        violated = ~(left <= right + TOLERANCE * unit)
-        resolved = right > RESOLVED * TOLERANCE * unit
-        ratio = np.divide(left, right, out=np.full(left.shape, np.nan), where=resolved)
+        line = self.lines.setdefault(name, Line(kind))
+        allowed = tolerance(left, right)
+        if allowed is PRECISE:  # a norm of Fractions is an mpf; the two do not subtract
+            left, right = _precise(left), _precise(right)
+        excess = left - right if kind == "inequality" else abs(left - right)
+        # Only differences are compared with 0: a Fraction and an mpf do not compare.
+        margin, floor = (allowed * unit, RESOLVED * allowed * unit) if allowed else (0, 0)
+        violated = ~(excess - margin <= 0).astype(bool)
+        resolved = (right - floor > 0).astype(bool)
+        ratio = np.full(left.shape, np.nan)
+        ratio[resolved] = (left[resolved] / right[resolved]).astype(np.float64)
         ratio[violated & ~resolved] = np.inf
-        slack = np.divide(right - left, unit, out=np.full(left.shape, np.inf), where=unit > 0)
+        slack, unit = np.full(left.shape, np.inf), unit.astype(np.float64)
+        np.divide(-excess.astype(np.float64), unit, out=slack, where=unit > 0)
         line.checks += left.size
         line.resolved += int(resolved.sum())
         line.largest_ratio = max(line.largest_ratio, float(np.nanmax(ratio, initial=0.0)))
@@ -90,14 +122,37 @@ class Ledger:
         line.violations += int(violated.sum())
         if violated.any() and not line.first_violation:
             index = tuple(int(axis) for axis in np.argwhere(violated)[0])
-            line.first_violation = f"{self.label} at {index}: {left[index]:.9g} > {right[index]:.9g}"
+            sign = ">" if kind == "inequality" else "!="
+            line.first_violation = f"{self.label} at {index}: {_shown(left[index])} {sign} {_shown(right[index])}"
         if self.keep_series:
             line.series += [float(f"{r:.6g}") if np.isfinite(r) else None for r in ratio.ravel()]
+
+    def close(self, threshold: float) -> bool:
+        """Whether a violation, or a ratio above `threshold` in a line that is no identity, asks for more digits."""
+        return any(
+            line.violations or (line.kind == "inequality" and line.largest_ratio > threshold)
+            for line in self.lines.values()
+        )
+
+    def decided_by(self, precise: "Ledger") -> "Ledger":
+        """This ledger with the verdicts of the same instance in a better arithmetic.
+
+        A line without a violation in this arithmetic keeps its counts and its ratios.
+        """
+        decided = Ledger(self.label, keep_series=self.keep_series)
+        for name, line in self.lines.items():
+            better = precise.lines.get(name)
+            if better is None or not (line.violations or better.violations):
+                decided.lines[name] = line
+                continue
+            verdict = {n: getattr(better, n) for n in ("violations", "first_violation", "largest_ratio")}
+            decided.lines[name] = replace(line, smallest_slack=better.smallest_slack, **verdict)
+        return decided
 
     def merge(self, other: "Ledger") -> None:
         """Add the lines of another instance; its series are not taken over."""
         for name, new in other.lines.items():
-            line = self.lines.setdefault(name, Line(instances=0))
+            line = self.lines.setdefault(name, Line(new.kind, instances=0))
             line.checks += new.checks
             line.resolved += new.resolved
             line.instances += new.instances
@@ -105,3 +160,16 @@ class Ledger:
             line.smallest_slack = min(line.smallest_slack, new.smallest_slack)
             line.violations += new.violations
             line.first_violation = line.first_violation or new.first_violation
+
+
+def _numbers(values: ArrayLike) -> np.ndarray:
+    """Object arrays as they are, everything else as float64."""
+    array = np.asarray(values)
+    return array if array.dtype == object else array.astype(np.float64)
+
+
+_precise = np.frompyfunc(mpmath.mpf, 1, 1)
+
+
+def _shown(value: Any) -> str:
+    return str(mpmath.nstr(value, 20)) if isinstance(value, mpmath.mpf) else f"{float(value):.9g}"

@@ -2,10 +2,12 @@
 
 numpy adds, multiplies, compares and sums arrays of any number type; roots and transcendental functions it knows for
 floats only. Here they follow the type: float64 through numpy, anything else through mpmath at its working precision.
-Fractions have sums and products only; a function of this module would turn them into mpf.
+Fractions have sums and products only; the functions here turn them into mpf.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -16,6 +18,9 @@ Array = np.ndarray
 
 DIGITS = 60
 """Decimal digits of the multi-precision tier."""
+
+TYPES: dict[str, Callable[[float], Any]] = {"float64": float, "mp": mpmath.mpf, "exact": Fraction}
+"""Name of an arithmetic -> its number type, which takes every float64 exactly."""
 
 
 def exact(x: Array) -> bool:
@@ -80,3 +85,14 @@ def lift(x: Array) -> Array:
     mpf('0.5')
     """
     return convert(x, mpmath.mpf)
+
+
+def precision(arithmetic: str) -> AbstractContextManager:
+    """Context in which numbers of this arithmetic have `DIGITS` digits.
+
+    Raises ValueError when the arithmetic is not in `TYPES`.
+    """
+    if arithmetic not in TYPES:
+        raise ValueError(f"arithmetic={arithmetic!r} is not one of {', '.join(TYPES)}")
+    # Square roots of Fractions are multi-precision numbers too.
+    return nullcontext() if arithmetic == "float64" else mpmath.workdps(DIGITS)

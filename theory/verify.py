@@ -1,168 +1,226 @@
-"""Entry point: problem x bound -> trajectories -> every line of the proof -> one record.
+"""Entry point: bounds x problem families -> trajectories -> every line of every proof -> one record each.
 
-    python -m theory.verify                                   the quick sweep of conf/verify.yaml
-    python -m theory.verify bound=a1 problem=quadratic tier=full force=true
+    python -m theory.verify                                   every bound on the families that it names
+    python -m theory.verify bound=a1,b1 problem=quadratic     some of them
+    python -m theory.verify bound=a1 problem=quadratic tier=full force=true bound.grid.gamma=[0.3,1.9]
 
-Exit codes: 0 everything holds, 1 a violated line or a negative control that was not rejected, 2 bad input.
+Exit codes: 0 everything holds, 1 a violated line or a negative control that was not rejected, 2 bad input. A bound
+whose class says `refuted` is a published statement that is false: it succeeds only if its violation is found.
 """
 
-import math
+import multiprocessing
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import hydra
-import numpy as np
-import torch
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.core.object_type import ObjectType
+from hydra.errors import ConfigCompositionException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 import records
 from records.provenance import provenance, source_hash
-from theory.bounds import Bound, Outcome
-from theory.ledger import TOLERANCE, Ledger
-from theory.problems import ProblemFamily
+from theory.measure import assemble, instantiate, run_extras, run_part
+from theory.report import details, header, row, thin_lines, verdict
 
-UNRECORDED = ("force", "records_dir", "tiers")
+UNRECORDED = ("force", "records_dir", "tiers", "workers", "bounds", "problems")
 """Keys that change where or whether a run happens, not its result (`tiers` acts through the values it sets)."""
 
-
-def finite(value: float) -> float | None:
-    """JSON has no infinity and no NaN."""
-    return float(f"{value:.9g}") if math.isfinite(value) else None
+PARTS = 4
+"""Tasks that the instances of a bound on a family are divided into."""
 
 
-def measure(bound: Bound, family: ProblemFamily) -> dict[str, Any]:
-    """Run the sweep, the showcase and the negative controls; everything as JSON values."""
-    cases = [(problem, setting) for problem in family.instances() for setting in bound.settings(problem)]
-    total = Ledger()
-    outcomes: list[Outcome] = []
-    for problem, setting in tqdm(cases, desc="instances", unit="instance", disable=None):
-        outcomes.append(bound.evaluate(problem, **setting))
-        total.merge(outcomes[-1].ledger)
-    # One column for each quantity: a list of mappings would be several times longer in the file.
-    identity = [{**problem.parameters, **setting} for problem, setting in cases]
-    columns = {name: [row[name] for row in identity] for name in identity[0]}
-    example = family.showcase()
-    showcase = bound.showcase(example)
-    controls = list(bound.controls())
-    violations = total.violations + showcase.ledger.violations
-    return {
-        "tolerance": TOLERANCE,
-        "lines": {name: line.summary() for name, line in total.lines.items()},
-        "kind": outcomes[0].kind,
-        "instances": {
-            **columns,
-            "measured": [finite(outcome.measured) for outcome in outcomes],
-            "bound": [finite(outcome.bound) for outcome in outcomes],
-            "ratio": [finite(outcome.measured / outcome.bound) for outcome in outcomes],
-        },
-        "showcase": {
-            "parameters": example.parameters,
-            **{name: [finite(value) for value in values] for name, values in showcase.series.items()},
-            "ratios": {name: line.series for name, line in showcase.ledger.lines.items()},
-            "lines": {name: line.summary() for name, line in showcase.ledger.lines.items()},
-        },
-        "controls": [
-            {
-                "name": control.name,
-                "line": control.line,
-                "ratio": finite(control.ratio),
-                "true_ratio": finite(control.true_ratio),
-                "rejected": control.rejected,
-            }
-            for control in controls
-        ],
-        "violations": violations,
-        "holds": violations == 0 and all(control.rejected for control in controls),
-    }
+@dataclass(frozen=True)
+class Job:
+    """One bound on one family.     config: resolved.     study, name: of the record."""
 
+    bound: str
+    problem: str
+    config: dict[str, Any]
+    study: str
+    name: str
 
-def number(value: float | None, digits: int = 4) -> str:
-    """`value` for the table; a ratio with a right side that is not positive has none."""
-    return "none" if value is None else f"{value:.{digits}f}"
-
-
-def table(measurements: dict[str, Any]) -> list[str]:
-    """The report, from the measurements of a record."""
-    rows = [f"{'line':10}{'checks':>10}{'resolved':>10}{'instances':>11}{'largest ratio':>15}{'violations':>12}"]
-    for name, line in measurements["lines"].items():
-        rows.append(
-            f"{name:10}{line['checks']:>10}{line['resolved']:>10}{line['instances']:>11}"
-            f"{number(line['largest_ratio'], 6):>15}{line['violations']:>12}"
-        )
-        if line["first_violation"]:
-            rows.append(f"  first violation: {line['first_violation']}")
-    ratios = np.array([ratio for ratio in measurements["instances"]["ratio"] if ratio is not None])
-    rows += [
-        "",
-        f"measured/bound on {len(ratios)} instances ({measurements['kind']}): "
-        f"median {np.median(ratios):.4f}, largest {ratios.max():.4f}",
-        "",
-        f"{'negative control':28}{'line':10}{'ratio':>8}{'true':>8}",
-    ]
-    for control in measurements["controls"]:
-        verdict = "REJECTED" if control["rejected"] else "NOT REJECTED"
-        both = f"{number(control['ratio'], 3):>8}{number(control['true_ratio'], 3):>8}"
-        rows.append(f"{control['name']:28}{control['line']:10}{both}  {verdict}")
-    rejected = sum(control["rejected"] for control in measurements["controls"])
-    checks = sum(line["checks"] for line in measurements["lines"].values())
-    rows += [
-        "",
-        f"{'HOLDS' if measurements['holds'] else 'FAILS'}: {checks} checks, {measurements['violations']} violations, "
-        f"{rejected} of {len(measurements['controls'])} negative controls rejected",
-    ]
-    return rows
+    @property
+    def key(self) -> str:
+        identity = {name: value for name, value in self.config.items() if name not in UNRECORDED}
+        return records.run_key(identity, {"code": source_hash(("bcd", "theory"))})
 
 
 def study_name(overrides: Sequence[str]) -> str:
     """ "theory" for the sweeps of conf/; overrides of their values make another study, so that these stay pure."""
-    axes = ("bound=", "problem=", "tier=", "force=", "records_dir=")
+    axes = ("bound=", "problem=", "bounds=", "problems=", "tier=", "force=", "records_dir=", "workers=")
     extra = [item for item in overrides if not item.lstrip("+").startswith(axes)]
     return f"theory-{records.digest(extra)[:8]}" if extra else "theory"
 
 
-def run(config: DictConfig, study: str, name: str) -> int:
-    """Verify, or read the finished record of the same config and code; print the report; return the exit code.
+def options(group: str) -> list[str]:
+    """Names of the yamls of a folder of conf/."""
+    return GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG)
 
-    study, name: of the record.
 
-    Raises ValueError or InstantiationException when a value of the config is not possible.
+def plan(overrides: Sequence[str]) -> list[Job]:
+    """The jobs that the overrides of the command line mean. Called while Hydra is initialised on conf/.
+
+    Raises ValueError when a name is unknown or nothing is left.
     """
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)  # for the type checker: a DictConfig gives a dict
-    identity: dict[str, Any] = {str(key): value for key, value in resolved.items() if key not in UNRECORDED}
-    bound: Bound = hydra.utils.instantiate(config.bound, _convert_="all")
-    family: ProblemFamily = hydra.utils.instantiate(config.problem, _convert_="all")
-    folder = records.ROOT / config.records_dir
-    key = records.run_key(identity, {"code": source_hash(("bcd", "theory"))})
-    record = None if config.force else records.find(study, name, key, folder)
-    if record:
-        print(f"finished before, read from {record.path} (force=true computes it again)\n")
-    else:
-        origin = provenance("cpu")
-        torch.set_num_threads(1)  # blocks have a few coordinates; threads only wait for each other
-        measurements = measure(bound, family)
-        record = records.Record("verify", study, name, key, "finished", identity, measurements, origin)
-        print(f"wrote {records.write(record, folder)}\n")
-    print("\n".join(table(record.measurements)))
-    return 0 if record.measurements["holds"] else 1
+    config = hydra.compose("verify", list(overrides))
+    given = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
+    rest = [item for item in overrides if item.partition("=")[0] not in ("bound", "problem", "bounds", "problems")]
+    bounds = [given["bound"]] if "bound" in given else config.bounds or options("bound")
+    wanted = [given["problem"]] if "problem" in given else config.problems
+    for group, names in (("bound", bounds), ("problem", wanted or [])):
+        for name in names:
+            if name not in options(group):
+                raise ValueError(f"{group}={name!r} is not one of {', '.join(options(group))}")
+    jobs = []
+    for bound in dict.fromkeys(bounds):
+        applies = list(hydra.compose("verify", [*rest_of(rest, "problem"), f"bound={bound}"]).bound.problems)
+        named = "bound" in given and "problem" in given
+        for problem in wanted or [] if named else [name for name in applies if wanted is None or name in wanted]:
+            composed = hydra.compose("verify", [f"bound={bound}", f"problem={problem}", *rest])
+            resolved = OmegaConf.to_container(composed, resolve=True)
+            assert isinstance(resolved, dict)  # for the type checker: a DictConfig gives a dict
+            values = {str(key): value for key, value in resolved.items()}
+            jobs.append(Job(bound, problem, values, study_name(overrides), f"{bound}-{problem}-{config.tier}"))
+    if not jobs:
+        raise ValueError(f"no bound of {', '.join(bounds)} applies to {', '.join(wanted or ['any problem'])}")
+    return jobs
+
+
+def rest_of(overrides: Sequence[str], group: str) -> list[str]:
+    """The overrides that are not inside `group`."""
+    return [item for item in overrides if not item.lstrip("+~").startswith(f"{group}.")]
+
+
+def measured(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Measurements of every job, in order, from all processes at once."""
+    progress = tqdm(total=len(jobs) * PARTS, unit="part", disable=None)
+    if workers == 1:
+        for job in jobs:
+            parts = []
+            for index in range(PARTS):
+                parts.append(run_part(job.config, index, PARTS))
+                progress.update()
+            yield job, assemble(instantiate(job.config)[0], parts, run_extras(job.config))
+        return
+    # Fresh processes: torch's threads do not survive a fork.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        started = []
+        for job in jobs:
+            parts = [pool.submit(run_part, job.config, index, PARTS) for index in range(PARTS)]
+            for part in parts:
+                part.add_done_callback(lambda _: progress.update())
+            started.append((job, parts, pool.submit(run_extras, job.config)))
+        for job, parts, extras in started:
+            results = [part.result() for part in parts]
+            yield job, assemble(instantiate(job.config)[0], results, extras.result())
+
+
+def run(jobs: Sequence[Job]) -> int:
+    """Verify, or read the finished records of the same config and code; print the report; return the exit code.
+
+    Raises ValueError or InstantiationException when a value of a config is not possible.
+    """
+    config = jobs[0].config
+    folder = records.ROOT / config["records_dir"]
+    done: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        record = None if config["force"] else records.find(job.study, job.name, job.key, folder)
+        if record:
+            done[job.name] = record.measurements
+    todo = [job for job in jobs if job.name not in done]
+    for job in todo:
+        instantiate(job.config)  # a wrong value is found before anything runs
+    if done:
+        print(f"finished before, read from {folder}: {len(done)} of {len(jobs)} (force=true computes them again)\n")
+    print(header())
+    fresh = measured(todo, config["workers"] or cores()) if todo else iter(())
+    origin = provenance("cpu") if todo else {}
+    found: list[tuple[Job, dict[str, Any]]] = []
+    for job in jobs:
+        if job.name in done:
+            measurements = done[job.name]
+        else:
+            _, measurements = next(fresh)
+            identity = {name: value for name, value in job.config.items() if name not in UNRECORDED}
+            record = records.Record("verify", job.study, job.name, job.key, "finished", identity, measurements, origin)
+            records.write(record, folder)
+        found.append((job, measurements))
+        tqdm.write(row(job.bound, job.problem, measurements), file=sys.stdout)
+    return conclude(found)
+
+
+def conclude(found: Sequence[tuple[Job, dict[str, Any]]]) -> int:
+    """Details of what failed, or of everything if it is one job; then the last line and the exit code."""
+    failed = {bound for bound in dict.fromkeys(job.bound for job, _ in found) if not succeeded(bound, found)}
+    for job, measurements in found:
+        if len(found) == 1 or job.bound in failed:
+            print("\n" + "\n".join(details(f"{job.bound} on {job.problem}", measurements)))
+    if any(job.config["tier"] == "full" for job, _ in found):
+        print("\n".join(thin_lines([(job.bound, measurements) for job, measurements in found])))
+    checks = sum(line["checks"] for _, m in found for line in m["lines"].values())
+    bounds = {job.bound for job, _ in found}
+    violations = sum(m["violations"] for _, m in found if not m["refuted"])
+    controls = [control for _, m in found for control in m["controls"]]
+    refuted = sorted(bound for bound in bounds - failed if any(m["refuted"] for j, m in found if j.bound == bound))
+    print(
+        f"\n{'FAILS' if failed else 'HOLDS'}: {len(bounds)} bounds, {checks} checks, {violations} violations, "
+        f"{sum(c['rejected'] for c in controls)} of {len(controls)} negative controls rejected"
+        + (f", refuted as expected: {', '.join(refuted)}" if refuted else "")
+        + (f"; failed: {', '.join(sorted(failed))}" if failed else "")
+    )
+    return 1 if failed else 0
+
+
+def succeeded(bound: str, found: Sequence[tuple[Job, dict[str, Any]]]) -> bool:
+    """A theorem holds on every family; a refuted statement is violated on at least one."""
+    verdicts = [verdict(measurements) for job, measurements in found if job.bound == bound]
+    if any(measurements["refuted"] for job, measurements in found if job.bound == bound):
+        return "REFUTED" in verdicts and "FAILS" not in verdicts
+    return all(word == "HOLDS" for word in verdicts)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def spelled(arguments: Sequence[str]) -> list[str]:
+    """bound=a1,b1 -> bounds=[a1,b1], unless --multirun makes one run of each.
+
+    >>> spelled(["bound=a1,b1", "tier=full"])
+    ['bounds=[a1,b1]', 'tier=full']
+    """
+    if {"-m", "--multirun"} & set(arguments):
+        return list(arguments)
+    result = []
+    for item in arguments:
+        name, _, value = item.partition("=")
+        result.append(f"{name}s=[{value}]" if name in ("bound", "problem") and "," in value else item)
+    return result
+
+
+codes: list[int] = []
+"""Exit codes of the runs of this process: Hydra drops what the runs of a multirun return."""
 
 
 @hydra.main(config_path="../conf", config_name="verify", version_base="1.3")
 def main(config: DictConfig) -> None:
-    choices, overrides = HydraConfig.get().runtime.choices, HydraConfig.get().overrides.task
     try:
-        code = run(config, study_name(overrides), f"{choices['bound']}-{choices['problem']}-{config.tier}")
-    except (ValueError, InstantiationException, OmegaConfBaseException) as error:
+        codes.append(run(plan(list(HydraConfig.get().overrides.task))))
+    except (ValueError, InstantiationException, OmegaConfBaseException, ConfigCompositionException) as error:
         # Hydra wraps what a constructor raises and adds its own words; the cause is the message.
         print(f"error: {error.__cause__ or error}", file=sys.stderr)
-        code = 2
-    sys.exit(code)
+        codes.append(2)
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = spelled(sys.argv[1:])
     main()
+    sys.exit(max(codes, default=0))

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from bcd import SGD, Adam
-from theory.bounds import a1
-from theory.bounds.a1 import Statement, epoch_constants, evaluate, kappa
-from theory.bounds.a1_sweep import A1, controls, worst_start
+from theory.bounds.a1 import A1, A1Statement, epoch_constants, kappa, worst_start
 from theory.problems.quadratic import Quadratic
 from theory.trajectory import ORDERS
 
+evaluate = A1().evaluate
 LINES = {"A0", "A0*", "A0'", "A0''", "A6", "A1a", "T", "A1b", "epoch", "S", "bound"}
 EXAMPLE = {"gamma": 1.0, "inner_steps": 1, "order": "cyclic", "epochs": 2}
 
@@ -22,7 +21,7 @@ EXAMPLE = {"gamma": 1.0, "inner_steps": 1, "order": "cyclic", "epochs": 2}
 @pytest.mark.parametrize(("gamma", "inner_steps"), [(0.3, 3), (1.0, 1), (1.0, 4), (1.7, 2), (1.95, 3)])
 def test_every_line_holds_and_is_far_from_trivial(order: str, gamma: float, inner_steps: int) -> None:
     problem = Quadratic([1, 2, 1, 3], coupling=0.9, condition=50, heterogeneity=4, seed=3)
-    outcome = evaluate(problem, gamma=gamma, inner_steps=inner_steps, order=order, epochs=6, seed=1)
+    outcome = evaluate(problem, gamma=gamma, inner_steps=inner_steps, order=order, epochs=6)
     assert set(outcome.ledger.lines) == (LINES if gamma <= 1 else LINES - {"A0'", "A0''"})
     assert outcome.kind == "upper"
     assert outcome.measured <= outcome.bound
@@ -123,7 +122,7 @@ def test_neither_c_scalar_nor_c_matrix_is_redundant() -> None:
     assert least == {"C_scalar", "C_matrix"}
 
 
-@pytest.mark.parametrize("control", list(controls()), ids=lambda control: control.name)
+@pytest.mark.parametrize("control", list(A1().controls()), ids=lambda control: control.name)
 def test_false_statements_are_rejected(control: Any) -> None:
     assert control.rejected
     assert control.ratio > 1.3
@@ -132,7 +131,7 @@ def test_false_statements_are_rejected(control: Any) -> None:
 
 def test_a_control_that_is_true_is_not_called_rejected() -> None:
     problem = Quadratic([2, 2], seed=0)
-    weaker = evaluate(problem, statement=Statement(constant=2.0), **EXAMPLE)
+    weaker = evaluate(problem, statement=A1Statement(constant=2.0), **EXAMPLE)
     assert weaker.ledger.violations == 0
 
 
@@ -157,7 +156,7 @@ class Stuck:
 
 @pytest.fixture
 def stuck_order(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setitem(a1.ORDERS, "stuck", lambda seed: Stuck())
+    monkeypatch.setitem(ORDERS, "stuck", lambda seed: Stuck())
     return "stuck"
 
 
@@ -170,7 +169,7 @@ def test_orders_that_are_no_permutations_are_refused(stuck_order: str) -> None:
 
 @pytest.mark.parametrize("rule", [Adam(), SGD(weight_decay=0.1)])
 def test_rules_other_than_gradient_descent_are_refused(rule: Any) -> None:
-    with pytest.raises(ValueError, match="step 0 is not a gradient step"):
+    with pytest.raises(ValueError, match="step 0 is not a step of SGD"):
         evaluate(Quadratic([1, 1]), rule=rule, **EXAMPLE)
 
 
@@ -181,12 +180,35 @@ def test_rules_other_than_gradient_descent_are_refused(rule: Any) -> None:
         ({"gamma": []}, r"gamma=\[\]"),
         ({"gamma": 1.0}, "gamma=1.0 .*list"),
         ({"inner_steps": [0]}, "inner_steps=0"),
-        ({"orders": ["spiral"]}, "order='spiral'"),
-        ({"epochs": 0}, "epochs=0"),
-        ({"example": {"gamma": 1.0}}, "example="),
+        ({"order": ["spiral"]}, "order='spiral'"),
+        ({"alpha": [1.0]}, "alpha"),
     ],
 )
 def test_sweeps_are_checked_when_they_are_made(change: dict[str, Any], message: str) -> None:
-    good = {"gamma": [1.0], "inner_steps": [1], "orders": ["cyclic"], "epochs": 2, "example": EXAMPLE}
+    good = {"gamma": [1.0], "inner_steps": [1], "order": ["cyclic"]}
+    assert len(list(A1(grid=good, epochs=2, example=EXAMPLE).settings(Quadratic([1, 1])))) == 1
     with pytest.raises(ValueError, match=message):
-        A1(**{**good, **change})
+        A1(grid={**good, **change}, epochs=2, example=EXAMPLE)
+
+
+def test_epochs_and_the_example_are_checked_too() -> None:
+    with pytest.raises(ValueError, match="epochs=0"):
+        A1(epochs=0)
+    with pytest.raises(ValueError, match=r"example=.*must have epochs"):
+        A1(example={"gamma": 1.0})
+    with pytest.raises(ValueError, match=r"example=.*missing a required argument: 'inner_steps'"):
+        A1(example={"gamma": 1.0, "epochs": 2})
+    with pytest.raises(ValueError, match=r"gamma=2\.5"):
+        A1(example={**EXAMPLE, "gamma": 2.5})
+
+
+@pytest.mark.parametrize("arithmetic", ["mp", "exact"])
+def test_better_arithmetics_agree_and_have_no_violation(arithmetic: str) -> None:
+    problem = Quadratic([1, 2], coupling=0.9, condition=20, seed=2)
+    setting = {"gamma": 0.7, "inner_steps": 2, "order": "random_reshuffle", "epochs": 2}
+    float64, better = evaluate(problem, **setting), evaluate(problem, arithmetic=arithmetic, **setting)
+    assert better.ledger.violations == 0
+    assert better.measured == pytest.approx(float64.measured, rel=1e-12)
+    assert better.bound == pytest.approx(float64.bound, rel=1e-12)
+    for name, line in better.ledger.lines.items():
+        assert line.largest_ratio == pytest.approx(float64.ledger.lines[name].largest_ratio, rel=1e-9), name

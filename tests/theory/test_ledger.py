@@ -1,5 +1,8 @@
 """The ledger counts, finds violations and does not report rounding as a ratio."""
 
+from fractions import Fraction
+
+import mpmath
 import numpy as np
 import pytest
 
@@ -54,3 +57,54 @@ def test_merge_adds_up() -> None:
     line = total.lines["line"]
     assert (line.checks, line.instances, line.violations, line.largest_ratio) == (6, 3, 1, 2.0)
     assert line.first_violation.startswith("instance 2.0")
+
+
+def test_multi_precision_sides_are_not_rounded_to_float64() -> None:
+    with mpmath.workdps(60):
+        one = np.array([mpmath.mpf(1)])
+        more = one + mpmath.mpf("1e-40")
+        ledger = Ledger()
+        ledger.check("beyond", more, one, scale=1.0)
+        ledger.check("within", one + mpmath.mpf("1e-46"), one, scale=1.0)
+        ledger.check("mixed", one, 1.0, scale=1.0)
+    assert [line.violations for line in ledger.lines.values()] == [1, 0, 0]
+    assert isinstance(ledger.lines["beyond"].largest_ratio, float)
+
+
+def test_fractions_have_no_tolerance() -> None:
+    ledger = Ledger("exact")
+    third = np.array([Fraction(1, 3)])
+    ledger.check("same", third, third, scale=1.0)
+    ledger.check("more", third + Fraction(1, 10**80), third, scale=1.0)
+    ledger.equal("less", third - Fraction(1, 10**80), third, scale=1.0)
+    assert [line.violations for line in ledger.lines.values()] == [0, 1, 1]
+    assert ledger.lines["more"].first_violation.startswith("exact at (0,)")
+
+
+def test_identities_are_checked_in_both_directions() -> None:
+    ledger = Ledger()
+    ledger.equal("line", [1.0, 2.0, 3.0], [1.0, 2.0 + 1e-9, 3.0 - 1e-9], scale=1.0)
+    line = ledger.lines["line"]
+    assert (line.kind, line.checks, line.violations) == ("identity", 3, 2)
+    assert line.smallest_slack == pytest.approx(-1e-9, rel=1e-6)
+
+
+def test_a_ratio_near_one_asks_for_more_digits_but_not_in_an_identity() -> None:
+    ledger = Ledger()
+    ledger.equal("same", 1.0, 1.0, scale=1.0)
+    ledger.check("far", 0.5, 1.0, scale=1.0)
+    assert not ledger.close(1 - 1e-6)
+    ledger.check("near", 1 - 1e-8, 1.0, scale=1.0)
+    assert ledger.close(1 - 1e-6)
+
+
+def test_better_digits_decide() -> None:
+    screen, precise = Ledger(), Ledger()
+    screen.check("noise", 1.1, 1.0, scale=1.0)
+    screen.check("fine", 0.5, 1.0, scale=1.0)
+    screen.check("missing", 2.0, 1.0, scale=1.0)
+    precise.check("noise", 0.9, 1.0, scale=1.0)
+    precise.check("fine", 2.0, 1.0, scale=1.0)
+    decided = screen.decided_by(precise).lines
+    assert {name: line.violations for name, line in decided.items()} == {"noise": 0, "fine": 1, "missing": 1}
+    assert decided["noise"].largest_ratio == 0.9

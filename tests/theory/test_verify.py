@@ -3,20 +3,24 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from hydra import initialize_config_dir
 
 import records
 from theory import verify
-from theory.bounds import a1, a1_sweep
+from theory.bounds import Control, a1
+from theory.bounds.a1 import A1
+from theory.measure import cases
 
 TINY = [
-    "bound.gamma=[0.5,1.5]",
-    "bound.inner_steps=[2]",
-    "bound.orders=[random_reshuffle]",
+    "bound=a1",
+    "problem=quadratic",
+    "bound.grid.gamma=[0.5,1.5]",
+    "bound.grid.inner_steps=[2]",
+    "bound.grid.order=[random_reshuffle]",
     "bound.epochs=2",
     "bound.example.epochs=3",
     "problem.num_blocks=[1,2]",
@@ -31,13 +35,15 @@ def command(*overrides: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def config(folder: Path, *overrides: str) -> DictConfig:
+def run(folder: Path, *overrides: str) -> int:
+    """In this process, so that patches act; the record is theory/a1-quadratic-quick."""
     with initialize_config_dir(str(records.ROOT / "conf"), version_base="1.3"):
-        return compose("verify", [*TINY, f"records_dir={folder}", *overrides])
+        jobs = verify.plan([*TINY, f"records_dir={folder}", "workers=1", *overrides])
+    return verify.run([replace(job, study="theory") for job in jobs])
 
 
 def test_command_writes_a_record_and_reports(tmp_path: Path) -> None:
-    done = command(*TINY, f"records_dir={tmp_path}", f"hydra.run.dir={tmp_path}/hydra")
+    done = command(*TINY, f"records_dir={tmp_path}", f"hydra.run.dir={tmp_path}/hydra", "workers=2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1].startswith("HOLDS: ")
     assert done.stdout.count(" REJECTED") == 5
@@ -53,24 +59,27 @@ def test_command_writes_a_record_and_reports(tmp_path: Path) -> None:
     assert len(found["showcase"]["bound"]) == len(found["showcase"]["measured"]) == 4
     assert len(found["showcase"]["ratios"]["A0"]) == found["showcase"]["lines"]["A0"]["checks"]
     assert all(line["instances"] == 4 for name, line in found["lines"].items() if name not in ("A0'", "A0''"))
+    assert run(tmp_path) == 0
+    (single,) = records.load_study("theory", kind="verify", folder=tmp_path)
+    assert single.measurements == found, "the number of processes does not change the measurements"
+    assert found["precise"]["instances"] > 0, "scalar blocks make A0 an equality, which float64 does not decide"
 
 
 def test_a_finished_record_is_read_not_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify.run(config(tmp_path), "theory", "tiny") == 0
+    assert run(tmp_path) == 0
     first = capsys.readouterr().out
-    path = tmp_path / "theory" / "tiny.json"
+    path = tmp_path / "theory" / "a1-quadratic-quick.json"
     content = json.loads(path.read_text())
     content["measurements"]["lines"]["A0"]["checks"] += 1000000
     path.write_text(json.dumps(content))
-    assert verify.run(config(tmp_path), "theory", "tiny") == 0
+    assert run(tmp_path) == 0
     again = capsys.readouterr().out
     assert again.startswith("finished before")
-    assert again.splitlines()[2] == first.splitlines()[2]
-    assert "1000" in again.splitlines()[3]
-    assert verify.run(config(tmp_path, "force=true"), "theory", "tiny") == 0
+    assert "A0           10000" in again
+    assert run(tmp_path, "force=true") == 0
     assert capsys.readouterr().out == first
-    assert verify.run(config(tmp_path, "bound.epochs=3"), "theory", "tiny") == 0
-    assert capsys.readouterr().out.startswith("wrote")
+    assert run(tmp_path, "bound.epochs=3") == 0
+    assert not capsys.readouterr().out.startswith("finished before")
 
 
 def test_a_violation_fails_the_command(
@@ -78,33 +87,76 @@ def test_a_violation_fails_the_command(
 ) -> None:
     true = a1.kappa
     monkeypatch.setattr(a1, "kappa", lambda gamma, steps: 4 * true(gamma, steps))
-    assert verify.run(config(tmp_path), "theory", "tiny") == 1
+    assert run(tmp_path) == 1
     assert "first violation: num_blocks=1, block_sizes=[1], " in (out := capsys.readouterr().out)
     assert "FAILS: " in out
-    assert verify.run(config(tmp_path), "theory", "tiny") == 1, "a record of a failed check still fails"
+    assert run(tmp_path) == 1, "a record of a failed check still fails"
 
 
 def test_a_control_that_is_not_rejected_fails_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    true = list(a1_sweep.controls())
-    same = a1_sweep.Control("nothing changed", "A0", 1.0, 0, 1.0, 0)
-    monkeypatch.setattr(a1_sweep, "controls", lambda: iter([*true, same]))
-    assert verify.run(config(tmp_path), "theory", "tiny") == 1
+    true = list(A1().controls())
+    same = Control("nothing changed", "A0", 1.0, 0, 1.0, 0)
+    monkeypatch.setattr(A1, "controls", lambda self: iter([*true, same]))
+    assert run(tmp_path) == 1
     assert "NOT REJECTED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("violated", "code"), [(True, 0), (False, 1)])
+def test_a_refuted_statement_succeeds_only_if_its_violation_is_found(
+    violated: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    true = a1.kappa
+    monkeypatch.setattr(A1, "refuted", True)
+    monkeypatch.setattr(A1, "controls", lambda self: iter(()))
+    if violated:
+        monkeypatch.setattr(a1, "kappa", lambda gamma, steps: 4 * true(gamma, steps))
+    assert run(tmp_path) == code
+    out = capsys.readouterr().out
+    assert ("refuted as expected: a1" in out) == violated
+    assert ("first violation: " in out) == violated
+
+
+def test_several_bounds_and_families_by_name_and_as_a_multirun(tmp_path: Path) -> None:
+    assert verify.spelled(["bound=a1,b1", "-m"]) == ["bound=a1,b1", "-m"]
+    with initialize_config_dir(str(records.ROOT / "conf"), version_base="1.3"):
+        every = verify.plan([])
+        some = verify.plan(verify.spelled(["bound=a1,a1", "problem=quadratic,quadratic"]))
+    names = {path.stem for path in (records.ROOT / "conf" / "bound").glob("*.yaml")}
+    assert {job.bound for job in every} == names
+    assert [job.name for job in some] == ["a1-quadratic-quick"]
+    done = command(
+        "-m", *TINY, "cases=1,2", "workers=1", f"records_dir={tmp_path}", f"hydra.sweep.dir={tmp_path}/hydra"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("HOLDS: 1 bounds") == 2
+
+
+def test_a_limit_on_the_cases_spreads_over_all_axes(tmp_path: Path) -> None:
+    with initialize_config_dir(str(records.ROOT / "conf"), version_base="1.3"):
+        (job,) = verify.plan(["bound=a1", "problem=quadratic", "cases=30"])
+    chosen = cases(job.config)
+    assert len(chosen) == 30
+    for name, values in job.config["bound"]["grid"].items():
+        assert {setting[name] for _, setting in chosen} == set(values)
+    assert {len(problem.sizes) for problem, _ in chosen} == set(job.config["problem"]["num_blocks"])
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("bound=unknown", "Could not find 'bound/unknown'"),
-        ("bound.gamma=[3]", "error: gamma=3 is not possible: Theorem A1 needs a number in (0, 2)\n"),
+        ("bound.grid.gamma=[3]", "error: gamma=3 is not possible: Theorem A1 needs a number in (0, 2)\n"),
         ("problem.num_blocks=[0]", "error: num_blocks=0 is not possible: it must be an integer of at least 1\n"),
         ("problem.blocks=1", "Could not override 'problem.blocks'"),
     ],
 )
 def test_bad_input_gives_one_message(override: str, message: str, tmp_path: Path) -> None:
-    done = command(override, f"hydra.run.dir={tmp_path}")
+    axes = [
+        name for name in ("bound=a1", "problem=quadratic") if not override.startswith(name.partition("=")[0] + "=")
+    ]
+    done = command(*axes, override, f"hydra.run.dir={tmp_path}")
     assert done.returncode != 0
     assert done.stderr.startswith(message) or message in done.stderr
     assert "Traceback" not in done.stderr

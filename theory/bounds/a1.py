@@ -41,43 +41,39 @@ Source: extends the deterministic analysis of BAdam (arXiv 2404.02827) to explic
 the classical 2 L Delta/(T+1). Lemma T and the kappa_K of gamma > 1 are proved in this project.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy.linalg
 
-from bcd import Rule
-from theory.bounds.bound import Outcome
+from bcd import SGD, Rule
+from theory.bounds.bound import Bound, Control, Statement, require_between
 from theory.bounds.triangular import cross_constant, recursion, triangular_constant
 from theory.ledger import Ledger
+from theory.numbers import Array, dot, like, norm, sqrt
 from theory.problems import Problem
-from theory.trajectory import (
-    ORDERS,
-    Trajectory,
-    require_block_epochs,
-    require_gradient_steps,
-    require_order,
-    trajectory,
-)
+from theory.problems.quadratic import Quadratic
+from theory.problems.validation import positive_integer
+from theory.trajectory import Trajectory, require_order
 
 
 @dataclass(frozen=True)
-class Statement:
-    """Which statement is checked: the theorem's own with the defaults, a false one in a negative control.
+class A1Statement(Statement):
+    """constant, kappa, coupling: factors of C_t, of kappa_K, and of Lambda, R and L_ij (i != j).
 
-    constant, kappa, coupling: factors of C_t, of kappa_K, and of Lambda, R and L_ij (i != j).
     gamma: value to compute the constants with, instead of that of the steps.
     order: order to compute Lambda and C_t with, instead of that of the block epoch.
     """
 
-    constant: float = 1.0
     kappa: float = 1.0
     coupling: float = 1.0
     gamma: float | None = None
     order: tuple[int, ...] | None = None
 
 
-TRUE = Statement()
+TRUE = A1Statement()
 
 
 def kappa(gamma: float, inner_steps: int) -> float:
@@ -97,7 +93,7 @@ def kappa(gamma: float, inner_steps: int) -> float:
 
 
 def epoch_constants(
-    problem: Problem, order: Sequence[int], *, gamma: float, inner_steps: int, statement: Statement = TRUE
+    problem: Problem, order: Sequence[int], *, gamma: float, inner_steps: int, statement: A1Statement = TRUE
 ) -> dict[str, float]:
     """Lambda, C_scalar, C_matrix and C_rec of one block epoch in this order; C_t is the least of the three C."""
     order = list(statement.order or order)
@@ -116,118 +112,125 @@ def epoch_constants(
     }
 
 
-def check_proof(
-    problem: Problem, path: Trajectory, *, gamma: float, statement: Statement, ledger: Ledger
-) -> tuple[np.ndarray, np.ndarray]:
-    """Evaluate every line of the proof; returns measured and bound of the theorem for T = 0, ..., epochs.
+class A1(Bound):
+    """Theorem A1. Parameters: gamma, the step size times L_i; inner_steps, K; order, a name in `ORDERS`."""
 
-    Shapes: V = T D visits, K steps, d coordinates. `scale` is the size of what was rounded: a gradient by
-    eps * size, a step by eps * (||x|| + ||step||), and what is computed from them accordingly.
+    true = TRUE
+
+    def require(self, *, gamma: float, inner_steps: int, order: str) -> None:
+        require_between("gamma", gamma, 0, 2, who="Theorem A1")
+        positive_integer("inner_steps", inner_steps)
+        require_order(order)
+
+    def method(self, problem: Problem, *, gamma: float, **_: Any) -> tuple[Rule, list[float]]:
+        return SGD(), (gamma / problem.L_i).tolist()
+
+    def prove(
+        self,
+        problem: Problem,
+        path: Trajectory,
+        ledger: Ledger,
+        statement: A1Statement,
+        *,
+        gamma: float,
+        inner_steps: int,
+        order: str,
+    ) -> tuple[Array, Array]:
+        """Shapes: V = T D visits, K steps, d coordinates."""
+        gamma = gamma if statement.gamma is None else statement.gamma
+        self._visits(problem, path, ledger, statement, gamma)
+        K, points = inner_steps, path.points[path.starts]
+        constants = {
+            blocks: epoch_constants(problem, blocks, gamma=gamma, inner_steps=K, statement=statement)
+            for blocks in set(map(tuple, path.visited.tolist()))
+        }
+        by_epoch = [constants[blocks] for blocks in map(tuple, path.visited.tolist())]
+        Lambda = like(np.array([known["Lambda"] for known in by_epoch]), points)
+        least = [min(known["C_scalar"], known["C_matrix"], known["C_rec"]) for known in by_epoch]
+        C = like(np.array(least), points)
+
+        size = path.gradient_scale
+        starts = path.gradients[path.starts]
+        first = path.by_epoch(path.g[:, 0]).sum(axis=1)  # (g_i^1)_i: the blocks are disjoint
+        moved = sqrt(path.by_epoch(dot(*2 * [path.z[:, -1] - path.z[:, 0]])).sum(axis=1))
+        full = norm(starts)
+        ledger.check("T", norm(starts[:-1] - first), Lambda * moved, scale=size)
+        ledger.check("A1b", full[:-1], norm(first) + Lambda * moved, scale=size)
+        decrease = path.by_epoch(path.decrease.sum(axis=1)).sum(axis=1)
+        scale = path.by_epoch(path.decrease_scale.sum(axis=1)).sum(axis=1) + size * full[:-1] / C
+        ledger.check("epoch", dot(starts, starts)[:-1] / C, decrease, scale=scale)
+
+        gap, L = path.problem.gap(points), like(problem.L, points)
+        squares = dot(starts, starts)
+        ledger.check("S", squares, 2 * L * gap, scale=size * (full + 2 * L * norm(points)))
+        measured = np.minimum.accumulate(squares)
+        bound = gap[0] / (np.concatenate([0 * C[:1], np.cumsum(1 / C)]) + 1 / (2 * L))
+        ledger.check("bound", measured, bound, scale=size * sqrt(measured) + bound)
+        return measured, bound
+
+    def _visits(
+        self, problem: Problem, path: Trajectory, ledger: Ledger, statement: A1Statement, gamma: float
+    ) -> None:
+        """The lines of one visit, at every inner step."""
+        K, size = path.inner_steps, path.gradient_scale
+        L, a = like(problem.L_i[path.active], path.points)[:, None], path.rates[:, :, 0]
+        c = 1 - like(gamma, path.points) / 2
+        gain = like(statement.kappa * kappa(gamma, K), path.points)
+        g = path.gradients[path.rows] * path.mask  # (V, K+1, d): g^1, ..., g^{K+1}
+        here, ahead, squares = g[:, :-1], g[:, 1:], dot(g, g)
+        decrease, scale = path.decrease, path.decrease_scale
+        delta, visit_scale = decrease.sum(axis=1), scale.sum(axis=1)
+
+        ledger.check("A0", a * c * squares[:, :-1], decrease, scale=scale)
+        change = dot(here - ahead, here - ahead)
+        sharper = a / 2 * dot(here, here + ahead) - L / 4 * a**2 * squares[:, :-1] + change / (4 * L)
+        # change/L carries the rounding of both gradients, also where the step itself is small
+        ledger.check("A0*", sharper, decrease, scale=scale + size * sqrt(change) / L)
+        if gamma <= 1:
+            length, short = norm(g), like(gamma, path.points)
+            ledger.check("A0'", (1 - short) * length[:, :-1], length[:, 1:], scale=size)
+            geometric = (1 - (1 - short) ** (2 * K)) / (short * (2 - short))
+            total = squares[:, :-1].sum(axis=1)
+            ledger.check("A0''", geometric * squares[:, 0], total, scale=size * length[:, :-1].sum(axis=1))
+        ledger.check("A6", gain / (2 * L[:, 0]) * squares[:, 0], delta, scale=visit_scale)
+        u = path.z[:, -1] - path.z[:, 0]
+        ledger.check("A1a", c / (a[:, 0] * K) * dot(u, u), delta, scale=visit_scale)
+
+    def controls(self) -> Iterator[Control]:
+        """Each on an instance where the line it breaks is nearly or exactly an equality."""
+        top = Quadratic.from_matrix(np.diag([1.0, 0.5]), sizes=[2], start=np.array([1.0, 0.0]))
+        once = {"inner_steps": 1, "order": "cyclic", "epochs": 1}
+        yield self.control("C_t halved", "epoch", top, A1Statement(constant=0.5), gamma=1.0, **once)
+
+        matrix = np.array([[1.0, 0.9], [0.9, 1.0]])
+        start = worst_start(Quadratic.from_matrix(matrix, sizes=[1, 1], start=np.ones(2)), gamma=1.0)
+        pair = Quadratic.from_matrix(matrix, sizes=[1, 1], start=start)
+        yield self.control("coupling dropped", "epoch", pair, A1Statement(coupling=0.0), gamma=1.0, **once)
+
+        # 2.5/L makes every step an ascent, so a bound with the constants of a permitted gamma must fail.
+        ascent = A1Statement(gamma=1.0)
+        yield self.control(
+            "gamma = 2.5", "bound", top, ascent, true={"gamma": 1.9}, gamma=2.5, **{**once, "epochs": 5}
+        )
+        twice = {**once, "inner_steps": 2}
+        yield self.control("kappa_K doubled", "A6", top, A1Statement(kappa=2.0), gamma=0.5, **twice)
+
+        # Block 0 moves both others; in the order 1, 0, 2 it would move one only: Lambda smaller by sqrt(2).
+        star = np.array([[1.0, 0.6, 0.6], [0.6, 1.0, 0.0], [0.6, 0.0, 1.0]])
+        hub = Quadratic.from_matrix(star, sizes=[1, 1, 1], start=np.array([30.0, 1.0, 1.0]))
+        other = A1Statement(order=(1, 0, 2))
+        yield self.control("Lambda of another order", "T", hub, other, gamma=1.0, **once)
+
+
+def worst_start(problem: Quadratic, *, gamma: float) -> np.ndarray:
+    """The start x, for minimiser 0, that makes ||grad f(x)||^2 / (f(x) - f(x^1)) of one cyclic epoch, K = 1, largest.
+
+    A step on block i is linear, x <- P_i x, so with P = P_D ... P_1 the ratio is the generalised Rayleigh quotient
+    x'A^2x / (x'(A - P'AP)x/2), and its largest value is a generalised eigenvalue.
     """
-    (T, D), K = path.visited.shape, path.inner_steps
-    active = path.visited.ravel()
-    L_i = problem.L_i[active]
-    alpha = gamma / L_i
-    if statement.gamma is not None:
-        gamma = statement.gamma
-    c, gain = 1 - gamma / 2, statement.kappa * kappa(gamma, K)
-    size = float(problem.gradient_scale(path.points).max())
-
-    mask = np.repeat(np.eye(D), problem.sizes, axis=1)[active][:, None, :]
-    rows = np.arange(T * D)[:, None] * K + np.arange(K + 1)
-    z = path.points[rows]
-    g = path.gradients[rows] * mask  # (V, K+1, d): g^1, ..., g^{K+1}
-    norm = np.linalg.norm(g, axis=2)
-    here, ahead = g[:, :-1], g[:, 1:]
-    decrease = problem.decrease(z[:, :-1], z[:, 1:])
-    reach = np.linalg.norm(z, axis=2)
-    scale = size * np.linalg.norm(np.diff(z, axis=1), axis=2) + norm[:, :-1] * reach[:, :-1]
-    delta, visit_scale = decrease.sum(axis=1), scale.sum(axis=1)
-    a, L = alpha[:, None], L_i[:, None]
-
-    ledger.check("A0", a * c * norm[:, :-1] ** 2, decrease, scale=scale)
-    inner = np.einsum("vkd,vkd->vk", here, here + ahead)
-    change = np.einsum("vkd,vkd->vk", here - ahead, here - ahead)
-    sharper = a / 2 * inner - L / 4 * a**2 * norm[:, :-1] ** 2 + change / (4 * L)
-    # change/L carries the rounding of both gradients, also where the step itself is small
-    ledger.check("A0*", sharper, decrease, scale=scale + size * np.sqrt(change) / L)
-    if gamma <= 1:
-        ledger.check("A0'", (1 - gamma) * norm[:, :-1], norm[:, 1:], scale=size)
-        squares = (norm[:, :-1] ** 2).sum(axis=1)
-        geometric = (1 - (1 - gamma) ** (2 * K)) / (gamma * (2 - gamma))
-        ledger.check("A0''", geometric * norm[:, 0] ** 2, squares, scale=size * norm[:, :-1].sum(axis=1))
-    ledger.check("A6", gain / (2 * L_i) * norm[:, 0] ** 2, delta, scale=visit_scale)
-    u = (z[:, -1] - z[:, 0]) * mask[:, 0]
-    u_norm = np.linalg.norm(u, axis=1)
-    ledger.check("A1a", c / (alpha * K) * u_norm**2, delta, scale=visit_scale)
-
-    starts = path.gradients[:: D * K]  # gradient at x^0, ..., x^T
-    points = path.points[:: D * K]
-    constants = {
-        order: epoch_constants(problem, order, gamma=gamma, inner_steps=K, statement=statement)
-        for order in set(map(tuple, path.visited.tolist()))
-    }
-    by_epoch = [constants[order] for order in map(tuple, path.visited.tolist())]
-    Lambda = np.array([known["Lambda"] for known in by_epoch])
-    C = np.array([min(known["C_scalar"], known["C_matrix"], known["C_rec"]) for known in by_epoch])
-    first = g[:, 0].reshape(T, D, -1).sum(axis=1)  # (g_i^1)_i: the masks make the blocks disjoint
-    moved = np.linalg.norm(u_norm.reshape(T, D), axis=1)
-    full = np.linalg.norm(starts, axis=1)
-    ledger.check("T", np.linalg.norm(starts[:-1] - first, axis=1), Lambda * moved, scale=size)
-    ledger.check("A1b", full[:-1], np.linalg.norm(first, axis=1) + Lambda * moved, scale=size)
-    epoch_scale = visit_scale.reshape(T, D).sum(axis=1) + size * full[:-1] / C
-    ledger.check("epoch", full[:-1] ** 2 / C, delta.reshape(T, D).sum(axis=1), scale=epoch_scale)
-
-    gap = problem.gap(points)
-    reach = np.linalg.norm(points, axis=1)
-    ledger.check("S", full**2, 2 * problem.L * gap, scale=size * (full + 2 * problem.L * reach))
-    measured = np.minimum.accumulate(full**2)
-    weight = np.concatenate([[0.0], np.cumsum(1 / C)]) + 1 / (2 * problem.L)
-    bound = gap[0] / weight
-    ledger.check("bound", measured, bound, scale=size * np.sqrt(measured) + bound)
-    return measured, bound
-
-
-def require_gamma(gamma: float) -> None:
-    """Raise ValueError unless 0 < gamma < 2."""
-    if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not 0 < gamma < 2:
-        raise ValueError(f"gamma={gamma!r} is not possible: Theorem A1 needs a number in (0, 2)")
-
-
-def evaluate(
-    problem: Problem,
-    *,
-    gamma: float,
-    inner_steps: int,
-    order: str,
-    epochs: int,
-    seed: int = 0,
-    rule: Rule | None = None,
-    statement: Statement = TRUE,
-    label: str = "",
-    keep_series: bool = False,
-) -> Outcome:
-    """Run bcd on `problem` and check every line of Theorem A1.
-
-    gamma: step size times L_i.     inner_steps: K.     epochs: T.     order: a name in `ORDERS`; seed: its seed.
-    rule: gradient descent unless given; anything else is refused when its first step is no gradient step.
-    statement: the constants; only negative controls pass another than the true ones.
-
-    Raises ValueError when gamma is outside (0, 2), when an order is not a permutation of the blocks in every block
-    epoch, or when a step is not a gradient step.
-    """
-    require_gamma(gamma if statement.gamma is None else statement.gamma)
-    require_order(order)
-    lr = (gamma / problem.L_i).tolist()
-    path = trajectory(problem, order=ORDERS[order](seed), inner_steps=inner_steps, lr=lr, epochs=epochs, rule=rule)
-    require_block_epochs(path.visited)
-    require_gradient_steps(path, lr)
-    ledger = Ledger(label, keep_series=keep_series)
-    gradients, bounds = check_proof(problem, path, gamma=gamma, statement=statement, ledger=ledger)
-    return Outcome(
-        measured=float(gradients[-1]),
-        bound=float(bounds[-1]),
-        kind="upper",
-        ledger=ledger,
-        series={"measured": gradients.tolist(), "bound": bounds.tolist()},
-    )
+    A = problem.matrix
+    sweep = np.eye(len(A))
+    for rows, L_i in zip(problem.slices, problem.L_i, strict=True):
+        sweep[rows] -= gamma / L_i * (A[rows] @ sweep)
+    decrease = (A - sweep.T @ A @ sweep) / 2
+    return scipy.linalg.eigh(A @ A, (decrease + decrease.T) / 2)[1][:, -1]

@@ -1,11 +1,24 @@
-"""What the verify command may ask of a bound."""
+"""What all bounds share: the sweep over their parameters, the run, and the form of their results.
 
-from collections.abc import Iterator
+A bound is one file, a subclass of `Bound` that says which parameters are possible (`require`), which rule and step
+sizes they mean (`method`) and how every line of the proof is evaluated on a trajectory (`prove`), and one yaml in
+conf/bound. A theorem that is not about trajectories overrides `evaluate` itself.
+"""
+
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+
+from bcd import Rule
 from theory.ledger import Ledger
+from theory.numbers import Array, precision
 from theory.problems import Problem
+from theory.problems.validation import positive_integer
+from theory.trajectory import ORDERS, Trajectory, require_block_epochs, require_inside, require_steps, trajectory
 
 
 @dataclass(frozen=True)
@@ -46,24 +59,188 @@ class Control:
         return self.violations > 0 and self.true_violations == 0
 
 
-class Bound(Protocol):
-    """One theorem and the sweep over its own parameters that a yaml in conf/bound describes."""
+@dataclass(frozen=True)
+class Statement:
+    """Which statement is checked: the theorem's own with the defaults, a false one in a negative control.
+
+    A bound whose controls change something else derives from it.
+
+    constant: factor of the theorem's final constant, in the direction that strengthens it.
+    """
+
+    constant: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """One theorem and the sweep over its own parameters that a yaml in conf/bound describes.
+
+    problems: names of the yamls in conf/problem to which the theorem applies.
+    grid: parameter -> list of its values; every combination is a setting.     epochs: T of the sweep.
+    example: the setting of the run for the figures, with `epochs`; empty for none.
+
+    refuted: the statement is published and false; verify then succeeds only if it finds the violation.
+    precise: whether the bound can be evaluated in multi-precision.
+    true: the statement of the theorem.
+
+    Raises ValueError when the grid is no mapping of lists with the parameters of `require`, or when a value is
+    outside the hypotheses. Without a grid the bound has no sweep and is only evaluated at given settings.
+    """
+
+    problems: Sequence[str] = ()
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    epochs: int = 1
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    refuted: ClassVar[bool] = False
+    precise: ClassVar[bool] = True
+    kind: ClassVar[Literal["tight", "upper", "lower"]] = "upper"
+    true: ClassVar[Statement] = Statement()
+
+    def __post_init__(self) -> None:
+        positive_integer("epochs", self.epochs)
+        for name, values in self.grid.items():
+            if isinstance(values, int | float | str) or not len(values):
+                raise ValueError(f"{name}={values!r} is not possible: it must be a list of values")
+        for setting in self._combinations():
+            self.check_setting(setting)
+        if self.example:
+            # The showcase runs after the sweep; a mistake in it must not cost the sweep's time.
+            setting = dict(self.example)
+            if "epochs" not in setting:
+                raise ValueError(f"example={setting} is not possible: it must have epochs")
+            positive_integer("epochs", setting.pop("epochs"))
+            self.check_setting(setting, "example")
+
+    def check_setting(self, setting: Mapping[str, Any], name: str = "setting") -> None:
+        """Raise ValueError unless the setting has exactly the parameters of `require`, with possible values."""
+        try:
+            inspect.signature(self.require).bind(**setting)
+        except TypeError as error:
+            raise ValueError(f"{name}={dict(setting)} is not possible: {error}") from error
+        self.require(**setting)
+
+    def _combinations(self) -> Iterator[dict[str, Any]]:
+        if self.grid:
+            for values in itertools.product(*self.grid.values()):
+                yield dict(zip(self.grid, values, strict=True))
 
     def settings(self, problem: Problem) -> Iterator[dict[str, Any]]:
         """Every setting of the sweep for this problem, once; keyword arguments of `evaluate`."""
-        ...
+        for setting in self._combinations():
+            # one block has one order
+            if len(problem.sizes) > 1 or setting.get("order") in (None, self.grid["order"][0]):
+                yield setting
 
-    def evaluate(self, problem: Problem, **setting: Any) -> Outcome:
-        """Run bcd and check every line of the proof.
+    # What a theorem says. Subclasses name their parameters: `def require(self, *, gamma, inner_steps, order)`.
 
-        Raises ValueError when a hypothesis does not hold.
+    def require(self, *args: Any, **setting: Any) -> None:
+        """Raise ValueError, with the value, when a parameter is outside the hypotheses; names all parameters."""
+        raise NotImplementedError
+
+    def require_problem(self, problem: Problem) -> None:
+        """Raise ValueError when the problem does not satisfy the hypotheses; every smooth problem does here."""
+
+    def method(self, problem: Problem, *args: Any, **setting: Any) -> tuple[Rule, list[float]]:
+        """The rule and the step size of each block that a setting means."""
+        raise NotImplementedError
+
+    def prove(
+        self, problem: Problem, path: Trajectory, ledger: Ledger, statement: Any, *args: Any, **setting: Any
+    ) -> tuple[Array, Array]:
+        """Evaluate every line of the proof on the path; returns measured and bound for T = 0, ..., epochs.
+
+        problem: with float64 constants (of `path.problem` the data are in the arithmetic of the path).
         """
-        ...
-
-    def showcase(self, problem: Problem) -> Outcome:
-        """The run for the figures, with the whole series of every line."""
-        ...
+        raise NotImplementedError
 
     def controls(self) -> Iterator[Control]:
         """The negative controls."""
-        ...
+        raise NotImplementedError
+
+    # How it is checked.
+
+    def evaluate(
+        self,
+        problem: Problem,
+        *,
+        arithmetic: str = "float64",
+        statement: Any = None,
+        rule: Rule | None = None,
+        epochs: int | None = None,
+        label: str = "",
+        keep_series: bool = False,
+        **setting: Any,
+    ) -> Outcome:
+        """Run block coordinate descent on `problem` and check every line of the proof.
+
+        arithmetic: as in `theory.trajectory.trajectory`.     epochs: T, that of the sweep unless given.
+        statement: a false one in negative controls, which may also leave the hypotheses on the setting.
+        rule: what is run, the theorem's own unless given; another one is refused when a step shows it.
+        label: names the instance in messages.     keep_series: keep the ratio of every check.
+
+        Raises ValueError when a hypothesis does not hold: on the setting, on the problem, on the order of the
+        blocks, on the steps, or when an iterate leaves the set on which the constants are certified.
+        """
+        if statement is None:
+            self.check_setting(setting)
+            self.require_problem(problem)
+        known, lr = self.method(problem, **setting)
+        seed = problem.parameters.get("seed") or 0  # instances differ in their permutations too
+        with precision(arithmetic):
+            path = trajectory(
+                problem,
+                order=ORDERS[setting["order"]](seed),
+                inner_steps=setting["inner_steps"],
+                lr=lr,
+                epochs=epochs or self.epochs,
+                rule=rule or known,
+                arithmetic=arithmetic,
+            )
+            require_block_epochs(path.visited)
+            require_steps(path, known)
+            require_inside(path)
+            ledger = Ledger(label, keep_series=keep_series)
+            measured, bound = self.prove(problem, path, ledger, statement or self.true, **setting)
+        return self.outcome(measured, bound, ledger)
+
+    def outcome(self, measured: Array, bound: Array, ledger: Ledger) -> Outcome:
+        """Outcome at the last epoch, with both series."""
+        series = {"measured": _floats(measured), "bound": _floats(bound)}
+        return Outcome(series["measured"][-1], series["bound"][-1], self.kind, ledger, series)
+
+    def showcase(self, problem: Problem) -> Outcome | None:
+        """The run for the figures, with the whole series of every line."""
+        return self.evaluate(problem, label="showcase", keep_series=True, **self.example) if self.example else None
+
+    def control(
+        self,
+        name: str,
+        line: str,
+        problem: Problem,
+        false: Statement,
+        *,
+        true: Mapping[str, Any] | None = None,
+        **setting: Any,
+    ) -> Control:
+        """A false and the true statement on one instance; `true` changes the setting of the true one."""
+        wrong = self.evaluate(problem, statement=false, label=name, **setting).ledger.lines[line]
+        right = self.evaluate(problem, label=name, **{**setting, **(true or {})}).ledger.lines[line]
+        return Control(name, line, wrong.largest_ratio, wrong.violations, right.largest_ratio, right.violations)
+
+
+def require_between(name: str, value: Any, low: float, high: float, *, closed: bool = False, who: str = "") -> None:
+    """Raise ValueError unless `value` is a number in (low, high), with closed=True in [low, high).
+
+    who: the statement that needs it, for the message.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (low <= value < high if closed else low < value < high):
+        needs = f"{who} needs" if who else "it must be"
+        raise ValueError(
+            f"{name}={value!r} is not possible: {needs} a number in {'[' if closed else '('}{low:g}, {high:g})"
+        )
+
+
+def _floats(values: Array) -> list[float]:
+    return np.asarray(values).astype(np.float64).tolist()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from theory.numbers import dot
+from theory.numbers import dot, norm
 from theory.problems.blocks import block_norms, strictly_lower
 from theory.problems.certified import OUTWARD, Certified
 from theory.problems.family import BlockFamily
@@ -137,11 +137,11 @@ class Quadratic(Certified):
         return dot(self.gradient(x) + self.gradient(y), x - y) / 2
 
     def gradient_scale(self, x: Array) -> Array:
-        return self._largest * np.linalg.norm(x, axis=-1) + np.linalg.norm(self.linear)
+        return self._largest * norm(x) + norm(self.linear)
 
     def value_scale(self, x: Array) -> Array:
-        reach = np.linalg.norm(x, axis=-1)
-        return self._largest * reach**2 / 2 + np.linalg.norm(self.linear) * reach
+        reach = norm(x)
+        return self._largest * reach**2 / 2 + norm(self.linear) * reach
 
     def triangular(self, order: Sequence[int]) -> float:
         """Lambda = || strictly lower block triangle of A, blocks in this order ||_2, exact for quadratics."""

@@ -1,0 +1,200 @@
+"""One bound on one problem family: every instance through the rigor ladder, then one set of measurements.
+
+The ladder: an instance is screened in float64; if that finds a violation, or a ratio above `NEAR` in a line that is
+no identity, the instance is run again in 60 digits and those verdicts count.
+"""
+
+import functools
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import hydra
+import numpy as np
+import torch
+
+from theory.bounds import Bound, Control, Outcome
+from theory.ledger import TOLERANCE, Ledger
+from theory.problems import Problem, ProblemFamily
+
+NEAR = 1 - 1e-6
+"""Ratio from which on float64 does not decide."""
+
+ENOUGH_CHECKS, ENOUGH_INSTANCES = 1000, 50
+"""What a line that is no identity should have in the full tier."""
+
+
+@dataclass
+class Part:
+    """Results of some instances: merged ledgers, one outcome an instance, and what was run again."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    precise: Ledger = field(default_factory=Ledger)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    kind: str = "upper"
+    reruns: int = 0
+    screened: int = 0
+
+
+@functools.lru_cache(maxsize=64)
+def _built(config: str) -> Any:
+    return hydra.utils.instantiate(json.loads(config), _convert_="all")
+
+
+def instantiate(config: Mapping[str, Any]) -> tuple[Bound, ProblemFamily]:
+    """Bound and family of a resolved config; kept, because a process gets many parts of the same sweep."""
+    return _built(json.dumps(config["bound"])), _built(json.dumps(config["problem"]))
+
+
+@functools.lru_cache(maxsize=4)
+def _instances(config: str) -> list[Problem]:
+    return list(_built(config).instances())
+
+
+def cases(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
+    """Every problem with every setting; if there are more than `config["cases"]`, that many of them.
+
+    The choice is a fixed random permutation, so that every value of every axis appears with every other.
+
+    Raises ValueError when the sweep is empty.
+    """
+    bound, _ = instantiate(config)
+    problems = _instances(json.dumps(config["problem"]))
+    pairs = [(problem, setting) for problem in problems for setting in bound.settings(problem)]
+    if not pairs:
+        raise ValueError(
+            f"no instance: {config['bound']['_target_']} has no setting for {config['problem']['_target_']}"
+        )
+    limit = config["cases"]
+    if limit is None or limit >= len(pairs):
+        return pairs
+    chosen = np.random.default_rng(0).permutation(len(pairs))[:limit]
+    return [pairs[index] for index in sorted(chosen)]
+
+
+def run_part(config: Mapping[str, Any], part_index: int, parts: int) -> Part:
+    """Every `parts`-th instance of the sweep, from `part_index`, in this process."""
+    torch.set_num_threads(1)  # blocks have a few coordinates; threads only wait for each other
+    bound, part = instantiate(config)[0], Part()
+    for index, (problem, setting) in list(enumerate(cases(config)))[part_index::parts]:
+        identity = {**problem.parameters, **setting}
+        label = ", ".join(f"{name}={value}" for name, value in identity.items())
+        outcome = bound.evaluate(problem, label=label, **setting)
+        part.ledger.merge(climb(bound, problem, setting, label, outcome, part))
+        part.kind = outcome.kind
+        row = {"index": index, "identity": identity, "measured": outcome.measured, "bound": outcome.bound}
+        part.rows.append(row)
+    return part
+
+
+def climb(
+    bound: Bound, problem: Problem, setting: Mapping[str, Any], label: str, outcome: Outcome, part: Part
+) -> Ledger:
+    """The verdicts that count: the screen's, or those of 60 digits where the screen is too close."""
+    if not (bound.precise and outcome.ledger.close(NEAR)):
+        return outcome.ledger
+    # A violation is decided where it happened. Lines that are attained are attained at every step: two block epochs
+    # in 60 digits, which cost a thousand times more than in float64, show whether they hold.
+    epochs = bound.epochs if outcome.ledger.violations else min(bound.epochs, 2)
+    precise = bound.evaluate(problem, arithmetic="mp", epochs=epochs, label=label, **setting).ledger
+    part.reruns += 1
+    part.screened += outcome.ledger.violations
+    part.precise.merge(precise)
+    return outcome.ledger.decided_by(precise)
+
+
+def run_extras(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Outcome | None, list[Control]]:
+    """Parameters of the showcase, the showcase, and the negative controls."""
+    torch.set_num_threads(1)
+    bound, family = instantiate(config)
+    example = family.showcase()
+    return example.parameters, bound.showcase(example), list(bound.controls())
+
+
+def assemble(
+    bound: Bound, parts: Sequence[Part], extras: tuple[Mapping[str, Any], Outcome | None, list[Control]]
+) -> dict[str, Any]:
+    """Measurements of a record, as JSON values."""
+    total, precise = Ledger(), Ledger()
+    for part in parts:
+        total.merge(part.ledger)
+        precise.merge(part.precise)
+    rows = sorted((row for part in parts for row in part.rows), key=lambda row: row["index"])
+    # One column for each quantity: a list of mappings would be several times longer in the file.
+    names = dict.fromkeys(name for row in rows for name in row["identity"])
+    columns = {name: [row["identity"].get(name) for row in rows] for name in names}
+    parameters, showcase, controls = extras
+    violations = total.violations + (showcase.ledger.violations if showcase else 0)
+    return {
+        "tolerance": TOLERANCE,
+        "lines": {name: line.summary() for name, line in total.lines.items()},
+        "kind": parts[0].kind,
+        "instances": {
+            **columns,
+            "measured": [finite(row["measured"]) for row in rows],
+            "bound": [finite(row["bound"]) for row in rows],
+            "ratio": [finite(row["measured"] / row["bound"]) if row["bound"] else None for row in rows],
+        },
+        "precise": {
+            "instances": sum(part.reruns for part in parts),
+            "violations_of_the_screen": sum(part.screened for part in parts),
+            "checks": sum(line.checks for line in precise.lines.values()),
+            "violations": precise.violations,
+        },
+        "showcase": showcase and {"parameters": dict(parameters), **shown(showcase)},
+        "controls": [
+            {
+                "name": control.name,
+                "line": control.line,
+                "ratio": finite(control.ratio),
+                "true_ratio": finite(control.true_ratio),
+                "rejected": control.rejected,
+            }
+            for control in controls
+        ],
+        "violations": violations,
+        "refuted": bound.refuted,
+        "holds": violations == 0 and all(control.rejected for control in controls),
+    }
+
+
+def shown(outcome: Outcome) -> dict[str, Any]:
+    """The showcase as JSON values."""
+    lines = outcome.ledger.lines
+    return {
+        **{name: [finite(value) for value in values] for name, values in outcome.series.items()},
+        "ratios": {name: line.series for name, line in lines.items()},
+        "lines": {name: line.summary() for name, line in lines.items()},
+    }
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinity and no NaN."""
+    return float(f"{value:.9g}") if math.isfinite(value) else None
+
+
+def summary(measurements: Mapping[str, Any]) -> dict[str, Any]:
+    """One row: sums over the lines, the tightest and the loosest of them, and the theorem's own ratio."""
+    lines = measurements["lines"]
+    ratios = {
+        name: line["largest_ratio"]
+        for name, line in lines.items()
+        if line["kind"] == "inequality" and line["resolved"] and line["largest_ratio"] is not None
+    }
+    own = [ratio for ratio in measurements["instances"]["ratio"] if ratio is not None]
+    return {
+        "lines": len(lines),
+        "checks": sum(line["checks"] for line in lines.values()),
+        "instances": len(measurements["instances"]["ratio"]),
+        "tightest": max(ratios, key=ratios.__getitem__, default=None),
+        "loosest": min(ratios, key=ratios.__getitem__, default=None),
+        "ratios": ratios,
+        "median": statistics.median(own) if own else None,
+        "largest": max(own, default=None),
+        "reruns": measurements["precise"]["instances"],
+        "controls": len(measurements["controls"]),
+        "rejected": sum(control["rejected"] for control in measurements["controls"]),
+    }

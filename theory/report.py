@@ -1,0 +1,91 @@
+"""The report of the verify command, from the measurements of records."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from theory.ledger import Line
+from theory.measure import ENOUGH_CHECKS, ENOUGH_INSTANCES, summary
+
+
+def verdict(measurements: Mapping[str, Any]) -> str:
+    """HOLDS or FAILS; for a published statement that is false REFUTED, or NOT REFUTED where it was not violated."""
+    if not all(control["rejected"] for control in measurements["controls"]):
+        return "FAILS"
+    if measurements["refuted"]:
+        return "REFUTED" if measurements["violations"] else "NOT REFUTED"
+    return "HOLDS" if measurements["holds"] else "FAILS"
+
+
+def header() -> str:
+    """Column names of `row`."""
+    return (
+        f"{'bound':20}{'problem':12}{'lines':>6}{'checks':>9}{'instances':>10}  {'tightest line':20}"
+        f"{'loosest line':20}{'median':>8}{'largest':>9}{'60 digits':>10}{'controls':>9}  verdict"
+    )
+
+
+def row(bound: str, problem: str, measurements: Mapping[str, Any]) -> str:
+    """One line a bound and family; median and largest are those of measured/bound."""
+    found = summary(measurements)
+    named = [
+        f"{name} {found['ratios'][name]:.3g}" if name else "none" for name in (found["tightest"], found["loosest"])
+    ]
+    return (
+        f"{bound:20}{problem:12}{found['lines']:>6}{found['checks']:>9}{found['instances']:>10}  {named[0]:20}"
+        f"{named[1]:20}{number(found['median'], 3):>8}{number(found['largest'], 3):>9}{found['reruns']:>10}"
+        f"{found['rejected']:>5} of {found['controls']:<2} {verdict(measurements)}"
+    )
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """`value` for the table; a ratio with a right side that is not positive has none."""
+    if value is None:
+        return "none"
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.{digits}g}"
+
+
+def details(title: str, measurements: Mapping[str, Any]) -> list[str]:
+    """Every line of the proof and every control."""
+    rows = [
+        title,
+        f"{'line':10}{'checks':>10}{'resolved':>10}{'instances':>11}{'largest ratio':>15}{'violations':>12}",
+    ]
+    for name, line in measurements["lines"].items():
+        rows.append(
+            f"{name:10}{line['checks']:>10}{line['resolved']:>10}{line['instances']:>11}"
+            f"{number(line['largest_ratio'], 6):>15}{line['violations']:>12}"
+            f"{'  identity' if line['kind'] == 'identity' else ''}"
+        )
+        if line["first_violation"]:
+            rows.append(f"  first violation: {line['first_violation']}")
+    found, precise = summary(measurements), measurements["precise"]
+    rows += [
+        "",
+        f"measured/bound on {found['instances']} instances ({measurements['kind']}): "
+        f"median {number(found['median'])}, largest {number(found['largest'])}",
+        f"run again in 60 digits: {precise['instances']} instances, {precise['checks']} checks, "
+        f"{precise['violations']} violations ({precise['violations_of_the_screen']} in float64)",
+        "",
+        f"{'negative control':36}{'line':10}{'ratio':>10}{'true':>8}",
+    ]
+    for control in measurements["controls"]:
+        word = "REJECTED" if control["rejected"] else "NOT REJECTED"
+        both = f"{number(control['ratio'], 3):>10}{number(control['true_ratio'], 3):>8}"
+        rows.append(f"{control['name']:36}{control['line']:10}{both}  {word}")
+    return [*rows, f"{verdict(measurements)}: {measurements['violations']} violations"]
+
+
+def thin_lines(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Lines, other than identities, that over all families were checked too rarely to mean much."""
+    total: dict[tuple[str, str], Line] = {}
+    for bound, measurements in found:
+        for name, line in measurements["lines"].items():
+            kept = total.setdefault((bound, name), Line(line["kind"], instances=0))
+            kept.checks += line["checks"]
+            kept.instances += line["instances"]
+    return [
+        f"thin: line {name} of {bound} has {line.checks} checks on {line.instances} instances "
+        f"(wanted: {ENOUGH_CHECKS} on {ENOUGH_INSTANCES})"
+        for (bound, name), line in total.items()
+        if line.kind == "inequality" and (line.checks < ENOUGH_CHECKS or line.instances < ENOUGH_INSTANCES)
+    ]
