@@ -163,8 +163,8 @@ class Ledger:
 
 
 def _numbers(values: ArrayLike) -> np.ndarray:
-    """Object arrays as they are, everything else as float64."""
-    array = np.asarray(values)
+    """Object arrays as they are, everything else as float64; a number becomes an array of one."""
+    array = np.atleast_1d(np.asarray(values))
     return array if array.dtype == object else array.astype(np.float64)
 
 

@@ -104,9 +104,18 @@ class Trajectory:
         eps * value_scale.
         """
         scale = self.gradient_scale * norm(self.dx) + norm(self.g) * norm(self.z[:, :-1])
-        # A problem with a decrease of its own avoids the difference of two values, hence their rounding.
-        difference = type(self.problem).decrease is Certified.decrease
-        return scale + self.problem.value_scale(self.z[:, :-1]) if difference else scale
+        return scale + self.problem.value_scale(self.z[:, :-1]) if self._differences else scale
+
+    @property
+    def _differences(self) -> bool:
+        """A problem with a decrease of its own avoids the difference of two values, hence their rounding."""
+        return type(self.problem).decrease is Certified.decrease
+
+    def gap_scale(self, x: Array) -> Array:
+        """Rounding scale of `problem.gap` at points x."""
+        known = self.problem.minimiser is not None and self.problem.mu > 0  # else gap is value minus f_star
+        scale = self.gradient_scale * norm(x)
+        return scale if known and not self._differences else scale + self.problem.value_scale(x)
 
     @cached_property
     def gradient_scale(self) -> float:

@@ -8,6 +8,7 @@ Exit codes: 0 everything holds, 1 a violated line or a negative control that was
 whose class says `refuted` is a published statement that is false: it succeeds only if its violation is found.
 """
 
+import math
 import multiprocessing
 import os
 import sys
@@ -88,6 +89,8 @@ def plan(overrides: Sequence[str]) -> list[Job]:
             resolved = OmegaConf.to_container(composed, resolve=True)
             assert isinstance(resolved, dict)  # for the type checker: a DictConfig gives a dict
             values = {str(key): value for key, value in resolved.items()}
+            if values["cases"] is not None:
+                values["cases"] = math.ceil(values["cases"] / len(applies or [problem]))
             jobs.append(Job(bound, problem, values, study_name(overrides), f"{bound}-{problem}-{config.tier}"))
     if not jobs:
         raise ValueError(f"no bound of {', '.join(bounds)} applies to {', '.join(wanted or ['any problem'])}")

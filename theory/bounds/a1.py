@@ -162,10 +162,12 @@ class A1(Bound):
 
         gap, L = path.problem.gap(points), like(problem.L, points)
         squares = dot(starts, starts)
-        ledger.check("S", squares, 2 * L * gap, scale=size * (full + 2 * L * norm(points)))
+        ledger.check("S", squares, 2 * L * gap, scale=size * full + 2 * L * path.gap_scale(points))
         measured = np.minimum.accumulate(squares)
-        bound = gap[0] / (np.concatenate([0 * C[:1], np.cumsum(1 / C)]) + 1 / (2 * L))
-        ledger.check("bound", measured, bound, scale=size * sqrt(measured) + bound)
+        weight = np.concatenate([0 * C[:1], np.cumsum(1 / C)]) + 1 / (2 * L)
+        bound = gap[0] / weight
+        rough = size * sqrt(measured) + bound + path.gap_scale(points[0]) / weight
+        ledger.check("bound", measured, bound, scale=rough)
         return measured, bound
 
     def _visits(
