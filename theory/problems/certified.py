@@ -51,7 +51,7 @@ class Certified:
         self.L = min(L, float(np.linalg.norm(L_ij, 2))) * (1 + OUTWARD)
         self.mu = max(mu - OUTWARD * self.L, 0.0 if convex else -self.L)
         off = np.where(np.eye(len(sizes), dtype=bool), self.L, (self.L - self.mu) / 2)
-        self.L_ij = np.minimum(L_ij * (1 + OUTWARD), off)
+        self.L_ij = np.minimum(np.maximum(L_ij, L_ij.T) * (1 + OUTWARD), off)
         self.L_i = np.diag(self.L_ij).copy()
         self.f_star, self.convex = float(f_star), convex
         self.pl = max(pl * (1 - OUTWARD), self.mu, 0.0)

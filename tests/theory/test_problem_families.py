@@ -1,0 +1,239 @@
+"""Every family of conf/problem: the constants are certified, and the forms of f agree in every number type."""
+
+import copy
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from theory.bounds.triangular import triangular_constant
+from theory.numbers import DIGITS, lift, norm
+from theory.problems.__main__ import FOLDER, load, table
+from theory.problems.sampling import compare, hessians, inside_points, sampled
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+LOCAL = {"deep_linear", "expcosh", "matfac", "mlp", "rosenbrock"}  # C is not R^d
+RATIONAL = ("deep_linear", "huber", "matfac", "nesterov", "quadratic", "rosenbrock")
+
+
+def cases(name: str) -> list[Any]:
+    """The showcase and four instances spread over the sweep, the last one included."""
+    family = load(name)
+    every = list(family.instances())
+    return [family.showcase(), *every[:: -max(1, len(every) // 4)][:4]]
+
+
+def violations(problem: Any) -> set[str]:
+    """Constants that the adversary refutes, up to rounding."""
+    size = {"-f_star": 1e-12 * float(problem.value_scale(problem.start)), "-pl": 1e-7 * problem.pl}
+    return {
+        constant
+        for constant, bound, found in compare(problem, points=48, rounds=6)
+        if not found <= bound + size.get(constant, 1e-9 * problem.L)
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_adversary_does_not_refute_the_constants(name: str) -> None:
+    for problem in cases(name):
+        assert violations(problem) == set(), problem.parameters
+        assert problem.mu >= -problem.L
+        assert np.array_equal(problem.L_i, np.diag(problem.L_ij))
+        assert np.array_equal(problem.L_ij, problem.L_ij.T)
+
+
+@pytest.mark.parametrize("name", ["rosenbrock", "plsin", "logistic"])
+def test_the_adversary_refutes_constants_that_are_too_small(name: str) -> None:
+    true = load(name).showcase()
+    found = sampled(true, points=48, rounds=6)
+    for constant in ("L", "mu", "pl", "f_star", "L_ij"):
+        false = copy.copy(true)
+        if constant == "L":
+            false.L, false.mu = 0.99 * found["L"], -10 * found["L"]
+        elif constant == "L_ij":
+            false.L_ij = true.L_ij.copy()
+            false.L_ij[0, 1] = false.L_ij[1, 0] = 0.99 * found["L_01"]
+        else:
+            false.__dict__[constant] = -found[f"-{constant}"] + 0.01 * (1 + abs(found[f"-{constant}"]))
+        assert violations(false) >= {
+            {"mu": "-mu", "pl": "-pl", "f_star": "-f_star", "L_ij": "L_01"}.get(constant, "L")
+        }
+    monkey = copy.copy(true)
+    monkey.L_ij = 0.5 * true.L_ij / np.linalg.norm(np.tril(true.L_ij, -1), 2) * found["Lambda"]
+    assert "Lambda" in violations(monkey)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_derivatives_agree_with_autograd(name: str) -> None:
+    for problem in cases(name):
+        points = inside_points(problem, 12, np.random.default_rng(1)).reshape(3, 4, -1)
+        values, gradients = problem.value(points), problem.gradient(points)
+        assert values.shape == (3, 4)
+        for x, value, gradient in zip(points.reshape(12, -1), values.ravel(), gradients.reshape(12, -1), strict=True):
+            blocks = [torch.tensor(x[part], requires_grad=True) for part in problem.slices]
+            loss = problem.objective(blocks)
+            assert loss.item() == pytest.approx(value, rel=1e-9, abs=1e-12 * problem.value_scale(x))
+            found = np.concatenate([part.numpy() for part in torch.autograd.grad(loss, blocks)])
+            assert found == pytest.approx(gradient, rel=1e-9, abs=1e-12 * problem.gradient_scale(x))
+        other = points[0, ::-1]
+        change = problem.decrease(points[0], other)
+        assert change == pytest.approx(values[0] - values[0][::-1], rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_hessians_of_the_adversary_are_those_of_torch(name: str) -> None:
+    problem = load(name).showcase()
+    points = inside_points(problem, 30, np.random.default_rng(2))
+    for x, matrix in zip(points, hessians(problem, points), strict=True):
+        split = torch.from_numpy(x)
+        found = torch.autograd.functional.hessian(lambda y: problem.objective(y.split(problem.sizes)), split)
+        assert matrix == pytest.approx(found.numpy(), rel=1e-9, abs=1e-9 * problem.L)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_is_multi_precision_up_to_the_stated_rounding(name: str) -> None:
+    problem = load(name).showcase()
+    points = inside_points(problem, 6, np.random.default_rng(3))
+    with mpmath.workdps(DIGITS):
+        for copied in (problem, problem.lifted(mpmath.mpf)):
+            x = lift(points)
+            value, gradient = copied.value(x), copied.gradient(x)
+            assert isinstance(value[0], mpmath.mpf)
+            error = (abs(problem.value(points) - value) / problem.value_scale(points)).max()
+            assert error < 64 * 2.0**-53
+            assert (norm(problem.gradient(points) - gradient) / problem.gradient_scale(points)).max() < 64 * 2.0**-53
+            change = copied.decrease(x[0], x[1:])
+            scale = problem.value_scale(points)[0] + problem.value_scale(points)[1:]
+            assert (abs(problem.decrease(points[0], points[1:]) - change) / scale).max() < 64 * 2.0**-53
+            assert (abs(change - (value[0] - value[1:])) / scale).max() < mpmath.mpf(10) ** (3 - DIGITS)
+            assert (abs(copied.gap(x) - problem.gap(points)) / problem.value_scale(points)).max() < 1e-13
+            assert np.array_equal(copied.inside(x), problem.inside(points))
+
+
+@pytest.mark.parametrize("name", ["quadratic", "nesterov", "logistic", "expcosh", "quadcos"])
+def test_the_gap_of_strongly_convex_problems_has_fifty_digits(name: str) -> None:
+    problem = load(name).showcase()
+    if name == "quadcos":  # strongly convex for small amplitudes only
+        problem = type(problem)([1, 2], amplitude=0.002, terms=3, seed=1)
+        assert problem.convex
+    with mpmath.workdps(DIGITS):
+        near = lift(problem.minimiser) + mpmath.mpf(10) ** -9
+        gap = problem.gap(near)
+    with mpmath.workdps(3 * DIGITS):
+        assert abs(problem.gap(near) / gap - 1) < mpmath.mpf(10) ** -40  # the gap is 1e-18 of the values
+        assert gap >= problem.gap(near) * (1 - mpmath.mpf(10) ** -40) > 0
+
+
+@pytest.mark.parametrize("name", RATIONAL)
+def test_rational_problems_are_exact_in_fractions(name: str) -> None:
+    problem = load(name).showcase()
+    exact = problem.lifted(Fraction)
+    x = exact.start
+    y = x - exact.gradient(x) / 1024
+    assert {type(number) for number in (*exact.gradient(x), exact.value(y))} == {Fraction}
+    assert exact.decrease(x, y) == exact.value(x) - exact.value(y)
+    assert float(exact.gap(x)) == pytest.approx(problem.gap(problem.start), rel=1e-9)
+    assert float(exact.value(x)) == pytest.approx(problem.value(problem.start), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lambda_covers_whole_epochs(name: str) -> None:
+    """Lemma T with finite displacements u, along which every row sees another Hessian."""
+    for problem in cases(name):
+        generator = np.random.default_rng(4)
+        order = generator.permutation(len(problem.sizes))
+        x, y = inside_points(problem, 400, generator).reshape(2, 200, -1)
+        path = [x]
+        for i in order:
+            path.append(path[-1].copy())
+            path[-1][:, problem.slices[i]] = y[:, problem.slices[i]]
+        valid = np.all([problem.inside(point) for point in path], axis=0)
+        first, moved = problem.gradient(x), np.zeros(len(x))
+        for i, point in zip(order, path, strict=False):
+            moved += ((problem.gradient(point) - first)[:, problem.slices[i]] ** 2).sum(axis=1)
+        limit = triangular_constant(problem, order) * np.linalg.norm(y - x, axis=1)
+        assert valid.any()
+        assert np.all(np.sqrt(moved[valid]) <= limit[valid] * (1 + 1e-9) + 1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_minimum_is_above_f_star_and_the_sublevel_set_within_the_radius(name: str) -> None:
+    for problem in cases(name):
+        generator = np.random.default_rng(5)
+        starts = [problem.start, *inside_points(problem, 3, generator)]
+        found = [
+            minimize(problem.value, x, jac=problem.gradient, method="BFGS", options={"gtol": 1e-9}) for x in starts
+        ]
+        best = min(found, key=lambda result: result.fun)
+        assert problem.f_star <= best.fun + 1e-12 * problem.value_scale(best.x)
+        centre = problem.minimiser if problem.minimiser is not None else best.x
+        if problem.minimiser is not None:
+            assert np.linalg.norm(problem.gradient(centre)) <= 1e-10 * problem.gradient_scale(problem.start)
+            assert problem.value(centre) <= best.fun + 1e-9 * problem.value_scale(best.x)
+        farthest = max(farthest_on_rays(problem, centre, generator))
+        assert farthest <= problem.radius * (1 + 1e-9)
+        assert farthest >= np.linalg.norm(problem.start - centre) * (1 - 1e-9)
+
+
+def farthest_on_rays(problem: Any, centre: np.ndarray, generator: np.random.Generator) -> Iterator[float]:
+    """||x - centre|| of the last x with f(x) <= f(x^0) on a grid of each ray, x^0 among them."""
+    level = problem.value(problem.start)
+    eigenvectors = np.linalg.eigh(hessians(problem, centre[None])[0])[1].T
+    directions = [problem.start - centre, *eigenvectors, *-eigenvectors, *generator.standard_normal((20, len(centre)))]
+    for direction in directions:
+        unit = direction / np.linalg.norm(direction)
+        lengths = np.linalg.norm(problem.start - centre) * np.linspace(0, 20, 2001)  # holds the start itself
+        points = centre + lengths[:, None] * unit
+        with np.errstate(over="ignore"):
+            within = problem.value(points) <= level * (1 + 1e-12) + 1e-12
+        yield float(lengths[within].max(initial=0.0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_c_is_convex_and_holds_the_runs_of_descent_methods(name: str) -> None:
+    for problem in cases(name):
+        generator = np.random.default_rng(6)
+        assert problem.inside(problem.start)
+        points = inside_points(problem, 200, generator)
+        share = generator.uniform(size=(100, 1))
+        assert problem.inside(share * points[:100] + (1 - share) * points[100:]).all()
+        assert problem.inside(problem.start + 1e6) != (name in LOCAL)
+        path = [x := problem.start]
+        for step in range(40 * len(problem.sizes)):
+            i = step % len(problem.sizes)
+            path.append(x := x.copy())
+            x[problem.slices[i]] -= 1.9 / problem.L_i[i] * problem.gradient(x)[problem.slices[i]]
+            assert problem.inside(x)
+        assert problem.decrease(problem.start, x) > 0
+        # The sublevel set of the start lies in C, also far from the run.
+        noise = generator.standard_normal((4000, len(x))) * 10 ** generator.uniform(-2, 1, (4000, 1))
+        around = np.array(path)[generator.integers(len(path), size=4000)] + noise
+        with np.errstate(over="ignore"):
+            low = problem.value(around) <= problem.value(problem.start)
+        assert low.sum() > 100
+        assert problem.inside(around[low]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_families_identify_their_instances(name: str) -> None:
+    family = load(name, seeds=2)
+    rows = [problem.parameters for problem in family.instances()]
+    assert len({json.dumps(row) for row in rows}) == len(rows)
+    assert len({tuple(row) for row in rows}) == 1, "columns of a record"
+    assert {"num_blocks", "seed"} <= rows[0].keys()
+    for problem, again in zip(family.instances(), family.instances(), strict=True):
+        assert np.array_equal(problem.start, again.start)
+        assert sum(problem.sizes) == len(problem.start) <= 16
+        assert len(problem.sizes) == problem.parameters["num_blocks"]
+
+
+def test_the_command_prints_a_row_for_each_constant() -> None:
+    rows = table("rosenbrock")
+    assert [row.split()[1] for row in rows] == ["L", "mu", "L_00", "L_01", "L_11", "Lambda", "pl", "f_star"]
+    assert float(rows[4].split()[-1]) == pytest.approx(1, abs=1e-3)  # d2_yy = 2b everywhere

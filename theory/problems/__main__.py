@@ -1,0 +1,48 @@
+"""How loose the certified constants are: the showcase of every family of conf/problem against an adversary.
+
+    python -m theory.problems              all families
+    python -m theory.problems quadcos mlp
+
+certified/sampled must be at least 1 for every constant but mu, pl and f*, where certified <= sampled.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import OmegaConf
+
+from theory.problems.sampling import compare
+
+FOLDER = Path(__file__).parents[2] / "conf" / "problem"
+
+
+def load(name: str, *, seeds: int = 1) -> Any:
+    """The family of conf/problem/{name}.yaml with this number of seeds."""
+    tree = {"tier": "here", "tiers": {"here": {"seeds": seeds}}, "problem": OmegaConf.load(FOLDER / f"{name}.yaml")}
+    return hydra.utils.instantiate(OmegaConf.create(tree).problem, _convert_="all")
+
+
+def table(name: str) -> list[str]:
+    """One row for each constant of the showcase of a family."""
+    rows = []
+    for constant, bound, found in compare(load(name).showcase()):
+        sign = -1 if constant.startswith("-") else 1
+        ratio = f"{bound / found:10.3f}" if found else f"{'':>10}"
+        rows.append(f"{name:12}{constant.lstrip('-'):8}{sign * bound:14.6g}{sign * found:14.6g}{ratio}")
+    return rows
+
+
+def main() -> None:
+    names = sys.argv[1:] or sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    lines = [f"{'family':12}{'':8}{'certified':>14}{'sampled':>14}{'ratio':>10}"]
+    for name in names:
+        if not (FOLDER / f"{name}.yaml").exists():
+            sys.exit(f"error: problem {name!r} is not in {FOLDER}")
+        lines += table(name)
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Certified constants of Hessians H = B + sum_c s_c g_c g_c' whose weights s lie in a polytope.
+
+The polytope is a box of weight intervals, or the convex hull of given vertices. The largest eigenvalue and every
+||H_ij||_2 are convex in s and the smallest eigenvalue is concave, so that the vertices have the extremes. A box of
+many intervals has too many vertices; there H is monotone in s (extremes of the eigenvalues), and with the centre
+H_0 and the half widths h_c, ||(H - H_0)_ij|| <= ||G_i diag(h)^{1/2}|| ||G_j diag(h)^{1/2}||.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from theory.problems.blocks import block_norms, slices, strictly_lower
+
+Array = np.ndarray
+
+MOST_INTERVALS = 8
+"""2^8 vertices of a box are cheap; beyond, the bound by half widths is used."""
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """L, mu, L_ij as in `Problem`.     centre: H_0, (d, d).     spread: (D, D), at least ||(H - H_0)_ij||."""
+
+    L: float
+    mu: float
+    L_ij: Array
+    centre: Array
+    spread: Array
+
+    def triangular(self, sizes: Sequence[int], order: Sequence[int]) -> float:
+        """Lambda of Lemma T: row i averages H over its own segments, hence its own weights, around H_0."""
+        centre = np.linalg.norm(strictly_lower(self.centre, sizes, order), 2)
+        spread = np.linalg.norm(np.tril(self.spread[np.ix_(order, order)], -1), 2)
+        return float(centre + spread)
+
+
+def hull(base: Array, rows: Array, vertices: Array, sizes: Sequence[int]) -> Curvature:
+    """Weights in the convex hull of `vertices`, (p, m). base: B, (d, d).     rows: g_c, (m, d)."""
+    hessians = base + np.einsum("pc,ca,cb->pab", vertices, rows, rows)
+    eigenvalues = np.linalg.eigvalsh(hessians)
+    mu = float(eigenvalues.min())
+    centre = (hessians.max(axis=0) + hessians.min(axis=0)) / 2
+    return Curvature(
+        L=max(float(eigenvalues.max()), -mu),
+        mu=mu,
+        L_ij=block_norms(hessians, sizes).max(axis=0),
+        centre=centre,
+        spread=block_norms(hessians - centre, sizes).max(axis=0),
+    )
+
+
+def box(base: Array, rows: Array, low: Array, high: Array, sizes: Sequence[int]) -> Curvature:
+    """Weights low_c <= s_c <= high_c, each of shape (m,)."""
+    if len(low) <= MOST_INTERVALS:
+        return hull(base, rows, np.array(list(itertools.product(*zip(low, high, strict=True)))), sizes)
+
+    def hessian(weights: Array) -> Array:
+        return base + rows.T * weights @ rows
+
+    smallest, largest, centre = hessian(low), hessian(high), hessian((low + high) / 2)
+    scaled = rows * np.sqrt((high - low) / 2)[:, None]
+    sides = np.array([np.linalg.norm(scaled[:, part], 2) for part in slices(sizes)])
+    spread = np.outer(sides, sides)
+    L_ij = block_norms(centre, sizes) + spread
+    for i, part in enumerate(slices(sizes)):
+        top = np.linalg.eigvalsh(largest[part, part])[-1]
+        L_ij[i, i] = max(top, -np.linalg.eigvalsh(smallest[part, part])[0])
+    mu = float(np.linalg.eigvalsh(smallest)[0])
+    return Curvature(max(float(np.linalg.eigvalsh(largest)[-1]), -mu), mu, L_ij, centre, spread)
