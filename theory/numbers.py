@@ -40,6 +40,7 @@ def _function(floats: Callable, objects: Callable, doc: str) -> Callable[[Array]
 
 sqrt = _function(np.sqrt, mpmath.sqrt, "Square root, elementwise.")
 exp = _function(np.exp, mpmath.exp, "Exponential, elementwise.")
+expm1 = _function(np.expm1, mpmath.expm1, "exp(x) - 1, elementwise.")
 log = _function(np.log, mpmath.log, "Natural logarithm, elementwise.")
 log1p = _function(np.log1p, mpmath.log1p, "log(1 + x), elementwise.")
 sin = _function(np.sin, mpmath.sin, "Sine, elementwise.")

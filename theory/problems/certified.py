@@ -18,7 +18,7 @@ OUTWARD = 1e-13
 
 
 class Certified:
-    """Base of the problems; a subclass has value, gradient, gradient_scale, value_scale and objective.
+    """Base of the problems; a subclass has value, gradient, decrease, gradient_scale, value_scale and objective.
 
     data: names of the attributes that enter value and gradient, for `lifted`.
     """
@@ -65,7 +65,7 @@ class Certified:
         raise NotImplementedError
 
     def decrease(self, x: Array, y: Array) -> Array:
-        return self.value(x) - self.value(y)
+        raise NotImplementedError
 
     def gap(self, x: Array) -> Array:
         """f(x) - f_star; for a strongly convex f with known minimiser f(x) - f(m) + ||grad f(m)||^2/(2 mu).

@@ -108,6 +108,16 @@ class DeepLinear(Certified):
             back = np.swapaxes(layers[k], -1, -2) @ back
         return np.stack(parts, axis=-3).reshape(x.shape) + self.lam * x
 
+    def decrease(self, x: Array, y: Array) -> Array:
+        """<E - F, E + F>/2 of the two errors; the products differ by dP_k = dW_k P_{k-1}(x) + W_k(y) dP_{k-1}."""
+        before, other = self._products(self._layers(x)), self._layers(y)
+        steps = self._layers(x - y)
+        change = steps[0]
+        for k in range(1, self.depth):
+            change = steps[k] @ before[k - 1] + other[k] @ change
+        both = before[-1] + self._products(other)[-1] - 2 * self.target
+        return ((change * both).sum(axis=(-1, -2)) + self.lam * dot(x - y, x + y)) / 2
+
     def gradient_scale(self, x: Array) -> Array:
         norms = np.linalg.norm(np.stack(self._layers(x)), axis=(-2, -1))
         others = np.stack([np.delete(norms, k, axis=0).prod(axis=0) for k in range(self.depth)])
@@ -119,7 +129,7 @@ class DeepLinear(Certified):
         return (norms.prod(axis=0) + np.linalg.norm(self.target)) ** 2 / 2 + self.lam * dot(x, x) / 2
 
     def inside(self, x: Array) -> Array:
-        return np.asarray(dot(x, x) <= self.limit).astype(bool)
+        return np.asarray(dot(x, x) <= self.limit, dtype=bool)
 
     def objective(self, blocks: Sequence[Tensor]) -> Tensor:
         x = torch.cat(list(blocks))

@@ -77,8 +77,8 @@ class ExpCosh(RidgeSum):
     def inside(self, x: Array) -> Array:
         # arcosh bounds every |u|, so that cosh does not overflow for points far away
         u = abs(self.directions(x))
-        near = np.asarray(u <= math.acosh(self.terms * self.ceiling)).astype(bool).all(axis=-1)
-        return near & np.asarray(self.value(np.where(near[..., None], x, 0 * x)) <= self.ceiling).astype(bool)
+        near = np.asarray((u <= math.acosh(self.terms * self.ceiling)).all(axis=-1), dtype=bool)
+        return near & np.asarray(self.value(np.where(near[..., None], x, 0 * x)) <= self.ceiling, dtype=bool)
 
     def phi(self, u: Array) -> Array:
         return cosh(u) / self.terms
@@ -89,8 +89,8 @@ class ExpCosh(RidgeSum):
     def bend(self, u: Array) -> Array:
         return np.cosh(u) / self.terms
 
-    def drop(self, u: Array, v: Array) -> Array:
-        return 2 * sinh((u + v) / 2) * sinh((u - v) / 2) / self.terms
+    def drop(self, u: Array, change: Array) -> Array:
+        return 2 * sinh(u - change / 2) * sinh(change / 2) / self.terms
 
     def phi_torch(self, u: Tensor) -> Tensor:
         return torch.cosh(u) / self.terms

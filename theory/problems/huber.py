@@ -78,7 +78,15 @@ class Huber(RidgeSum):
         return np.where(size <= self.delta, u * u / 2, self.delta * (size - self.delta / 2)) / self.samples
 
     def slope(self, u: Array) -> Array:
-        return np.minimum(np.maximum(u, -self.delta), self.delta) / self.samples
+        return self._clip(u) / self.samples
+
+    def _clip(self, u: Array) -> Array:
+        return np.minimum(np.maximum(u, -self.delta), self.delta)
+
+    def drop(self, u: Array, change: Array) -> Array:
+        """h(u) = c u - c^2/2 with c the clipped u, hence h(u) - h(v) = c_u (u-v) + (c_u - c_v)(v - (c_u + c_v)/2)."""
+        v, c_u, c_v = u - change, self._clip(u), self._clip(u - change)
+        return (c_u * change + (c_u - c_v) * (v - (c_u + c_v) / 2)) / self.samples
 
     def bend(self, u: Array) -> Array:
         return np.where(abs(u) <= self.delta, 1.0, 0.0) / self.samples

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from theory.numbers import exp, log1p
+from theory.numbers import exp, expm1, log1p
 from theory.problems.certified import OUTWARD
 from theory.problems.curvature import box
 from theory.problems.family import BlockFamily
@@ -67,6 +67,12 @@ class Logistic(RidgeSum):
     def slope(self, u: Array) -> Array:
         small = exp(-abs(u))  # never overflows
         return -np.where(u > 0, small, 1) / (1 + small) / self.samples
+
+    def drop(self, u: Array, change: Array) -> Array:
+        """log((1 + e^-u)/(1 + e^-v)) = log1p((e^-change - 1)/(1 + e^v)), v = u - change, for small changes."""
+        v = u - change
+        small = expm1(-np.minimum(np.maximum(change, -1), 1)) * -self.slope(v) * self.samples
+        return np.where(abs(change) <= 1, log1p(small) / self.samples, self.phi(u) - self.phi(v))
 
     def bend(self, u: Array) -> Array:
         small = np.exp(-abs(u))

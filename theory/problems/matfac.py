@@ -113,6 +113,13 @@ class MatrixFactorisation(Certified):
         flat = [part.reshape(*x.shape[:-1], -1) for part in (by_u, by_v)]
         return np.concatenate(flat, axis=-1) + self.lam * x
 
+    def decrease(self, x: Array, y: Array) -> Array:
+        """<E - F, E + F>/2 of the two errors, E - F = (U - Y)V' + Y(V - Z)'."""
+        (U, V), (Y, Z), (dU, dV) = self._factors(x), self._factors(y), self._factors(x - y)
+        change = np.swapaxes(dU, -1, -2) @ V + np.swapaxes(Y, -1, -2) @ dV
+        both = np.swapaxes(U, -1, -2) @ V + np.swapaxes(Y, -1, -2) @ Z - 2 * self.target
+        return ((change * both).sum(axis=(-1, -2)) + self.lam * dot(x - y, x + y)) / 2
+
     def gradient_scale(self, x: Array) -> Array:
         reach = np.linalg.norm(x, axis=-1)
         return reach * (reach**2 / 2 + np.linalg.norm(self.target) + self.lam)
@@ -122,7 +129,7 @@ class MatrixFactorisation(Certified):
         return (square / 2 + np.linalg.norm(self.target)) ** 2 / 2 + self.lam * square / 2
 
     def inside(self, x: Array) -> Array:
-        return np.asarray(dot(x, x) <= self.limit).astype(bool)
+        return np.asarray(dot(x, x) <= self.limit, dtype=bool)
 
     def objective(self, blocks: Sequence[Tensor]) -> Tensor:
         x = torch.cat(list(blocks))

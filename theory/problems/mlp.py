@@ -122,11 +122,14 @@ class MLP(Certified):
         downhill = low if derivative(low) > 0 else largest - low  # how far the tangent may fall in [0, largest]
         return max(0.0, (value - abs(derivative(low)) * downhill) * (1 - OUTWARD))
 
+    def _weights(self, x: Array) -> tuple[Array, Array]:
+        """W (..., h, p) and v (..., 1, h)."""
+        h = self.hidden
+        return x[..., :-h].reshape(*x.shape[:-1], h, -1), x[..., None, -h:]
+
     def _forward(self, x: Array) -> tuple[Array, Array, Array]:
         """tanh(W a_s) (..., n, h), v (..., 1, h) and r (..., n)."""
-        h = self.hidden
-        W = x[..., :-h].reshape(*x.shape[:-1], h, -1)
-        v = x[..., None, -h:]
+        W, v = self._weights(x)
         units = tanh(self.features @ np.swapaxes(W, -1, -2))
         return units, v, (units * v).sum(axis=-1) - self.labels
 
@@ -141,6 +144,14 @@ class MLP(Certified):
         flat = np.concatenate([by_w.reshape(*x.shape[:-1], -1), by_v], axis=-1)
         return flat / self.samples + self.lam * x
 
+    def decrease(self, x: Array, y: Array) -> Array:
+        """Differences of squares, with tanh a - tanh b = tanh(a - b)(1 - tanh a tanh b)."""
+        (units, v, r), (other, _, r_y) = self._forward(x), self._forward(y)
+        dW, dv = self._weights(x - y)
+        moved = tanh(self.features @ np.swapaxes(dW, -1, -2)) * (1 - units * other)
+        change = (moved * v + other * dv).sum(axis=-1)
+        return (dot(change, r + r_y) / self.samples + self.lam * dot(x - y, x + y)) / 2
+
     def gradient_scale(self, x: Array) -> Array:
         reach = np.linalg.norm(x, axis=-1)
         a, residual = float(np.linalg.norm(self.features, axis=1).max()), self._residual_scale(reach)
@@ -154,7 +165,7 @@ class MLP(Certified):
         return self._residual_scale(reach) ** 2 / 2 + self.lam * reach**2 / 2
 
     def inside(self, x: Array) -> Array:
-        return np.asarray(dot(x, x) <= self.limit).astype(bool)
+        return np.asarray(dot(x, x) <= self.limit, dtype=bool)
 
     def objective(self, blocks: Sequence[Tensor]) -> Tensor:
         features, labels = self._tensors

@@ -81,8 +81,9 @@ class PLSin(RidgeSum):
     def bend(self, u: Array) -> Array:
         return 2 + 6 * np.cos(2 * u)
 
-    def drop(self, u: Array, v: Array) -> Array:
-        return (u - v) * (u + v) + 3 * sin(u + v) * sin(u - v)
+    def drop(self, u: Array, change: Array) -> Array:
+        both = 2 * u - change
+        return change * both + 3 * sin(both) * sin(change)
 
     def phi_torch(self, u: Tensor) -> Tensor:
         return u**2 + 3 * torch.sin(u) ** 2

@@ -50,7 +50,7 @@ class Problem(Protocol):
         ...
 
     def decrease(self, x: Array, y: Array) -> Array:
-        """f(x) - f(y), without the cancellation of two large values where the problem can avoid it."""
+        """f(x) - f(y), from x - y: its rounding is a few eps times gradient_scale ||x - y||, not value_scale."""
         ...
 
     def gap(self, x: Array) -> Array:

@@ -77,8 +77,8 @@ class QuadCos(RidgeSum):
     def bend(self, u: Array) -> Array:
         return -self.amplitudes * np.cos(u)
 
-    def drop(self, u: Array, v: Array) -> Array:
-        return self.amplitudes * (-2) * sin((u + v) / 2) * sin((u - v) / 2)
+    def drop(self, u: Array, change: Array) -> Array:
+        return self.amplitudes * (-2) * sin(u - change / 2) * sin(change / 2)
 
     def phi_torch(self, u: Tensor) -> Tensor:
         return torch.from_numpy(self.amplitudes) * torch.cos(u)

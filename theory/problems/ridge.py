@@ -18,8 +18,8 @@ class RidgeSum(Certified):
     """f(x) = x'Bx/2 + sum_c phi_c(u_c), u = Gx - t, with Hessian B + G' diag(phi''(u)) G.
 
     base: B, (d, d).     rows: G, (m, d).     offsets: t, (m,).
-    A subclass has phi, slope = phi' and bend = phi'' on arrays (..., m), and phi_torch; `drop` is
-    phi(u) - phi(v), for those that have it without cancellation. `bend` is needed in float64 only.
+    A subclass has phi, slope = phi' and bend = phi'' on arrays (..., m), phi_torch, and drop(u, change) =
+    phi(u) - phi(u - change), which must not cancel for a small change. `bend` is needed in float64 only.
     """
 
     data = ("base", "rows", "offsets")
@@ -34,8 +34,8 @@ class RidgeSum(Certified):
     def bend(self, u: Array) -> Array:
         raise NotImplementedError
 
-    def drop(self, u: Array, v: Array) -> Array:
-        return self.phi(u) - self.phi(v)
+    def drop(self, u: Array, change: Array) -> Array:
+        raise NotImplementedError
 
     def set_rows(self, base: Array, rows: Array, offsets: Array) -> None:
         self.base, self.rows, self.offsets = base, rows, offsets
@@ -59,7 +59,7 @@ class RidgeSum(Certified):
 
     def decrease(self, x: Array, y: Array) -> Array:
         quadratic = dot(x - y, (x + y) @ self.base) / 2
-        return quadratic + self.drop(self.directions(x), self.directions(y)).sum(axis=-1)
+        return quadratic + self.drop(self.directions(x), (x - y) @ self.rows.T).sum(axis=-1)
 
     def hessian(self, x: Array) -> Array:
         """At one float64 point."""

@@ -91,6 +91,13 @@ class Rosenbrock(Certified):
         steep = 2 * self.steepness * valley
         return np.stack([-2 * slow - 2 * first * steep, steep], axis=-1)
 
+    def decrease(self, x: Array, y: Array) -> Array:
+        """Differences of squares, from the differences of the residuals."""
+        (first, slow, valley), (other, slow_y, valley_y) = self._terms(x), self._terms(y)
+        dx = first - other
+        change = (x - y)[..., 1] - dx * (first + other)
+        return -dx * (slow + slow_y) + self.steepness * change * (valley + valley_y)
+
     def gradient_scale(self, x: Array) -> Array:
         first, second = np.abs(x[..., 0]), np.abs(x[..., 1])
         return 2 * (1 + first) + self.steepness * (2 + 4 * first) * (second + first**2)
@@ -104,7 +111,7 @@ class Rosenbrock(Certified):
         s, t = self.half_width, self.half_height
         first, slow, valley = self._terms(x)
         below_chord = x[..., 1] <= 2 * first - (1 - s * s) + t
-        return np.asarray((abs(slow) <= s) & (valley >= -t) & below_chord).astype(bool)
+        return np.asarray((abs(slow) <= s) & (valley >= -t) & below_chord, dtype=bool)
 
     def objective(self, blocks: Sequence[Tensor]) -> Tensor:
         x, y = torch.cat(list(blocks))
