@@ -1,25 +1,20 @@
-"""Every family of conf/problem: the constants are certified, and the forms of f agree in every number type."""
+"""Every family of conf/problem: no adversary refutes its constants, C holds what it must, bad values are refused."""
 
 import copy
 import json
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
-import mpmath
 import numpy as np
 import pytest
-import torch
 from scipy.optimize import minimize
 
 from theory.bounds.triangular import triangular_constant
-from theory.numbers import DIGITS, lift, norm
 from theory.problems.__main__ import FOLDER, load, table
 from theory.problems.sampling import compare, hessians, inside_points, sampled
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 LOCAL = {"deep_linear", "expcosh", "matfac", "mlp", "rosenbrock"}  # C is not R^d
-RATIONAL = ("deep_linear", "huber", "matfac", "nesterov", "quadratic", "rosenbrock")
 
 
 def cases(name: str) -> list[Any]:
@@ -67,86 +62,6 @@ def test_the_adversary_refutes_constants_that_are_too_small(name: str) -> None:
     monkey = copy.copy(true)
     monkey.L_ij = 0.5 * true.L_ij / np.linalg.norm(np.tril(true.L_ij, -1), 2) * found["Lambda"]
     assert "Lambda" in violations(monkey)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_derivatives_agree_with_autograd(name: str) -> None:
-    for problem in cases(name):
-        points = inside_points(problem, 12, np.random.default_rng(1)).reshape(3, 4, -1)
-        values, gradients = problem.value(points), problem.gradient(points)
-        assert values.shape == (3, 4)
-        for x, value, gradient in zip(points.reshape(12, -1), values.ravel(), gradients.reshape(12, -1), strict=True):
-            blocks = [torch.tensor(x[part], requires_grad=True) for part in problem.slices]
-            loss = problem.objective(blocks)
-            assert loss.item() == pytest.approx(value, rel=1e-9, abs=1e-12 * problem.value_scale(x))
-            found = np.concatenate([part.numpy() for part in torch.autograd.grad(loss, blocks)])
-            assert found == pytest.approx(gradient, rel=1e-9, abs=1e-12 * problem.gradient_scale(x))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_hessians_of_the_adversary_are_those_of_torch(name: str) -> None:
-    problem = load(name).showcase()
-    points = inside_points(problem, 30, np.random.default_rng(2))
-    for x, matrix in zip(points, hessians(problem, points), strict=True):
-        split = torch.from_numpy(x)
-        found = torch.autograd.functional.hessian(lambda y: problem.objective(y.split(problem.sizes)), split)
-        assert matrix == pytest.approx(found.numpy(), rel=1e-9, abs=1e-9 * problem.L)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_float64_is_multi_precision_up_to_the_stated_rounding(name: str) -> None:
-    problem = load(name).showcase()
-    points = inside_points(problem, 6, np.random.default_rng(3))
-    with mpmath.workdps(DIGITS):
-        for copied in (problem, problem.lifted(mpmath.mpf)):
-            x = lift(points)
-            value, gradient = copied.value(x), copied.gradient(x)
-            assert isinstance(value[0], mpmath.mpf)
-            error = (abs(problem.value(points) - value) / problem.value_scale(points)).max()
-            assert error < 64 * 2.0**-53
-            assert (norm(problem.gradient(points) - gradient) / problem.gradient_scale(points)).max() < 64 * 2.0**-53
-            assert (abs(copied.gap(x) - problem.gap(points)) / problem.value_scale(points)).max() < 1e-13
-            assert np.array_equal(copied.inside(x), problem.inside(points))
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("length", [1.0, 1e-3, 1e-8, 1e-14])
-def test_decreases_do_not_cancel(name: str, length: float) -> None:
-    problem = load(name).showcase()
-    x, towards = inside_points(problem, 24, np.random.default_rng(7)).reshape(2, 12, -1)
-    y = x + length * (towards - x)
-    scale = (problem.gradient_scale(x) + problem.gradient_scale(y)) * np.linalg.norm(x - y, axis=1)
-    with mpmath.workdps(DIGITS):
-        change = problem.decrease(lift(x), lift(y))
-        difference = problem.value(lift(x)) - problem.value(lift(y))
-        assert (abs(change - difference) / problem.value_scale(x)).max() < mpmath.mpf(10) ** (5 - DIGITS)
-        assert (abs(problem.decrease(x, y) - change) / scale).max() < 64 * 2.0**-53
-
-
-@pytest.mark.parametrize("name", ["quadratic", "nesterov", "logistic", "expcosh", "quadcos"])
-def test_the_gap_of_strongly_convex_problems_has_fifty_digits(name: str) -> None:
-    problem = load(name).showcase()
-    if name == "quadcos":  # strongly convex for small amplitudes only
-        problem = type(problem)([1, 2], amplitude=0.002, terms=3, seed=1)
-        assert problem.convex
-    with mpmath.workdps(DIGITS):
-        near = lift(problem.minimiser) + mpmath.mpf(10) ** -9
-        gap = problem.gap(near)
-    with mpmath.workdps(3 * DIGITS):
-        assert abs(problem.gap(near) / gap - 1) < mpmath.mpf(10) ** -40  # the gap is 1e-18 of the values
-        assert gap >= problem.gap(near) * (1 - mpmath.mpf(10) ** -40) > 0
-
-
-@pytest.mark.parametrize("name", RATIONAL)
-def test_rational_problems_are_exact_in_fractions(name: str) -> None:
-    problem = load(name).showcase()
-    exact = problem.lifted(Fraction)
-    x = exact.start
-    y = x - exact.gradient(x) / 1024
-    assert {type(number) for number in (*exact.gradient(x), exact.value(y))} == {Fraction}
-    assert exact.decrease(x, y) == exact.value(x) - exact.value(y)
-    assert float(exact.gap(x)) == pytest.approx(problem.gap(problem.start), rel=1e-9)
-    assert float(exact.value(x)) == pytest.approx(problem.value(problem.start), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -202,6 +117,14 @@ def farthest_on_rays(problem: Any, centre: np.ndarray, generator: np.random.Gene
         yield float(lengths[within].max(initial=0.0))
 
 
+@pytest.mark.parametrize("name", ["quadratic", "nesterov"])
+def test_the_radius_of_quadratics_is_attained(name: str) -> None:
+    """So that the test above would refute a smaller one; the grid of a ray has steps of |x^0 - x*|/100."""
+    problem = load(name).showcase()
+    farthest = max(farthest_on_rays(problem, problem.minimiser, np.random.default_rng(5)))
+    assert farthest >= problem.radius - np.linalg.norm(problem.start - problem.minimiser) / 99
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_c_is_convex_and_holds_the_runs_of_descent_methods(name: str) -> None:
     for problem in cases(name):
@@ -244,3 +167,62 @@ def test_the_command_prints_a_row_for_each_constant() -> None:
     rows = table("rosenbrock")
     assert [row.split()[1] for row in rows] == ["L", "mu", "L_00", "L_01", "L_11", "Lambda", "pl", "f_star"]
     assert float(rows[4].split()[-1]) == pytest.approx(1, abs=1e-3)  # d2_yy = 2b everywhere
+
+
+GOOD: dict[str, dict[str, Any]] = {name: dict(load(name).example) for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("deep_linear", {"num_blocks": 1}, "num_blocks=1 .* at least 2 layers"),
+        ("deep_linear", {"lam": 0.0}, "lam=0.0 .* above 0"),
+        ("deep_linear", {"width": 0}, "width=0"),
+        ("expcosh", {"height": 1.0}, "height=1.0 .* above 1"),
+        ("expcosh", {"terms": 5}, "terms=5 .* at least 6"),
+        ("huber", {"delta": -1.0}, "delta=-1.0"),
+        ("huber", {"samples": 5}, "samples=5 .* at least 6"),
+        ("logistic", {"ridge": 0.0}, "ridge=0.0 .* above 0"),
+        ("logistic", {"samples": 2.5}, "samples=2.5"),
+        ("matfac", {"num_blocks": 3}, "num_blocks=3 .* one of 1, 2, 4"),
+        ("matfac", {"shape": [3]}, r"shape=\[3\]"),
+        ("matfac", {"rank": 0}, "rank=0"),
+        ("matfac", {"lam": float("inf")}, "lam=inf"),
+        ("mlp", {"num_blocks": 5}, "num_blocks=5 .* one of 1, 2, 4"),
+        ("mlp", {"lam": True}, "lam=True"),
+        ("nesterov", {"condition": 1.0}, "condition=1.0 .* above 1"),
+        ("nesterov", {"sizes": []}, r"sizes=\[\]"),
+        ("plsin", {"condition": float("nan")}, "condition=nan"),
+        ("quadcos", {"amplitude": 0}, "amplitude=0"),
+        ("quadcos", {"terms": "6"}, "terms='6'"),
+        ("quadratic", {"coupling": 2.0}, "coupling=2.0"),
+        ("rosenbrock", {"num_blocks": 3}, "num_blocks=3 .* one of 1, 2"),
+        ("rosenbrock", {"steepness": 0.0}, "steepness=0.0"),
+    ],
+)
+def test_bad_arguments_are_refused_with_their_value(name: str, change: dict[str, Any], message: str) -> None:
+    problem = type(load(name)).problem
+    problem(**GOOD[name])
+    with pytest.raises(ValueError, match=message):
+        problem(**{**GOOD[name], **change})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("plsin", {"num_blocks": [0]}, "num_blocks=0"),
+        ("plsin", {"num_blocks": 2}, "num_blocks=2 .* list"),
+        ("plsin", {"block_sizes": [2, 1]}, r"block_sizes=\[2, 1\] .* list of lists"),
+        ("plsin", {"block_sizes": [[]]}, r"block_sizes=\[\[\]\]"),
+        ("plsin", {"condition": 2.0}, "condition=2.0 .* list"),
+        ("plsin", {"condition": []}, r"condition=\[\]"),
+        ("plsin", {"condition": [0.5]}, "condition=0.5"),
+        ("plsin", {"seeds": 0}, "seeds=0"),
+        ("rosenbrock", {"num_blocks": [3]}, "num_blocks=3"),
+        ("rosenbrock", {"example": {"typo": 1}}, "example=.*typo"),
+    ],
+)
+def test_sweeps_are_checked_when_they_are_made(name: str, change: dict[str, Any], message: str) -> None:
+    family = load(name)
+    with pytest.raises(ValueError, match=message):
+        type(family)(**{**vars(family), **change})

@@ -39,7 +39,7 @@ def main() -> None:
     lines = [f"{'family':12}{'':8}{'certified':>14}{'sampled':>14}{'ratio':>10}"]
     for name in names:
         if not (FOLDER / f"{name}.yaml").exists():
-            sys.exit(f"error: problem {name!r} is not in {FOLDER}")
+            sys.exit(f"error: problem {name!r} is not in conf/problem")
         lines += table(name)
     sys.stdout.write("\n".join(lines) + "\n")
 

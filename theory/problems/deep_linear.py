@@ -26,7 +26,7 @@ def largest_monomial(exponents: Sequence[int], radius: float) -> float:
     (2.0, 1.0)
     """
     total = sum(exponents)
-    return math.prod((radius * math.sqrt(e / total)) ** e for e in exponents if e)
+    return math.prod(((radius * math.sqrt(e / total)) ** e for e in exponents if e), start=1.0)
 
 
 class DeepLinear(Certified):

@@ -41,11 +41,11 @@ class MatrixFactorisation(Certified):
     data = ("target", "lam")
 
     def __init__(self, *, num_blocks: int, shape: Sequence[int], rank: int, lam: float, seed: int = 0) -> None:
-        if len(shape) != 2:
-            raise ValueError(f"shape={list(shape)} is not possible: a matrix has two sizes")
+        if isinstance(shape, int | float | str) or len(shape) != 2:
+            raise ValueError(f"shape={shape!r} is not possible: a matrix has two sizes")
         p, q = block_sizes(shape)
         r = self.rank = positive_integer("rank", rank)
-        choice("num_blocks", num_blocks, (1, 2, 2 * r))
+        choice("num_blocks", num_blocks, sorted({1, 2, 2 * r}))
         self.lam = at_least("lam", lam, 0, strict=True)
         generator = np.random.default_rng(seed)
         signal = generator.standard_normal((p, r)) @ generator.standard_normal((r, q))

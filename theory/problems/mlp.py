@@ -50,7 +50,7 @@ class MLP(Certified):
     def __init__(self, *, num_blocks: int, inputs: int, hidden: int, samples: int, lam: float, seed: int = 0) -> None:
         p, h = positive_integer("inputs", inputs), positive_integer("hidden", hidden)
         n = self.samples = positive_integer("samples", samples)
-        choice("num_blocks", num_blocks, (1, 2, h + 1))
+        choice("num_blocks", num_blocks, sorted({1, 2, h + 1}))
         self.hidden, self.lam = h, at_least("lam", lam, 0, strict=True)
         generator = np.random.default_rng(seed)
         self.features = generator.standard_normal((n, p)) / math.sqrt(p)
