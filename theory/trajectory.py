@@ -18,7 +18,6 @@ from bcd import SGD, Adam, Cyclic, Descending, Momentum, Order, RandomReshuffle,
 from theory.moments import Moments, moments, require_plain
 from theory.numbers import TYPES, Array, convert, like, norm
 from theory.problems import Problem
-from theory.problems.certified import Certified
 
 ORDERS: dict[str, Callable[[int], Order]] = {
     "cyclic": lambda seed: Cyclic(),
@@ -32,7 +31,8 @@ ORDERS: dict[str, Callable[[int], Order]] = {
 class Trajectory:
     """T block epochs of D visits of K steps. V = T D visits, N = V K steps.
 
-    problem, rule, lr: what was run; lr has one step size for each block.
+    problem, rule, lr: what was run; lr has one step size for each block. The data of `problem` are in the
+        arithmetic of the run.     floats: the same problem with float64 data, for rounding scales.
     visited: shape (T, D), block of every visit.     inner_steps: K.
     points: shape (N + 1, d), iterates; row n + 1 follows row n by one step.
     gradients: shape (N + 1, d), full gradients there; in the active block the one that the step used.
@@ -42,6 +42,7 @@ class Trajectory:
     """
 
     problem: Problem
+    floats: Problem
     rule: Rule
     lr: tuple[float, ...]
     visited: np.ndarray
@@ -100,27 +101,24 @@ class Trajectory:
     def decrease_scale(self) -> Array:
         """(V, K), rounding scale of `decrease`.
 
-        A gradient is rounded by eps * gradient_scale, a step by eps * (||z|| + ||step||), values by
-        eps * value_scale.
+        A gradient is rounded by eps * gradient_scale, a step by eps * (||z|| + ||step||); no family takes the
+        difference of two values.
         """
-        scale = self.gradient_scale * norm(self.dx) + norm(self.g) * norm(self.z[:, :-1])
-        return scale + self.problem.value_scale(self.z[:, :-1]) if self._differences else scale
-
-    @property
-    def _differences(self) -> bool:
-        """A problem with a decrease of its own avoids the difference of two values, hence their rounding."""
-        return type(self.problem).decrease is Certified.decrease
+        dx, g, z = (np.asarray(y, dtype=np.float64) for y in (self.dx, self.g, self.z[:, :-1]))
+        return self.gradient_scale * norm(dx) + norm(g) * norm(z)
 
     def gap_scale(self, x: Array) -> Array:
         """Rounding scale of `problem.gap` at points x."""
-        known = self.problem.minimiser is not None and self.problem.mu > 0  # else gap is value minus f_star
+        x = np.asarray(x, dtype=np.float64)
         scale = self.gradient_scale * norm(x)
-        return scale if known and not self._differences else scale + self.problem.value_scale(x)
+        # without a minimiser the gap is the difference of two values
+        known = self.floats.minimiser is not None and self.floats.mu > 0
+        return scale if known else scale + self.floats.value_scale(x)
 
     @cached_property
     def gradient_scale(self) -> float:
         """Rounding scale of every gradient of the trajectory."""
-        return self.problem.gradient_scale(self.points).max()
+        return float(self.floats.gradient_scale(np.asarray(self.points, dtype=np.float64)).max())
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -151,7 +149,7 @@ def trajectory(
 
     Raises ValueError for a rule that the reference or the arithmetic does not have.
     """
-    rule = rule or SGD()
+    rule, floats = rule or SGD(), problem
     if arithmetic == "float64":
         active, points, gradients, applied = _bcd(problem, rule, order, inner_steps, lr, epochs)
     else:
@@ -159,7 +157,7 @@ def trajectory(
         problem = problem.lifted(number)
         active, points, gradients, applied = _reference(problem, rule, order, inner_steps, lr, epochs, number)
     visited = np.array(active).reshape(epochs, len(problem.sizes))
-    return Trajectory(problem, rule, tuple(lr), visited, points, gradients, applied, inner_steps)
+    return Trajectory(problem, floats, rule, tuple(lr), visited, points, gradients, applied, inner_steps)
 
 
 Run = tuple[list[int], Array, Array, Array]

@@ -219,7 +219,8 @@ def main(config: DictConfig) -> None:
         codes.append(run(plan(list(HydraConfig.get().overrides.task))))
     except (ValueError, InstantiationException, OmegaConfBaseException, ConfigCompositionException) as error:
         # Hydra wraps what a constructor raises and adds its own words; the cause is the message.
-        print(f"error: {error.__cause__ or error}", file=sys.stderr)
+        wrapped = isinstance(error, InstantiationException) and error.__cause__
+        print(f"error: {wrapped or error}", file=sys.stderr)
         codes.append(2)
 
 

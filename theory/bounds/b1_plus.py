@@ -2,7 +2,8 @@
 
 Assumptions. f: R^d -> R is differentiable with f >= f*, L, L_i as in `theory.problems.Problem`; no bound on gradients
 is assumed. BAdam with any beta1, beta2 in [0, 1), eps > 0, K steps a visit, any order, lr = alpha for every block.
-With sigma of the master lemma for beta1 (`theory.bounds.master`), a = alpha L_max/eps < a_max = 2/(1+sqrt(1+4 sigma^2)).
+With sigma of the master lemma for beta1 (`theory.bounds.master`): a = alpha L_max/eps < a_max =
+2/(1 + sqrt(1 + 4 sigma^2)).
 
 Constants. coef_t of the master lemma with hmax = 1/eps, hmin = 1/(G_t + eps), G_t = sqrt(2 L_max (f(x^t) - f*)).
 
@@ -13,8 +14,8 @@ Theorem. f(x^t) - f(x^{t+1}) >= coef_t ||grad f(x^t)||^2 for every t, and
 Proof. B.6 derives the bound of the gradients from the descent itself, B1+ is the master lemma, `bound` sums it.
 
 Cases of (near) equality: K = D = 1 with a = 1, where the step is exact.
-Source: replaces Theorem D.4 of BAdam (arXiv 2404.02827v3), whose step size is smaller by K^2 and more and which assumes
-gradients bounded by G > 1 and eps < 1.
+Source: takes the place of Theorem D.4 of BAdam (arXiv 2404.02827v3), whose step size is smaller by K^2 and more and
+which assumes gradients bounded by G > 1 and eps < 1.
 """
 
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def badam(
 ) -> tuple[Adam, list[float]]:
     """Adam's rule, and alpha = fraction a_max eps/L_max for every block."""
     rule = Adam(betas=(float(betas[0]), float(betas[1])), eps=float(eps))
-    alpha = fraction * largest_a(recipe(rule, K).sigma) * eps / float(problem.L_i.max())
+    alpha = fraction * largest_a(recipe(rule, K)) * eps / float(problem.L_i.max())
     return rule, [alpha] * len(problem.sizes)
 
 

@@ -2,8 +2,8 @@
 
 Assumptions of Theorem B1+ (`theory.bounds.b1_plus`) and ||grad f||^2 >= 2 mu (f - f*) with mu > 0.
 
-Theorem. With coef_t of Theorem B1+ and A_t = f(x^t) - f*,   A_{t+1} <= (1 - 2 mu coef_t) A_t   for every t. As G_t falls
-with A_t, the rate tends to that of hmin = 1/eps: coef_t is of order alpha K/eps.
+Theorem. With coef_t of Theorem B1+ and A_t = f(x^t) - f*,   A_{t+1} <= (1 - 2 mu coef_t) A_t   for every t. As G_t
+falls with A_t, the rate tends to that of hmin = 1/eps: coef_t is of order alpha K/eps.
 
 Proof, by the lines of the ledger:
  PL     2 mu A_t <= ||grad f(x^t)||^2, the assumption.

@@ -1,7 +1,7 @@
 """Theorem E: heavy-ball momentum with reset; without momentum, gradient descent.
 
-Assumptions. f with f >= f*, L, L_i as in `theory.problems.Problem`. Every visit starts with an empty buffer and takes K
-steps m <- b m + g, x <- x - lr m with b in [0, 1); abar = lr/(1-b) for every block, any order of the blocks.
+Assumptions. f with f >= f*, L, L_i as in `theory.problems.Problem`. Every visit starts with an empty buffer and takes
+K steps m <- b m + g, x <- x - lr m with b in [0, 1); abar = lr/(1-b) for every block, any order of the blocks.
 With sigma, S, drift of the master lemma (`theory.bounds.master`), a = abar L_max < a_max.
 
 Theorem. f(x^t) - f(x^{t+1}) >= coef_t ||grad f(x^t)||^2 with coef_t of the master lemma for hmin = hmax = 1, and
@@ -9,9 +9,11 @@ Theorem. f(x^t) - f(x^{t+1}) >= coef_t ||grad f(x^t)||^2 with coef_t of the mast
     min_{0<=t<=T} ||grad f(x^t)||^2 <= (f(x^0) - f*) / ( sum_{t<T} coef_t + 1/(2L) );
 
 if f has a Polyak-Lojasiewicz constant mu > 0, also f(x^{t+1}) - f* <= (1 - 2 mu coef_t)(f(x^t) - f*).
+Cases of equality: D = K = 1 on an eigenvector of L.
 S = K - b(1-b^K)/(1-b): a reset costs b(1-b^K)/(1-b) effective steps a visit, nine for b = 0.9 and large K.
 
-Proof. The master lemma and, for PL, the lines of Theorem B3 (`theory.bounds.b3`).
+Proof. The master lemma; E.PL, E.rate and E.bound are the lines of Theorem B3 (`theory.bounds.b3`) for problems with
+PL, S and bound those of Theorem B1+.
 Source: momentum as an average of gradients is standard; resets with all constants are worked out in this project.
 """
 
@@ -48,7 +50,7 @@ class E(Bound):
         self, problem: Problem, *, fraction: float, momentum: float, inner_steps: int, **_: Any
     ) -> tuple[Rule, list[float]]:
         rule = Momentum(float(momentum))
-        abar = fraction * largest_a(recipe(rule, inner_steps).sigma) / float(problem.L_i.max())
+        abar = fraction * largest_a(recipe(rule, inner_steps)) / float(problem.L_i.max())
         return rule, [abar * (1 - momentum)] * len(problem.sizes)
 
     def prove(

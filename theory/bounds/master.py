@@ -12,9 +12,9 @@ with g^j = grad_i f(z^{j-1}), w_kj >= 0, sum_j w_kj = 1, 0 < s_k <= 1. Instances
                hmax = 1/eps, where Gamma bounds the entries of the gradients of the visit
 
 Constants. S = sum_k s_k, P_k = sum_{l<=k} s_l, I = sum_k s_k P_{k-1}; W_kl = sum_{j<=l} w_kj for l < k, else 0;
-sigma = ||(sqrt(s_k) W_kl sqrt(s_l))||_2; a = alpha L_max hmax; c = 1 - a - a^2 sigma^2; Lambda from Lemma T;
+sigma = ||(sqrt(s_k) W_kl sqrt(s_l))||_2; a = alpha L_max hmax; c = 1 - a s_K - a^2 sigma^2; Lambda from Lemma T;
 drift = min{ S Lambda + L_max sqrt(I), L sqrt(S^2 (D-1) + I) }. The condition c > 0 means a < a_max,
-a_max = 2/(1 + sqrt(1 + 4 sigma^2)). Write e^k = m_hat^k - g^k, ||y||_H^2 = sum_c H_c y_c^2 and, in an epoch,
+a_max = 2/(s_K + sqrt(s_K^2 + 4 sigma^2)); s_K is the largest s_k. Write e^k = m_hat^k - g^k, ||y||_H^2 = sum_c H_c y_c^2 and, in an epoch,
 A^2 = sum_{i,k} s_k ||g_i^k||^2, B^2 = sum_{i,k} ||Delta x_i^k||^2/s_k.
 
 Lemma. If c > 0, then every block epoch, in any order of the blocks, has
@@ -40,13 +40,14 @@ Proof, by the lines of the ledger (names of section E for momentum in brackets):
             the last part by S Lambda B; ||g_i^1 - g_i^k||^2 <= L_i^2 P_{k-1} sum_l ||Delta x_i^l||^2/s_l the other by
             L_max sqrt(I) B. Or both at once by L ||x^t - z_i^{k-1}||: L sqrt(S^2(D-1) + I) B. [E.5]
  B1.9   (alpha hmin/2) A^2 + c/(2 alpha hmax) B^2 <= f(x^t) - f(x^{t+1}).   B.5 for n = K, all blocks.
- B1.10  S ||grad f(x^t)||^2/(2/(alpha hmin) + drift^2 2 alpha hmax/c) <= f(x^t) - f(x^{t+1}).   theta = 0: B1.8, B1.9 and
-            Lemma M: A + drift B >= X implies p A^2 + q B^2 >= X^2/(1/p + drift^2/q), by Cauchy-Schwarz.
+ B1.10  S ||grad f(x^t)||^2/(2/(alpha hmin) + drift^2 2 alpha hmax/c) <= f(x^t) - f(x^{t+1}).   theta = 0: B1.8, B1.9
+            and Lemma M: A + drift B >= X implies p A^2 + q B^2 >= X^2/(1/p + drift^2/q), by Cauchy-Schwarz.
  B1.12  (sum_k s_k ||g^k||_H^2)^{1/2} <= (1 + a sigma)(sum_k s_k ||m_hat^k||_H^2)^{1/2}.   g = m_hat - e, B1.11.
  B1+    the lemma.   Give the part theta of the term in m_hat of B.5 to A by B1.12, and go on as in B1.10. QED
 
-Source: the descent inequality for inexact scaled steps and the drift argument are standard; with resets, all constants
-and without assumed bounds on gradients they are worked out in this project, after BAdam (arXiv 2404.02827, appendix D).
+Source: the descent inequality for inexact scaled steps and the drift argument are standard; with resets, all
+constants and without assumed bounds on gradients they are worked out in this project, after BAdam (arXiv 2404.02827,
+appendix D).
 """
 
 import math
@@ -118,13 +119,14 @@ def recipe(rule: Rule, inner_steps: int, number: Array | None = None) -> Recipe:
     return Recipe(s, w, W, sigma, s.sum(), (s * before).sum(), unit, hmax)
 
 
-def largest_a(sigma: float) -> float:
+def largest_a(known: Recipe) -> float:
     """a_max: c > 0 for every a below.
 
-    >>> round(largest_a(0.0), 3), round(largest_a(recipe(Adam(), 10).sigma), 3)
+    >>> round(largest_a(recipe(Adam(), 1)), 3), round(largest_a(recipe(Adam(), 10)), 3)
     (1.0, 0.326)
     """
-    return 2 / (1 + math.sqrt(1 + 4 * sigma**2))
+    last = float(known.s[-1])
+    return 2 / (last + math.sqrt(last**2 + 4 * known.sigma**2))
 
 
 def drift(problem: Problem, order: tuple[int, ...], known: Recipe, coupling: float = 1.0) -> float:
@@ -202,7 +204,7 @@ def check(
     known = recipe(path.rule, K, x)
     alpha, L_max = like(path.lr[0], x) * known.unit, like(float(problem.L_i.max()), x)
     a = alpha * L_max * known.hmax if statement.a is None else like(statement.a, x)
-    c = 1 - a - a**2 * like(known.sigma, x) ** 2
+    c = 1 - a * known.s[-1] - a**2 * like(known.sigma, x) ** 2
     decrease, scale = (path.by_epoch(y).sum(axis=1) for y in check_visits(problem, path, ledger, known, alpha, c, a))
 
     size, starts = path.gradient_scale, path.starts

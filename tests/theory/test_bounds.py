@@ -1,0 +1,57 @@
+"""Every bound of conf/bound: its controls are rejected, its lines are in its docstring, its sweep holds."""
+
+import inspect
+import sys
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+
+import records
+from theory import verify
+from theory.bounds import Bound, master
+from theory.measure import cases, instantiate
+
+with initialize_config_dir(str(records.ROOT / "conf"), version_base="1.3"):
+    JOBS = verify.plan([])
+FIRST = list({job.bound: job for job in JOBS}.values())
+
+
+@pytest.mark.parametrize("job", FIRST, ids=lambda job: job.bound)
+def test_false_statements_are_rejected(job: verify.Job) -> None:
+    bound = instantiate(job.config)[0]
+    controls = list(bound.controls())
+    assert controls or bound.refuted, "a bound without a control is not known to be able to fail"
+    for control in controls:
+        assert control.rejected, control
+        assert control.ratio > 1.05, control
+        assert control.true_ratio <= 1 + 1e-9, control
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job.bound}-{job.problem}")
+def test_some_instances_of_every_sweep_hold_in_both_arithmetics(job: verify.Job) -> None:
+    bound = instantiate(job.config)[0]
+    small = [case for case in cases(job.config) if case[1].get("inner_steps", 1) <= 3] or cases(job.config)
+    problem, setting = small[len(small) // 2]
+    outcome = bound.evaluate(problem, epochs=min(2, bound.epochs), **setting)
+    documented(bound, outcome.ledger.lines)
+    if bound.refuted:
+        return
+    assert outcome.ledger.violations == 0, outcome.ledger.lines
+    if bound.precise:
+        precise = bound.evaluate(problem, epochs=1, arithmetic="mp", **setting)
+        assert precise.ledger.violations == 0, [line.first_violation for line in precise.ledger.lines.values()]
+
+
+def documented(bound: Bound, lines: Any) -> None:
+    """Every line of the ledger is a line of the proof in a docstring of the bound or of what it builds on."""
+    modules = [sys.modules[kind.__module__] for kind in type(bound).__mro__ if issubclass(kind, Bound)]
+    text = "".join(inspect.getdoc(module) or "" for module in [*modules, master])
+    for name in lines:
+        assert name in text, f"line {name} is in no docstring"
+
+
+def test_every_name_of_a_problem_in_a_bound_exists() -> None:
+    folder = records.ROOT / "conf" / "problem"
+    for job in JOBS:
+        assert (folder / f"{job.problem}.yaml").exists(), job
