@@ -36,13 +36,14 @@ def pl_of_one_term(cells: int = 200000) -> float:
 
 
 class PLSin(RidgeSum):
-    """f(x) = sum_c u_c^2 + 3 sin(u_c)^2, u = Bx, B (d, d) invertible; minimum 0 at x = 0 only.
+    """f(x) = sum_c u_c^2 + 3 sin(u_c)^2, u = B(x - m), B (d, d) invertible; minimum 0 at m only.
 
     Curvatures 2 + 6 cos(2u_c) in [-4, 8]: C = R^d. With s = sigma_min(B) and mu_1 = `pl_of_one_term()`:
-    ||grad f||^2 >= s^2 sum_c phi'(u_c)^2 >= 2 s^2 mu_1 f, and f(x) <= F gives ||x||^2 <= ||u||^2/s^2 <= F/s^2.
+    ||grad f||^2 >= s^2 sum_c phi'(u_c)^2 >= 2 s^2 mu_1 f, and f(x) <= F gives ||x - m||^2 <= ||u||^2/s^2 <= F/s^2.
+    m != 0: at 0 float64 would resolve distances down to 1e-324, and no relative tolerance survives that underflow.
 
     sizes: d_1, ..., d_D.     condition: of B, at least 1; its singular values are log-uniform in [1/condition, 1].
-    seed: for B and the start (3 x standard normal).
+    seed: for B, m (standard normal) and the start, m + 3 x standard normal.
 
     Source: the scalar function is from Karimi, Nutini and Schmidt, arXiv 1608.04636.
     Raises ValueError when an argument is outside its range.
@@ -56,9 +57,10 @@ class PLSin(RidgeSum):
         (left, _), (right, _) = (np.linalg.qr(generator.standard_normal((d, d))) for _ in range(2))
         singular = condition ** -generator.uniform(size=d)
         singular[0], singular[-1] = 1 / condition, 1.0
-        self.set_rows(np.zeros((d, d)), left * singular @ right, np.zeros(d))
+        rows, minimiser = left * singular @ right, generator.standard_normal(d)
+        self.set_rows(np.zeros((d, d)), rows, rows @ minimiser)
         least = float(np.linalg.svd(self.rows, compute_uv=False)[-1])
-        start = 3 * generator.standard_normal(d)
+        start = minimiser + 3 * generator.standard_normal(d)
         parameters = {"num_blocks": len(sizes), "block_sizes": sizes, "condition": condition, "seed": seed}
         self.certify_with(
             box(self.base, self.rows, np.full(d, -4.0), np.full(d, 8.0), sizes),
@@ -69,7 +71,7 @@ class PLSin(RidgeSum):
             convex=False,
             pl=least**2 * pl_of_one_term(),
             radius=math.sqrt(float(self.value(start))) / least,
-            minimiser=np.zeros(d),
+            minimiser=minimiser,
         )
 
     def phi(self, u: Array) -> Array:
