@@ -75,7 +75,7 @@ class Logistic(RidgeSum):
         return np.where(abs(change) <= 1, log1p(small) / self.samples, self.phi(u) - self.phi(v))
 
     def bend(self, u: Array) -> Array:
-        small = np.exp(-abs(u))
+        small = exp(-abs(u))
         return small / (1 + small) ** 2 / self.samples
 
     def phi_torch(self, u: Tensor) -> Tensor:

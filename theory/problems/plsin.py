@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from theory.numbers import sin
+from theory.numbers import cos, sin
 from theory.problems.curvature import box
 from theory.problems.family import BlockFamily
 from theory.problems.problem import Array
@@ -81,7 +81,7 @@ class PLSin(RidgeSum):
         return 2 * u + 3 * sin(2 * u)
 
     def bend(self, u: Array) -> Array:
-        return 2 + 6 * np.cos(2 * u)
+        return 2 + 6 * cos(2 * u)
 
     def drop(self, u: Array, change: Array) -> Array:
         both = 2 * u - change
