@@ -54,6 +54,7 @@ from theory.bounds.triangular import cross_constant, recursion, triangular_const
 from theory.ledger import Ledger
 from theory.numbers import Array, dot, like, norm, sqrt
 from theory.problems import Problem
+from theory.problems.certified import Certified
 from theory.problems.quadratic import Quadratic
 from theory.problems.validation import positive_integer
 from theory.trajectory import Trajectory, require_order
@@ -137,28 +138,15 @@ class A1(Bound):
         order: str,
     ) -> tuple[Array, Array]:
         """Shapes: V = T D visits, K steps, d coordinates."""
-        gamma = gamma if statement.gamma is None else statement.gamma
-        self._visits(problem, path, ledger, statement, gamma)
-        K, points = inner_steps, path.points[path.starts]
-        constants = {
-            blocks: epoch_constants(problem, blocks, gamma=gamma, inner_steps=K, statement=statement)
-            for blocks in set(map(tuple, path.visited.tolist()))
-        }
-        by_epoch = [constants[blocks] for blocks in map(tuple, path.visited.tolist())]
-        Lambda = like(np.array([known["Lambda"] for known in by_epoch]), points)
-        least = [min(known["C_scalar"], known["C_matrix"], known["C_rec"]) for known in by_epoch]
-        C = like(np.array(least), points)
-
-        size = path.gradient_scale
+        self._visits(problem, path, ledger, statement, gamma if statement.gamma is None else statement.gamma)
+        C, Lambda = self.descent(problem, path, ledger, statement, gamma=gamma)
+        size, points = path.gradient_scale, path.points[path.starts]
         starts = path.gradients[path.starts]
         first = path.by_epoch(path.g[:, 0]).sum(axis=1)  # (g_i^1)_i: the blocks are disjoint
         moved = sqrt(path.by_epoch(dot(*2 * [path.z[:, -1] - path.z[:, 0]])).sum(axis=1))
         full = norm(starts)
         ledger.check("T", norm(starts[:-1] - first), Lambda * moved, scale=size)
         ledger.check("A1b", full[:-1], norm(first) + Lambda * moved, scale=size)
-        decrease = path.by_epoch(path.decrease.sum(axis=1)).sum(axis=1)
-        scale = path.by_epoch(path.decrease_scale.sum(axis=1)).sum(axis=1) + size * full[:-1] / C
-        ledger.check("epoch", dot(starts, starts)[:-1] / C, decrease, scale=scale)
 
         gap, L = path.problem.gap(points), like(problem.L, points)
         squares = dot(starts, starts)
@@ -169,6 +157,24 @@ class A1(Bound):
         rough = size * sqrt(measured) + bound + path.gap_scale(points[0]) / weight
         ledger.check("bound", measured, bound, scale=rough)
         return measured, bound
+
+    def descent(
+        self, problem: Problem, path: Trajectory, ledger: Ledger, statement: A1Statement, *, gamma: float
+    ) -> tuple[Array, Array]:
+        """The line `epoch`, on which other theorems build; returns C_t and Lambda for t = 0, ..., T-1, shape (T,)."""
+        gamma = gamma if statement.gamma is None else statement.gamma
+        constants = {
+            blocks: epoch_constants(problem, blocks, gamma=gamma, inner_steps=path.inner_steps, statement=statement)
+            for blocks in set(map(tuple, path.visited.tolist()))
+        }
+        by_epoch = [constants[blocks] for blocks in map(tuple, path.visited.tolist())]
+        Lambda = like(np.array([known["Lambda"] for known in by_epoch]), path.points)
+        least = [min(known["C_scalar"], known["C_matrix"], known["C_rec"]) for known in by_epoch]
+        C, starts = like(np.array(least), path.points), path.gradients[path.starts][:-1]
+        decrease, scale = epoch_decrease(path)
+        scale = scale + path.gradient_scale * norm(starts) / C
+        ledger.check("epoch", dot(starts, starts) / C, decrease, scale=scale)
+        return C, Lambda
 
     def _visits(
         self, problem: Problem, path: Trajectory, ledger: Ledger, statement: A1Statement, gamma: float
@@ -222,6 +228,22 @@ class A1(Bound):
         hub = Quadratic.from_matrix(star, sizes=[1, 1, 1], start=np.array([30.0, 1.0, 1.0]))
         other = A1Statement(order=(1, 0, 2))
         yield self.control("Lambda of another order", "T", hub, other, gamma=1.0, **once)
+
+
+def epoch_decrease(path: Trajectory) -> tuple[Array, Array]:
+    """f(x^t) - f(x^{t+1}) as the sum over the steps, and its rounding scale; both of shape (T,)."""
+    per_epoch = (path.by_epoch(steps.sum(axis=1)).sum(axis=1) for steps in (path.decrease, path.decrease_scale))
+    return next(per_epoch), next(per_epoch)
+
+
+def gaps(path: Trajectory) -> tuple[Array, Array]:
+    """f(x^t) - f* for t = 0, ..., T, and its rounding scale; both of shape (T+1,)."""
+    problem, points = path.problem, path.points[path.starts]
+    gap = problem.gap(points)
+    scale = path.gradient_scale * norm(points) + gap
+    # where the gap is no `decrease` to the minimiser, it is the difference of two values
+    difference = problem.minimiser is None or problem.mu <= 0 or type(problem).decrease is Certified.decrease
+    return gap, scale + problem.value_scale(points) if difference else scale
 
 
 def worst_start(problem: Quadratic, *, gamma: float) -> np.ndarray:
