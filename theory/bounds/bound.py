@@ -129,7 +129,7 @@ class Bound:
         """Every setting of the sweep for this problem, once; keyword arguments of `evaluate`."""
         for setting in self._combinations():
             # one block has one order
-            if len(problem.sizes) > 1 or setting.get("order") in (None, self.grid["order"][0]):
+            if len(problem.sizes) > 1 or setting.get("order") in (None, *self.grid.get("order", [])[:1]):
                 yield setting
 
     # What a theorem says. Subclasses name their parameters: `def require(self, *, gamma, inner_steps, order)`.
