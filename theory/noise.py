@@ -224,10 +224,11 @@ class Epoch(SecondMoment):
         d = len(self.A)
         return SecondMoment(self.problem, self.noise, self.Sigma[:d, :d])
 
-    def moved_squares(self) -> Array:
-        """(D,), E||grad_i f(x^t) - grad_i f(x)||^2."""
+    def moved_squares(self, block: int) -> Any:
+        """E||grad_i f(x^t) - grad_i f(x)||^2 of a block."""
         d, S = len(self.A), self.Sigma
-        return block_squares(self.problem, S[:d, :d] - S[:d, d:] - S[d:, :d] + S[d:, d:])
+        rows = self.A[self.problem.slices[block]]
+        return (rows @ (S[:d, :d] - S[:d, d:] - S[d:, :d] + S[d:, d:]) * rows).sum()
 
 
 def block_squares(problem: Quadratic, Sigma: Array) -> Array:

@@ -103,7 +103,7 @@ def test_second_moments_are_the_expectations_of_the_tree(arithmetic: str) -> Non
         pairs = [(state.now.gap(), gap)]
         for block, rows in enumerate(problem.slices):
             pairs.append((state.now.squares()[block], (chance * norm(gradients[:, rows]) ** 2).sum()))
-            pairs.append((state.moved_squares()[block], (chance * norm(moved[:, rows]) ** 2).sum()))
+            pairs.append((state.moved_squares(block), (chance * norm(moved[:, rows]) ** 2).sum()))
         # lr = 0.1 and the probabilities are floats, so both sides use the very same numbers
         for found, wanted in pairs:
             assert abs(found - wanted) < (1e-12 if arithmetic == "float64" else 1e-15) * abs(wanted)

@@ -1,0 +1,80 @@
+"""Theorem C2: holds in exact expectation for every order, is attained on a parabola, rejects false versions."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from theory.bounds.c2 import C2
+from theory.bounds.stochastic import drift
+from theory.noise import TwoPoint
+from theory.problems.quadratic import Quadratic
+
+evaluate = C2().evaluate
+EXAMPLE = {"gamma": 0.5, "inner_steps": 1, "sigma": 1.0, "order": "cyclic", "epochs": 3}
+LINE = Quadratic.from_matrix(np.eye(1) * 2, sizes=[1], start=np.array([3.0]))
+
+
+@pytest.mark.parametrize("order", ["cyclic", "descending", "random_reshuffle"])
+@pytest.mark.parametrize(("gamma", "inner_steps", "sigma"), [(0.1, 4, 1.0), (1.0, 1, 0.1), (1.9, 2, 1.0), (0.5, 1, 0)])
+def test_every_line_holds_and_is_far_from_trivial(order: str, gamma: float, inner_steps: int, sigma: float) -> None:
+    problem = Quadratic([1, 2, 1, 3], coupling=0.9, condition=50, heterogeneity=4, seed=3)
+    outcome = evaluate(problem, gamma=gamma, inner_steps=inner_steps, sigma=sigma, order=order, epochs=5)
+    assert set(outcome.ledger.lines) == {"step", "epoch", "drift", "gradient", "bound"}
+    for name, line in outcome.ledger.lines.items():
+        assert line.violations == 0, line.first_violation
+        # `bound` and `epoch` are far from tight for steps near 2/L_max, where 1/om = 20
+        assert line.largest_ratio > 1e-3, (name, line.largest_ratio)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.1])
+@pytest.mark.parametrize("gamma", [0.25, 1.0, 1.7])
+def test_equality_on_a_parabola(gamma: float, p: float) -> None:
+    lines = evaluate(LINE, **{**EXAMPLE, "gamma": gamma, "noise": TwoPoint.of(p, 1.0)}).ledger.lines
+    for name in ("step", "epoch", "gradient"):
+        assert lines[name].largest_ratio == pytest.approx(1, abs=1e-9), name
+
+
+def test_more_steps_per_visit_divide_the_gradient_term() -> None:
+    """Without noise and drift the bound is 2 Delta/(alpha om T K)."""
+    found = [evaluate(LINE, **{**EXAMPLE, "sigma": 0.0, "gamma": 1e-6, "inner_steps": K}).bound for K in (1, 4)]
+    assert found[0] == pytest.approx(4 * found[1], rel=1e-4)
+
+
+def test_drift_takes_the_better_of_its_two_forms() -> None:
+    problem = Quadratic([1, 1], coupling=1.0, condition=2, seed=0)
+    inside = 4 * 3 / 2
+    first = 4 * problem.triangular([0, 1]) + problem.L_i.max() * inside**0.5
+    assert drift(problem, (0, 1), 4) == pytest.approx(min(first, problem.L * (16 + inside) ** 0.5), rel=1e-9)
+    assert drift(LINE, (0,), 1) == 0
+
+
+@pytest.mark.parametrize("control", list(C2().controls()), ids=lambda control: f"{control.name}-{control.line}")
+def test_false_statements_are_rejected(control: Any) -> None:
+    assert control.rejected
+    assert control.ratio > 1.2
+    assert control.true_ratio <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gamma": 2.0}, r"gamma=2\.0.*alpha < 2/L_max"),
+        ({"inner_steps": 0}, "inner_steps=0"),
+        ({"sigma": -1.0}, r"sigma=-1\.0"),
+        ({"order": "uniform"}, "order='uniform'"),
+        ({"noise": TwoPoint.of(0.3, 1.1)}, "its variance is above"),
+    ],
+)
+def test_hypotheses_are_checked(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(LINE, **{**EXAMPLE, **change})
+
+
+def test_sixty_digits_agree() -> None:
+    problem = Quadratic([1, 2], coupling=0.9, condition=20, seed=2)
+    setting = {**EXAMPLE, "inner_steps": 2, "order": "random_reshuffle"}
+    float64, better = evaluate(problem, **setting), evaluate(problem, arithmetic="mp", **setting)
+    assert better.ledger.violations == 0
+    assert better.measured == pytest.approx(float64.measured, rel=1e-12)
+    assert better.bound == pytest.approx(float64.bound, rel=1e-12)
