@@ -106,12 +106,18 @@ def climb(
     return outcome.ledger.decided_by(precise)
 
 
+@functools.lru_cache(maxsize=64)
+def _controls(config: str) -> list[Control]:
+    """The controls have their own instances, the same beside every family."""
+    return list(_built(config).controls())
+
+
 def run_extras(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Outcome | None, list[Control]]:
     """Parameters of the showcase, the showcase, and the negative controls."""
     torch.set_num_threads(1)
     bound, family = instantiate(config)
     example = family.showcase()
-    return example.parameters, bound.showcase(example), list(bound.controls())
+    return example.parameters, bound.showcase(example), _controls(json.dumps(config["bound"]))
 
 
 def assemble(

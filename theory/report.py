@@ -76,9 +76,14 @@ def details(title: str, measurements: Mapping[str, Any]) -> list[str]:
 
 
 def thin_lines(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Lines, other than identities, that over all families were checked too rarely to mean much."""
+    """Lines, other than identities, that over all families were checked too rarely to mean much.
+
+    A line between constants has one check an instance; of a refuted statement one violation is enough.
+    """
     total: dict[tuple[str, str], Line] = {}
     for bound, measurements in found:
+        if measurements["refuted"]:
+            continue
         for name, line in measurements["lines"].items():
             kept = total.setdefault((bound, name), Line(line["kind"], instances=0))
             kept.checks += line["checks"]
@@ -87,5 +92,6 @@ def thin_lines(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
         f"thin: line {name} of {bound} has {line.checks} checks on {line.instances} instances "
         f"(wanted: {ENOUGH_CHECKS} on {ENOUGH_INSTANCES})"
         for (bound, name), line in total.items()
-        if line.kind == "inequality" and (line.checks < ENOUGH_CHECKS or line.instances < ENOUGH_INSTANCES)
+        if line.kind == "inequality"
+        and (line.checks < (ENOUGH_CHECKS if line.checks > line.instances else 0) or line.instances < ENOUGH_INSTANCES)
     ]

@@ -90,7 +90,8 @@ def plan(overrides: Sequence[str]) -> list[Job]:
             assert isinstance(resolved, dict)  # for the type checker: a DictConfig gives a dict
             values = {str(key): value for key, value in resolved.items()}
             if values["cases"] is not None:
-                values["cases"] = math.ceil(values["cases"] / len(applies or [problem]))
+                share = math.ceil(values["cases"] / len(applies or [problem]))
+                values["cases"] = max(share, values["bound"].get("least", {}).get(problem, 0))
             jobs.append(Job(bound, problem, values, study_name(overrides), f"{bound}-{problem}-{config.tier}"))
     if not jobs:
         raise ValueError(f"no bound of {', '.join(bounds)} applies to {', '.join(wanted or ['any problem'])}")

@@ -1,7 +1,11 @@
 """Every bound of conf/bound: its controls are rejected, its lines are in its docstring, its sweep holds."""
 
 import inspect
+import re
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,3 +59,23 @@ def test_every_name_of_a_problem_in_a_bound_exists() -> None:
     folder = records.ROOT / "conf" / "problem"
     for job in JOBS:
         assert (folder / f"{job.problem}.yaml").exists(), job
+
+
+def test_the_example_of_contributing_runs_as_one_file_and_one_yaml(tmp_path: Path) -> None:
+    text = (records.ROOT / "CONTRIBUTING.md").read_text()
+    for package in ("bcd", "conf", "records", "theory"):
+        shutil.copytree(records.ROOT / package, tmp_path / package)
+    for language, path in (("python", "theory/bounds/path_length.py"), ("yaml", "conf/bound/path_length.yaml")):
+        assert f"`{path}`" in text
+        (content,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+        (tmp_path / path).write_text(content)
+    command = [sys.executable, "-W", "error", "-m", "theory.verify", "bound=path_length", "workers=1", "cases=4"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "HOLDS: 1 bounds, " in done.stdout
+    assert "2 of 2 negative controls rejected" in done.stdout
+    sweep = tmp_path / "conf/bound/path_length.yaml"
+    sweep.write_text(sweep.read_text().replace("1.9", "2.1"))
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr == "error: gamma=2.1 is not possible: it must be a number in (0, 2)\n"

@@ -13,7 +13,8 @@ from theory.bounds.triangular import triangular_constant
 from theory.problems.__main__ import FOLDER, load, table
 from theory.problems.sampling import compare, hessians, inside_points, sampled
 
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+UNBOUNDED = {"bilinear"}  # a counter-example without a minimum; test_master.py has its tests
+NAMES = sorted({path.stem for path in FOLDER.glob("*.yaml")} - UNBOUNDED)
 LOCAL = {"deep_linear", "expcosh", "matfac", "mlp", "rosenbrock"}  # C is not R^d
 
 

@@ -11,7 +11,8 @@ from theory.numbers import DIGITS, lift, norm
 from theory.problems.__main__ import FOLDER, load
 from theory.problems.sampling import hessians, inside_points
 
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+UNBOUNDED = {"bilinear"}  # a counter-example without a minimum; test_master.py has its tests
+NAMES = sorted({path.stem for path in FOLDER.glob("*.yaml")} - UNBOUNDED)
 RATIONAL = ("deep_linear", "huber", "matfac", "nesterov", "quadratic", "rosenbrock")
 
 

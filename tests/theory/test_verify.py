@@ -135,9 +135,9 @@ def test_several_bounds_and_families_by_name_and_as_a_multirun(tmp_path: Path) -
 
 def test_a_limit_on_the_cases_spreads_over_all_axes(tmp_path: Path) -> None:
     with initialize_config_dir(str(records.ROOT / "conf"), version_base="1.3"):
-        (job,) = verify.plan(["bound=a1", "problem=quadratic", "cases=30"])
+        (job,) = verify.plan(["bound=a1", "problem=quadratic", "cases=30", "bound.least.quadratic=31"])
     chosen = cases(job.config)
-    assert len(chosen) == 30
+    assert len(chosen) == 31
     for name, values in job.config["bound"]["grid"].items():
         assert {setting[name] for _, setting in chosen} == set(values)
     assert {len(problem.sizes) for problem, _ in chosen} == set(job.config["problem"]["num_blocks"])

@@ -75,7 +75,7 @@ class B1Corollary(Bound):
         self, problem: Problem, *, eps: float, betas: Any, inner_steps: int, **_: Any
     ) -> tuple[Rule, list[float]]:
         limits = [float(problem.L_i.max()) * (1 + geometric(betas[0], inner_steps)), any_drift(problem, inner_steps)]
-        alpha = eps / (2 * max(limits))
+        alpha = eps / (2 * max(limits)) / OUTWARD  # rounded down, for c = 1/2 is attained
         return Adam(betas=(float(betas[0]), float(betas[1])), eps=float(eps)), [alpha] * len(problem.sizes)
 
     def prove(

@@ -78,6 +78,7 @@ class Bound:
     problems: names of the yamls in conf/problem to which the theorem applies.
     grid: parameter -> list of its values; every combination is a setting.     epochs: T of the sweep.
     example: the setting of the run for the figures, with `epochs`; empty for none.
+    least: family -> instances that it gets at least, where an equal share of the tier is not enough.
 
     refuted: the statement is published and false; verify then succeeds only if it finds the violation.
     precise: whether the bound can be evaluated in multi-precision.
@@ -91,6 +92,7 @@ class Bound:
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     epochs: int = 1
     example: Mapping[str, Any] = field(default_factory=dict)
+    least: Mapping[str, int] = field(default_factory=dict)
 
     refuted: ClassVar[bool] = False
     precise: ClassVar[bool] = True

@@ -14,8 +14,8 @@ with g^j = grad_i f(z^{j-1}), w_kj >= 0, sum_j w_kj = 1, 0 < s_k <= 1. Instances
 Constants. S = sum_k s_k, P_k = sum_{l<=k} s_l, I = sum_k s_k P_{k-1}; W_kl = sum_{j<=l} w_kj for l < k, else 0;
 sigma = ||(sqrt(s_k) W_kl sqrt(s_l))||_2; a = alpha L_max hmax; c = 1 - a s_K - a^2 sigma^2; Lambda from Lemma T;
 drift = min{ S Lambda + L_max sqrt(I), L sqrt(S^2 (D-1) + I) }. The condition c > 0 means a < a_max,
-a_max = 2/(s_K + sqrt(s_K^2 + 4 sigma^2)); s_K is the largest s_k. Write e^k = m_hat^k - g^k, ||y||_H^2 = sum_c H_c y_c^2 and, in an epoch,
-A^2 = sum_{i,k} s_k ||g_i^k||^2, B^2 = sum_{i,k} ||Delta x_i^k||^2/s_k.
+a_max = 2/(s_K + sqrt(s_K^2 + 4 sigma^2)); s_K is the largest s_k. Write e^k = m_hat^k - g^k,
+||y||_H^2 = sum_c H_c y_c^2 and, in an epoch, A^2 = sum_{i,k} s_k ||g_i^k||^2, B^2 = sum_{i,k} ||Delta x_i^k||^2/s_k.
 
 Lemma. If c > 0, then every block epoch, in any order of the blocks, has
 
