@@ -107,7 +107,7 @@ def climb(
 
 
 @functools.lru_cache(maxsize=64)
-def _controls(config: str) -> list[Control]:
+def controls_of(config: str) -> list[Control]:
     """The controls have their own instances, the same beside every family."""
     return list(_built(config).controls())
 
@@ -117,7 +117,7 @@ def run_extras(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Outcome | 
     torch.set_num_threads(1)
     bound, family = instantiate(config)
     example = family.showcase()
-    return example.parameters, bound.showcase(example), _controls(json.dumps(config["bound"]))
+    return example.parameters, bound.showcase(example), controls_of(json.dumps(config["bound"]))
 
 
 def assemble(

@@ -10,7 +10,7 @@ import pytest
 from hydra import initialize_config_dir
 
 import records
-from theory import verify
+from theory import measure, verify
 from theory.bounds import Control, a1
 from theory.bounds.a1 import A1
 from theory.measure import cases
@@ -27,6 +27,12 @@ TINY = [
     "problem.block_sizes=[[1,2]]",
     "problem.coupling=[1.0]",
 ]
+
+
+@pytest.fixture(autouse=True)
+def fresh_controls() -> None:
+    """A process keeps the controls of a bound; a patch must not find those of another test."""
+    measure.controls_of.cache_clear()
 
 
 def command(*overrides: str) -> subprocess.CompletedProcess[str]:

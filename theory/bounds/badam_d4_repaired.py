@@ -17,6 +17,7 @@ Proof, by the lines of the ledger after those of the master lemma (`theory.bound
 
 So the descent and the rate of the authors stand, with a factor K more in the term of the coupling. By the proof the
 theorem keeps large room; Theorem B1 says more with step sizes that are larger by the factor K and more.
+In the paper: thm:D4-repaired, proof in app:D4-repaired.
 """
 
 from collections.abc import Iterator

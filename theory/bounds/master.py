@@ -48,6 +48,7 @@ Proof, by the lines of the ledger (names of section E for momentum in brackets):
 Source: the descent inequality for inexact scaled steps and the drift argument are standard; with resets, all
 constants and without assumed bounds on gradients they are worked out in this project, after BAdam (arXiv 2404.02827,
 appendix D).
+In the paper: lem:master, proof in app:master.
 """
 
 import math
