@@ -12,11 +12,15 @@ TOLERANCE = 1e-12
 """A float64 line is violated when lhs > rhs + TOLERANCE * scale. The caller's scale is the size of the terms whose
 rounding enters, so this is some thousand roundings. No line has a tolerance of its own."""
 
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""Smallest normal float64. Below it rounding is absolute, and products of small numbers lose all their digits; so a
+float64 line is violated when lhs > rhs + TOLERANCE * scale + SMALLEST. Longer numbers do not underflow."""
+
 PRECISE = mpmath.mpf("1e-45")
 """The same for multi-precision numbers of 60 digits. Fractions have no rounding and no tolerance."""
 
 RESOLVED = 1000
-"""A ratio lhs/rhs is reported when rhs > RESOLVED * tolerance * scale: below, it would measure rounding."""
+"""A ratio lhs/rhs is reported when rhs is above RESOLVED times what is allowed: below, it would measure rounding."""
 
 
 def tolerance(*sides: np.ndarray) -> Any:
@@ -107,9 +111,11 @@ class Ledger:
             left, right = _precise(left), _precise(right)
         excess = left - right if kind == "inequality" else abs(left - right)
         # Only differences are compared with 0: a Fraction and an mpf do not compare.
-        margin, floor = (allowed * unit, RESOLVED * allowed * unit) if allowed else (0, 0)
+        margin = allowed * unit if allowed else 0
+        if allowed == TOLERANCE:
+            margin = margin + SMALLEST
         violated = ~(excess - margin <= 0).astype(bool)
-        resolved = (right - floor > 0).astype(bool)
+        resolved = (right - RESOLVED * margin > 0).astype(bool)
         ratio = np.full(left.shape, np.nan)
         ratio[resolved] = (left[resolved] / right[resolved]).astype(np.float64)
         ratio[violated & ~resolved] = np.inf
@@ -165,10 +171,13 @@ class Ledger:
 def _numbers(values: ArrayLike) -> np.ndarray:
     """Object arrays as they are, everything else as float64; a number becomes an array of one."""
     array = np.atleast_1d(np.asarray(values))
-    return array if array.dtype == object else array.astype(np.float64)
+    # A list of 0-d arrays, which reductions return, is an array of arrays.
+    return _bare(array) if array.dtype == object else array.astype(np.float64)
 
 
-_precise = np.frompyfunc(mpmath.mpf, 1, 1)
+_bare = np.frompyfunc(lambda value: value.item() if isinstance(value, np.ndarray) else value, 1, 1)
+
+_precise = np.frompyfunc(mpmath.mpmathify, 1, 1)  # mpf takes no Fraction
 
 
 def _shown(value: Any) -> str:
