@@ -107,7 +107,10 @@ class A5(Bound):
         keep_series: bool = False,
         **setting: Any,
     ) -> Outcome:
-        """Minimise block after block; there is no rule and no step size."""
+        """Minimise block after block; there is no rule and no step size.
+
+        arithmetic: "float64", "mp" or "exact"; with Fractions every identity holds without any rounding.
+        """
         if rule is not None:
             raise ValueError(f"rule={rule!r} is not possible: Theorem A5 minimises exactly")
         if statement is None:
