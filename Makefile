@@ -32,7 +32,8 @@ paper: setup ## the main job: theory, quick study, figures, numbers and paper/bu
 	@$(MAKE) --no-print-directory figures
 	@$(MAKE) --no-print-directory pdf
 
-theory: setup ## verify the convergence bounds (quick tier), worst cases and certificates
+theory: setup ## verify the convergence bounds (quick tier), their algebra, worst cases and certificates
+	$(RUN) -m theory.symbolic
 	$(RUN) -m theory.verify
 	$(RUN) -m theory.worst_case
 
