@@ -37,6 +37,22 @@ def test_no_changed_number_survives(identity: Identity) -> None:
         assert not proved(mutation), mutation
 
 
+@EACH
+def test_what_a_symbol_of_a_slack_stands_for_has_its_sign(identity: Identity) -> None:
+    """At 20 points under the hypotheses: b, p, theta in (0, 1/2), 1 <= l < k <= K, everything else positive."""
+    generator, whole = np.random.default_rng(0), {"l": 1, "j": 1, "k": 2, "n": 2, "t": 2, "K": 4}
+    for equation in identity.build():
+        for symbol, meaning in equation.where.items():
+            for _ in range(20 if symbol.is_nonnegative else 0):
+                values = {
+                    free: whole[free.name] + int(generator.integers(2)) * (free.name in "kK")
+                    if free.is_integer
+                    else generator.uniform(0.01, 0.5)
+                    for free in sorted(meaning.free_symbols, key=str)
+                }
+                assert meaning.subs(values) >= 0, (symbol, meaning, values)
+
+
 def test_false_statements_are_not_proved() -> None:
     x, y = sympy.symbols("x y", positive=True)
     k = sympy.Symbol("k", integer=True, positive=True)
