@@ -124,3 +124,11 @@ def test_sixty_digits_agree_and_have_no_violation(problem: Problem) -> None:
     steps = len(better.series["measured"])
     np.testing.assert_allclose(better.series["measured"], float64.series["measured"][:steps], rtol=1e-9)
     np.testing.assert_allclose(better.series["bound"], float64.series["bound"][:steps], rtol=1e-9)
+
+
+def test_the_expectation_falls_for_long() -> None:
+    """E f never rises (A4.1); an asymmetry of rounding in the second moments once grew until it did."""
+    problem = Quadratic([2] * 4, coupling=0.5, condition=20.0, heterogeneity=4.0, seed=0)
+    measured = A4().evaluate(problem, exponent=1.0, epochs=20).series["measured"]
+    assert len(measured) == 321
+    assert (np.diff(measured) < 0).all()
