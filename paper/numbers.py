@@ -5,19 +5,27 @@
 
 from collections.abc import Sequence
 
+from paper import evidence
 from paper.runs import label, method, ordered, source
 from records import Record, RecordError
 
-SOURCES = {"quick": ("train", "quick"), "theory": ("verify", "theory")}
+SOURCES = {
+    "quick": ("train", "quick"),
+    "theory": ("verify", "theory"),
+    "worst_case": ("verify", "worst_case"),
+    "curves": ("verify", "curves"),
+}
 REQUIRED = {"badam", "bsgd", "adamw", "sgd", "lora"}  # methods whose numbers the text quotes
 
 
-def text(quick: Sequence[Record], theory: Sequence[Record]) -> str:
+def text(
+    quick: Sequence[Record], theory: Sequence[Record], worst_case: Sequence[Record], curves: Sequence[Record]
+) -> str:
     if missing := REQUIRED - {method(record) for record in quick}:
         raise RecordError(
             f"no finished record of {', '.join(sorted(missing))}, which the text quotes; run `make study`"
         )
-    numbers = {**_quick(ordered(quick)), **_theory(theory)}
+    numbers = {**_quick(ordered(quick)), **_theory(theory), **evidence.numbers(theory, worst_case, curves)}
     return "".join(f"\\newcommand{{\\{name}}}{{{value}}}\n" for name, value in numbers.items())
 
 

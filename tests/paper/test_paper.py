@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,24 +33,31 @@ def train_record(method: str, loss: float) -> Record:
     return Record("train", "quick", f"{method}-seed0", "k", "finished", config, measured, PROVENANCE)
 
 
-def verify_record() -> Record:
-    line = {"checks": 1000, "instances": 50, "largest_ratio": 0.9, "violations": 0}
+def verify_record(bound: str = "a1", problem: str = "quadratic", **changes: Any) -> Record:
+    line = {"kind": "inequality", "checks": 1000, "instances": 50, "largest_ratio": 0.9, "violations": 0}
     measured = {
         "lines": {"A0": line, "T": line | {"largest_ratio": None}},
+        "kind": "upper",
         "instances": {"ratio": [0.1, 0.5, None]},
+        "precise": {"instances": 1},
         "showcase": {"bound": [3.0, 2.0], "measured": [2.0, 1.0], "ratios": {"A0": [0.5, 1.0], "T": [None]}},
         "controls": [{"name": "C_t halved", "line": "epoch", "ratio": 2.0, "true_ratio": 1.0, "rejected": True}],
         "violations": 0,
+        "refuted": False,
     }
-    return Record("verify", "theory", "a1-quadratic-quick", "k", "finished", {}, measured, PROVENANCE)
+    config = {"bound": {"problems": ["quadratic", "logistic"]}}
+    name = f"{bound}-{problem}-quick"
+    return Record("verify", "theory", name, "k", "finished", config, measured | changes, PROVENANCE)
 
 
 METHODS = {"badam": 1.5, "bsgd": 2.0, "adamw": 0.9, "sgd": 1.1, "lora": 1.0}
 
 
 @pytest.fixture
-def outputs(tmp_path, monkeypatch):
+def outputs(tmp_path, monkeypatch, worst_case_record, curves_record):
     """A folder of records and a build folder of its own."""
+    for record in (worst_case_record, curves_record):
+        write(record, tmp_path / "records")
     for method, loss in METHODS.items():
         write(train_record(method, loss), tmp_path / "records")
     write(verify_record(), tmp_path / "records")
@@ -80,8 +88,14 @@ def test_the_manifest_traces_every_file_to_records(outputs):
     assert manifest["loss_curves"]["records"]["quick/lora-seed0"] == {"key": "k", "commit": PROVENANCE["commit"]}
 
 
-def test_numbers_come_from_the_records(outputs):
-    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()])
+@pytest.fixture
+def theory(worst_case_record, curves_record):
+    """What the numbers need besides the quick study."""
+    return [verify_record()], [worst_case_record], [curves_record]
+
+
+def test_numbers_come_from_the_records(theory):
+    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], *theory)
     macros = dict(re.findall(r"\\newcommand\{\\(\w+)\}\{(.*)\}", text))
     assert macros["QuickBestMethod"] == "AdamW"
     assert macros["QuickBestLoss"] == "0.900"
@@ -91,12 +105,12 @@ def test_numbers_come_from_the_records(outputs):
     assert all(name.isalpha() for name in macros)
 
 
-def test_a_difference_between_predicted_and_measured_bytes_is_said(outputs):
+def test_a_difference_between_predicted_and_measured_bytes_is_said(theory):
     from dataclasses import replace
 
     right = [train_record(m, loss) for m, loss in METHODS.items()]
     measured = right[0].measurements | {"measured_bytes": BYTES | {"state": 801}}
-    text = numbers.text([replace(right[0], measurements=measured), *right[1:]], [verify_record()])
+    text = numbers.text([replace(right[0], measurements=measured), *right[1:]], *theory)
     assert "differ for at least one method" in text
 
 
@@ -161,8 +175,8 @@ def test_every_float_has_a_producer_and_a_source(outputs):
     assert all(re.search(r"Source: \\\w+Source\{\}", item) for item in floats)
 
 
-def test_every_macro_of_the_text_is_defined(outputs):
-    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()])
+def test_every_macro_of_the_text_is_defined(theory):
+    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], *theory)
     defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", text))
     assert set(re.findall(r"\\((?:Quick|Theory)\w+)", sections())) <= defined
 

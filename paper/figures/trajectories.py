@@ -1,0 +1,97 @@
+"""Every theorem on one run: the measured quantity and its bound over block epochs."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from paper import theorems
+from paper.figures import style
+from records import Record
+
+SOURCES = {"theory": ("verify", "theory")}
+COLUMNS = 4
+DEPTH = 1e-7  # a run may end at rounding; the panel ends this far below the least bound
+
+SMALLEST, GAP = r"$\min\ \Vert\nabla f\Vert^2$", r"$f - f^*$"
+EXPECTED = r"$\mathrm{E}f - f^*$"
+MEAN = r"mean $\mathrm{E}\Vert\nabla f\Vert^2$"
+QUANTITIES = {
+    "a1": SMALLEST,
+    "a2": GAP,
+    "a3": GAP,
+    "a4": EXPECTED,
+    "a5": GAP,
+    "a6_quadratic": GAP,
+    "b1": SMALLEST,
+    "b1_corollary": SMALLEST,
+    "b1_plus": SMALLEST,
+    "b2": r"mean $\Vert\nabla f\Vert_1$",
+    "b3": GAP,
+    "badam_d4_repaired": r"$f(x^t) - f(x^{t+1})$",
+    "c1": MEAN,
+    "c2": MEAN,
+    "c3": EXPECTED,
+    "d1": MEAN,
+    "d2": MEAN,
+    "d3": r"$|g^*|/\sigma$",
+    "e": SMALLEST,
+}
+"""What is bounded; a bound that is not here has a panel without this label."""
+
+AXES = {"a4": "random step", "c1": "random visit", "d3": "$K$"}
+"""Where the horizontal axis is not the block epoch."""
+
+
+def draw(theory: Sequence[Record]) -> Figure:
+    shown = {}
+    for bound, group in theorems.by_bound(theory).items():
+        first = next((record for record in group if record.measurements["showcase"]), None)
+        if first is not None and not theorems.refuted(group):
+            shown[bound] = first
+    rows = math.ceil(len(shown) / COLUMNS)
+    drawn = Figure(figsize=(style.WIDTH, 0.35 + 1.5 * rows))
+    panels = drawn.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes, (bound, record) in zip(panels, shown.items(), strict=False):
+        _panel(axes, bound, theorems.parts(record)[1], record.measurements["showcase"], record.measurements["kind"])
+    for axes in panels[len(shown) :]:
+        axes.set_visible(False)
+    handles = {}
+    for axes in panels[: len(shown)]:
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    drawn.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
+    return drawn
+
+
+def _panel(axes: Axes, bound: str, family: str, showcase: dict[str, Any], kind: str) -> None:
+    series = {name: np.array(showcase[name], dtype=float) for name in ("measured", "bound")}
+    # the repaired D.4 bounds the decrease itself from below: what it claims is the left side
+    if bound == "badam_d4_repaired":
+        series, kind = {"measured": series["bound"], "bound": series["measured"]}, "lower"
+    x = np.array(showcase.get("inner_steps", np.arange(len(series["bound"]))), dtype=float)
+    if "published" in showcase:
+        published = np.array(showcase["published"], dtype=float)
+        axes.plot(x, published, color="#009E73", linestyle=":", label="published bound")
+    axes.plot(x, series["bound"], color="#D55E00", linestyle="--", label="bound")
+    axes.plot(x, series["measured"], color="#0072B2", label="measured")
+    axes.set_yscale("log")
+    axes.margins(y=0.3 if kind == "lower" else 0.15)
+    values = np.concatenate([y[y > 0] for y in series.values()])
+    if kind != "lower":
+        axes.set_ylim(bottom=max(values.min(), series["bound"][series["bound"] > 0].min() * DEPTH) / 2)
+    if "inner_steps" in showcase:
+        axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.yaxis.set_major_locator(LogLocator(numticks=4))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_title(theorems.title(bound), fontsize=8, loc="left")
+    corner = {"transform": axes.transAxes, "fontsize": 6.5, "color": "#666666"}
+    axes.text(0.04, 0.05, family.replace("_", " "), **corner)
+    axes.set_xlabel(AXES.get(bound, "block epoch"), fontsize=7, labelpad=1)
+    axes.set_ylabel(QUANTITIES.get(bound, ""), fontsize=7, labelpad=1)
+    axes.tick_params(labelsize=7, pad=1.5)
