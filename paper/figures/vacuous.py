@@ -47,7 +47,8 @@ def draw(curves: Sequence[Record]) -> Figure:
         _map(axes, logs, maps[name]["inner_steps"], values, both, "PuOr_r")
         axes.contour(_edges(maps[name]["inner_steps"])[1], logs, values, levels=[0.0], colors="black", linewidths=1)
         axes.set_title(f"floor of {TITLES[name]}")
-    bar = drawn.colorbar(ScalarMappable(both, "PuOr_r"), ax=panels[1, 1:].tolist(), shrink=0.9, aspect=15, extend="max")
+    shades = ScalarMappable(both, "PuOr_r")
+    bar = drawn.colorbar(shades, ax=panels[1, 1:].tolist(), shrink=0.9, aspect=15, extend="max")
     bar.set_label("floor / what is known, $\\log_{10}$")
     for axes in panels.ravel():
         axes.set_xlabel("$K$", labelpad=1)

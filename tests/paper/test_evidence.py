@@ -1,18 +1,21 @@
 """Figures, tables and numbers of the theory: what they take from the records, and that new bounds come in."""
 
+import importlib
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from paper import evidence, theorems
 from paper.figures import effect_of_k, number_of_blocks, stochastic_floor, trajectories, vacuous
 from paper.tables import bounds, certificates, certified_steps, loosest_lines
 from records import Record
 
-SECTION = Path(__file__).resolve().parent.parent.parent / "paper" / "sections" / "evidence.tex"
+ROOT = Path(__file__).resolve().parent.parent.parent
+SECTION = ROOT / "paper" / "sections" / "evidence.tex"
 PROVENANCE = {"commit": "0123456789abcdef", "dirty": False, "date": "2026-01-02", "device": "X", "device_type": "cpu"}
 LINE = {"kind": "inequality", "checks": 10, "instances": 5, "largest_ratio": 0.5, "violations": 0}
 CONTROL = {"name": "doubled", "line": "bound", "ratio": 2.0, "true_ratio": 1.0, "rejected": True}
@@ -104,6 +107,13 @@ def test_every_theorem_with_a_showcase_has_a_panel() -> None:
         "measured": [2.0, 1.0, 0.0],
     }
     assert [text.get_text() for text in first.texts] == ["quadratic"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "bound").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_theorem_has_a_run_for_the_figure(path: Path) -> None:
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    module, name = config["_target_"].rsplit(".", 1)
+    assert ("example" in config) != getattr(importlib.import_module(module), name).refuted
 
 
 def test_figures_show_the_numbers_of_the_records(worst_case_record: Record, curves_record: Record) -> None:
