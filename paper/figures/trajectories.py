@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,12 +35,16 @@ QUANTITIES = {
     "c1": MEAN,
     "c2": MEAN,
     "c3": EXPECTED,
+    "c4": r"$\Vert\nabla f\Vert$",
     "d1": MEAN,
     "d2": MEAN,
     "d3": r"$|g^*|/\sigma$",
     "e": SMALLEST,
 }
 """What is bounded; a bound that is not here has a panel without this label."""
+
+OTHERS = {"published": "published bound", "floor": "its floor for small steps"}
+"""Further series of a showcase that are drawn."""
 
 AXES = {"a4": "random step", "c1": "random visit", "d3": "$K$"}
 """Where the horizontal axis is not the block epoch."""
@@ -57,7 +60,7 @@ def draw(theory: Sequence[Record]) -> Figure:
     drawn = Figure(figsize=(style.WIDTH, 0.35 + 1.5 * rows))
     panels = drawn.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes, (bound, record) in zip(panels, shown.items(), strict=False):
-        _panel(axes, bound, theorems.parts(record)[1], record.measurements["showcase"], record.measurements["kind"])
+        _panel(axes, bound, record)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     handles = {}
@@ -67,17 +70,22 @@ def draw(theory: Sequence[Record]) -> Figure:
     return drawn
 
 
-def _panel(axes: Axes, bound: str, family: str, showcase: dict[str, Any], kind: str) -> None:
+def _panel(axes: Axes, bound: str, record: Record) -> None:
+    showcase, kind = record.measurements["showcase"], record.measurements["kind"]
     series = {name: np.array(showcase[name], dtype=float) for name in ("measured", "bound")}
     # the repaired D.4 bounds the decrease itself from below: what it claims is the left side
     if bound == "badam_d4_repaired":
         series, kind = {"measured": series["bound"], "bound": series["measured"]}, "lower"
-    x = np.array(showcase.get("inner_steps", np.arange(len(series["bound"]))), dtype=float)
-    if "published" in showcase:
-        published = np.array(showcase["published"], dtype=float)
-        axes.plot(x, published, color="#009E73", linestyle=":", label="published bound")
-    axes.plot(x, series["bound"], color="#D55E00", linestyle="--", label="bound")
-    axes.plot(x, series["measured"], color="#0072B2", label="measured")
+    length = len(series["bound"])
+    # a mean over block epochs begins after the first one, a series with the start in it before
+    first = int(length <= record.config["bound"]["example"]["epochs"])
+    x = np.array(showcase.get("inner_steps", np.arange(length) + first), dtype=float)
+    marker = "o" if length == 1 else ""
+    for name, label in OTHERS.items():
+        if name in showcase:
+            axes.plot(x, showcase[name], color="#009E73", linestyle=":", marker=marker, markersize=4, label=label)
+    axes.plot(x, series["bound"], color="#D55E00", linestyle="--", marker=marker, markersize=4, label="bound")
+    axes.plot(x, series["measured"], color="#0072B2", marker=marker, markersize=4, label="measured")
     axes.set_yscale("log")
     axes.margins(y=0.3 if kind == "lower" else 0.15)
     values = np.concatenate([y[y > 0] for y in series.values()])
@@ -91,7 +99,7 @@ def _panel(axes: Axes, bound: str, family: str, showcase: dict[str, Any], kind: 
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(theorems.title(bound), fontsize=8, loc="left")
     corner = {"transform": axes.transAxes, "fontsize": 6.5, "color": "#666666"}
-    axes.text(0.04, 0.05, family.replace("_", " "), **corner)
+    axes.text(0.04, 0.05, theorems.parts(record)[1].replace("_", " "), **corner)
     axes.set_xlabel(AXES.get(bound, "block epoch"), fontsize=7, labelpad=1)
     axes.set_ylabel(QUANTITIES.get(bound, ""), fontsize=7, labelpad=1)
     axes.tick_params(labelsize=7, pad=1.5)

@@ -32,7 +32,7 @@ def record(bound: str, family: str = "quadratic", tier: str = "quick", **changes
         "violations": 0,
         "refuted": False,
     }
-    config = {"bound": {"problems": ["quadratic", "logistic"]}}
+    config = {"bound": {"problems": ["quadratic", "logistic"], "example": {"epochs": 2}}}
     return Record(
         "verify", "theory", f"{bound}-{family}-{tier}", "k", "finished", config, measured | changes, PROVENANCE
     )
@@ -107,6 +107,10 @@ def test_every_theorem_with_a_showcase_has_a_panel() -> None:
         "measured": [2.0, 1.0, 0.0],
     }
     assert [text.get_text() for text in first.texts] == ["quadratic"]
+    assert list(first.lines[0].get_xdata()) == [0.0, 1.0, 2.0]
+    mean = {"bound": [3.0, 2.0], "measured": [2.0, 1.0], "ratios": {}}  # over as many block epochs as there are
+    (first,) = (axes for axes in trajectories.draw([record("c1", showcase=mean)]).axes if axes.get_visible())
+    assert list(first.lines[0].get_xdata()) == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "bound").glob("*.yaml")), ids=lambda path: path.stem)

@@ -45,7 +45,7 @@ def verify_record(bound: str = "a1", problem: str = "quadratic", **changes: Any)
         "violations": 0,
         "refuted": False,
     }
-    config = {"bound": {"problems": ["quadratic", "logistic"]}}
+    config = {"bound": {"problems": ["quadratic", "logistic"], "example": {"epochs": 1}}}
     name = f"{bound}-{problem}-quick"
     return Record("verify", "theory", name, "k", "finished", config, measured | changes, PROVENANCE)
 

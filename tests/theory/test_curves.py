@@ -89,14 +89,19 @@ def test_epochs_of_the_published_corollary() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "K", "expected"), [(1, 100, 1.8), (1, 1000, 0.75), (1e8, 1000, 4.5), (1e8, 10**4, 0.68)]
+    ("ratio", "K", "expected"),
+    [(1, 100, 1.82), (1, 1000, 0.75), (1, 10**4, 0.21), (1e8, 100, 8.10), (1e8, 1000, 2.23), (1e8, 10**4, 0.34)],
 )
-def test_floors(ratio: float, K: int, expected: float) -> None:
-    """4 tau_K Q_K/K, the factor of |g|^2/(R(R+eps)); and omega_K of D1 against its definition."""
-    assert vacuous.d2(1.0, K, 1 / ratio) / (1 + 1 / ratio) == pytest.approx(expected, rel=0.05)
+def test_floor_of_d2(ratio: float, K: int, expected: float) -> None:
+    assert vacuous.d2(1.0, K, 1 / ratio) == pytest.approx(expected, abs=0.006)
+
+
+def test_floor_of_d1() -> None:
+    """omega_k against its definition, and where the largest noise, sigma = R, makes the floor vacuous."""
     w = Unit(1, 1, 20).adam.w
     mean = float((w**2).sum(axis=1).mean())
-    assert vacuous.d1(2.0, 20, 0.5) == pytest.approx(16 * mean * vacuous.NOISE**2 / 2, rel=1e-12)
+    assert vacuous.d1(1.5, 20, 0.5) == pytest.approx(2 * mean * vacuous.NOISE**2, rel=1e-12)
+    assert vacuous.d1(15.7, 10**6, 1.0) / vacuous.NOISE**2 == pytest.approx(1, rel=0.01)
 
 
 @pytest.mark.parametrize(("D", "d", "K", "message"), [(0, 4, 1, "D=0"), (4, 6, 1, "d=6"), (4, 4, 0, "K=0")])

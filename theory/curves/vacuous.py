@@ -19,9 +19,9 @@ without that term, which is where the whole bound has halved.
 every coordinate, R = 2 G, and noise of standard deviation sigma = R/10, in units of d R^2, what ||grad f||^2 is at
 most without any theorem; 1 and more is vacuous for every T:
 
-    d1        (R/eps)^2 mean_k omega_k^2 sigma^2/(2 R^2),  omega_k^2 = (1-b1)(1+b1^k)/((1+b1)(1-b1^k))
-    d2        beta1 = 0: 4 (R+eps) tau_K Q_K/(K R),  tau_K^2 = (1-b2^K)/(1-b2),
-              Q_K = ln(1 + R^2 tau_K^2/eps^2) - K ln b2
+    d1        2 (sqrt(1 + R/eps) - 1)^2 mean_k omega_k^2 sigma^2/R^2,  omega_k^2 = (1-b1)(1+b1^k)/((1+b1)(1-b1^k))
+    d2        beta1 = 0: 2 (1 + eps/R) tau_K Q_K/K,  tau_K^2 = (1-b2^K)/(1-b2),
+              Q_K = ln(1 + R^2 tau_K^2/eps^2) - (K-1) ln b2
 """
 
 import math
@@ -131,19 +131,19 @@ def published(unit: Unit, eps: float) -> float:
 def d1(R: float, K: int, eps: float) -> float:
     """Floor of Theorem D1.
 
-    >>> round(d1(1.0, 1, 1.0), 6)
-    0.005
+    >>> round(d1(3.0, 1, 1.0), 6)
+    0.02
     """
     powers = BETAS[0] ** np.arange(1, K + 1)
     omega = (1 - BETAS[0]) / (1 + BETAS[0]) * (1 + powers) / (1 - powers)
-    return (R / eps) ** 2 * float(omega.mean()) * NOISE**2 / 2
+    return 2 * (math.sqrt(1 + R / eps) - 1) ** 2 * float(omega.mean()) * NOISE**2
 
 
 def d2(R: float, K: int, eps: float) -> float:
     """Floor of Theorem D2."""
     tau_K = math.sqrt((1 - BETAS[1] ** K) / (1 - BETAS[1]))
-    Q = math.log1p((R * tau_K / eps) ** 2) - K * math.log(BETAS[1])
-    return 4 * (R + eps) * tau_K * Q / (K * R)
+    Q = math.log1p((R * tau_K / eps) ** 2) - (K - 1) * math.log(BETAS[1])
+    return 2 * (1 + eps / R) * tau_K * Q / K
 
 
 EPOCHS: dict[str, Callable[[Unit, float], float]] = {
