@@ -88,13 +88,16 @@ def _panel(axes: Axes, bound: str, record: Record) -> None:
     axes.plot(x, series["measured"], color="#0072B2", marker=marker, markersize=4, label="measured")
     axes.set_yscale("log")
     axes.margins(y=0.3 if kind == "lower" else 0.15)
-    values = np.concatenate([y[y > 0] for y in series.values()])
+    drawn = [*series.values(), *(np.array(showcase[name], dtype=float) for name in OTHERS if name in showcase)]
+    values = np.concatenate([y[y > 0] for y in drawn])
     if kind != "lower":
         axes.set_ylim(bottom=max(values.min(), series["bound"][series["bound"] > 0].min() * DEPTH) / 2)
     if "inner_steps" in showcase:
         axes.set_xscale("log")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    if length == 1:
+        axes.set_xlim(0, 2)
     axes.yaxis.set_major_locator(LogLocator(numticks=4))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(theorems.title(bound), fontsize=8, loc="left")
