@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theory.bounds.c4 import C4, fixed_point, in_step, mixed, solve, squares, stepped, sweep, trained, two_samples
+from theory.bounds.c4 import C4, two_samples
+from theory.bounds.samples import fixed_point, in_step, mixed, solve, squares, stepped, sweep, trained
 from theory.problems.finite_sum import FiniteSum
 from theory.problems.quadratic import Quadratic
 

@@ -61,23 +61,32 @@ of blocks in step with the data.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import mpmath
 import numpy as np
-import torch
 
-from bcd import SGD, minimise
 from theory.bounds.bound import Bound, Control, Outcome, Statement, require_between
+from theory.bounds.samples import (
+    Visits,
+    fixed_point,
+    gradient,
+    in_step,
+    mixed,
+    solve,
+    squares,
+    stepped,
+    sweep,
+    trained,
+)
 from theory.ledger import Ledger
 from theory.numbers import Array, exact, like, norm, precision, sqrt
 from theory.problems import Problem
 from theory.problems.certified import OUTWARD
 from theory.problems.finite_sum import FiniteSum
 from theory.problems.validation import positive_integer
-from theory.trajectory import ORDERS
 
 FIXED = ("cyclic", "descending")
 
@@ -93,50 +102,6 @@ class C4Statement(Statement):
     q: float = 1.0
     slack: float = 1.0
     noise: float = 1.0
-
-
-Visits = list[tuple[int, list[int]]]
-"""Block and samples of every visit of a block epoch."""
-
-
-def in_step(problem: FiniteSum, order: str, inner_steps: int) -> Visits:
-    """The samples 0, 1, ..., n-1, 0, 1, ... cut into visits.
-
-    Raises ValueError when n does not divide D K, so that the next block epoch would meet others.
-    """
-    D, n = len(problem.sizes), len(problem.matrices)
-    if D * inner_steps % n:
-        raise ValueError(f"samples={n} is not possible: it must divide D K = {D * inner_steps}")
-    stream = ORDERS[order](0)
-    blocks = [stream.next_visit(D)[0] for _ in range(D)]
-    return [(i, [(v * inner_steps + k) % n for k in range(inner_steps)]) for v, i in enumerate(blocks)]
-
-
-def sweep(problem: FiniteSum, x: Array, visits: Visits, alpha: Any) -> Array:
-    """All points of one block epoch from x: (..., d) -> (D K + 1, ..., d)."""
-    points = [x]
-    for i, samples in visits:
-        rows = problem.slices[i]
-        for s in samples:
-            z = points[-1].copy()
-            z[..., rows] -= alpha * (points[-1] @ problem.matrices[s][:, rows] - problem.linears[s][rows])
-            points.append(z)
-    return np.array(points)
-
-
-def trained(problem: FiniteSum, visits: Visits, alpha: float, epochs: int, order: str) -> Array:
-    """All points of the block epochs by bcd in float64, with one sample a step: (T D K + 1, d)."""
-    matrices, linears = torch.from_numpy(problem.matrices), torch.from_numpy(problem.linears)
-    samples = iter([s for _ in range(epochs) for _, visit in visits for s in visit])
-
-    def objective(blocks: Sequence[torch.Tensor]) -> torch.Tensor:
-        x, s = torch.cat(list(blocks)), next(samples)
-        return x @ (matrices[s] @ x / 2 - linears[s])
-
-    start = [torch.from_numpy(problem.start[rows].copy()) for rows in problem.slices]
-    K, count = len(visits[0][1]), epochs * len(visits)
-    steps = minimise(objective, start, rule=SGD(), order=ORDERS[order](0), inner_steps=K, lr=alpha, visits=count)
-    return torch.stack([torch.cat(step.before) for step in steps] + [torch.cat(steps[-1].after)]).numpy()
 
 
 class C4(Bound):
@@ -322,30 +287,6 @@ def aliased(ledger: Ledger, run: Run) -> tuple[Array, Array]:
     return right, left
 
 
-def fixed_point(data: FiniteSum, visits: Visits, alpha: Any) -> Array:
-    """x^inf: the map of a block epoch is affine."""
-    d = len(data.start)
-    basis = like(np.concatenate([np.zeros((1, d)), np.eye(d)]), data.start)
-    images = sweep(data, basis, visits, alpha)[-1]
-    return solve(basis[1:] - (images[1:] - images[0]).T, images[0])
-
-
-def gradient(data: FiniteSum, block: int, sample: int, x: Array) -> Array:
-    """grad_i f_s(x)."""
-    rows = data.slices[block]
-    return data.matrices[sample][rows] @ x - data.linears[sample][rows]
-
-
-def mixed(data: FiniteSum, visits: Visits) -> tuple[Array, Array]:
-    """B and r of F(x) = Bx - r."""
-    B, r = np.zeros_like(data.matrix), np.zeros_like(data.linear)
-    for i, samples in visits:
-        rows = data.slices[i]
-        B[rows] = data.matrices[samples][:, rows].sum(axis=0) / len(samples)
-        r[rows] = data.linears[samples][:, rows].sum(axis=0) / len(samples)
-    return B, r
-
-
 def independent(ledger: Ledger, run: Run) -> Array:
     """Independent samples: a bound of (E||grad f(x^t)||^2)^{1/2}, shape (T + 1,)."""
     data, alpha, K, q, lam = run.data, run.alpha, run.K, run.q, run.lam
@@ -390,28 +331,3 @@ def independent(ledger: Ledger, run: Run) -> Array:
     right = root**2 + theta**t * (above if above > 0 else 0 * above)
     ledger.check("spread", W[1:], right[1:], scale=scale)
     return sqrt(like(data.L, data.start) ** 2 * len(data.sizes) * right)
-
-
-def stepped(M: Array, rows_of: Array, rows: slice, alpha: Any) -> Array:
-    """E (e, 1)(e, 1)' after a step on the coordinates `rows` with a uniform sample."""
-    n, total = len(rows_of), np.zeros_like(M)
-    for gradient in rows_of:
-        moved = alpha * (gradient[rows] @ M)
-        total[rows] -= moved
-        total[:, rows] -= moved.T
-        total[rows, rows] += alpha * (moved @ gradient[rows].T)
-    M = M + total / n
-    return (M + M.T) / 2  # an antisymmetric rounding error would grow
-
-
-def squares(data: FiniteSum, M: Array) -> Array:
-    """(D,): E||e_i||^2."""
-    diagonal = np.diag(M)
-    return np.array([diagonal[rows].sum() for rows in data.slices])
-
-
-def solve(A: Array, b: Array) -> Array:
-    """A^{-1} b in the arithmetic of A, for any nonsingular A."""
-    if not exact(A):
-        return np.linalg.solve(A, b)
-    return np.array(list(mpmath.lu_solve(mpmath.matrix(A.tolist()), mpmath.matrix(b.tolist()))), dtype=object)
