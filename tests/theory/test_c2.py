@@ -93,18 +93,8 @@ def test_false_statements_are_rejected(control: Any) -> None:
     assert control.true_ratio <= 1 + 1e-9
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"gamma": 2.0}, r"gamma=2\.0.*alpha < 2/L_max"),
-        ({"inner_steps": 0}, "inner_steps=0"),
-        ({"p": 0.0}, r"p=0\.0"),
-        ({"sigma": -1.0}, r"sigma=-1\.0"),
-        ({"order": "uniform"}, "order='uniform'"),
-        ({"noise": TwoPoint.of(0.3, 1.1)}, "its variance is above"),
-    ],
-)
-def test_hypotheses_are_checked(change: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(("change", "message"), [({"p": 0.0}, r"p=0\.0"), ({"order": "uniform"}, "order='uniform'")])
+def test_noise_and_orders_outside_the_hypotheses_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(LINE, **{**EXAMPLE, **change})
 
