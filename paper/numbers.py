@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paper import evidence, practice
+from paper.audit_numbers import audit
 from paper.runs import label, method, ordered, source
 from records import Record, RecordError
 
@@ -102,6 +103,7 @@ THEORY = {"theory": ("verify", "theory")}
 PARTS = (
     Part({"quick": ("train", "quick")}, _quick),
     Part(THEORY, _theory),
+    Part(THEORY, audit),
     Part(THEORY | {"worst_case": ("verify", "worst_case"), "curves": ("verify", "curves")}, evidence.numbers),
     Part({"practice": ("verify", "practice")}, practice.numbers),
 )

@@ -43,7 +43,7 @@ about expectations: a single path violates A4.2 (control "read pathwise"); by Ma
 gives A_k <= B/r with probability 1 - r. Convexity and Cauchy-Schwarz cost A4.R a factor 4 on a ball.
 
 Source: Nesterov, SIAM J. Optim. 22 (2012), for p_i proportional to L_i^a, for 4 and 5; Richtarik and Takac, arXiv
-1107.2848; A4.3 to A4.5 are the potential argument of Lu and Xiao, arXiv 1305.4723, with any p_i.
+1107.2848; A4.3 to A4.5 are the potential argument of Lu and Xiao, Math. Program. 152 (2015), with any p_i.
 """
 
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ Proof, by the lines of the ledger:
 drift is the largest over the orders, Lambda replaced by R tau(D) and the norm of (L_ij), i < j or j < i, is not used:
 the step size must not depend on the order that a block epoch will have.
 Source: as Theorem B1; the analogue of Corollary D.5 of BAdam (arXiv 2404.02827v3).
-In the paper: thm:B1-corollary, proof in app:B1-corollary.
+In the paper: thm:b1_corollary, proof in app:b1_corollary.
 """
 
 import math

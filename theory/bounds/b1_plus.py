@@ -16,7 +16,7 @@ Proof. B.6 derives the bound of the gradients from the descent itself, B1+ is th
 Cases of (near) equality: K = D = 1 with a = 1, where the step is exact.
 Source: takes the place of Theorem D.4 of BAdam (arXiv 2404.02827v3), whose step size is smaller by K^2 and more and
 which assumes gradients bounded by G > 1 and eps < 1.
-In the paper: thm:B1-plus, proof in app:B1-plus.
+In the paper: thm:b1_plus, proof in app:b1_plus.
 """
 
 from collections.abc import Iterator

@@ -15,7 +15,7 @@ S = K - b(1-b^K)/(1-b): a reset costs b(1-b^K)/(1-b) effective steps a visit, ni
 Proof. The master lemma; E.PL, E.rate and E.bound are the lines of Theorem B3 (`theory.bounds.b3`) for problems with
 PL, S and bound those of Theorem B1+.
 Source: momentum as an average of gradients is standard; resets with all constants are worked out in this project.
-In the paper: thm:E, proof in app:E.
+In the paper: thm:e, proof in app:e.
 """
 
 from collections.abc import Iterator
