@@ -34,8 +34,8 @@ def audit(theory: Sequence[Record]) -> dict[str, str]:
 
 
 def listed(items: Sequence[str]) -> str:
-    """1, 2 and 3, for text and for mathematics."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} \\text{{ and }} {items[-1]}"
+    """As in 1, 2 and 3."""
+    return " and ".join(part for part in (", ".join(items[:-1]), items[-1]) if part)
 
 
 def _quotients(record: Record) -> Iterator[tuple[int, float]]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from paper import build, numbers, runs
+from paper.audit_numbers import audit
 from records import COMMITTED, Record, RecordError, load_study, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -56,6 +57,27 @@ def practice_record() -> Record:
     return record
 
 
+def audit_record(bound: str, problem: str, steps: list[int], quotients: list[float]) -> Record:
+    """Of a printed statement: K of each instance, and its claimed over its actual decrease."""
+    violations = sum(quotient > 1 for quotient in quotients)
+    line = {"kind": "inequality", "checks": len(steps), "instances": len(steps), "largest_ratio": max(quotients)}
+    instances = {"inner_steps": steps, "measured": quotients, "bound": [1.0] * len(steps), "ratio": quotients}
+    lines = {bound: line | {"violations": violations}}
+    return verify_record(
+        f"badam_{bound}_printed", problem, lines=lines, instances=instances, violations=violations, refuted=True
+    )
+
+
+def theory_records() -> list[Record]:
+    return [
+        verify_record(),
+        audit_record("d4", "bilinear", [200, 1000, 1], [1.5, 7.125, 0.5]),
+        audit_record("d5", "bilinear", [200, 1], [0.25, 11.25]),
+        audit_record("d4", "quadratic", [1, 3], [0.125, 0.25]),
+        audit_record("d5", "quadratic", [1, 3], [0.125, 0.0625]),
+    ]
+
+
 METHODS = {"badam": 1.5, "bsgd": 2.0, "adamw": 0.9, "sgd": 1.1, "lora": 1.0}
 
 
@@ -66,8 +88,9 @@ def outputs(tmp_path, monkeypatch, worst_case_record, curves_record):
         write(record, tmp_path / "records")
     for method, loss in METHODS.items():
         write(train_record(method, loss), tmp_path / "records")
-    write(verify_record(), tmp_path / "records")
     write(practice_record(), tmp_path / "records")
+    for record in theory_records():
+        write(record, tmp_path / "records")
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
     monkeypatch.setattr(build, "BUILD", tmp_path / "build")
@@ -98,8 +121,8 @@ def test_the_manifest_traces_every_file_to_records(outputs):
 @pytest.fixture
 def theory(worst_case_record, curves_record):
     """What the numbers need besides the quick study."""
-    records = {"theory": verify_record(), "worst_case": worst_case_record, "curves": curves_record}
-    return {name: [record] for name, record in records.items()} | {"practice": [practice_record()]}
+    records = {"worst_case": worst_case_record, "curves": curves_record, "practice": practice_record()}
+    return {"theory": theory_records(), **{name: [record] for name, record in records.items()}}
 
 
 def test_numbers_come_from_the_records(theory):
@@ -110,7 +133,24 @@ def test_numbers_come_from_the_records(theory):
     assert macros["QuickBadamInnerSteps"] == "2"
     assert macros["TheoryChecks"] == r"2\,000"
     assert macros["QuickBytesVerdict"] == "agree to the byte"
+    assert (macros["TheoryAuditSteps"], macros["TheoryAuditRatios"]) == ("200 and 1000", "1.50 and 7.12")
+    assert (macros["TheoryAuditCorollaryRatio"], macros["TheoryAuditRandom"]) == ("11.2", "4")
+    assert macros["TheoryAuditRandomRatio"] == "0.250"
     assert all(name.isalpha() for name in macros)
+
+
+def test_the_audit_refuses_records_that_say_something_else_than_the_text():
+    records = theory_records()
+    with pytest.raises(RecordError, match="no finished record of badam_d5_printed-quadratic-quick"):
+        audit(records[:-1])
+    for false in (
+        audit_record("d4", "bilinear", [200], [0.5]),
+        audit_record("d5", "bilinear", [1], [0.5]),
+        audit_record("d4", "quadratic", [1], [1.5]),
+    ):
+        changed = [false if record.name == false.name else record for record in records]
+        with pytest.raises(RecordError, match="they do not"):
+            audit(changed)
 
 
 def test_a_difference_between_predicted_and_measured_bytes_is_said(theory):

@@ -19,7 +19,7 @@ Proof, by the lines of the ledger:
              S = sum_{i,k} E||g_i^k||^2; insert S from line `epoch` of C2, then PL.
  bound   E A^n <= q^n A^0 + (1 - q^n) N/rate for every n <= T.                      Geometric sum; 0 <= q < 1. QED
 
-q >= 0: without noise N = 0 with the same q, and `epoch` says 0 <= A^1 <= q A^0 for a start with A^0 > 0; it is checked.
+q >= 0: without noise N = 0 with the same q, and `epoch` says 0 <= A^1 <= q A^0 if A^0 > 0. It is checked too.
 
 Cases of equality: f = (L/2) x^2 on one block, K = 1, uniform: every line, with every noise of variance sigma^2.
 Where mu << L the floor is far above the true one: for scalar blocks with A_ii = l and sigma_i = sigma,

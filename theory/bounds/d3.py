@@ -32,9 +32,9 @@ sum_j w_kj u_kj + ...: about (S/2) ln(K)/K, since w_kj u_kj sums to about 1/k. M
 Controls: h_K doubled; symmetric noise with a floor; a floor that is proportional to alpha.
 In the paper: thm:d3, proof in app:d3.
 Source: proved and computed in this project. That Adam with noise can miss the minimum is known: Reddi, Kale and Kumar,
-arXiv 1904.09237, for an online sequence; Dereich, Do, Jentzen and von Wurstemberger, arXiv 2511.06675, for Adam without
-resets on quadratics, if and only if the data are not symmetric. Searched in public web pages for the same with resets
-and for its dependence on K: not found.
+arXiv 1904.09237, for an online sequence; Dereich, Do, Jentzen and von Wurstemberger, arXiv 2511.06675, for Adam
+without resets on quadratics, if and only if the data are not symmetric. Searched in public web pages for the same
+with resets and for its dependence on K: not found.
 """
 
 from collections.abc import Iterator
