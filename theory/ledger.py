@@ -1,5 +1,6 @@
 """The ledger of a proof: every line is an inequality lhs <= rhs that is evaluated, counted and never trusted."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
@@ -7,6 +8,8 @@ from typing import Any, Literal
 import mpmath
 import numpy as np
 from numpy.typing import ArrayLike
+
+from theory.numbers import like
 
 TOLERANCE = 1e-12
 """A float64 line is violated when lhs > rhs + TOLERANCE * scale. The caller's scale is the size of the terms whose
@@ -73,6 +76,7 @@ class Ledger:
     and only ratios and slacks become floats.
 
     label: names the instance in messages.     keep_series: keep the ratio of every single check.
+    stronger: line -> factor above 1 of its left side, a false claim for mutation testing: max(lhs, factor lhs) <= rhs.
 
     >>> ledger = Ledger("example")
     >>> ledger.check("triangle", [1.0, 3.0], [2.0, 2.0], scale=1.0)
@@ -80,9 +84,12 @@ class Ledger:
     (1, 'example at (1,): 3 > 2')
     """
 
-    def __init__(self, label: str = "", *, keep_series: bool = False) -> None:
+    def __init__(
+        self, label: str = "", *, keep_series: bool = False, stronger: Mapping[str, float] | None = None
+    ) -> None:
         self.label = label
         self.keep_series = keep_series
+        self.stronger = dict(stronger or {})
         self.lines: dict[str, Line] = {}
 
     @property
@@ -105,6 +112,8 @@ class Ledger:
         left, right, unit = np.broadcast_arrays(*map(_numbers, (lhs, rhs, scale)))
         if not left.size:
             return
+        if name in self.stronger:  # at a negative left side the multiple would be the weaker claim
+            left = np.maximum(left, left * like(self.stronger[name], left))
         line = self.lines.setdefault(name, Line(kind))
         allowed = tolerance(left, right)
         if allowed is PRECISE:  # a norm of Fractions is an mpf; the two do not subtract

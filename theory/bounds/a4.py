@@ -155,8 +155,9 @@ class A4(Bound):
             )
             require_steps(path, known)
             require_inside(path)
-            ledger = Ledger(label, keep_series=keep_series)
-            measured, bound = self.prove(problem, path, ledger, statement or self.true, **setting)
+            claim = statement or self.true
+            ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)
+            measured, bound = self.prove(problem, path, ledger, claim, **setting)
         return self.outcome(measured, bound, ledger)
 
     def prove(

@@ -59,7 +59,8 @@ class E(Bound):
     ) -> tuple[Array, Array]:
         epochs = master.check(problem, path, ledger, statement)
         if problem.pl > 0:
-            rates = Ledger(ledger.label, keep_series=ledger.keep_series)
+            named = {name.removeprefix("E."): value for name, value in ledger.stronger.items() if name[:2] == "E."}
+            rates = Ledger(ledger.label, keep_series=ledger.keep_series, stronger=named)
             linear_rate(problem, path, rates, epochs, 2.0)
             ledger.lines |= {f"E.{name}": line for name, line in rates.lines.items()}
         return master.conclude(problem, path, ledger, epochs, epochs.coef)

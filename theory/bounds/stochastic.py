@@ -119,8 +119,8 @@ class StochasticBound(Bound):
         self.require_problem(problem)
         with precision(arithmetic):
             data = problem.lifted(mpmath.mpf) if arithmetic == "mp" else problem
-            ledger = Ledger(label, keep_series=keep_series)
             statement, epochs = statement or self.true, epochs or self.epochs
+            ledger = Ledger(label, keep_series=keep_series, stronger=statement.stronger)
             series = self.prove_in_mean(problem, data, noise, ledger, statement, epochs=epochs, **setting)
         outcome = self.outcome(series.pop("measured"), series.pop("bound"), ledger)
         outcome.series.update({name: values.astype(np.float64).tolist() for name, values in series.items()})
