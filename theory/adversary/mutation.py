@@ -5,7 +5,7 @@ Two kinds of mutants, only in the direction that strengthens the claim:
 line    the constant of one line of the proof improved by 2: 2 lhs <= rhs, where lhs is positive.
 field   a field of the `Statement` of the theorem doubled or halved, whichever strengthens; a coupling set to 0 and a
         flag turned, which drop a hypothesis or a term. Which direction strengthens is measured: at the best instances
-        of every line no ratio may fall and one must rise.
+        of every line and at some random ones no ratio may fall, and one must rise.
 
 What a field cannot say (steps that are too long, constants of another order) is in the controls of the bounds.
 """
@@ -35,6 +35,9 @@ PATIENCE = 5
 
 MOST_WITNESSES = 4
 """Instances of the archive that a mutant is tried on."""
+
+RANDOM_PROBES = 6
+"""Random instances beside the best ones: those may all have one block, where no coupling matters."""
 
 NEARLY_TIGHT = 1.005
 LARGEST_FACTOR = 1024.0
@@ -80,6 +83,8 @@ def mutants(target: Target, archive: Archive) -> list[Mutant]:
         if line in archive.best
     ]
     probes = _points(archive, archive.best)
+    upper = np.array([axis.upper for axis in target.axes])
+    probes += list(np.random.default_rng(0).uniform(size=(RANDOM_PROBES, len(upper))) * upper)
     for item in dataclasses.fields(true):
         value = getattr(true, item.name)
         if item.name in target.by_hand or not isinstance(value, bool | float):

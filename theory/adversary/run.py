@@ -30,8 +30,8 @@ TIERS: dict[str, dict[str, Any]] = {
         },
     },
     "full": {
-        "budget": 300,
-        "map_budget": 90,
+        "budget": 200,
+        "map_budget": 60,
         "grid": {
             "gamma": [0.25, 1.0, 1.75],
             "coupling": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99],
