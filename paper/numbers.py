@@ -99,12 +99,29 @@ def _theory(records: Sequence[Record]) -> dict[str, str]:
     }
 
 
+def _adversary(records: Sequence[Record]) -> dict[str, str]:
+    measured = records[0].measurements
+    required = [row for row in measured["mutants"] if row["required"]]
+    return {
+        "AdversarySource": source(records[:1]),
+        "AdversaryInstances": f"{measured['evaluations']:,}".replace(",", "\\,"),
+        "AdversaryViolations": str(len(measured["violations"])),
+        "AdversaryMutants": str(len(required)),
+        "AdversaryMutantsKilled": str(sum(row["killed"] for row in required)),
+        "AdversaryLooseMutants": str(len(measured["mutants"]) - len(required)),
+        "AdversaryLooseSurvivors": str(sum(not row["killed"] for row in measured["mutants"] if not row["required"])),
+        "AdversaryControls": str(len(measured["controls"])),
+        "AdversaryControlsRejected": str(sum(row["killed"] for row in measured["controls"])),
+    }
+
+
 THEORY = {"theory": ("verify", "theory")}
 PARTS = (
     Part({"quick": ("train", "quick")}, _quick),
     Part(THEORY, _theory),
     Part(THEORY, audit),
     Part(THEORY | {"worst_case": ("verify", "worst_case"), "curves": ("verify", "curves")}, evidence.numbers),
+    Part({"adversary": ("verify", "adversary")}, _adversary),
     Part({"practice": ("verify", "practice")}, practice.numbers),
 )
 SOURCES = {name: place for part in PARTS for name, place in part.sources.items()}

@@ -1,5 +1,6 @@
 """What producers share about theorems: names in print, the records of each bound, and sums over its families."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ NAMES = {
 }
 """Statements whose name is not that of their module; D.4 and D.5 are those of arXiv 2404.02827v3."""
 
+LINES = {"A0*": "A0$^*$", "A0'": "A0$'$", "A0''": "A0$''$", "B.3'": "B.3$'$", "T": "Lemma T"}
+"""Lines of a ledger whose names need mathematics in print."""
+
 TIERS = ("full", "quick")
 
 
@@ -25,6 +29,20 @@ def title(bound: str) -> str:
     ('A1', 'B1+')
     """
     return NAMES.get(bound, bound.replace("_", " ").upper())
+
+
+def theorem(bound: str) -> str:
+    """The name in print of a theorem, given the name of its class.
+
+    >>> theorem("A6Quadratic")
+    'A6'
+    """
+    return title(re.sub(r"(?<!^)(?=[A-Z])", "_", bound).lower())
+
+
+def line(name: str) -> str:
+    """A line of a ledger in print."""
+    return LINES.get(name, name)
 
 
 def parts(record: Record) -> tuple[str, str, str]:

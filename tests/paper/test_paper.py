@@ -78,6 +78,35 @@ def theory_records() -> list[Record]:
     ]
 
 
+def adversary_record() -> Record:
+    row = {"target": "a1_pair", "bound": "A1", "line": "epoch", "ratio": 0.9999, "least": 0.98, "instance": {}}
+    killed = {"ratio": 2.0, "true_ratio": 1.0, "dies_at": 1.0, "killed": True, "required": True}
+    mutants = [
+        row | killed | {"mutant": "left side x 2"},
+        row | killed | {"mutant": "left side x 2", "line": "T", "ratio": 1.5, "dies_at": 1.33},
+        row | killed | {"mutant": "coupling = 0", "line": "T", "ratio": 1e6, "dies_at": None},
+        row | killed | {"mutant": "radius = 0.5", "killed": False, "required": False, "ratio": 0.9, "dies_at": 2.22},
+    ]
+    cells = {
+        "kind": "a1",
+        "fixed": {"gamma": 1.0},
+        "x": "coupling",
+        "y": "inner_steps",
+        "xs": [0.0, 0.9],
+        "ys": [1, 4],
+    }
+    steps = cells | {"kind": "b1_plus", "fixed": {"inner_steps": 1}, "x": "eps", "y": "fraction"}
+    measured = {
+        "tightness": [row, row | {"least": None, "line": "T", "ratio": 0.5}],
+        "mutants": mutants,
+        "controls": [{"killed": True}],
+        "maps": [{**item, "ratio": [[1.0, 1.0], [1.0, 0.47]]} for item in (cells, steps)],
+        "evaluations": 12345,
+        "violations": [],
+    }
+    return Record("verify", "adversary", "full-seed0", "k", "finished", {}, measured, PROVENANCE)
+
+
 METHODS = {"badam": 1.5, "bsgd": 2.0, "adamw": 0.9, "sgd": 1.1, "lora": 1.0}
 
 
@@ -91,6 +120,7 @@ def outputs(tmp_path, monkeypatch, worst_case_record, curves_record):
     write(practice_record(), tmp_path / "records")
     for record in theory_records():
         write(record, tmp_path / "records")
+    write(adversary_record(), tmp_path / "records")
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
     monkeypatch.setattr(build, "BUILD", tmp_path / "build")
@@ -122,6 +152,7 @@ def test_the_manifest_traces_every_file_to_records(outputs):
 def theory(worst_case_record, curves_record):
     """What the numbers need besides the quick study."""
     records = {"worst_case": worst_case_record, "curves": curves_record, "practice": practice_record()}
+    records["adversary"] = adversary_record()
     return {"theory": theory_records(), **{name: [record] for name, record in records.items()}}
 
 
@@ -132,6 +163,8 @@ def test_numbers_come_from_the_records(theory):
     assert macros["QuickBestLoss"] == "0.900"
     assert macros["QuickBadamInnerSteps"] == "2"
     assert macros["TheoryChecks"] == r"2\,000"
+    assert macros["AdversaryInstances"] == r"12\,345"
+    assert (macros["AdversaryMutants"], macros["AdversaryLooseSurvivors"]) == ("3", "1")
     assert macros["QuickBytesVerdict"] == "agree to the byte"
     assert (macros["TheoryAuditSteps"], macros["TheoryAuditRatios"]) == ("200 and 1000", "1.50 and 7.12")
     assert (macros["TheoryAuditCorollaryRatio"], macros["TheoryAuditRandom"]) == ("11.2", "4")
@@ -229,7 +262,7 @@ def test_every_float_has_a_producer_and_a_source(outputs):
 def test_every_macro_of_the_text_is_defined(theory):
     text = numbers.text(quick=[train_record(m, loss) for m, loss in METHODS.items()], **theory)
     defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", text))
-    assert set(re.findall(r"\\((?:Quick|Theory|Practice)\w+)", sections())) <= defined
+    assert set(re.findall(r"\\((?:Quick|Theory|Practice|Adversary)\w+)", sections())) <= defined
 
 
 def test_no_result_is_typed_by_hand():
@@ -251,3 +284,17 @@ def test_a_measurement_without_the_visits_of_the_table_is_named():
     assert practice.median([3.0, 1.0, 2.0]) == 2.0
     assert practice.median([4.0, 1.0, 2.0, 3.0]) == 2.5
     assert practice.power_of_ten(1.23e-9) == r"1.2 \times 10^{-9}"
+
+
+def test_the_mutation_table_keeps_the_clearest_witness_and_says_what_survives(outputs):
+    from paper.tables import mutations, tightness
+
+    record = adversary_record()
+    weaker = {**record.measurements["mutants"][2], "ratio": 1.1}
+    measured = record.measurements | {"mutants": [weaker, *record.measurements["mutants"]]}
+    rows = mutations.text([Record(**{**vars(record), "measurements": measured})]).splitlines()[4:-2]
+    assert rows[0] == r"A1 & 2 for 2 lines & Lemma T & 1.500 & 1.000 & 1.33 & 2 of 2 killed \\"
+    assert rows[1] == r" & coupling $\Lambda$: dropped & Lemma T & $\infty$ & 1.000 & -- & killed \\"
+    assert rows[2] == r" & $R$: halved & epoch & 0.900 & 1.000 & 2.22 & survives \\"
+    assert len(rows) == 3
+    assert "two scalar blocks, $K=1$ & epoch & 0.9999" in tightness.text([record])
