@@ -40,7 +40,7 @@ def text(adversary: Sequence[Record]) -> str:
         changed = _clearest([row for row in own if row["mutant"] != LINE], "mutant")
         killed = sum(row["killed"] for row in improved)
         hardest = min(improved, key=lambda row: (row["killed"], row["ratio"]))
-        shown = [(hardest, f"2 for {len(improved)} lines", f"{killed} of {len(improved)} killed")]
+        shown = [(hardest, f"each of {len(improved)} lines $\\times2$", f"{killed} of {len(improved)} killed")]
         shown += [(row, _claim(row["mutant"]), "killed" if row["killed"] else "survives") for row in changed]
         for place, (row, claim, verdict) in enumerate(shown):
             factor = "--" if row["dies_at"] is None else f"{row['dies_at']:.2f}"
