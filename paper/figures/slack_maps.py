@@ -48,10 +48,11 @@ def draw(adversary: Sequence[Record]) -> Figure:
 def _map(panel: Axes, item: Mapping[str, Any]) -> None:
     values = np.array(item["ratio"])
     panel.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=0.0, vmax=1.0)
+    size = 5 if len(item["xs"]) < 10 else 4  # points; more cells are narrower
     for (row, column), value in np.ndenumerate(values):
         colour = "white" if value < DARK else "black"
         shown = f"{value:.2f}".lstrip("0") if value < 0.995 else "1"
-        panel.text(column, row, shown, ha="center", va="center", fontsize=5, color=colour)
+        panel.text(column, row, shown, ha="center", va="center", fontsize=size, color=colour)
     panel.set_xticks(range(len(item["xs"])), [f"{x:g}" for x in item["xs"]], rotation=90, fontsize=6)
     panel.set_yticks(range(len(item["ys"])), [f"{y:g}" for y in item["ys"]], fontsize=6)
     fixed = ", ".join(FIXED[name].format(value) for name, value in item["fixed"].items())

@@ -134,8 +134,9 @@ class D3(Bound):
         if statement is None:
             self.check_setting(setting)
         self.require_problem(problem)
-        ledger = Ledger(label, keep_series=keep_series)
-        measured, bound = self._lines(problem, ledger, statement or self.true, **setting)
+        claim = statement or self.true
+        ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)
+        measured, bound = self._lines(problem, ledger, claim, **setting)
         return self.outcome(np.array([measured]), np.array([bound]), ledger)
 
     def _lines(
