@@ -151,7 +151,8 @@ class C4(Bound):
         self.check_setting(setting)
         self.require_problem(problem)
         assert isinstance(problem, FiniteSum)  # for the type checker
-        ledger, chosen = Ledger(label, keep_series=keep_series), statement or C4Statement()
+        chosen = statement or C4Statement()
+        ledger = Ledger(label, keep_series=keep_series, stronger=chosen.stronger)
         with precision(arithmetic):
             run = Run.of(problem, arithmetic, epochs or self.epochs, chosen, **setting)
             measured, bound = aliased(ledger, run)

@@ -16,7 +16,7 @@ Lines:
  C3      X = f(x^T) - f* and the bound of the theorem.
 
 Controls: the noise term halved in every line, where it is all there is.
-In the paper: thm:c1, proof in app:c1.
+Not in the paper. It checks Theorems C1, C2 and C3 where their expectations have no exact form.
 Source: the theorems; for the test see `theory.e_process`.
 """
 
@@ -133,7 +133,7 @@ class CLong(Bound):
         known = constants(problem, noise, setting["gamma"])
         seed = problem.parameters.get("seed") or 0
         runs = simulate(problem, known.alpha, noise, inner_steps=K, order=order, times=times, seed=seed)
-        ledger = Ledger(label, keep_series=keep_series)
+        ledger = Ledger(label, keep_series=keep_series, stronger=statement.stronger)
         bet(ledger, "visit", runs.first, first_visit(problem, known, statement, runs, K))
         bound = mean_square(problem, known, statement, runs, K, times)
         bet(ledger, "C1" if order == UNIFORM else "C2", runs.square, bound)
