@@ -183,4 +183,5 @@ def mean_square(problem: Problem, known: SGDConstants, statement: Statement, run
     if not runs.orders:
         return (len(problem.sizes) * gap / (alpha * times) + noise) / known.om
     moved = alpha * max(drift(problem, blocks, K) for blocks in set(runs.orders))
-    return 2 / K * ((1 + moved) ** 2 * (gap / (alpha * times) + noise) / known.om + moved**2 * known.s2)
+    square = (gap / (alpha * times) + noise) / known.om
+    return ((1 + moved) * math.sqrt(square) + moved * math.sqrt(known.s2)) ** 2 / K
