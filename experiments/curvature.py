@@ -33,6 +33,7 @@ from experiments.errors import UserError
 from experiments.evaluate import answer_loss
 from experiments.hessian import Hessian, coupling, curvature, dot, norm
 from experiments.noise import noise
+from experiments.training import Training
 from records import Record, write
 from records.provenance import provenance
 
@@ -223,16 +224,15 @@ def execute(planned: run.Plan) -> Record:
                 activate(model, [list(block.parameters.values()) for block in partition.blocks])
                 trainable = run.build(config.method)(model)
                 seed = run.stream_seed(config.seed, "data order")
-                stream = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed)
+
+                def stream(start: int, seed: int = seed) -> Iterator[Batch]:
+                    drawn = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed, start)
+                    return (batch.to(planned.device) for batch in drawn)
+
                 schedule = run.build(config.schedule)(trainable.optimizer)
-                run.train(
-                    trainable,
-                    lambda: next(stream).to(planned.device),  # noqa: B023, used within the iteration
-                    schedule,
-                    steps=steps,
-                    max_grad_norm=config.max_grad_norm,
-                    log=lambda _: None,
-                )
+                training = Training(trainable, schedule, stream, max_grad_norm=config.max_grad_norm)
+                for _ in range(steps):
+                    training.step()
             measurements["states"].append({"steps": steps} | measure(model, tokenizer, dataset, partition, config))
     except UserError:
         raise

@@ -110,10 +110,11 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
     for key, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
         if not isinstance(config[key], int) or config[key] < least:
             raise UserError(f"{key}={config[key]} is not possible: it must be a whole number of at least {least}")
-    every = config.checkpoint.every
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-        raise UserError(f"checkpoint.every={every} is not possible: give a number of steps of at least 1, or null")
-    require_nonfinite(config.nonfinite, every)
+    if "checkpoint" in config:
+        every = config.checkpoint.every
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise UserError(f"checkpoint.every={every} is not possible: give a number of steps of at least 1, or null")
+        require_nonfinite(config.nonfinite, every)
     norm = config.max_grad_norm
     if norm is not None and not (isinstance(norm, int | float) and norm > 0):
         raise UserError(f"max_grad_norm={norm} is not possible: give a positive number or null")
