@@ -6,7 +6,8 @@ switch calls the graphs that are there with other parameters:
 
     frozen, below the active block:  1 graph          frozen, above it:  1          active:  1 for each kind of block
 
-and once more each of the last two for layers that are recomputed in backward, if there are any. Compiling the whole model would make a new graph for every block.
+and once more each of the last two for layers that are recomputed in backward, if there are any. Compiling the whole
+model would make a new graph for every block.
 """
 
 import types
