@@ -136,8 +136,8 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         raise UserError(f"max_grad_norm={norm} is not possible with execution.step_in_backward=true; give null")
     if execution(config).step_in_backward and config.get("nonfinite", "stop") != "stop":
         raise UserError(
-            f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves weights "
-            "before the loss is looked at; give stop"
+            f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves the "
+            "weights before the loss is looked at; give stop"
         )
     model, data = build(config.model), build(config.data)
     if config.batch_size > data.train_size:
