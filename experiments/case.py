@@ -22,7 +22,7 @@ from records.provenance import provenance, source_hash
 GB = 1e9
 DEVICES = ("fake", "cpu", "cuda")
 WEIGHTS = ("random", "real")
-IGNORED = ("cards", "reserve", "records_dir", "study", "predict")  # how to show and where to write, not what
+IGNORED = ("cards", "reserve", "records_dir", "series", "predict")  # how to show and where to write, not what
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def predicted(case: Case) -> Prediction:
         build(case.config.execution),
         batch=case.batch,
         sequence=case.config.sequence,
+        limit=None if case.config.cap_gb is None else int(case.config.cap_gb * GB),
     )
 
 
@@ -218,8 +219,8 @@ def limit(cap_gb: float | None) -> int:
     return context
 
 
-def record(case: Case, measurements: dict[str, Any], error: str = "") -> Record:
-    """The record of a case."""
+def record(case: Case, study: str, measurements: dict[str, Any], error: str = "") -> Record:
+    """The record of a case, for the folder of `study`."""
     identity = OmegaConf.to_container(case.config, resolve=True)
     assert isinstance(identity, dict)
     known = {str(key): value for key, value in identity.items() if key not in IGNORED}
@@ -227,7 +228,7 @@ def record(case: Case, measurements: dict[str, Any], error: str = "") -> Record:
     name = torch.cuda.get_device_name() if case.config.device == "cuda" else "cpu"
     return Record(
         kind="profile",
-        study=case.config.study,
+        study=study,
         name=case.name,
         key=run_key(known, {"code": source_hash(("bcd", "experiments"))}),
         status="failed" if error else "finished",

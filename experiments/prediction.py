@@ -17,12 +17,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bcd import BlockCoordinateDescent
 from bcd.activations import LivePeak, SavedTensors
 from bcd.compiled import supports
+from bcd.execution import Execution, compile_layers, recomputed_layers
 from bcd.memory import Held, Phases, held, nbytes, phases, scratch_bytes, update_bytes
 from bcd.partitions import find_layers
+from experiments.fused import fused_backend
 from experiments.methods import Method, Trainable
 
 ATTENTION = "sdpa_without_mask"
-Execution = Callable[[Any, torch.optim.Optimizer], object]
+CONTEXT = 5 * 10**8
+"""Bytes that a process takes on a GPU for its CUDA context, about: 0.5 GB on an H100."""
+Setup = Callable[[Any, torch.optim.Optimizer], object]
 """Sets a model and its optimizer up: how the loss and the gradients are computed."""
 
 
@@ -46,22 +50,51 @@ class Prediction:
     phases: Phases
 
 
-def predict(model: Any, method: Method, execution: Execution, *, batch: int, sequence: int) -> Prediction:
+def predict(
+    model: Any, method: Method, execution: Setup, *, batch: int, sequence: int, limit: int | None = None
+) -> Prediction:
     """Predict the bytes of training `model`, which is on the meta device and is used up.
 
     execution: how the step is computed, see conf/execution.
     batch, sequence: sequences of one forward and backward pass, and tokens of each.
+    limit: bytes of the card that an execution with recompute="free" fills, CUDA context included; None: no limit.
     """
     model.train()
     without_mask(model)
     trainable = method(model)
-    execution(trainable.model, trainable.optimizer)
+    set_up(execution, trainable, limit)
+    consumed = consumes(execution, trainable)
     chosen = {index: (_held(trainable, index), *_update(trainable, index)) for index in candidates(trainable)}
     with FakeTensorMode():
         copies = fake_parameters(trainable.model)
         tokens = torch.zeros(batch, sequence, dtype=torch.long)
-        found = [_visit(trainable, index, *static, copies, tokens) for index, static in chosen.items()]
+        found = [_visit(trainable, index, *static, copies, tokens, consumed) for index, static in chosen.items()]
     return max(found, key=lambda prediction: prediction.phases.peak)
+
+
+def set_up(execution: Setup, trainable: Trainable, limit: int | None) -> None:
+    """What `execution` does, in a form that runs on fake tensors: graphs as `experiments.fused` runs them.
+
+    The step in backward is left out; `consumes` tells what it does with the gradients.
+    """
+    if not isinstance(execution, Execution):
+        execution(trainable.model, trainable.optimizer)
+        return
+    plain = dataclasses.replace(execution, compiled=False, step_in_backward=False)
+    plain(trainable.model, trainable.optimizer, check=False)
+    if execution.compiled:
+        compile_layers(trainable.model, backend=fused_backend())
+    keeps = recomputed_layers(trainable.model)
+    if keeps is not None and limit is not None:
+        largest = max(_held(trainable, index).device for index in candidates(trainable))
+        keeps.available = lambda model, optimizer: limit - CONTEXT - largest
+
+
+def consumes(execution: Setup, trainable: Trainable) -> Callable[[Tensor], None] | None:
+    """What backward does with a parameter whose gradient is complete; None: it keeps the gradient."""
+    if isinstance(execution, Execution) and execution.step_in_backward:
+        return lambda parameter: setattr(parameter, "grad", None)
+    return trainable.foreign.consumed if trainable.foreign else None
 
 
 def without_mask(model: Any) -> None:
@@ -183,6 +216,7 @@ def _visit(
     scratch: int,
     copies: Mapping[int, nn.Parameter],
     tokens: Tensor,
+    consumed: Callable[[Tensor], None] | None,
 ) -> Prediction:
     visit, model, optimizer = trainable.visits[index], trainable.model, trainable.optimizer
     graph = {id(part.parameter) for part in visit}
@@ -190,7 +224,9 @@ def _visit(
         graph = {id(p) for block in optimizer.partition.blocks for p in block.parameters.values()}
     for former, parameter in copies.items():
         parameter.requires_grad_(former in graph)
-    by_model, by_loss, peak = activations(model, tokens, trainable.foreign.consumed if trainable.foreign else None)
+    by_model, by_loss, peak = activations(model, tokens, consumed)
+    if consumed is not None:
+        now = dataclasses.replace(now, gradients=0)
     return Prediction(
         weights_count=sum(p.numel() for p in model.parameters()),
         visit=index,

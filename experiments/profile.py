@@ -23,11 +23,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
 from experiments import case, show
 from experiments.case import Case
 from experiments.errors import UserError
 from experiments.measurement import clear
+from experiments.prediction import Prediction
 from experiments.run import folder
 from experiments.study import choices
 from records import ROOT, Record, write
@@ -59,7 +61,7 @@ def runs(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
     sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
     parts = own.get("only", "").split(",")
     found = [
-        (name, [f"study={path.stem}", *sweep["overrides"], *overrides, *given])
+        (name, [f"series={path.stem}", *sweep["overrides"], *overrides, *given])
         for name, overrides in sweep["runs"].items()
         if any(part in name for part in parts)
     ]
@@ -93,7 +95,7 @@ def compose(overrides: Sequence[str], name: str = "") -> Case:
 
 
 def measure(chosen: Case) -> Record:
-    """Predict and measure, and write the record; a run that fails is recorded with its error, and raises nothing."""
+    """Measure, and write the record; a run that fails is recorded with its error, and raises nothing."""
     measurements: dict[str, Any] = {}
     error = ""
     try:
@@ -107,9 +109,18 @@ def measure(chosen: Case) -> Record:
         error = f"{type(failure).__name__}: {failure}"
     clear(chosen.config.device)
     measurements["predicted"] = asdict(case.predicted(chosen)) if chosen.config.predict else {}
-    record = case.record(chosen, measurements, error)
+    record = case.record(chosen, chosen.config.series, measurements, error)
     write(record, folder(chosen.config))
     return record
+
+
+def forecast(chosen: Case) -> Prediction:
+    """Predict; the runs of a sweep leave records, in the study SWEEP_predicted."""
+    found = case.predicted(chosen)
+    if chosen.config.series != "profile":
+        record = case.record(chosen, f"{chosen.config.series}_predicted", {"predicted": asdict(found)})
+        write(record, folder(chosen.config))
+    return found
 
 
 def run(arguments: Sequence[str]) -> bool:
@@ -118,7 +129,7 @@ def run(arguments: Sequence[str]) -> bool:
         cases = [compose(overrides, name) for name, overrides in runs(arguments)]
     fake = [chosen for chosen in cases if chosen.config.device == "fake"]
     if fake:
-        found = [case.predicted(chosen) for chosen in fake]
+        found = [forecast(chosen) for chosen in tqdm(fake, desc="predict", unit="run", leave=False)]
         print(show.prediction(found[0], fake[0]) if len(fake) == 1 else show.predictions(found, fake), flush=True)
     records = []
     for chosen in (chosen for chosen in cases if chosen.config.device != "fake"):

@@ -1,0 +1,118 @@
+"""What the figures and tables of the study of cost share: its runs as rows, and the extrapolation by layers.
+
+The name of a record is FAMILY-VERSION[-layersN]-TOKENS. Runs that differ in the number of layers only are two points
+of a line, which is followed to the layers of the whole model: a layer costs the same time and bytes wherever it is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from records import Record
+
+FAMILIES = {
+    "reference": "badam 1.4",
+    "badam": "BAdam, ours",
+    "lisa": "LISA",
+    "galore": "GaLore",
+    "lomo": "LOMO",
+    "adalomo": "AdaLomo",
+    "lora": "LoRA",
+    "adamw": "AdamW",
+}
+CATEGORIES = ("weights", "master", "state", "gradients")
+PHASES = ("forward", "backward", "update")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to train the whole model. Seconds a step are means over visits, bytes the maximum.
+
+    held: bytes by category at the visit that needs most.     visits: (index, seconds of a step, floor in seconds).
+    predicted: bytes by category and "peak", empty without a prediction.     layers: measured ones, if not all.
+    """
+
+    family: str
+    version: str
+    tokens: int
+    seconds: Mapping[str, float]
+    share: float
+    peak: float
+    held: Mapping[str, float]
+    predicted: Mapping[str, float]
+    visits: Sequence[tuple[int, float, float]] = ()
+    layers: Sequence[int] = field(default=())
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds["step"]
+
+    @property
+    def label(self) -> str:
+        return FAMILIES.get(self.family, self.family)
+
+
+def rows(cost: Sequence[Record], predicted: Sequence[Record] = ()) -> list[Row]:
+    """The rows of the finished runs, in the order of FAMILIES and then of the names."""
+    by_name = {record.name: record for record in predicted}
+    together: dict[tuple[str, str, int], list[Record]] = {}
+    for record in cost:
+        family, *middle, tokens = record.name.split("-")
+        version = "-".join(part for part in middle if not part.startswith("layers"))
+        together.setdefault((family, version, int(tokens)), []).append(record)
+    places = list(FAMILIES)
+    order = sorted(together, key=lambda key: (places.index(key[0]) if key[0] in places else len(places), key))
+    return [_row(key, together[key], by_name) for key in order]
+
+
+def _row(key: tuple[str, str, int], records: Sequence[Record], predicted: Mapping[str, Record]) -> Row:
+    found = [_numbers(record, predicted.get(record.name)) for record in records]
+    layers: Sequence[int] = ()
+    if records[0].config.get("layers") is None:
+        numbers = found[0]
+    else:
+        whole = records[0].config["model"]["architecture"]["num_hidden_layers"]
+        layers = [record.config["layers"] for record in records]
+        numbers = _follow(layers, found, whole)
+    rate = records[0].measurements["rate"]
+    visits = [(v["index"], v["seconds"]["step"], v["flops"] / rate) for v in records[0].measurements["visits"]]
+    return Row(
+        *key,
+        seconds={name: numbers[f"seconds.{name}"] for name in (*PHASES, "step")},
+        share=numbers["flops"] / rate / numbers["seconds.step"],
+        peak=numbers["peak"],
+        held={name: numbers[f"held.{name}"] for name in CATEGORIES},
+        predicted={name.partition(".")[2]: value for name, value in numbers.items() if name.startswith("predicted.")},
+        visits=visits,
+        layers=layers,
+    )
+
+
+def _numbers(record: Record, predicted: Record | None) -> dict[str, float]:
+    found = record.measurements
+    largest: dict[str, Any] = max(found["visits"], key=lambda visit: visit["peak"])
+    numbers = {f"seconds.{name}": value for name, value in found["seconds"].items()}
+    numbers |= {f"held.{name}": largest["held"][name] for name in CATEGORIES}
+    if predicted is not None:
+        of = predicted.measurements["predicted"]
+        numbers |= {f"predicted.{name}": of["held"][name] for name in CATEGORIES}
+        numbers["predicted.peak"] = max(of["phases"].values())
+    return numbers | {"peak": found["peak"], "flops": found["flops"]}
+
+
+def _follow(layers: Sequence[int], found: Sequence[Mapping[str, float]], whole: int) -> dict[str, float]:
+    """The line through the smallest and the largest run, at `whole` layers."""
+    if len(set(layers)) < 2:
+        raise ValueError(f"layers={list(layers)}: two depths are needed to extrapolate to {whole}")
+    (a, low), (b, high) = (choose(zip(layers, found, strict=True), key=lambda pair: pair[0]) for choose in (min, max))
+    return {name: high[name] + (high[name] - low[name]) * (whole - b) / (b - a) for name in high}
+
+
+def one(all_rows: Sequence[Row], family: str, version: str, tokens: int) -> Row | None:
+    """The row of that name, None if there is none."""
+    return next((r for r in all_rows if (r.family, r.version, r.tokens) == (family, version, tokens)), None)
+
+
+def compared(all_rows: Sequence[Row], tokens: int) -> list[Row]:
+    """The rows of the comparison: every method as documented and with options; of ours, activations kept."""
+    return [row for row in all_rows if row.tokens == tokens and row.version in ("documented", "options", "keep")]
