@@ -102,7 +102,7 @@ class LivePeak(TorchDispatchMode):
     @classmethod
     @contextmanager
     def unseen(cls) -> Iterator[None]:
-        """Context in which what is allocated does not count, then or later: for results that a compiler never writes."""
+        """Context in which what is allocated does not count, then or later: what a compiler never writes."""
         before, cls._unseen = cls._unseen, True
         try:
             yield

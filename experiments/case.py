@@ -216,6 +216,9 @@ def limit(cap_gb: float | None) -> int:
             f"cap_gb={cap_gb} is not possible: the card has {total / GB:.1f} GB, its context takes {context / GB:.2f}"
         )
     torch.cuda.set_per_process_memory_fraction(allowed)
+    if cap_gb is not None and hasattr(torch.cuda.memory, "_set_allocator_settings"):
+        # Pieces of a nearly full card that cannot be joined are lost otherwise.
+        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
     return context
 
 

@@ -49,6 +49,7 @@ class Recompute:
         self.budget: Budget = budget
         self.reserve = reserve
         self.optimizer = optimizer
+        self.available = available
         self.kept: frozenset[int] = frozenset()
         self.cost: dict[Any, int] = {}
         self._plans: dict[Any, frozenset[int]] = {}
@@ -78,7 +79,7 @@ class Recompute:
         visit = self.optimizer.visits_started if isinstance(self.optimizer, BlockCoordinateDescent) else None
         key = (first.index, tuple(kinds), visit)
         if key not in self._plans:
-            left = available(self.model, self.optimizer) if self.budget == "free" else self.budget
+            left = self.available(self.model, self.optimizer) if self.budget == "free" else self.budget
             if left is None:
                 return frozenset(call.index for call in above)
             for call, kind in zip(above, kinds, strict=True):
