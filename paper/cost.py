@@ -84,7 +84,7 @@ def _row(key: tuple[str, str, int], records: Sequence[Record], predicted: Mappin
         held={name: numbers[f"held.{name}"] for name in CATEGORIES},
         predicted={name.partition(".")[2]: value for name, value in numbers.items() if name.startswith("predicted.")},
         visits=visits,
-        layers=layers,
+        layers=sorted(layers),
     )
 
 
@@ -116,3 +116,32 @@ def one(all_rows: Sequence[Row], family: str, version: str, tokens: int) -> Row 
 def compared(all_rows: Sequence[Row], tokens: int) -> list[Row]:
     """The rows of the comparison: every method as documented and with options; of ours, activations kept."""
     return [row for row in all_rows if row.tokens == tokens and row.version in ("documented", "options", "keep")]
+
+
+def numbers(cost: Sequence[Record], predicted: Sequence[Record], source: str) -> dict[str, str]:
+    """The macros of the text: ratios of runs of one session on one card, and how far the prediction is off."""
+    everything = rows(cost, predicted)
+    found = {"CostSource": source}
+    ratios = {
+        "CostOverReference": ("keep", "reference", "documented", 8192),
+        "CostOverLora": ("keep", "lora", "documented", 8192),
+        "CostOverReferenceOptions": ("keep", "reference", "options", 8192),
+        "CostOverLoraOptions": ("keep", "lora", "options", 8192),
+        "CostSmallOverReference": ("0gb", "reference", "documented", 2048),
+        "CostCardOverReferenceSmall": ("card24", "reference", "documented", 2048),
+        "CostCardOverReference": ("card24", "reference", "documented", 8192),
+    }
+    for name, (version, family, other, tokens) in ratios.items():
+        ours, theirs = one(everything, "badam", version, tokens), one(everything, family, other, tokens)
+        known = ours is not None and theirs is not None
+        found[name] = f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if known else "--"
+    for name, (version, tokens) in {"CostKeep": ("keep", 8192), "CostSmall": ("0gb", 2048)}.items():
+        row = one(everything, "badam", version, tokens)
+        found[f"{name}Share"] = f"{100 * row.share:.0f}" if row else "--"
+        found[f"{name}Peak"] = f"{row.peak / 1e9:.1f}" if row else "--"
+        found[f"{name}Tokens"] = f"{row.tokens_per_second:,.0f}".replace(",", r"\,") if row else "--"
+    errors = [abs(row.predicted["peak"] / row.peak - 1) for row in everything if row.predicted and not row.layers]
+    found["CostRuns"] = str(len(cost))
+    found["CostPredictionError"] = f"{100 * max(errors):.1f}" if errors else "--"
+    found["CostRate"] = f"{cost[0].measurements['rate'] / 1e12:.0f}"
+    return found

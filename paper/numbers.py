@@ -5,19 +5,27 @@
 
 from collections.abc import Sequence
 
+from paper import cost as study_of_cost
 from paper.runs import label, method, ordered, source
 from records import Record, RecordError
 
-SOURCES = {"quick": ("train", "quick"), "theory": ("verify", "theory")}
+SOURCES = {
+    "quick": ("train", "quick"),
+    "theory": ("verify", "theory"),
+    "cost": ("profile", "cost"),
+    "predicted": ("profile", "cost_predicted"),
+}
 REQUIRED = {"badam", "bsgd", "adamw", "sgd", "lora"}  # methods whose numbers the text quotes
 
 
-def text(quick: Sequence[Record], theory: Sequence[Record]) -> str:
+def text(
+    quick: Sequence[Record], theory: Sequence[Record], cost: Sequence[Record], predicted: Sequence[Record]
+) -> str:
     if missing := REQUIRED - {method(record) for record in quick}:
         raise RecordError(
             f"no finished record of {', '.join(sorted(missing))}, which the text quotes; run `make study`"
         )
-    numbers = {**_quick(ordered(quick)), **_theory(theory)}
+    numbers = {**_quick(ordered(quick)), **_theory(theory), **study_of_cost.numbers(cost, predicted, source(cost))}
     return "".join(f"\\newcommand{{\\{name}}}{{{value}}}\n" for name, value in numbers.items())
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paper import build, numbers, runs
+from paper import build, cost, numbers, runs
 from records import Record, RecordError, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +44,32 @@ def verify_record() -> Record:
     return Record("verify", "theory", "a1-quadratic-quick", "k", "finished", {}, measured, PROVENANCE)
 
 
+def cost_records() -> list[Record]:
+    """Measured runs of one session, and the prediction of each; memory and time in round numbers."""
+    seconds = {"forward": 0.1, "backward": 0.3, "update": 0.1, "step": 0.5}
+    held = {"weights": 8 * 10**9, "master": 10**9, "gradients": 10**9, "state": 2 * 10**9}
+    found = []
+    names = ["reference-documented", "reference-options", "lora-documented", "lora-options", "badam-keep", "badam-0gb"]
+    names = [f"{name}-{tokens}" for name in [*names, "badam-card24"] for tokens in (2048, 8192)]
+    for name in [*names, "adamw-documented-layers8-8192", "adamw-documented-layers16-8192"]:
+        layers = int(name.partition("layers")[2].partition("-")[0] or 0)
+        factor = (0.5 if "badam" in name else 1.0) * (layers or 32) / 32
+        visit = {"index": 3, "seconds": {k: factor * v for k, v in seconds.items()}, "held": held, "peak": 20 * 10**9}
+        visit |= {"flops": factor * 1e14}
+        measured = {"rate": 5e14, "visits": [visit, visit | {"index": 0}], "seconds": visit["seconds"]}
+        measured |= {"flops": factor * 1e14, "peak": int(factor * 20 * 10**9)}
+        config = {"layers": layers or None, "model": {"architecture": {"num_hidden_layers": 32}}}
+        found.append(Record("profile", "cost", name, "k", "finished", config, measured, PROVENANCE))
+        phases = {"forward": 1, "backward": int(factor * 21 * 10**9), "update": 2}
+        forecast = {"predicted": {"held": held, "phases": phases}}
+        found.append(Record("profile", "cost_predicted", name, "k", "finished", config, forecast, PROVENANCE))
+    return found
+
+
+def of_study(study: str) -> list[Record]:
+    return [record for record in cost_records() if record.study == study]
+
+
 METHODS = {"badam": 1.5, "bsgd": 2.0, "adamw": 0.9, "sgd": 1.1, "lora": 1.0}
 
 
@@ -52,7 +78,8 @@ def outputs(tmp_path, monkeypatch):
     """A folder of records and a build folder of its own."""
     for method, loss in METHODS.items():
         write(train_record(method, loss), tmp_path / "records")
-    write(verify_record(), tmp_path / "records")
+    for record in [verify_record(), *cost_records()]:
+        write(record, tmp_path / "records")
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
     monkeypatch.setattr(build, "BUILD", tmp_path / "build")
@@ -81,7 +108,12 @@ def test_the_manifest_traces_every_file_to_records(outputs):
 
 
 def test_numbers_come_from_the_records(outputs):
-    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()])
+    text = numbers.text(
+        [train_record(m, loss) for m, loss in METHODS.items()],
+        [verify_record()],
+        of_study("cost"),
+        of_study("cost_predicted"),
+    )
     macros = dict(re.findall(r"\\newcommand\{\\(\w+)\}\{(.*)\}", text))
     assert macros["QuickBestMethod"] == "AdamW"
     assert macros["QuickBestLoss"] == "0.900"
@@ -91,12 +123,36 @@ def test_numbers_come_from_the_records(outputs):
     assert all(name.isalpha() for name in macros)
 
 
+def test_the_study_of_cost_in_numbers():
+    found = cost.numbers(of_study("cost"), of_study("cost_predicted"), "here")
+    assert found["CostOverReference"] == "2.00"
+    assert found["CostKeepTokens"] == "32\\,768", "8,192 tokens in half of half a second"
+    assert found["CostKeepShare"] == "40", "1e14 FLOPs at 5e14 a second are 0.2 s"
+    assert found["CostPredictionError"] == "5.0"
+    assert found["CostRate"] == "500"
+
+
+def test_fewer_layers_are_followed_to_the_whole_model():
+    (adamw,) = (row for row in cost.rows(of_study("cost")) if row.family == "adamw")
+    assert adamw.layers == [8, 16]
+    assert adamw.seconds["step"] == pytest.approx(0.5), "a quarter and a half of it at 8 and 16 of 32 layers"
+    assert adamw.peak == pytest.approx(20e9)
+    one = [record for record in of_study("cost") if "layers8" in record.name]
+    with pytest.raises(ValueError, match="two depths are needed"):
+        cost.rows(one)
+
+
 def test_a_difference_between_predicted_and_measured_bytes_is_said(outputs):
     from dataclasses import replace
 
     right = [train_record(m, loss) for m, loss in METHODS.items()]
     measured = right[0].measurements | {"measured_bytes": BYTES | {"state": 801}}
-    text = numbers.text([replace(right[0], measurements=measured), *right[1:]], [verify_record()])
+    text = numbers.text(
+        [replace(right[0], measurements=measured), *right[1:]],
+        [verify_record()],
+        of_study("cost"),
+        of_study("cost_predicted"),
+    )
     assert "differ for at least one method" in text
 
 
@@ -162,9 +218,14 @@ def test_every_float_has_a_producer_and_a_source(outputs):
 
 
 def test_every_macro_of_the_text_is_defined(outputs):
-    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()])
+    text = numbers.text(
+        [train_record(m, loss) for m, loss in METHODS.items()],
+        [verify_record()],
+        of_study("cost"),
+        of_study("cost_predicted"),
+    )
     defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", text))
-    assert set(re.findall(r"\\((?:Quick|Theory)\w+)", sections())) <= defined
+    assert set(re.findall(r"\\((?:Quick|Theory|Cost)\w+)", sections())) <= defined
 
 
 def test_no_result_is_typed_by_hand():
