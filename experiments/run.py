@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from bcd.execution import Execution
 from bcd.memory import Bytes, measured, predicted
 from experiments.data import DataSource, batches
 from experiments.errors import UserError
@@ -30,6 +31,7 @@ AXES = ("partition", "order", "rule")
 CONTROLS = ("study", "dry", "force", "records_dir")  # how to run, not what: no part of a run's identity
 UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
 DTYPES = ("float32", "float64", "bfloat16")
+PLAIN = Execution()
 
 
 def build(config: Any) -> Any:
@@ -41,6 +43,11 @@ def build(config: Any) -> Any:
             raise error.__cause__ from None
         given = OmegaConf.to_container(config)
         raise UserError(f"{config.get('_target_')} cannot be made from {given}: {error.__cause__ or error}") from None
+
+
+def execution(config: DictConfig) -> Execution:
+    """How steps are computed; records from before this axis have the plain way."""
+    return build(config.execution) if config.get("execution") else PLAIN
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Plan:
         except TypeError as error:
             given = OmegaConf.to_container(self.config.schedule)
             raise UserError(f"schedule={given} is not possible: {error}") from None
+        execution(self.config)(trainable.model, trainable.optimizer, check=False)()
         return trainable
 
 
@@ -106,6 +114,8 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
     config.device = device.type
     for part in ("method", "evaluation"):  # made again when they are needed; this is the check of their values
         build(config[part])
+    if execution(config).step_in_backward and norm is not None:
+        raise UserError(f"max_grad_norm={norm} is not possible with execution.step_in_backward=true; give null")
     model, data = build(config.model), build(config.data)
     if config.batch_size > data.train_size:
         raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={data.train_size}")
@@ -209,6 +219,8 @@ def _measure(planned: Plan, into: dict[str, Any]) -> None:
     into["trained_parameters"] = sum(part.numel for visit in trainable.visits for part in visit)
     stream = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, stream_seed(config.seed, "data order"))
     schedule = build(config.schedule)(trainable.optimizer)
+    chosen = execution(config)
+    undo = chosen(trainable.model, trainable.optimizer)
     into["steps"] = []
     with tqdm(total=config.steps, desc=f"train {planned.name}", unit="step", leave=False) as bar:
         peak = train(
@@ -218,7 +230,9 @@ def _measure(planned: Plan, into: dict[str, Any]) -> None:
             steps=config.steps,
             max_grad_norm=config.max_grad_norm,
             log=lambda metrics: (into["steps"].append(metrics), bar.update()),
+            execution=chosen,
         )
+    undo()
     into["measured_bytes"] = asdict(peak)
     into["method"] = trainable.report()
     after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
@@ -245,32 +259,41 @@ def train(
     steps: int,
     max_grad_norm: float | None,
     log: Callable[[dict[str, Any]], Any],
+    execution: Execution = PLAIN,
 ) -> Bytes:
     """The training loop of every method: loss, backward, clip, step. Returns the peak of the measured bytes.
 
-    log: receives after each step the loss before it, the gradient norm before clipping, the learning rate used
-        and the seconds taken.
-    Raises FloatingPointError, before the weights are touched, when the loss or the gradient norm is not finite.
+    log: receives after each step the loss before it, the gradient norm before clipping (none where backward uses the
+        gradients up), the learning rate used and the seconds taken.
+    execution: what was turned on for the model; its chunked loss is computed by the model itself.
+    Raises FloatingPointError, before the weights are touched, when the loss or the gradient norm is not finite; with
+    the step in backward only the loss is looked at, afterwards.
     """
     model, optimizer = trainable.model, trainable.optimizer
     parameters = list(model.parameters())
     peak = Bytes(0, 0, 0)
     for step in range(steps):
         begin = time.perf_counter()
-        loss = answer_loss(model, next_batch())
+        batch = next_batch()
+        if execution.loss == "chunked":
+            loss = model(input_ids=batch.tokens, labels=batch.labels).loss
+        else:
+            loss = answer_loss(model, batch)
         loss.backward()
         held = measured(parameters, optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if max_grad_norm is None else max_grad_norm)
         lr = optimizer.param_groups[0]["lr"]
-        for name, number in (("loss", loss.item()), ("gradient norm", norm.item())):
+        numbers = {"loss": loss.item()} | ({} if execution.step_in_backward else {"grad_norm": norm.item()})
+        for name, number in numbers.items():
             if not math.isfinite(number):
+                told = name.replace("grad_norm", "gradient norm")
                 raise FloatingPointError(
-                    f"the {name} is {number} at step {step}; try a smaller method.lr (now {lr:.3g})"
+                    f"the {told} is {number} at step {step}; try a smaller method.lr (now {lr:.3g})"
                 )
         optimizer.step()
         # State is made by the step; at a switch it is already gone again, hence the peak of both moments.
         peak = peak.peak(held).peak(measured(parameters, optimizer))
         schedule.step()
         optimizer.zero_grad()
-        log({"loss": loss.item(), "grad_norm": norm.item(), "lr": lr, "seconds": time.perf_counter() - begin})
+        log({**numbers, "lr": lr, "seconds": time.perf_counter() - begin})
     return peak

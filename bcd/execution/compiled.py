@@ -6,7 +6,8 @@ switch calls the graphs that are there with other parameters:
 
     frozen, below the active block:  1 graph          frozen, above it:  1          active:  1 for each kind of block
 
-Compiling the whole model would make a new graph for every block.
+and once more each of the last two for layers that are recomputed in backward, if there are any. Compiling the whole
+model would make a new graph for every block.
 """
 
 import types
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from bcd.checks import require_flag
 from bcd.execution.layers import Call, LayerCall, install, remove, tensors
@@ -23,7 +25,8 @@ from bcd.execution.layers import Call, LayerCall, install, remove, tensors
 class CompiledLayers:
     """One compiled function for each class of layers and each pattern of gradients; see `compile_layers`.
 
-    graphs: (class, what needs a gradient: the arguments' tensors and the parameters) -> compiled function.
+    graphs: (class, recomputed or not, what needs a gradient: the arguments' tensors and the parameters) -> compiled
+        function.
     """
 
     def __init__(self, backend: str | Callable[..., Any], mode: str | None, dynamic: bool | None) -> None:
@@ -32,27 +35,36 @@ class CompiledLayers:
         self.dynamic = dynamic
         self.graphs: dict[Any, Call] = {}
 
-    def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __call__(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recompute: bool = False
+    ) -> Any:
         grad = torch.is_grad_enabled()
         inputs = tuple(grad and t.requires_grad for t in tensors((args, kwargs)))
         weights = tuple(grad and p.requires_grad for p in layer.parameters())
-        key = (type(layer), inputs, weights)
+        key = (type(layer), recompute, inputs, weights)
         if key not in self.graphs:
-            self.graphs[key] = self._compile()
+            self.graphs[key] = self._compile(_recomputed if recompute else _forward)
         if any(inputs) or any(weights):
             return self.graphs[key](layer, args, kwargs)
         with torch.no_grad():  # the same graph, whether or not gradients are enabled
             return self.graphs[key](layer, args, kwargs)
 
-    def _compile(self) -> Call:
+    def _compile(self, call: Any) -> Call:
         # The compiler keeps its graphs with the code of a function and looks through them one by one: a copy of the
         # code for each pattern finds its graph at once, and never meets the limit of graphs.
-        own = types.FunctionType(_forward.__code__.replace(), _forward.__globals__, _forward.__name__)
+        own = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
         return torch.compile(own, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
 
 
 def _forward(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return type(layer).forward(layer, *args, **kwargs)
+
+
+def _recomputed(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def forward(*inputs: Any) -> Any:
+        return type(layer).forward(layer, *inputs, **kwargs)
+
+    return checkpoint(forward, *args, use_reentrant=False)
 
 
 def compile_layers(

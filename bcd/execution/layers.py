@@ -1,7 +1,8 @@
 """What stands for `forward` of a decoder layer while it is trained: compiled, recomputed in backward, both or neither.
 
 `bcd.execution.compiled` and `bcd.execution.recompute` each set one attribute of the `LayerCall` of every layer, so
-that they may be turned on in any order; the compiled layer is always inside the recomputation.
+that they may be turned on in any order. A compiled layer that is recomputed is a graph of its own, which leaves out
+what backward does not need, for example the last matrix product.
 """
 
 import functools
@@ -30,7 +31,7 @@ class LayerCall:
     store them twice.
 
     index: position among the layers.     original: the layer's own forward.
-    compiled: takes the layer, whether its input needs a gradient, and the arguments; None for the original.
+    compiled: takes the layer, its arguments and whether to recompute; None for the original.
     keeps: see `Keeps`; None to keep the activations of every layer.
     """
 
@@ -49,11 +50,13 @@ class LayerCall:
             if kwargs.get(name):
                 kwargs[name] = False if name == "use_cache" else None
         if self.keeps is not None and self.needs_grad(args, kwargs) and not self.keeps(self, args, kwargs):
-            return checkpoint(functools.partial(self.run, **kwargs), *args, use_reentrant=False)
+            if self.compiled is not None:
+                return self.compiled(self.layer, args, kwargs, recompute=True)
+            return checkpoint(functools.partial(self.original, **kwargs), *args, use_reentrant=False)
         return self.run(*args, **kwargs)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer once, compiled if it is."""
+        """The layer with its activations kept, compiled if it is."""
         return self.original(*args, **kwargs) if self.compiled is None else self.compiled(self.layer, args, kwargs)
 
     def needs_grad(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -118,6 +118,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 logits = h @ matrix.t() if bias is None else torch.addmm(bias.to(dtype), h, matrix.t())
                 total += kernel(logits, y, scale, setting.ignore_index, setting.z_loss, any(needs))
                 _collect(gradients, logits, h, matrix, slice(i, i + size))
+                del logits  # before the next chunk's, or two would exist together
         ctx.save_for_backward(*gradients)
         ctx.dtypes = [hidden.dtype, weight.dtype, None if bias is None else bias.dtype]
         return total * inverse
@@ -137,16 +138,19 @@ def _softmax_gradient(
     wanted = labels != ignore_index
     own = labels.where(wanted, 0)[:, None]
     x = logits if logits.dtype == torch.float64 else logits.float()
-    lse = x.logsumexp(-1)
-    loss = lse - x.gather(-1, own)[:, 0]
+    picked = x.gather(-1, own)[:, 0]
+    # In this form the compiler finds the largest value and the sum in one pass.
+    top = x.amax(-1, keepdim=True)
+    powers = (x - top).exp_()
+    total = powers.sum(-1, keepdim=True)
+    lse = (top + total.log())[:, 0]
+    loss = lse - picked
     if z_loss:
         loss = loss + z_loss * lse.square()
     if gradient:
-        x = x.sub_(lse[:, None]).exp_()
-        if z_loss:
-            x = x.mul_(1 + 2 * z_loss * lse[:, None])
-        x = x.sub_((torch.arange(x.shape[1], device=x.device) == own).to(x.dtype))
-        logits.copy_(x.mul_(scale.where(wanted, 0)[:, None]))
+        factor = scale.where(wanted, 0)[:, None]
+        powers = powers.mul_(factor * (1 + 2 * z_loss * lse[:, None]) / total)
+        logits.copy_(powers.sub_((torch.arange(x.shape[1], device=x.device) == own) * factor))
     return loss.where(wanted, 0).sum()
 
 
@@ -175,6 +179,5 @@ def _collect(gradients: list[Tensor | None], dz: Tensor, h: Tensor, matrix: Tens
 def _scaled(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
     """factor gradient, rounded once: a float32 factor would be rounded to bfloat16 before the product."""
     result = torch.empty_like(gradient, dtype=dtype)
-    for source, target in zip(gradient.split(CHUNK), result.split(CHUNK), strict=True):
-        target.copy_(source.to(torch.promote_types(source.dtype, factor.dtype)).mul(factor))
-    return result
+    # A factor without dimensions would not raise the precision of the product.
+    return torch.mul(gradient, factor.reshape([1] * gradient.ndim), out=result)

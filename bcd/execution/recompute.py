@@ -87,8 +87,7 @@ class Recompute:
                     self.cost[kind] = self._measure(call, args, kwargs, lowest=call is first)
             costs = [self.cost[kind] for kind in kinds]
             if self.budget == "free":
-                # Backward through one layer needs about as much again as it keeps, twice if it is recomputed.
-                left -= self.reserve + 2 * max(costs)
+                left -= self.reserve + max(costs)  # backward through one layer needs about as much as it keeps
             self._plans = {key: _choose(above, costs, nbytes([hidden]), left)}
         return self._plans[key]
 

@@ -423,3 +423,36 @@ def test_the_embedded_model_is_what_its_configuration_says():
     tokens = tokenizer("The capital of France is Paris.", return_tensors="pt").input_ids
     with torch.no_grad():
         assert model(input_ids=tokens, labels=tokens).loss < 4
+
+
+# --- execution ---
+
+EXECUTIONS = sorted(path.stem for path in (ROOT / "conf" / "execution").glob("*.yaml"))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("method", ["badam", "lora", "adamw"])
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_every_execution_trains_to_the_same_losses(execution, method, tiny):
+    """The plain one is the default; the others differ by rounding."""
+    overrides = [f"method={method}", f"execution={execution}", "max_grad_norm=null"]
+    if method != "badam":
+        overrides.append("execution.step_in_backward=false")
+    if execution == "cheap":
+        overrides.append("execution.backend=aot_eager")
+    _, plain = execute(tiny, f"method={method}", "max_grad_norm=null")
+    _, record = execute(tiny, *overrides)
+    losses, expected = ([step["loss"] for step in r.measurements["steps"]] for r in (record, plain))
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert (metrics(record) == metrics(plain)) == (execution == "plain")
+    inside = execution == "small" and method == "badam"
+    assert all(("grad_norm" in step) == (not inside) for step in record.measurements["steps"])
+
+
+def test_a_step_in_backward_refuses_clipping_and_other_optimizers(tiny):
+    with pytest.raises(UserError, match=r"max_grad_norm=1\.0 is not possible with execution.step_in_backward"):
+        run.plan(*tiny("execution=small"))
+    planned = run.plan(*tiny("execution=small", "max_grad_norm=null", "method=adamw"))
+    with pytest.raises(ValueError, match="optimizer=AdamW is not possible"):
+        _ = planned.skeleton
