@@ -38,8 +38,8 @@ class Case:
 
     @property
     def batch(self) -> int:
-        """Sequences of a step."""
-        return self.config.tokens // self.config.sequence
+        """Sequences that go forward and backward together."""
+        return self.config.tokens // self.config.sequence // self.config.micro_batches
 
 
 def make(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Case:
@@ -65,7 +65,7 @@ def check(config: DictConfig) -> None:
             raise UserError(f"{key}={config[key]} is not possible: it must be a whole number of at least 2")
     if config.tokens % config.sequence:
         raise UserError(f"tokens={config.tokens} is not possible: it must be a multiple of sequence={config.sequence}")
-    for key in ("steps", "layers"):
+    for key in ("steps", "layers", "micro_batches"):
         value = config[key]
         if (key, value) != ("layers", None) and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise UserError(f"{key}={value} is not possible: it must be a whole number of at least 1")
@@ -73,6 +73,13 @@ def check(config: DictConfig) -> None:
         value = config[key]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
             raise UserError(f"{key}={value} is not possible: give a positive number or null")
+    if config.tokens // config.sequence % config.micro_batches:
+        sequences = config.tokens // config.sequence
+        raise UserError(f"micro_batches={config.micro_batches} is not possible: it must divide {sequences} sequences")
+    if config.execution.get("step_in_backward", False):
+        for key, plain in (("max_grad_norm", None), ("micro_batches", 1)):
+            if config[key] != plain:
+                raise UserError(f"{key}={config[key]} is not possible with execution.step_in_backward=true")
     if config.cap_gb is not None and config.device == "cpu":
         raise UserError(f"cap_gb={config.cap_gb} is not possible with device=cpu: nothing limits its memory")
     visits = config.visits
@@ -107,6 +114,7 @@ def predicted(case: Case) -> Prediction:
         batch=case.batch,
         sequence=case.config.sequence,
         limit=None if case.config.cap_gb is None else int(case.config.cap_gb * GB),
+        accumulated=case.config.micro_batches > 1,
     )
 
 
@@ -146,6 +154,7 @@ def measured(case: Case) -> dict[str, Any]:
     """Build the model on the device, take the steps, and return everything found, as JSON values."""
     config, device = case.config, case.config.device
     torch.compiler.reset()
+    torch.set_float32_matmul_precision("high")  # TensorFloat-32, for adapters in float32
     rate = rate_of(case)
     context = limit(config.cap_gb) if device == "cuda" else 0
     method, indices = at_visits(case)
@@ -157,9 +166,9 @@ def measured(case: Case) -> dict[str, Any]:
     trainable = method(model)
     build(config.execution)(trainable.model, trainable.optimizer)
     generator = torch.Generator(device).manual_seed(config.seed)
-    size = (case.batch, config.sequence)
+    size = (config.tokens // config.sequence, config.sequence)
     tokens = torch.randint(0, model.config.vocab_size, size, generator=generator, device=device)
-    steps = Steps(trainable, tokens, device, config.max_grad_norm)
+    steps = Steps(trainable, tokens, device, config.max_grad_norm, config.micro_batches)
     visits, warm_up = run_visits(steps, indices, config.steps)
     rows = []
     for visit in visits:
@@ -216,9 +225,9 @@ def limit(cap_gb: float | None) -> int:
             f"cap_gb={cap_gb} is not possible: the card has {total / GB:.1f} GB, its context takes {context / GB:.2f}"
         )
     torch.cuda.set_per_process_memory_fraction(allowed)
-    if cap_gb is not None and hasattr(torch.cuda.memory, "_set_allocator_settings"):
+    if cap_gb is not None:
         # Pieces of a nearly full card that cannot be joined are lost otherwise.
-        torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
     return context
 
 

@@ -23,14 +23,16 @@ WARM_UP = 2  # steps of a visit that are not timed: the first makes the state, t
 
 
 class Clock:
-    """Marks in the device's queue; `phases` waits for them and returns the seconds between neighbours."""
+    """Marks in the device's queue, each the end of a phase; `steps` waits for them and adds up the seconds between."""
 
     def __init__(self, device: str) -> None:
         self._cuda = device == "cuda"
         self._marks: list[Any] = []
+        self._names: list[str] = []
 
-    def mark(self) -> None:
-        """Note this moment of the device's work."""
+    def mark(self, phase: str) -> None:
+        """Note this moment of the device's work as the end of `phase`."""
+        self._names.append(phase)
         if self._cuda:
             event = torch.cuda.Event(enable_timing=True)
             event.record()
@@ -38,12 +40,16 @@ class Clock:
         else:
             self._marks.append(time.perf_counter())
 
-    def phases(self) -> list[float]:
-        """Seconds between each two neighbouring marks."""
+    def steps(self) -> list[dict[str, float]]:
+        """Seconds of each step by phase, summed over its micro-batches; a step ends with its update."""
         if self._cuda:
             torch.cuda.synchronize()
-            return [a.elapsed_time(b) / 1e3 for a, b in zip(self._marks, self._marks[1:], strict=False)]
-        return [b - a for a, b in zip(self._marks, self._marks[1:], strict=False)]
+        found = [dict.fromkeys(PHASES, 0.0)]
+        for name, before, after in zip(self._names[1:], self._marks, self._marks[1:], strict=False):
+            found[-1][name] += before.elapsed_time(after) / 1e3 if self._cuda else after - before
+            if name == "update":
+                found.append(dict.fromkeys(PHASES, 0.0))
+        return found[:-1]
 
 
 class Memory:
@@ -104,26 +110,32 @@ class Steps:
     """Steps of `trainable` on the same tokens, (sequences, length), each predicted from those before it.
 
     max_grad_norm: clips the global norm of the gradients in the update; None: no clipping.
+    micro_batches: parts of the tokens that go forward and backward one after another.
     """
 
     trainable: Trainable
     tokens: Tensor
     device: str
     max_grad_norm: float | None = None
+    micro_batches: int = 1
 
     def once(self, after: Callable[[str], object] = lambda phase: None) -> Tensor:
         """Forward, backward, update; `after` is called with the name of each phase when it is queued."""
         trainable = self.trainable
-        loss = trainable.model(input_ids=self.tokens, labels=self.tokens, use_cache=False).loss
-        after("forward")
-        trainable.backward(loss)
-        after("backward")
+        total = torch.zeros((), device=self.tokens.device)
+        for part in self.tokens.chunk(self.micro_batches):
+            loss = trainable.model(input_ids=part, labels=part, use_cache=False).loss / self.micro_batches
+            after("forward")
+            trainable.backward(loss)
+            after("backward")
+            total += loss.detach()
+            del loss
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(trainable.model.parameters(), self.max_grad_norm)
         trainable.optimizer.step()
         trainable.optimizer.zero_grad()
         after("update")
-        return loss.detach()
+        return total
 
 
 def measure_visit(steps: Steps, index: int, count: int) -> Visit:
@@ -133,15 +145,14 @@ def measure_visit(steps: Steps, index: int, count: int) -> Visit:
     steps.once()
     found = _memory_of_a_step(steps, memory)
     clock = Clock(steps.device)
-    clock.mark()
+    clock.mark("start")
     loss = torch.zeros(())
     for _ in range(count):
-        loss = steps.once(lambda phase: clock.mark())
-    passed = clock.phases()
+        loss = steps.once(clock.mark)
+    rows = clock.steps()
     memory.phase()
-    rows = [passed[i : i + len(PHASES)] for i in range(0, len(passed), len(PHASES))]
-    seconds = {name: statistics.median(row[i] for row in rows) for i, name in enumerate(PHASES)}
-    seconds["step"] = statistics.median(map(sum, rows))
+    seconds = {name: statistics.median(row[name] for row in rows) for name in PHASES}
+    seconds["step"] = statistics.median(sum(row.values()) for row in rows)
     name = trainable.visits[index][0].name if len(trainable.visits) > 1 else ""
     return Visit(index, name, seconds, count, **found, peak=memory.peak, reserved=memory.reserved, value=float(loss))
 
@@ -153,10 +164,10 @@ def _memory_of_a_step(steps: Steps, memory: Memory) -> dict[str, Any]:
     held: list[Held] = []
 
     def after(phase: str) -> None:
-        marks[phase] = memory.allocated()
-        peaks[phase] = memory.phase()
+        marks[phase] = memory.allocated()  # of the last micro-batch, which finds the gradients of the others
+        peaks[phase] = max(peaks.get(phase, 0), memory.phase())
         if phase == "backward":
-            held.append(held_now(steps.trainable))
+            held[:] = [held_now(steps.trainable)]
 
     decoder: Any = steps.trainable.model.get_decoder()  # pyright: ignore[reportCallIssue]
     hook = decoder.register_forward_hook(lambda *_: marks.__setitem__("model", memory.allocated()))
@@ -167,10 +178,11 @@ def _memory_of_a_step(steps: Steps, memory: Memory) -> dict[str, Any]:
         hook.remove()
     (now,) = held
     at_loss = marks.get("model", marks["forward"])
+    before = marks["start"] + (now.gradients if steps.micro_batches > 1 else 0)
     return {
         "held": now,
         "other": max(0, marks["start"] - (now.device - now.gradients)),
-        "activations": at_loss - marks["start"],
+        "activations": max(0, at_loss - before),
         "loss": marks["forward"] - at_loss,
         "phases": peaks,
     }

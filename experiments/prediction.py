@@ -51,12 +51,20 @@ class Prediction:
 
 
 def predict(
-    model: Any, method: Method, execution: Setup, *, batch: int, sequence: int, limit: int | None = None
+    model: Any,
+    method: Method,
+    execution: Setup,
+    *,
+    batch: int,
+    sequence: int,
+    limit: int | None = None,
+    accumulated: bool = False,
 ) -> Prediction:
     """Predict the bytes of training `model`, which is on the meta device and is used up.
 
     execution: how the step is computed, see conf/execution.
     batch, sequence: sequences of one forward and backward pass, and tokens of each.
+    accumulated: whether a step has further micro-batches, whose gradients are there during forward and backward.
     limit: bytes of the card that an execution with recompute="free" fills, CUDA context included; None: no limit.
     """
     model.train()
@@ -69,7 +77,16 @@ def predict(
         copies = fake_parameters(trainable.model)
         tokens = torch.zeros(batch, sequence, dtype=torch.long)
         found = [_visit(trainable, index, *static, copies, tokens, consumed) for index, static in chosen.items()]
+    if accumulated:
+        found = [_with_gradients(prediction) for prediction in found]
     return max(found, key=lambda prediction: prediction.phases.peak)
+
+
+def _with_gradients(found: Prediction) -> Prediction:
+    """The same with the gradients of earlier micro-batches beside those of the present one."""
+    first, own = found.phases, found.held.gradients
+    later = dataclasses.replace(first, forward=first.forward + own, backward=first.backward + own)
+    return dataclasses.replace(found, phases=later)
 
 
 def set_up(execution: Setup, trainable: Trainable, limit: int | None) -> None:

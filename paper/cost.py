@@ -133,8 +133,7 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record], source: str) ->
     }
     for name, (version, family, other, tokens) in ratios.items():
         ours, theirs = one(everything, "badam", version, tokens), one(everything, family, other, tokens)
-        known = ours is not None and theirs is not None
-        found[name] = f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if known else "--"
+        found[name] = f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if ours and theirs else "--"
     for name, (version, tokens) in {"CostKeep": ("keep", 8192), "CostSmall": ("0gb", 2048)}.items():
         row = one(everything, "badam", version, tokens)
         found[f"{name}Share"] = f"{100 * row.share:.0f}" if row else "--"

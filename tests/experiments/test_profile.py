@@ -216,6 +216,8 @@ def test_llama_3_8b_by_hand():
         ("cards=[x]", r"cards=\['x'\] is not possible"),
         ("steps=0", "steps=0 is not possible: it must be a whole number of at least 1"),
         ("layers=0", "layers=0 is not possible"),
+        ("micro_batches=0", "micro_batches=0 is not possible"),
+        ("micro_batches=3", "micro_batches=3 is not possible: it must divide 2 sequences"),
         ("visits=0", "visits=0 is not possible"),
         ("visits=[-1]", r"visits=\[-1\] is not possible"),
         ("cap_gb=-2", "cap_gb=-2 is not possible: give a positive number or null"),
@@ -247,7 +249,7 @@ def command(*overrides):
 def test_the_command_says_which_cards_hold_llama_3_8b():
     done = command("device=fake", "model=llama3_8b", "method=badam", "tokens=2048", "sequence=1024")
     assert done.returncode == 0, done.stderr
-    assert "8.030 billion weights in bfloat16, 2 x 1024 tokens, documented" in done.stdout
+    assert "8.030 billion weights in bfloat16, 2 x 1024 tokens, peer/documented" in done.stdout
     assert "16 no, 24 yes" in done.stdout
 
 
