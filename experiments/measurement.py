@@ -18,7 +18,7 @@ from bcd import BlockCoordinateDescent
 from bcd.memory import Held, measured, measured_held
 from experiments.methods import Trainable
 
-PHASES = ("forward", "backward", "update")
+PHASES: tuple[str, ...] = ("forward", "backward", "update")
 WARM_UP = 2  # steps of a visit that are not timed: the first makes the state, the second reads the memory
 
 
@@ -44,7 +44,7 @@ class Clock:
         """Seconds of each step by phase, summed over its micro-batches; a step ends with its update."""
         if self._cuda:
             torch.cuda.synchronize()
-        found = [dict.fromkeys(PHASES, 0.0)]
+        found: list[dict[str, float]] = [dict.fromkeys(PHASES, 0.0)]
         for name, before, after in zip(self._names[1:], self._marks, self._marks[1:], strict=False):
             found[-1][name] += before.elapsed_time(after) / 1e3 if self._cuda else after - before
             if name == "update":
