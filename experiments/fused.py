@@ -10,17 +10,28 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import fx
 
 from bcd.activations import LivePeak
 
+WITH_RANDOM_STATE = {"run_and_save_rng_state": 0, "run_with_rng_state": 1}
+"""Operations that run another one, which is their argument of that number, with a saved state of the generator."""
 EXTERN = ("mm", "addmm", "bmm", "baddbmm", "convolution", "_scaled_dot_product")
 
 
 def is_extern(node: fx.Node) -> bool:
     """Whether the operation is a kernel of a library, which reads and writes memory."""
-    name = getattr(node.target, "__name__", str(node.target))
-    return node.op == "call_function" and name.partition(".")[0].startswith(EXTERN)
+    if node.op != "call_function":
+        return False
+    target: Any = node.target
+    if _name(target) in WITH_RANDOM_STATE:
+        target = node.args[WITH_RANDOM_STATE[_name(target)]]
+    return _name(target).partition(".")[0].startswith(EXTERN)
+
+
+def _name(target: Any) -> str:
+    return getattr(target, "__name__", str(target))
 
 
 def written(graph: fx.Graph) -> set[fx.Node]:
@@ -45,6 +56,14 @@ class _Fused(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         with contextlib.nullcontext() if n in self.written else LivePeak.unseen():
             return super().run_node(n)
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        place = WITH_RANDOM_STATE.get(_name(target))
+        if place is None:
+            return super().call_function(target, args, kwargs)
+        operation: Any = args[place]
+        result = operation(*args[place + 1 :], **kwargs)
+        return (torch.empty(0), result) if place == 0 else result
 
 
 def _compile(module: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bcd import BlockCoordinateDescent
 from bcd.activations import LivePeak, SavedTensors
 from bcd.compiled import supports
-from bcd.execution import Execution, compile_layers, recomputed_layers
+from bcd.execution import Execution, recomputed_layers
 from bcd.memory import Held, Phases, held, nbytes, phases, scratch_bytes, update_bytes
 from bcd.partitions import find_layers
 from experiments.fused import fused_backend
@@ -97,10 +97,9 @@ def set_up(execution: Setup, trainable: Trainable, limit: int | None) -> None:
     if not isinstance(execution, Execution):
         execution(trainable.model, trainable.optimizer)
         return
-    plain = dataclasses.replace(execution, compiled=False, step_in_backward=False)
-    plain(trainable.model, trainable.optimizer, check=False)
-    if execution.compiled:
-        compile_layers(trainable.model, backend=fused_backend())
+    backend: Any = fused_backend() if execution.compiled else execution.backend
+    shown = dataclasses.replace(execution, backend=backend, step_in_backward=False)
+    shown(trainable.model, trainable.optimizer, check=False)
     keeps = recomputed_layers(trainable.model)
     if keeps is not None and limit is not None:
         largest = max(_held(trainable, index).device for index in candidates(trainable))

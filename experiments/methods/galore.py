@@ -17,7 +17,7 @@ from bcd.memory import Held, nbytes
 from bcd.rules.rule import require
 from experiments.errors import UserError
 from experiments.methods import Foreign, Trainable
-from experiments.methods.optional import package
+from experiments.methods.optional import NoStep, package
 
 NAME = "galore_torch"
 
@@ -46,8 +46,6 @@ class GaLoreMethod:
         require("rank", self.rank, least=1)
 
     def __call__(self, model: Any) -> Trainable:
-        _without_eight_bit()
-        optimizers = package(f"{NAME}.adamw", "galore-torch==1.0")
         named = list(model.named_parameters())
         for _, parameter in named:
             parameter.requires_grad_(True)
@@ -55,6 +53,13 @@ class GaLoreMethod:
         if not low:
             raise UserError(f"target_modules={list(self.target_modules)} names no matrix of the model")
         chosen = {id(p) for p in low}
+        parameters = [p for _, p in named]
+        visits = [[Part(name, p) for name, p in named]]
+        if parameters[0].is_meta:
+            optimizer = NoStep(model)
+            return Trainable(model, optimizer, visits, 2, False, foreign=self._foreign(parameters, low, optimizer))
+        _without_eight_bit()
+        optimizers = package(f"{NAME}.adamw", "galore-torch==1.0")
         projection = {"rank": self.rank, "update_proj_gap": self.update_proj_gap, "scale": self.scale}
         groups = [
             {"params": [p for _, p in named if id(p) not in chosen]},
@@ -69,8 +74,7 @@ class GaLoreMethod:
                 made = projector(self.rank, update_proj_gap=self.update_proj_gap, scale=self.scale, proj_type="std")
                 made.ortho_matrix = random_projection(parameter, self.rank)
                 optimizer.state[parameter] |= {"step": 1, "projector": made}
-        foreign = self._foreign([p for _, p in named], low, optimizer)
-        return Trainable(model, optimizer, [[Part(name, p) for name, p in named]], 2, False, foreign=foreign)
+        return Trainable(model, optimizer, visits, 2, False, foreign=self._foreign(parameters, low, optimizer))
 
     def _foreign(self, parameters: list[Tensor], low: list[Tensor], optimizer: torch.optim.Optimizer) -> Foreign:
         chosen = {id(p) for p in low}
@@ -99,13 +103,9 @@ def random_projection(parameter: Tensor, rank: int) -> Tensor:
     """Orthonormal rows (columns for a wide matrix) of the shape that the package's projector has for `parameter`."""
     rows, columns = parameter.shape
     short = min(rows, columns)
-    generator = torch.Generator(parameter.device.type if not parameter.is_meta else "cpu").manual_seed(0)
-    if parameter.is_meta:
-        found = torch.empty(short, min(rank, short), device="meta")
-    else:
-        normal = torch.randn(short, min(rank, short), generator=generator, device=parameter.device)
-        found = torch.linalg.qr(normal).Q
-    found = found.to(parameter.dtype)
+    generator = torch.Generator(parameter.device).manual_seed(0)
+    normal = torch.randn(short, min(rank, short), generator=generator, device=parameter.device)
+    found = torch.linalg.qr(normal).Q.to(parameter.dtype)
     return found.t().contiguous() if rows >= columns else found
 
 

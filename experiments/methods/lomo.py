@@ -11,7 +11,7 @@ from bcd.memory import FLOAT32_BYTES, Held, nbytes
 from bcd.rules.rule import require
 from experiments.errors import UserError
 from experiments.methods import Foreign, Trainable
-from experiments.methods.optional import package
+from experiments.methods.optional import NoStep, package
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LomoMethod:
         held = Held(nbytes(parameters), 0, 0, state, 0)
         foreign = Foreign(lambda index: held, lambda index: 0, lambda: (0, state), self._consumed)
         if parameters[0].is_meta:  # for a prediction: its hooks would look for real gradients
-            return Trainable(model, _NoStep(model), visits, 0, False, foreign=foreign)
+            return Trainable(model, NoStep(model), visits, 0, False, foreign=foreign)
         if self.optimizer == "AdaLomo" and not torch.cuda.is_available():
             raise UserError("optimizer=AdaLomo needs a CUDA device, where the package puts its state")
         made = getattr(package("lomo_optim", "lomo-optim==0.1.1"), self.optimizer)(model, lr=self.lr)
@@ -52,7 +52,7 @@ class LomoMethod:
         def backward(loss: Tensor) -> None:
             made.fused_backward(loss, self.lr)
 
-        return Trainable(model, _NoStep(model), visits, 0, False, backward=backward, foreign=foreign)
+        return Trainable(model, NoStep(model), visits, 0, False, backward=backward, foreign=foreign)
 
     def _consumed(self, parameter: Tensor) -> None:
         """The package's float32 copies: of gradient and weight, for AdaLomo also of the update and its square."""
@@ -63,13 +63,3 @@ class LomoMethod:
         if self.optimizer == "AdaLomo":
             copies += [copies[0] * copies[0]]
         del copies
-
-
-class _NoStep(torch.optim.Optimizer):
-    """Nothing is left to do when backward has moved the weights."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__(model.parameters(), {})
-
-    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Nothing."""

@@ -2,6 +2,9 @@
 
 from importlib import import_module
 from types import ModuleType
+from typing import Any
+
+import torch
 
 from experiments.errors import UserError
 
@@ -14,3 +17,13 @@ def package(name: str, distribution: str) -> ModuleType:
         raise UserError(
             f"the package {distribution} is needed ({error}); `pip install --no-deps {distribution}`"
         ) from None
+
+
+class NoStep(torch.optim.Optimizer):
+    """Moves nothing: where backward has moved the weights, and for predictions, which need no package."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model.parameters(), {})
+
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Nothing."""

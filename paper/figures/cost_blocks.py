@@ -12,12 +12,13 @@ SOURCES = {"cost": ("profile", "cost")}
 LINES = {
     ("reference", "documented"): ("badam 1.4", "#56B4E9", "s"),
     ("badam", "0gb"): ("ours, recomputed", "#009E73", "."),
+    ("badam", "600mb"): ("ours, recomputed", "#009E73", "."),
     ("badam", "keep"): ("ours, activations kept", "#0072B2", "."),
 }
 
 
 def draw(cost: Sequence[Record]) -> Figure:
-    drawn, panels = style.figure(2, height=2.6)
+    drawn, panels = style.figure(2, height=2.9)
     everything = study.rows(cost)
     for axes, tokens in zip(panels, (2048, 8192), strict=True):
         for (family, version), (name, colour, mark) in LINES.items():
@@ -26,11 +27,13 @@ def draw(cost: Sequence[Record]) -> Figure:
                 continue
             visits = sorted(row.visits)
             indices = [index for index, _, _ in visits]
-            axes.plot(indices, [seconds for _, seconds, _ in visits], color=colour, marker=mark, label=name)
+            axes.plot(
+                indices, [seconds for _, seconds, _ in visits], color=colour, marker=mark, markersize=5, label=name
+            )
             if version == "keep":
                 floor = [floor for _, _, floor in visits]
                 axes.plot(indices, floor, color="black", linestyle="--", label="floor")
         axes.set(xlabel="active block", title=f"{tokens:,} tokens a step", ylim=(0, None))
     panels[0].set(ylabel="seconds a step")
-    panels[0].legend()
+    drawn.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return drawn

@@ -31,7 +31,7 @@ def draw(cost: Sequence[Record], predicted: Sequence[Record]) -> Figure:
         rest = np.maximum(peaks - bottom, 0)
         _bars(axes, places + offset, rest, bottom, REST, hatch, "" if hatch else "activations, loss, temporary")
     axes.bar(0, 0, color="#cccccc", hatch="///", edgecolor="white", label="(hatched: predicted)")
-    names = [f"{row.label}\n{'options' if row.version != 'documented' else 'documented'}" for row in shown]
+    names = [f"{row.label}\n{study.in_print(row)}" for row in shown]
     axes.set_xticks(places, [name + ("*" if row.layers else "") for name, row in zip(names, shown, strict=True)])
     axes.tick_params(axis="x", labelsize=6.5, rotation=35)
     axes.axhline(80, color="black", linewidth=0.6, linestyle=":")

@@ -27,14 +27,10 @@ def draw(cost: Sequence[Record]) -> Figure:
         floor = row.share * row.seconds["step"]
         axes.plot([floor, floor], [place - 0.4, place + 0.4], color="black", linewidth=1.4)
     axes.plot([], [], color="black", linewidth=1.4, label="floor of its arithmetic")
-    names = [f"{row.label}{'*' if row.layers else ''}, {_version(row)}" for row in shown]
+    names = [f"{row.label}{'*' if row.layers else ''}, {study.in_print(row)}" for row in shown]
     axes.set_yticks(places, names)
     axes.tick_params(axis="y", labelsize=7)
     axes.set(xlabel=f"seconds a step of {TOKENS:,} tokens")
     axes.grid(visible=False, axis="y")
-    axes.legend(loc="lower right")
+    axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0))
     return drawn
-
-
-def _version(row: study.Row) -> str:
-    return "documented" if row.version == "documented" else "options"

@@ -22,7 +22,8 @@ def text(cost: Sequence[Record], predicted: Sequence[Record]) -> str:
 def _line(row: study.Row) -> str:
     predicted = f"{row.predicted['peak'] / 1e9:.1f}" if row.predicted else "--"
     cells = [
-        f"{row.label}, {version(row)}",
+        f"{row.label}, {study.in_print(row)}"
+        + (f" (from {' and '.join(map(str, row.layers))} layers)" if row.layers else ""),
         f"{row.tokens:,}".replace(",", r"\,"),
         f"{row.seconds['step']:.3f}",
         f"{row.tokens_per_second:,.0f}".replace(",", r"\,"),
@@ -31,18 +32,3 @@ def _line(row: study.Row) -> str:
         predicted,
     ]
     return " & ".join(cells) + r" \\"
-
-
-def version(row: study.Row) -> str:
-    """The version in print."""
-    known = {"keep": "all kept", "options": "our options", "clipped": "all kept, clipped"}
-    if row.version in known:
-        name = known[row.version]
-    elif row.version.startswith("card"):
-        name = f"{row.version.removeprefix('card')}\\,GB card"
-    elif row.version.endswith("gb"):
-        size = row.version.removesuffix("gb")
-        name = f"{size}\\,GB kept" if size != "0" else "recomputed"
-    else:
-        name = row.version
-    return name + (f" (from {', '.join(map(str, row.layers))} layers)" if row.layers else "")

@@ -49,7 +49,14 @@ def cost_records() -> list[Record]:
     seconds = {"forward": 0.1, "backward": 0.3, "update": 0.1, "step": 0.5}
     held = {"weights": 8 * 10**9, "master": 10**9, "gradients": 10**9, "state": 2 * 10**9}
     found = []
-    names = ["reference-documented", "reference-options", "lora-documented", "lora-options", "badam-keep", "badam-0gb"]
+    names = [
+        "reference-documented",
+        "reference-options",
+        "lora-documented",
+        "lora-options",
+        "badam-keep",
+        "badam-600mb",
+    ]
     names = [f"{name}-{tokens}" for name in [*names, "badam-card24"] for tokens in (2048, 8192)]
     for name in [*names, "adamw-documented-layers8-8192", "adamw-documented-layers16-8192"]:
         layers = int(name.partition("layers")[2].partition("-")[0] or 0)
