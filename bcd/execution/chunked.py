@@ -59,36 +59,45 @@ def chunked_loss(
         getattr(model, "get_output_embeddings", None)
     ):
         raise TypeError(f"{type(model).__name__} has no get_decoder() and get_output_embeddings() to take apart")
-    if hasattr(model.forward, "chunked"):
+    if isinstance(vars(model).get("forward"), ChunkedForward):
         raise ValueError(f"{type(model).__name__} has a chunked loss already; undo it first")
-    original, before = model.forward, vars(model).get("forward")
-    signature = inspect.signature(original)
-    further = [name for name, value in signature.parameters.items() if value.kind is value.VAR_KEYWORD]
     options = {"chunk": chunk, "z_loss": z_loss, "compiled": compiled, "backend": backend}
     if check:
-        _compare(model, original)
-
-    @functools.wraps(original)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        given = dict(signature.bind(*args, **kwargs).arguments)
-        for name in further:
-            given |= given.pop(name, {})
-        keep = given.get("logits_to_keep")
-        some = keep is not None and (isinstance(keep, Tensor) or keep != 0)
-        if given.get("labels") is None or some or not model.training:
-            return original(*args, **kwargs)
-        return LossOutput(loss=_loss(model, given, options))
-
-    vars(forward)["chunked"] = True
+        _compare(model, model.forward)
+    forward = ChunkedForward(model, options)
     model.forward = forward
 
     def undo() -> None:
-        if before is None:
+        if forward.before is None:
             del model.forward
         else:
-            model.forward = before
+            model.forward = forward.before
 
     return undo
+
+
+class ChunkedForward:
+    """Callable in place of `model.forward`, with its signature; a copied model gets one of its own.
+
+    original: the model's own forward.     before: what was set on the model in its place, usually nothing.
+    """
+
+    def __init__(self, model: nn.Module, options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, model.forward)
+        self.model = model
+        self.original: Callable[..., Any] = model.forward
+        self.before: Any = vars(model).get("forward")
+        self.options = options
+        parameters = inspect.signature(model.forward).parameters.values()
+        self.names = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        given = dict(zip(self.names, args, strict=False)) | kwargs
+        keep = given.get("logits_to_keep")
+        some = keep is not None and (isinstance(keep, Tensor) or keep != 0)
+        if given.get("labels") is None or some or not self.model.training:
+            return self.original(*args, **kwargs)
+        return LossOutput(loss=_loss(self.model, given, self.options))
 
 
 def _loss(model: Any, given: dict[str, Any], options: dict[str, Any]) -> Tensor:

@@ -17,6 +17,9 @@ from bcd.partitions import find_layers
 
 Call = Callable[..., Any]
 
+WITHOUT_CACHE = {"past_key_values": None, "past_key_value": None, "layer_past": None, "use_cache": False}
+"""Keyword arguments of Hugging Face layers that would cache keys and values, and what turns that off."""
+
 
 class Keeps(Protocol):
     """Decides whether a layer keeps its activations."""
@@ -46,9 +49,9 @@ class LayerCall:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.layer.training:
             return self.original(*args, **kwargs)
-        for name in ("past_key_values", "past_key_value", "layer_past", "use_cache"):
-            if kwargs.get(name):
-                kwargs[name] = False if name == "use_cache" else None
+        for name, without in WITHOUT_CACHE.items():
+            if name in kwargs:
+                kwargs[name] = without
         if self.keeps is not None and self.needs_grad(args, kwargs) and not self.keeps(self, args, kwargs):
             if self.compiled is not None:
                 return self.compiled(self.layer, args, kwargs, recompute=True)

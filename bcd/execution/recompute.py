@@ -9,6 +9,7 @@ Layers are kept from the top downwards: backward frees them first, so that a rec
 free. c_i is measured once for each kind of layer and shape of input, by a trial call that is dropped.
 """
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -34,6 +35,7 @@ class Recompute:
 
     kept: indices of the layers that kept their activations in the last forward pass.
     cost: (kind of layer, shape, dtype, device) -> bytes that it keeps.
+    available: what the budget "free" asks, see the function; a prediction for another device sets its own.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Recompute:
         self.calls = calls
         self.budget: Budget = budget
         self.reserve = reserve
-        self.optimizer = optimizer
         self.available = available
+        # No more than a reference: a copied model must not copy the optimizer's state with it.
+        self._optimizer = (lambda: None) if optimizer is None else weakref.ref(optimizer)
         self.kept: frozenset[int] = frozenset()
         self.cost: dict[Any, int] = {}
         self._plans: dict[Any, frozenset[int]] = {}
@@ -76,10 +79,11 @@ class Recompute:
         if self.budget is None or self.budget == 0:
             return frozenset(call.index for call in above if self.budget is None)
         kinds = [self._kind(call, hidden, lowest=call is first) for call in above]
-        visit = self.optimizer.visits_started if isinstance(self.optimizer, BlockCoordinateDescent) else None
+        optimizer = self._optimizer()
+        visit = optimizer.visits_started if isinstance(optimizer, BlockCoordinateDescent) else None
         key = (first.index, tuple(kinds), visit)
         if key not in self._plans:
-            left = self.available(self.model, self.optimizer) if self.budget == "free" else self.budget
+            left = self.available(self.model, optimizer) if self.budget == "free" else self.budget
             if left is None:
                 return frozenset(call.index for call in above)
             for call, kind in zip(above, kinds, strict=True):

@@ -76,13 +76,16 @@ def gradient(model, tokens):
     )
 
 
-@pytest.mark.parametrize("active", [(0,), (2,), (1, 3)])
-def test_all_options_in_bfloat16_are_as_exact_as_the_plain_path(active, llama, tokens, activate):
-    exact, usual, model = llama(torch.bfloat16).double(), llama(torch.bfloat16), llama(torch.bfloat16)
-    Execution(loss="chunked", chunk=16, recompute=0, compiled=True)(model)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("recompute", [0, "free"])
+@pytest.mark.parametrize("active", [(2,), (1, 3)])
+def test_all_options_in_bfloat16_are_as_exact_as_the_plain_path(active, recompute, device, llama, tokens, activate):
+    exact, usual, model = (llama(torch.bfloat16).to(device) for _ in range(3))
+    exact.double()
+    Execution(loss="chunked", chunk=16, recompute=recompute, compiled=True)(model)
     for each in (exact, usual, model):
         activate(each, *active)
-    (loss, true), *found = (gradient(each, tokens) for each in (exact, usual, model))
+    (loss, true), *found = (gradient(each, tokens.to(device)) for each in (exact, usual, model))
     usual_error, error = ((g - true).norm() / true.norm() for _, g in found)
     assert 0 < error <= 1.2 * usual_error
     assert abs(found[1][0] - loss) <= 2**-8 * loss

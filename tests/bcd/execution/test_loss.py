@@ -1,5 +1,7 @@
 """The loss that never holds the logits, beside the plain one."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -185,6 +187,17 @@ def test_positional_arguments_and_given_shifts(llama, tokens):
     )
     shifted = {"input_ids": tokens, "labels": labels, "shift_labels": labels.flip(0)}
     torch.testing.assert_close(chunked(**shifted).loss, usual(**shifted).loss, rtol=RTOL, atol=0)
+
+
+def test_a_copied_model_computes_with_its_own_weights(llama, tokens):
+    model = llama()
+    chunked_loss(model)
+    copied = copy.deepcopy(model)
+    before = copied(input_ids=tokens, labels=tokens).loss
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    assert torch.equal(copied(input_ids=tokens, labels=tokens).loss, before)
+    assert not torch.equal(model(input_ids=tokens, labels=tokens).loss, before)
 
 
 class Rows(torch.utils.data.Dataset):

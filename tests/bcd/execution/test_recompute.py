@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from bcd import Adam, BlockCoordinateDescent, Descending, by_layer
+from bcd import Adam, BlockCoordinateDescent, Descending, Fixed, by_layer
 from bcd.activations import LivePeak, SavedTensors
 from bcd.execution import chunked_loss, compile_layers, recompute, recompute_layers, recomputed_layers
 from bcd.memory import measured_held
@@ -209,3 +209,43 @@ def test_refusals(llama):
     assert all("forward" in vars(layer) for layer in model.model.layers), "recomputation still needs its place"
     undo()
     assert all("forward" not in vars(layer) for layer in model.model.layers)
+
+
+@pytest.mark.gpu
+def test_free_keeps_within_the_process_memory_fraction():
+    """A model whose activations do not fit the fraction is trained within it, and some layers are kept."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.cuda.empty_cache()
+    config = LlamaConfig(
+        vocab_size=256, hidden_size=1024, intermediate_size=4096, num_hidden_layers=12, num_attention_heads=8,
+        use_cache=False,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config).to(torch.bfloat16).cuda().train()
+    tokens = torch.zeros(8, 1024, dtype=torch.long, device="cuda")
+    optimizer = BlockCoordinateDescent(
+        by_layer(model, **FREEZE), rule=Adam(), order=Fixed([0]), inner_steps=9, lr=1e-3, master="discard"
+    )
+    chunked_loss(model, chunk=512)
+    undo = recompute_layers(model, 10**12)
+    backward(model, tokens)
+    cost = max(recomputed_layers(model).cost.values())
+    undo()
+    reserve = 10**9
+    total = torch.cuda.get_device_properties(0).total_memory
+    limit = torch.cuda.memory_allocated() + reserve + recompute.pending(model, optimizer) + 6 * cost
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(limit / total)
+    try:
+        recompute_layers(model, "free", reserve=reserve, optimizer=optimizer)
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(2):
+            model(input_ids=tokens, labels=tokens).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert 1 <= len(recomputed_layers(model).kept) < 12
+        assert torch.cuda.max_memory_allocated() <= limit
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
