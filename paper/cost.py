@@ -95,10 +95,12 @@ def _numbers(record: Record, predicted: Record | None) -> dict[str, float]:
     largest: dict[str, Any] = max(found["visits"], key=lambda visit: visit["peak"])
     numbers = {f"seconds.{name}": value for name, value in found["seconds"].items()}
     numbers |= {f"held.{name}": largest["held"][name] for name in CATEGORIES}
+    numbers |= {f"phase.{name}": value for name, value in largest["phases"].items()}
     if predicted is not None:
         of = predicted.measurements["predicted"]
         numbers |= {f"predicted.{name}": of["held"][name] for name in CATEGORIES}
         numbers["predicted.peak"] = max(of["phases"].values())
+        numbers |= {f"predicted phase.{name}": value for name, value in of["phases"].items()}
     return numbers | {"peak": found["peak"], "flops": found["flops"]}
 
 
@@ -107,7 +109,11 @@ def _follow(layers: Sequence[int], found: Sequence[Mapping[str, float]], whole: 
     if len(set(layers)) < 2:
         raise ValueError(f"layers={list(layers)}: two depths are needed to extrapolate to {whole}")
     (a, low), (b, high) = (choose(zip(layers, found, strict=True), key=lambda pair: pair[0]) for choose in (min, max))
-    return {name: high[name] + (high[name] - low[name]) * (whole - b) / (b - a) for name in high}
+    at = {name: high[name] + (high[name] - low[name]) * (whole - b) / (b - a) for name in high}
+    for peak, phase in (("peak", "phase."), ("predicted.peak", "predicted phase.")):
+        if peak in at:  # another phase may need most
+            at[peak] = max(value for name, value in at.items() if name.startswith(phase))
+    return at
 
 
 def one(all_rows: Sequence[Row], family: str, version: str, tokens: int) -> Row | None:
@@ -159,6 +165,9 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record], source: str) ->
         found[f"{name}Share"] = f"{100 * row.share:.0f}" if row else "--"
         found[f"{name}Peak"] = f"{row.peak / 1e9:.1f}" if row else "--"
         found[f"{name}Tokens"] = f"{row.tokens_per_second:,.0f}".replace(",", r"\,") if row else "--"
+    top = one(everything, "badam", "keep", 8192)
+    highest = max(top.visits) if top else None
+    found["CostTopShare"] = f"{100 * highest[2] / highest[1]:.0f}" if highest else "--"
     errors = [abs(row.predicted["peak"] / row.peak - 1) for row in everything if row.predicted and not row.layers]
     found["CostRuns"] = str(len(cost))
     found["CostPredictionError"] = f"{100 * max(errors):.1f}" if errors else "--"

@@ -1,4 +1,4 @@
-"""Bytes at the peak of a step by category, for each method as documented: measured beside predicted."""
+"""Bytes at the peak of a step by category, as documented and with our options: measured beside predicted."""
 
 from collections.abc import Sequence
 
@@ -11,36 +11,36 @@ from records import Record
 
 SOURCES = {"cost": ("profile", "cost"), "predicted": ("profile", "cost_predicted")}
 TOKENS = 8192
-COLOURS = {"weights": "#999999", "master": "#56B4E9", "state": "#0072B2", "gradients": "#E69F00"}
-REST = "#CC79A7"
+COLOURS = {"weights": "#999999", "master": "#56B4E9", "state": "#0072B2", "gradients": "#E69F00", "rest": "#CC79A7"}
+NAMES = {"state": "optimizer state", "master": "float32 master", "rest": "activations, loss, temporary"}
 
 
 def draw(cost: Sequence[Record], predicted: Sequence[Record]) -> Figure:
-    drawn, (axes,) = style.figure(height=3.2)
-    shown = study.compared(study.rows(cost, predicted), TOKENS)
+    shown = study.compared(study.rows(cost, predicted), TOKENS)[::-1]
+    drawn, (axes,) = style.figure(height=0.8 + 0.3 * len(shown))
     places = np.arange(len(shown))
-    for offset, hatch in ((-0.2, "///"), (0.2, "")):
-        held = [row.predicted if hatch else row.held for row in shown]
-        peaks = np.array([(row.predicted.get("peak", 0.0) if hatch else row.peak) / 1e9 for row in shown])
-        bottom = np.zeros(len(shown))
+    for offset, hatch in ((-0.2, "////"), (0.2, "")):
+        left = np.zeros(len(shown))
         for category, colour in COLOURS.items():
-            height = np.array([one.get(category, 0.0) for one in held]) / 1e9
-            name = {"state": "optimizer state", "master": "float32 master"}.get(category, category)
-            _bars(axes, places + offset, height, bottom, colour, hatch, "" if hatch else name)
-            bottom += height
-        rest = np.maximum(peaks - bottom, 0)
-        _bars(axes, places + offset, rest, bottom, REST, hatch, "" if hatch else "activations, loss, temporary")
-    axes.bar(0, 0, color="#cccccc", hatch="///", edgecolor="white", label="(hatched: predicted)")
-    names = [f"{row.label}\n{study.in_print(row)}" for row in shown]
-    axes.set_xticks(places, [name + ("*" if row.layers else "") for name, row in zip(names, shown, strict=True)])
-    axes.tick_params(axis="x", labelsize=6.5, rotation=35)
-    axes.axhline(80, color="black", linewidth=0.6, linestyle=":")
-    axes.set(ylabel="bytes at the peak (GB)")
-    axes.grid(visible=False, axis="x")
+            width = np.array([_bytes(row, category, predicted=bool(hatch)) for row in shown]) / 1e9
+            label = None if hatch else NAMES.get(category, category)
+            options = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4, "label": label}
+            axes.barh(places + offset, width, 0.36, left=left, **options)
+            left += width
+    axes.barh(0, 0, color="#cccccc", hatch="////", edgecolor="white", label="(hatched: predicted)")
+    axes.axvline(80, color="black", linewidth=0.6, linestyle=":")
+    axes.set_yticks(places, [f"{row.label}{'*' if row.layers else ''}, {study.in_print(row)}" for row in shown])
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set(xlabel="bytes at the peak (GB)")
+    axes.grid(visible=False, axis="y")
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0))
     return drawn
 
 
-def _bars(axes, places, height, bottom, colour, hatch, label) -> None:
-    options = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4, "label": label or None}
-    axes.bar(places, height, 0.36, bottom=bottom, **options)
+def _bytes(row: study.Row, category: str, *, predicted: bool) -> float:
+    """Bytes of a category; what the peak has beyond the categories is the rest."""
+    held = row.predicted if predicted else row.held
+    if category != "rest":
+        return held.get(category, 0.0)
+    peak = held.get("peak", 0.0) if predicted else row.peak
+    return max(0.0, peak - sum(held.get(name, 0.0) for name in study.CATEGORIES))

@@ -62,7 +62,7 @@ def cost_records() -> list[Record]:
         layers = int(name.partition("layers")[2].partition("-")[0] or 0)
         factor = (0.5 if "badam" in name else 1.0) * (layers or 32) / 32
         visit = {"index": 3, "seconds": {k: factor * v for k, v in seconds.items()}, "held": held, "peak": 20 * 10**9}
-        visit |= {"flops": factor * 1e14}
+        visit |= {"flops": factor * 1e14, "phases": {"forward": 1, "backward": int(factor * 20e9), "update": 2}}
         measured = {"rate": 5e14, "visits": [visit, visit | {"index": 0}], "seconds": visit["seconds"]}
         measured |= {"flops": factor * 1e14, "peak": int(factor * 20 * 10**9)}
         config = {"layers": layers or None, "model": {"architecture": {"num_hidden_layers": 32}}}
