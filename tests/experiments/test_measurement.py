@@ -25,6 +25,10 @@ from experiments.random_weights import materialise
 from records import COMMITTED, load, load_study
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = [  # of the compiler
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+]
 WIDTH, MLP, LAYERS, VOCABULARY = 64, 160, 3, 320
 
 
@@ -92,7 +96,6 @@ def test_the_rate_runs_every_product_of_the_model():
 # --- what a compiler writes ---
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")  # of the compiler
 @pytest.mark.parametrize(("recompute", "other"), [(None, "aot_eager_decomp_partition"), (0, None)])
 def test_fused_graphs_save_what_others_save_and_write_no_more(recompute, other):
     """Beside the division of a graph that torch itself makes, and beside plain recomputation."""
