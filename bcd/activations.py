@@ -17,7 +17,8 @@ attention saves on a GPU: query, key, value, output and one float32 number for e
 """
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -85,18 +86,35 @@ class LivePeak(TorchDispatchMode):
     not seen, and an allocator's rounding is left out.
     """
 
+    _unseen = False
+
     def __init__(self) -> None:
         super().__init__()
         self.live = 0
         self.peak = 0
         self._known: dict[int, Any] = {}
 
+    @classmethod
+    def is_infra_mode(cls) -> bool:
+        """It changes no result, so torch.compile may trace with it on."""
+        return True
+
+    @classmethod
+    @contextmanager
+    def unseen(cls) -> Iterator[None]:
+        """Context in which what is allocated does not count, then or later: what a compiler never writes."""
+        before, cls._unseen = cls._unseen, True
+        try:
+            yield
+        finally:
+            cls._unseen = before
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for tensor in _tensors((args, kwargs)):
             self._see(tensor, own=False)
         result = func(*args, **(kwargs or {}))
         for tensor in _tensors(result):
-            self._see(tensor, own=True)
+            self._see(tensor, own=not self._unseen)
         return result
 
     def _see(self, tensor: Tensor, own: bool) -> None:

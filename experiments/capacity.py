@@ -13,18 +13,17 @@ def out_of_memory(planned: "Plan", failure: BaseException) -> str:
 
     Batch sizes are halved until the prediction of `experiments.prediction` is below the memory of the device.
     """
-    from experiments.prediction import (
-        predict,
-    )  # imports transformers' attention, which a wrong value need not wait for
+    # imports transformers' attention, which a wrong value need not wait for
+    from experiments.prediction import predict
 
     capacity, config = device_bytes(planned.device), planned.config
     reason = f"OutOfMemoryError: {str(failure).split('. ')[0]}"
-    batch = config.batch_size
+    batch, execution = config.batch_size, planned.execution()
     while batch > 1:
         batch //= 2
         model = planned.model.skeleton(getattr(torch, config.dtype))
         sequence = planned.data.tokens_per_example
-        peak = predict(model, planned.method(), batch=batch, sequence=sequence, recompute=False).phases.peak
+        peak = predict(model, planned.method(), execution, batch=batch, sequence=sequence, limit=capacity).phases.peak
         if peak <= capacity:
             return (
                 f"{reason}; batch_size={config.batch_size} is too much here: batch_size={batch} is predicted to need "

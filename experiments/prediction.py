@@ -1,30 +1,33 @@
 """Predicted memory of a method on a model: fake tensors run the visit that needs most. No line knows a method's name.
 
 Assumed: full sequences without padding, so that attention needs no mask and takes a flash kernel (see
-`bcd.activations`); every token has a label and the loss holds all logits, as `answer_loss` does; no cache of keys and
-values; the kernels that `bcd` takes on a GPU; an allocator without fragmentation. On one H100 (torch 2.11, Llama 3-8B
-with random weights, 2,048 and 8,192 tokens) BAdam allocated 0.07 GB more than predicted in each phase: workspaces.
+`bcd.activations`); every token has a label; no cache of keys and
+values; the kernels that `bcd` takes on a GPU; an allocator without fragmentation.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bcd import BlockCoordinateDescent
 from bcd.activations import LivePeak, SavedTensors
 from bcd.compiled import supports
-from bcd.integrations import checkpoint_active_layers
+from bcd.execution import Execution, recomputed_layers
 from bcd.memory import Held, Phases, held, nbytes, phases, scratch_bytes, update_bytes
 from bcd.partitions import find_layers
+from experiments.fused import fused_backend
 from experiments.methods import Method, Trainable
 
 ATTENTION = "sdpa_without_mask"
+CONTEXT = 5 * 10**8
+"""Bytes that a process takes on a GPU for its CUDA context, about: 0.5 GB on an H100."""
+Setup = Callable[[Any, torch.optim.Optimizer], object]
+"""Sets a model and its optimizer up: how the loss and the gradients are computed."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +50,68 @@ class Prediction:
     phases: Phases
 
 
-def predict(model: Any, method: Method, *, batch: int, sequence: int, recompute: bool) -> Prediction:
+def predict(
+    model: Any,
+    method: Method,
+    execution: Setup,
+    *,
+    batch: int,
+    sequence: int,
+    limit: int | None = None,
+    accumulated: bool = False,
+) -> Prediction:
     """Predict the bytes of training `model`, which is on the meta device and is used up.
 
+    execution: how the step is computed, see conf/execution.
     batch, sequence: sequences of one forward and backward pass, and tokens of each.
-    recompute: checkpoint each layer, see `bcd.integrations.checkpoint_active_layers`.
+    accumulated: whether a step has further micro-batches, whose gradients are there during forward and backward.
+    limit: bytes of the card that an execution with recompute="free" fills, CUDA context included; None: no limit.
     """
     model.train()
     without_mask(model)
     trainable = method(model)
-    if recompute:
-        checkpoint_active_layers(trainable.model)
+    set_up(execution, trainable, limit)
+    consumed = consumes(execution, trainable)
     chosen = {index: (_held(trainable, index), *_update(trainable, index)) for index in candidates(trainable)}
     with FakeTensorMode():
         copies = fake_parameters(trainable.model)
         tokens = torch.zeros(batch, sequence, dtype=torch.long)
-        found = [_visit(trainable, index, *static, copies, tokens) for index, static in chosen.items()]
+        found = [_visit(trainable, index, *static, copies, tokens, consumed) for index, static in chosen.items()]
+    if accumulated:
+        found = [_with_gradients(prediction) for prediction in found]
     return max(found, key=lambda prediction: prediction.phases.peak)
+
+
+def _with_gradients(found: Prediction) -> Prediction:
+    """The same with the gradients of earlier micro-batches beside those of the present one."""
+    first, own = found.phases, found.held.gradients
+    later = dataclasses.replace(first, forward=first.forward + own, backward=first.backward + own)
+    return dataclasses.replace(found, phases=later)
+
+
+def set_up(execution: Setup, trainable: Trainable, limit: int | None) -> None:
+    """What `execution` does, in a form that runs on fake tensors: graphs as `experiments.fused` runs them.
+
+    The step in backward is left out; `consumes` tells what it does with the gradients.
+    """
+    if not isinstance(execution, Execution):
+        execution(trainable.model, trainable.optimizer)
+        return
+    torch.compiler.reset()  # graphs of other predictions count towards the compiler's limit
+    backend: Any = fused_backend() if execution.compiled else execution.backend
+    shown = dataclasses.replace(execution, backend=backend, step_in_backward=False)
+    shown(trainable.model, trainable.optimizer, check=False)
+    keeps = recomputed_layers(trainable.model)
+    if keeps is not None and limit is not None:
+        largest = max(_held(trainable, index).device for index in candidates(trainable))
+        keeps.available = lambda model, optimizer: limit - CONTEXT - largest
+
+
+def consumes(execution: Setup, trainable: Trainable) -> Callable[[Tensor], None] | None:
+    """What backward does with a parameter whose gradient is complete; None: it keeps the gradient."""
+    if isinstance(execution, Execution) and execution.step_in_backward:
+        return lambda parameter: setattr(parameter, "grad", None)
+    return trainable.foreign.consumed if trainable.foreign else None
 
 
 def without_mask(model: Any) -> None:
@@ -96,25 +144,26 @@ def fake_parameters(model: nn.Module) -> dict[int, nn.Parameter]:
     return copies
 
 
-def all_logits(model: Any, tokens: Tensor) -> Tensor:
-    """Logits of every token that has a next one, chosen as `answer_loss` chooses them."""
-    columns = torch.arange(tokens.shape[1] - 1)
-    return model(input_ids=tokens, logits_to_keep=columns, use_cache=False).logits
-
-
-def activations(model: nn.Module, tokens: Tensor) -> tuple[int, int, int]:
+def activations(model: Any, tokens: Tensor, consumed: Callable[[Tensor], None] | None = None) -> tuple[int, int, int]:
     """Bytes saved by the model, bytes saved by the loss, and the live peak of forward and backward.
 
     Runs both passes on the parameters that require a gradient, real or fake, and drops the gradients again.
+    consumed: what happens to a parameter as soon as its gradient is complete; None: nothing.
     """
     known = [*model.parameters(), *model.buffers(), tokens]
+    hooks = []
+    if consumed is not None:
+        trained = (p for p in model.parameters() if p.requires_grad)
+        hooks = [parameter.register_post_accumulate_grad_hook(consumed) for parameter in trained]
     with SavedTensors() as saved, LivePeak() as live:
-        logits = all_logits(model, tokens)
-        by_model = saved.nbytes(known)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
-        del logits
+        seen: list[int] = []
+        hooks.append(model.get_decoder().register_forward_hook(lambda *_: seen.append(saved.nbytes(known))))
+        loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
+        (by_model,) = seen
         total = saved.nbytes(known)
         loss.backward()
+    for hook in hooks:
+        hook.remove()
     for parameter in model.parameters():
         parameter.grad = None
     return by_model, total - by_model, live.peak
@@ -145,6 +194,8 @@ def candidates(trainable: Trainable) -> list[int]:
 
 def _held(trainable: Trainable, index: int) -> Held:
     visit, optimizer = trainable.visits[index], trainable.optimizer
+    if trainable.foreign is not None:
+        return trainable.foreign.held(index)
     rule = {"state_tensors": trainable.state_tensors, "counts_steps": trainable.counts_steps}
     parameters = list(trainable.model.parameters())
     if not isinstance(optimizer, BlockCoordinateDescent):
@@ -161,6 +212,8 @@ def _held(trainable: Trainable, index: int) -> Held:
 def _update(trainable: Trainable, index: int) -> tuple[int, int]:
     """Temporary bytes of the update, and of what it keeps as scratch, on a GPU."""
     visit, optimizer, tensors = trainable.visits[index], trainable.optimizer, trainable.state_tensors
+    if trainable.foreign is not None:
+        return trainable.foreign.update(index), 0
     if not isinstance(optimizer, BlockCoordinateDescent):
         return update_bytes([visit], state_tensors=tensors, fused=bool(optimizer.defaults.get("fused"))), 0
     now = {(id(part.parameter), part.rows) for part in visit}
@@ -180,6 +233,7 @@ def _visit(
     scratch: int,
     copies: Mapping[int, nn.Parameter],
     tokens: Tensor,
+    consumed: Callable[[Tensor], None] | None,
 ) -> Prediction:
     visit, model, optimizer = trainable.visits[index], trainable.model, trainable.optimizer
     graph = {id(part.parameter) for part in visit}
@@ -187,7 +241,9 @@ def _visit(
         graph = {id(p) for block in optimizer.partition.blocks for p in block.parameters.values()}
     for former, parameter in copies.items():
         parameter.requires_grad_(former in graph)
-    by_model, by_loss, peak = activations(model, tokens)
+    by_model, by_loss, peak = activations(model, tokens, consumed)
+    if consumed is not None:
+        now = dataclasses.replace(now, gradients=0)
     return Prediction(
         weights_count=sum(p.numel() for p in model.parameters()),
         visit=index,

@@ -1,97 +1,157 @@
-"""Entry point: `python -m experiments.profile [option=value ...]` predicts the memory of training, by category.
+"""Entry point: `python -m experiments.profile [option=value ...]`: time and memory of training steps.
 
-    python -m experiments.profile model=llama3_8b method=badam tokens=2048 sequence=1024
-    python -m experiments.profile -m method=badam,lisa,adamw,lora        # one table each
+    python -m experiments.profile model=llama3_8b method=badam_exact tokens=2048        # predicts bytes, needs no GPU
+    python -m experiments.profile method=badam_exact,peer/lisa,peer/lora,adamw          # does it fit? one row each
+    python -m experiments.profile device=cuda method=peer/badam,peer/lora tokens=8192   # measures on the GPU
+    python -m experiments.profile sweep=cost device=cuda                                # the paper's study of cost
 
-It needs neither weights nor network nor a GPU; `experiments.prediction` says what is assumed. GB = 10^9 bytes.
+A list of values makes one run each. Weights are random unless model.path=FOLDER_OR_HUB_NAME is given. Every measured
+run leaves a record, also one that ran out of memory. GB = 10^9 bytes; conf/profile.yaml lists the options.
 """
 
+import itertools
 import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import hydra
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
+from experiments import case, show
+from experiments.case import Case
 from experiments.errors import UserError
-from experiments.prediction import Prediction, predict
-from experiments.run import DTYPES, build
+from experiments.measurement import clear
+from experiments.prediction import Prediction
+from experiments.run import folder
+from experiments.study import choices
+from records import ROOT, Record, write
 
-GB = 1e9
-
-
-def profile(config: DictConfig) -> Prediction:
-    """Predict one configuration. Raises UserError or ValueError with one message that names the value."""
-    check(config)
-    method = build(config.method)
-    model = build(config.model).skeleton(getattr(torch, config.dtype))
-    batch = config.tokens // config.sequence
-    return predict(model, method, batch=batch, sequence=config.sequence, recompute=config.recompute)
+CONF = ROOT / "conf"
 
 
-def check(config: DictConfig) -> None:
-    """Raise UserError for a value that is not possible."""
-    if config.device != "fake":
-        raise UserError(f"device={config.device!r} is not possible: there is device=fake, which predicts from shapes")
-    for key in ("tokens", "sequence"):
-        if isinstance(config[key], bool) or not isinstance(config[key], int) or config[key] < 2:
-            raise UserError(f"{key}={config[key]} is not possible: it must be a whole number of at least 2")
-    if config.tokens % config.sequence:
-        raise UserError(f"tokens={config.tokens} is not possible: it must be a multiple of sequence={config.sequence}")
-    if config.dtype not in DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
-    if not isinstance(config.recompute, bool):
-        raise UserError(f"recompute={config.recompute} is not possible: give true or false")
-    for key, values in (("reserve", [config.reserve]), ("cards", config.cards)):
-        if any(isinstance(value, bool) or not isinstance(value, int | float) or value < 0 for value in values):
-            raise UserError(f"{key}={config[key]} is not possible: give GB, at least 0")
+def runs(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Name ("" for none) and overrides of each run that the arguments ask for: a sweep's, or the product of lists.
+
+    only=PART,... keeps the runs of a sweep whose names have one of these parts.
+    Raises UserError for a sweep that does not exist or of which nothing is left.
+    """
+    given = [item for item in arguments if item not in ("-m", "--multirun")]
+    own = {key: value for key, _, value in (item.partition("=") for item in given) if key in ("sweep", "only")}
+    given = [item for item in given if not item.startswith(("sweep=", "only="))]
+    if any(item.startswith("model.path=") for item in given) and not any(
+        item.startswith("weights=") for item in given
+    ):
+        given.append("weights=real")
+    if "sweep" not in own:
+        if "only" in own:
+            raise UserError(f"only={own['only']} chooses runs of a sweep; give sweep=NAME too")
+        return [("", list(values)) for values in product(given)]
+    path = CONF / "sweep" / f"{own['sweep']}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+        raise UserError(f"sweep={own['sweep']} is not one of {known}")
+    sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
+    parts = own.get("only", "").split(",")
+    found = [
+        (name, [f"series={path.stem}", *sweep["overrides"], *overrides, *given])
+        for name, overrides in sweep["runs"].items()
+        if any(part in name for part in parts)
+    ]
+    if not found:
+        raise UserError(f"only={own['only']} is in no name of {', '.join(sweep['runs'])}")
+    return found
 
 
-def fits(peak: int, card: float, reserve: float) -> bool:
-    """Whether a card of `card` GB holds `peak` bytes and leaves `reserve` GB free."""
-    return peak + reserve * GB <= card * GB
+def product(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """One tuple of overrides for each combination of listed values.
+
+    >>> product(["method=badam,lora", "tokens=64"])
+    [('method=badam', 'tokens=64'), ('method=lora', 'tokens=64')]
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    each = []
+    for text, override in zip(overrides, parsed, strict=True):
+        key = text.partition("=")[0]
+        listed = override.is_sweep_override()
+        each.append([f"{key}={value}" for value in override.sweep_string_iterator()] if listed else [text])
+    return list(itertools.product(*each))
 
 
-def table(found: Prediction, config: DictConfig, method: str, model: str) -> str:
-    """What `profile` found, as text."""
-    columns = {
-        "weights": found.held.weights,
-        "master": found.held.master,
-        "gradients": found.held.gradients,
-        "state": found.held.state,
-        "scratch": found.scratch,
-        "activations": found.activations,
-        "loss": found.loss,
-        "forward": found.phases.forward,
-        "backward": found.phases.backward,
-        "update": found.phases.update,
-        "peak": found.phases.peak,
-        "on host": found.held.host,
-    }
-    cards = [f"{card:g} {'yes' if fits(found.phases.peak, card, config.reserve) else 'no'}" for card in config.cards]
-    of = f", visit {found.visit + 1} of {found.visits} ({found.first} ...)" if found.visits > 1 else ""
-    return "\n".join(
-        [
-            f"{method}: {model}, {found.weights_count / 1e9:.3f} billion weights in {config.dtype}, "
-            f"{config.tokens // config.sequence} x {config.sequence} tokens, recompute {str(config.recompute).lower()}"
-            + of,
-            f"{'GB':<4}" + "".join(f"{name:>12}" for name in columns),
-            f"{'':<4}" + "".join(f"{size / GB:>12.3f}" for size in columns.values()),
-            f"fits a card of (GB, with {config.reserve:g} kept free): {', '.join(cards)}",
-            "",
-        ]
-    )
+def compose(overrides: Sequence[str], name: str = "") -> Case:
+    """The case of these overrides; call it inside `hydra.initialize_config_dir`."""
+    config = hydra.compose("profile", overrides=list(overrides), return_hydra_config=True)
+    chosen = choices(config.hydra)
+    with open_dict(config):
+        del config["hydra"]
+    return case.make(config, chosen, name)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="profile")
-def main(config: DictConfig) -> None:
-    chosen = HydraConfig.get().runtime.choices
+def measure(chosen: Case) -> Record:
+    """Measure, and write the record; a run that fails is recorded with its error, and raises nothing."""
+    measurements: dict[str, Any] = {}
+    error = ""
     try:
-        print(table(profile(config), config, chosen["method"], chosen["model"]), flush=True)
-    except (ValueError, OmegaConfBaseException) as error:
+        measurements |= case.measured(chosen)
+    except UserError:
+        raise
+    except torch.OutOfMemoryError as failure:
+        error = f"out of memory: {str(failure).splitlines()[0]}"
+    except Exception as failure:  # what stops one run is its result; the others go on
+        traceback.print_exc()
+        error = f"{type(failure).__name__}: {failure}"
+    clear(chosen.config.device)
+    measurements["predicted"] = asdict(case.predicted(chosen)) if chosen.config.predict else {}
+    record = case.record(chosen, chosen.config.series, measurements, error)
+    write(record, folder(chosen.config))
+    return record
+
+
+def forecast(chosen: Case) -> Prediction:
+    """Predict; the runs of a sweep leave records, in the study SWEEP_predicted."""
+    found = case.predicted(chosen)
+    if chosen.config.series != "profile":
+        record = case.record(chosen, f"{chosen.config.series}_predicted", {"predicted": asdict(found)})
+        write(record, folder(chosen.config))
+    return found
+
+
+def run(arguments: Sequence[str]) -> bool:
+    """Everything that the arguments ask for, printed. Returns whether every run succeeded."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cases = [compose(overrides, name) for name, overrides in runs(arguments)]
+    fake = [chosen for chosen in cases if chosen.config.device == "fake"]
+    if fake:
+        found = [forecast(chosen) for chosen in tqdm(fake, desc="predict", unit="run", leave=False)]
+        print(show.prediction(found[0], fake[0]) if len(fake) == 1 else show.predictions(found, fake), flush=True)
+    records = []
+    for chosen in (chosen for chosen in cases if chosen.config.device != "fake"):
+        records.append(measure(chosen))
+        print(show.measurement(records[-1]), flush=True)
+    if len(records) > 1:
+        print(show.comparison(records), flush=True)
+    return all(record.status == "finished" for record in records)
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
+    try:
+        succeeded = run(arguments)
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    if not succeeded:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

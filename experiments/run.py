@@ -83,6 +83,10 @@ class Plan:
         """A new method object: it makes one model trainable."""
         return build(self.config.method)
 
+    def execution(self) -> Execution:
+        """How a step is computed."""
+        return execution(self.config)
+
     @cached_property
     def skeleton(self) -> Trainable:
         """The method on the model's names and shapes, before any weight is loaded.

@@ -21,7 +21,11 @@ from records import COMMITTED, OUTPUTS, Record, RecordError, load_study
 
 PAPER = Path(__file__).resolve().parent
 BUILD = PAPER / "build"
-MAKE_TARGETS = {"train": "make study", "verify": "make theory"}
+MAKE_TARGETS = {
+    "train": "make study",
+    "verify": "make theory",
+    "profile": "python -m experiments.profile sweep=cost device=cuda",
+}
 
 
 @dataclass(frozen=True)

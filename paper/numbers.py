@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paper import evidence, practice
+from paper import cost, evidence, practice
 from paper.audit_numbers import audit
 from paper.runs import label, method, ordered, source
 from records import Record, RecordError
@@ -123,5 +123,6 @@ PARTS = (
     Part(THEORY | {"worst_case": ("verify", "worst_case"), "curves": ("verify", "curves")}, evidence.numbers),
     Part({"adversary": ("verify", "adversary")}, _adversary),
     Part({"practice": ("verify", "practice")}, practice.numbers),
+    Part({"cost": ("profile", "cost"), "predicted": ("profile", "cost_predicted")}, cost.numbers),
 )
 SOURCES = {name: place for part in PARTS for name, place in part.sources.items()}

@@ -35,6 +35,7 @@ class Recompute:
 
     kept: indices of the layers that kept their activations in the last forward pass.
     cost: (kind of layer, shape, dtype, device) -> bytes that it keeps.
+    available: what the budget "free" asks, see the function; a prediction for another device sets its own.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Recompute:
         self.calls = calls
         self.budget: Budget = budget
         self.reserve = reserve
+        self.available = available
         # No more than a reference: a copied model must not copy the optimizer's state with it.
         self._optimizer = (lambda: None) if optimizer is None else weakref.ref(optimizer)
         self.kept: frozenset[int] = frozenset()
@@ -81,7 +83,7 @@ class Recompute:
         visit = optimizer.visits_started if isinstance(optimizer, BlockCoordinateDescent) else None
         key = (first.index, tuple(kinds), visit)
         if key not in self._plans:
-            left = available(self.model, optimizer) if self.budget == "free" else self.budget
+            left = self.available(self.model, optimizer) if self.budget == "free" else self.budget
             if left is None:
                 return frozenset(call.index for call in above)
             for call, kind in zip(above, kinds, strict=True):

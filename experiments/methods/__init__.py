@@ -5,11 +5,27 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bcd import BlockCoordinateDescent, Expansion, Order, Part, Partition, Rule
+from bcd.memory import Held
 from bcd.optimizer import Lifetime, Master, Nonfinite, require_inner_steps
 from bcd.rules.rule import require
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What an optimizer holds that is not `bcd`'s and not described by `Trainable.state_tensors`, in bytes.
+
+    held: of a visit, by its index, from shapes alone.     update: temporary, while the weights are updated.
+    live: what its float32 copies of weights and its state hold right now.
+    consumed: for a prediction: what backward does with a parameter whose gradient is complete.
+    """
+
+    held: Callable[[int], Held]
+    update: Callable[[int], int]
+    live: Callable[[], tuple[int, int]]
+    consumed: Callable[[Tensor], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -20,6 +36,9 @@ class Trainable:
     visits: parts of parameters that are active together, one list for each block; full training has one list.
     state_tensors, counts_steps: what the optimizer keeps for an active part, see `bcd.rules.Rule`.
     report: what the method itself counted during training, JSON values by name.
+    backward: what runs backward through the loss, for optimizers that move the weights inside backward.
+    start_visit: starts the visit of that index, for optimizers of blocks whose order is not `bcd`'s.
+    foreign: bytes of an optimizer that keeps other things than its state_tensors.
     merge: makes the plain model of a wrapped one, for `merged`.
     """
 
@@ -29,6 +48,9 @@ class Trainable:
     state_tensors: int
     counts_steps: bool
     report: Callable[[], dict[str, Any]] = dict
+    backward: Callable[[Tensor], None] = Tensor.backward
+    start_visit: Callable[[int], None] | None = None
+    foreign: Foreign | None = None
     merge: Callable[[], nn.Module] | None = None
 
     def merged(self) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -17,10 +17,12 @@ from bcd import Adam, BlockCoordinateDescent, Cyclic, Fixed, by_layer, by_matrix
 from bcd.activations import LivePeak
 from bcd.integrations import checkpoint_active_layers
 from bcd.memory import measured_held
+from experiments import case, show
 from experiments.errors import UserError
 from experiments.methods import BlockMethod
 from experiments.prediction import activations, candidates, fake_parameters, predict, without_mask
-from experiments.profile import fits, profile, table
+from experiments.profile import compose
+from experiments.show import fits
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
@@ -100,6 +102,11 @@ def method(partition, **options):
     return BlockMethod(partition=partition, **given)
 
 
+def plain(recompute):
+    """An execution: nothing, or checkpointing that leaves the layers below the active one alone."""
+    return lambda model, optimizer: checkpoint_active_layers(model) if recompute else None
+
+
 FROZEN = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
 
@@ -113,9 +120,8 @@ def test_no_visit_of_a_real_run_needs_more_than_the_predicted_one(partition, mas
     dtype = torch.bfloat16
     chosen = partial(partition, **FROZEN)
     options = {"master": master, "rule": Adam(foreach=False, fused=False)}
-    found = predict(
-        meta_llama(dtype=dtype), method(chosen, **options), batch=BATCH, sequence=SEQUENCE, recompute=recompute
-    )
+    sizes = {"batch": BATCH, "sequence": SEQUENCE}
+    found = predict(meta_llama(dtype=dtype), method(chosen, **options), plain(recompute), **sizes)
     model = llama(dtype=dtype)
     trainable = method(chosen, **options)(model)
     optimizer = trainable.optimizer
@@ -127,10 +133,7 @@ def test_no_visit_of_a_real_run_needs_more_than_the_predicted_one(partition, mas
     for _ in range(optimizer.num_blocks):
         for step in range(3):
             with LivePeak() as live:
-                logits = model(input_ids=tokens, logits_to_keep=torch.arange(SEQUENCE - 1), use_cache=False).logits
-                loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
-                del logits
-                loss.backward()
+                model(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
             if step == 1:  # neither the first step of a visit nor the one that switches
                 now = measured_held(model.parameters(), optimizer)
                 seen.append(now)
@@ -156,39 +159,42 @@ def test_an_order_that_asks_for_all_gradients_is_charged_for_them():
     from bcd import Greedy
 
     chosen = partial(by_layer, **FROZEN)
-    sizes = {"batch": BATCH, "sequence": SEQUENCE, "recompute": False}
-    greedy = predict(meta_llama(), method(chosen, order=Greedy()), **sizes)
-    plain = predict(meta_llama(), method(chosen, order=Fixed([0])), **sizes)
-    assert greedy.held.gradients == LAYERS * plain.held.gradients
-    assert greedy.phases.peak > plain.phases.peak
+    sizes = {"batch": BATCH, "sequence": SEQUENCE}
+    greedy = predict(meta_llama(), method(chosen, order=Greedy()), plain(False), **sizes)
+    fixed = predict(meta_llama(), method(chosen, order=Fixed([0])), plain(False), **sizes)
+    assert greedy.held.gradients == LAYERS * fixed.held.gradients
+    assert greedy.phases.peak > fixed.phases.peak
+
+
+TINY = ["model=smollm2_135m", "tokens=64", "sequence=32"]
 
 
 def composed(*overrides):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("profile", overrides=["model=smollm2_135m", "tokens=64", "sequence=32", *overrides])
+        return compose([*TINY, *overrides])
 
 
 @pytest.mark.usefixtures("global_generator_untouched")
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_predicted(name):
-    config = composed(f"method={name}", "model.architecture.num_hidden_layers=3")
-    found = profile(config)
+    chosen = composed(f"method={name}", "model.architecture.num_hidden_layers=3")
+    found = case.predicted(chosen)
     assert found.held.weights >= 2 * (49152 * 576 + 3 * 3_540_096 + 576)
     assert found.phases.peak > found.held.weights + found.held.state
-    text = table(found, config, name, "smollm2_135m")
+    text = show.prediction(found, chosen)
     assert text.startswith(f"{name}: smollm2_135m, 0.03")
     assert f"{found.phases.peak / 1e9:.3f}" in text
 
 
 def test_llama_3_8b_by_hand():
-    config = composed("model=llama3_8b", "method=badam", "method.master=discard", "tokens=2048", "sequence=1024")
-    found = profile(config)
+    overrides = ["model=llama3_8b", "method=badam", "method.master=discard", "tokens=2048", "sequence=1024"]
+    found = case.predicted(composed(*overrides))
     layer = 4096 * (4096 + 1024) * 2 + 3 * 4096 * 14336 + 2 * 4096
     assert found.weights_count == 2 * 128256 * 4096 + 32 * layer + 4096 == 8_030_261_248
     assert found.held.weights == 2 * found.weights_count
     assert found.held.master == found.held.gradients == 2 * layer
     assert found.held.state == 8 * layer + 4 * 9
-    assert found.loss == pytest.approx(4 * 2 * 1023 * 128256, rel=1e-3), "the logarithms of the probabilities, float32"
+    assert found.loss == pytest.approx(4 * 2048 * 128256, rel=1e-3), "the logarithms of the probabilities, float32"
     inputs = 32 * 2 * 2048 * 4096
     assert inputs < found.activations < 1.2 * inputs
     assert not fits(found.phases.peak, 16, 1.0)
@@ -198,22 +204,31 @@ def test_llama_3_8b_by_hand():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("device=tpu", "device='tpu' is not possible: there is device=fake"),
-        ("device=cuda", "device='cuda' is not possible: there is device=fake"),
+        ("device=tpu", "device='tpu' is not one of fake, cpu, cuda"),
+        ("device=cuda", "device=cuda, but torch sees no CUDA device"),
+        ("weights=some", "weights='some' is not one of random, real"),
         ("tokens=100", "tokens=100 is not possible: it must be a multiple of sequence=32"),
         ("tokens=0", "tokens=0 is not possible"),
         ("sequence=1", "sequence=1 is not possible"),
         ("dtype=int8", "dtype='int8' is not one of float32, float64, bfloat16"),
-        ("recompute=7", "recompute=7 is not possible"),
+        ("execution.checkpoint=7", "execution.checkpoint=7 is not possible"),
         ("reserve=-1", "reserve=-1 is not possible"),
         ("cards=[x]", r"cards=\['x'\] is not possible"),
+        ("steps=0", "steps=0 is not possible: it must be a whole number of at least 1"),
+        ("layers=0", "layers=0 is not possible"),
+        ("micro_batches=0", "micro_batches=0 is not possible"),
+        ("micro_batches=3", "micro_batches=3 is not possible: it must divide 2 sequences"),
+        ("visits=0", "visits=0 is not possible"),
+        ("visits=[-1]", r"visits=\[-1\] is not possible"),
+        ("cap_gb=-2", "cap_gb=-2 is not possible: give a positive number or null"),
+        ("max_grad_norm=0", "max_grad_norm=0 is not possible"),
         ("method.inner_steps=0", "inner_steps=0 is not possible"),
         ("outside_layers.embedding=train", "the head is tied to model.embed_tokens.weight"),
     ],
 )
 def test_impossible_values_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
-        profile(composed(override))
+        case.predicted(composed(override))
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(checkpoint):
@@ -234,7 +249,7 @@ def command(*overrides):
 def test_the_command_says_which_cards_hold_llama_3_8b():
     done = command("device=fake", "model=llama3_8b", "method=badam", "tokens=2048", "sequence=1024")
     assert done.returncode == 0, done.stderr
-    assert "8.030 billion weights in bfloat16, 2 x 1024 tokens" in done.stdout
+    assert "8.030 billion weights in bfloat16, 2 x 1024 tokens, peer/documented" in done.stdout
     assert "16 no, 24 yes" in done.stdout
 
 
@@ -243,7 +258,10 @@ def test_the_command_says_which_cards_hold_llama_3_8b():
     [
         (["method=adamm"], "Could not find 'method/adamm'"),
         (["tokens=2047"], "error: tokens=2047 is not possible: it must be a multiple of sequence=1024"),
-        (["device=tpu"], "error: device='tpu' is not possible"),
+        (["device=tpu"], "error: device='tpu' is not one of"),
+        (["sweep=nothing"], "error: sweep=nothing is not one of cost"),
+        (["only=badam"], "error: only=badam chooses runs of a sweep"),
+        (["method.depth=3"], "error: Could not override 'method.depth'"),
     ],
 )
 def test_the_command_stops_with_one_message(overrides, message):

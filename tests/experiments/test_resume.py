@@ -316,7 +316,8 @@ def test_out_of_memory_says_what_would_fit(tiny, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
     small = planned.model.skeleton(torch.float32)
-    peak = predict(small, planned.method(), batch=2, sequence=planned.data.tokens_per_example, recompute=False)
+    tokens = planned.data.tokens_per_example
+    peak = predict(small, planned.method(), planned.execution(), batch=2, sequence=tokens)
     monkeypatch.setattr(training, "answer_loss", exhausted)
     monkeypatch.setattr(capacity, "device_bytes", lambda device: peak.phases.peak)
     record = run.execute(planned, "single")

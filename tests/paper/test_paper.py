@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from paper import build, numbers, runs
+from paper import build, cost, numbers, runs
 from paper.audit_numbers import audit
 from records import COMMITTED, Record, RecordError, load_study, write
 
@@ -107,6 +107,39 @@ def adversary_record() -> Record:
     return Record("verify", "adversary", "full-seed0", "k", "finished", {}, measured, PROVENANCE)
 
 
+def cost_records() -> list[Record]:
+    """Measured runs of one session, and the prediction of each; memory and time in round numbers."""
+    seconds = {"forward": 0.1, "backward": 0.3, "update": 0.1, "step": 0.5}
+    held = {"weights": 8 * 10**9, "master": 10**9, "gradients": 10**9, "state": 2 * 10**9}
+    found = []
+    names = [
+        "reference-documented",
+        "reference-options",
+        "lora-documented",
+        "lora-options",
+        "badam-keep",
+        "badam-600mb",
+    ]
+    names = [f"{name}-{tokens}" for name in [*names, "badam-card24"] for tokens in (2048, 8192)]
+    for name in [*names, "adamw-documented-layers8-8192", "adamw-documented-layers16-8192"]:
+        layers = int(name.partition("layers")[2].partition("-")[0] or 0)
+        factor = (0.5 if "badam" in name else 1.0) * (layers or 32) / 32
+        visit = {"index": 3, "seconds": {k: factor * v for k, v in seconds.items()}, "held": held, "peak": 20 * 10**9}
+        visit |= {"flops": factor * 1e14, "phases": {"forward": 1, "backward": int(factor * 20e9), "update": 2}}
+        measured = {"rate": 5e14, "visits": [visit, visit | {"index": 0}], "seconds": visit["seconds"]}
+        measured |= {"flops": factor * 1e14, "peak": int(factor * 20 * 10**9)}
+        config = {"layers": layers or None, "model": {"architecture": {"num_hidden_layers": 32}}}
+        found.append(Record("profile", "cost", name, "k", "finished", config, measured, PROVENANCE))
+        phases = {"forward": 1, "backward": int(factor * 21 * 10**9), "update": 2}
+        forecast = {"predicted": {"held": held, "phases": phases}}
+        found.append(Record("profile", "cost_predicted", name, "k", "finished", config, forecast, PROVENANCE))
+    return found
+
+
+def of_study(study: str) -> list[Record]:
+    return [record for record in cost_records() if record.study == study]
+
+
 METHODS = {"badam": 1.5, "bsgd": 2.0, "adamw": 0.9, "sgd": 1.1, "lora": 1.0}
 
 
@@ -120,7 +153,8 @@ def outputs(tmp_path, monkeypatch, worst_case_record, curves_record):
     write(practice_record(), tmp_path / "records")
     for record in theory_records():
         write(record, tmp_path / "records")
-    write(adversary_record(), tmp_path / "records")
+    for record in [adversary_record(), *cost_records()]:
+        write(record, tmp_path / "records")
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
     monkeypatch.setattr(build, "BUILD", tmp_path / "build")
@@ -153,7 +187,8 @@ def theory(worst_case_record, curves_record):
     """What the numbers need besides the quick study."""
     records = {"worst_case": worst_case_record, "curves": curves_record, "practice": practice_record()}
     records["adversary"] = adversary_record()
-    return {"theory": theory_records(), **{name: [record] for name, record in records.items()}}
+    profiles = {"cost": of_study("cost"), "predicted": of_study("cost_predicted")}
+    return {"theory": theory_records(), **profiles, **{name: [record] for name, record in records.items()}}
 
 
 def test_numbers_come_from_the_records(theory):
@@ -170,6 +205,25 @@ def test_numbers_come_from_the_records(theory):
     assert (macros["TheoryAuditCorollaryRatio"], macros["TheoryAuditRandom"]) == ("11.2", "4")
     assert macros["TheoryAuditRandomRatio"] == "0.250"
     assert all(name.isalpha() for name in macros)
+
+
+def test_the_study_of_cost_in_numbers():
+    found = cost.numbers(of_study("cost"), of_study("cost_predicted"))
+    assert found["CostOverReference"] == "2.00"
+    assert found["CostKeepTokens"] == "32\\,768", "8,192 tokens in half of half a second"
+    assert found["CostKeepShare"] == "40", "1e14 FLOPs at 5e14 a second are 0.2 s"
+    assert found["CostPredictionError"] == "5.0"
+    assert found["CostRate"] == "500"
+
+
+def test_fewer_layers_are_followed_to_the_whole_model():
+    (adamw,) = (row for row in cost.rows(of_study("cost")) if row.family == "adamw")
+    assert adamw.layers == [8, 16]
+    assert adamw.seconds["step"] == pytest.approx(0.5), "a quarter and a half of it at 8 and 16 of 32 layers"
+    assert adamw.peak == pytest.approx(20e9)
+    one = [record for record in of_study("cost") if "layers8" in record.name]
+    with pytest.raises(ValueError, match="two depths are needed"):
+        cost.rows(one)
 
 
 def test_the_audit_refuses_records_that_say_something_else_than_the_text():
@@ -262,7 +316,7 @@ def test_every_float_has_a_producer_and_a_source(outputs):
 def test_every_macro_of_the_text_is_defined(theory):
     text = numbers.text(quick=[train_record(m, loss) for m, loss in METHODS.items()], **theory)
     defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", text))
-    assert set(re.findall(r"\\((?:Quick|Theory|Practice|Adversary)\w+)", sections())) <= defined
+    assert set(re.findall(r"\\((?:Quick|Theory|Practice|Adversary|Cost)\w+)", sections())) <= defined
 
 
 def test_no_result_is_typed_by_hand():

@@ -1,0 +1,29 @@
+"""Packages of other methods, which are measured beside ours when they are installed."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from experiments.errors import UserError
+
+
+def package(name: str, distribution: str) -> ModuleType:
+    """The imported module `name`. Raises UserError, naming the distribution to install, when it is not there."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the package {distribution} is needed ({error}); `pip install --no-deps {distribution}`"
+        ) from None
+
+
+class NoStep(torch.optim.Optimizer):
+    """Moves nothing: where backward has moved the weights, and for predictions, which need no package."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model.parameters(), {})
+
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Nothing."""

@@ -1,0 +1,60 @@
+"""Tokens a second against peak memory: our curve over the budget for activations, and the other methods as points."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from paper import cost as study
+from paper.figures import style
+from records import Record
+
+SOURCES = {"cost": ("profile", "cost")}
+MARKS = {"reference": "s", "lora": "o", "lisa": "^", "galore": "v", "lomo": "D", "adalomo": "d", "adamw": "P"}
+
+
+def draw(cost: Sequence[Record]) -> Figure:
+    drawn, panels = style.figure(2, height=3.2)
+    everything = study.rows(cost)
+    for axes, tokens in zip(panels, (2048, 8192), strict=True):
+        here = [row for row in everything if row.tokens == tokens]
+        ours = sorted((row for row in here if row.family == "badam" and _on_curve(row)), key=lambda row: row.peak)
+        axes.plot(
+            [row.peak / 1e9 for row in ours],
+            [row.tokens_per_second / 1e3 for row in ours],
+            color=style.COLOURS["badam"],
+            marker=".",
+            label="BAdam, ours",
+        )
+        for row in (row for row in here if row.family == "badam" and row.version.startswith("card")):
+            colour = style.COLOURS["badam"]
+            axes.plot(row.peak / 1e9, row.tokens_per_second / 1e3, "*", color=colour, label="ours, 24 GB card")
+        for row in (row for row in here if row.family != "badam" and not _slower_twin(row, here)):
+            colour = {"reference": "#56B4E9", "galore": "#009E73", "lomo": "#E69F00"}.get(
+                row.family, style.COLOURS.get(row.family, style.FALLBACK)
+            )
+            documented = row.version.startswith("documented")
+            axes.plot(
+                row.peak / 1e9,
+                row.tokens_per_second / 1e3,
+                MARKS.get(row.family, "x"),
+                color=colour,
+                markerfacecolor=colour if documented else "none",
+                markersize=5,
+                label=f"{row.label}{'*' if row.layers else ''}" if documented else None,
+            )
+        axes.set(xlabel="peak allocated (GB)", title=f"{tokens:,} tokens a step", ylim=(0, None))
+    panels[0].set(ylabel="thousand tokens a second")
+    entries, names = panels[1].get_legend_handles_labels()
+    drawn.legend(entries, names, loc="outside lower center", ncols=5, fontsize=7)
+    return drawn
+
+
+def _slower_twin(row: study.Row, rows: Sequence[study.Row]) -> bool:
+    """Whether the same run was made with TensorFloat-32 too."""
+    plain = row.version.removesuffix("-without_tf32")
+    return plain != row.version and any((r.family, r.version) == (row.family, plain) for r in rows)
+
+
+def _on_curve(row: study.Row) -> bool:
+    """Runs of one micro-batch; the card of 24 GB at 2,048 tokens is one more budget."""
+    return row.version == "keep" or row.version[0].isdigit()
