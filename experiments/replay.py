@@ -55,7 +55,8 @@ def replay(path: Path, rtol: float) -> list[str]:
     if old.config["device"] != "cpu":
         raise UserError(f"{path} was computed on {old.provenance['device']}; only CPU records can be replayed here")
     with tempfile.TemporaryDirectory() as folder:
-        config = OmegaConf.create({**old.config, "records_dir": folder})
+        places = {"records_dir": folder, "checkpoint": {"every": None, "folder": folder}, "export": None}
+        config = OmegaConf.create({**old.config, **places})
         assert OmegaConf.is_dict(config)
         planned = run.plan(config, old.config["choices"], old.name)
         if planned.key != old.key:

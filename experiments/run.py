@@ -2,8 +2,9 @@
 
 import hashlib
 import math
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +16,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from bcd.memory import Bytes, measured, predicted
-from experiments.data import DataSource, batches
+from bcd.memory import predicted
+from experiments.capacity import out_of_memory
+from experiments.checkpoint import KEPT, Checkpoints, require_room
+from experiments.data import Batch, DataSource, batches
 from experiments.errors import UserError
-from experiments.evaluate import answer_loss
-from experiments.methods import Trainable
+from experiments.export import export
+from experiments.interruption import Interrupted, Interruption
+from experiments.methods import Method, Trainable
+from experiments.training import Training, require_nonfinite
 from records import ROOT, Record, digest, find, run_key, write
 from records.provenance import provenance, source_hash
 
@@ -27,7 +32,15 @@ if TYPE_CHECKING:  # importing transformers takes seconds, and wrong values shou
     from experiments.models import ModelSource
 
 AXES = ("partition", "order", "rule")
-CONTROLS = ("study", "dry", "force", "records_dir")  # how to run, not what: no part of a run's identity
+CONTROLS = (
+    "study",
+    "dry",
+    "force",
+    "retry",
+    "records_dir",
+    "checkpoint",
+    "export",
+)  # how to run, not what: no part of a run's identity
 UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
 DTYPES = ("float32", "float64", "bfloat16")
 
@@ -64,13 +77,17 @@ class Plan:
         """The resolved configuration without the keys that only say how to run it."""
         return _identity(self.config)
 
+    def method(self) -> Method:
+        """A new method object: it makes one model trainable."""
+        return build(self.config.method)
+
     @cached_property
     def skeleton(self) -> Trainable:
         """The method on the model's names and shapes, before any weight is loaded.
 
         Raises ValueError when method, model and schedule do not fit, for example when a partition finds no layers.
         """
-        trainable = build(self.config.method)(self.model.skeleton(getattr(torch, self.config.dtype)))
+        trainable = self.method()(self.model.skeleton(getattr(torch, self.config.dtype)))
         try:
             build(self.config.schedule)(trainable.optimizer)
         except TypeError as error:
@@ -97,6 +114,10 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
     for key, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
         if not isinstance(config[key], int) or config[key] < least:
             raise UserError(f"{key}={config[key]} is not possible: it must be a whole number of at least {least}")
+    every = config.checkpoint.every
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+        raise UserError(f"checkpoint.every={every} is not possible: give a number of steps of at least 1, or null")
+    require_nonfinite(config.nonfinite, every)
     norm = config.max_grad_norm
     if norm is not None and not (isinstance(norm, int | float) and norm > 0):
         raise UserError(f"max_grad_norm={norm} is not possible: give a positive number or null")
@@ -158,73 +179,158 @@ def finished(planned: Plan, study: str) -> Record | None:
     return find(study, planned.name, planned.key, folder(planned.config))
 
 
+def checkpoints(planned: Plan, study: str) -> Checkpoints:
+    """Where the run keeps its state; runs of another configuration, code, model or data have another folder."""
+    place = ROOT / planned.config.checkpoint.folder / study / f"{planned.name}-{planned.key[:12]}"
+    return Checkpoints(place, planned.key)
+
+
 def execute(planned: Plan, study: str) -> Record:
     """Train, evaluate before and after, and write the record, also when the run fails.
 
-    A failing run raises nothing: its record has status "failed" and the error's message.
-    Raises ValueError, before anything is written, when the method does not fit the model.
+    It goes on from the newest whole checkpoint of this very run. A failing run raises nothing: its record has status
+    "failed" and the error's message. Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint and a record of
+    status "interrupted" written; UserError, before anything is computed, when method and model do not fit, when a
+    folder cannot be written to or lacks room and when no checkpoint can be used.
     """
     shapes = planned.skeleton
     expected = predicted(
         shapes.model.parameters(), shapes.visits, shapes.state_tensors, counts_steps=shapes.counts_steps
     )
+    kept, every = checkpoints(planned, study), planned.config.checkpoint.every
+    require_room(folder(planned.config) / study, 0)
+    if every is not None:
+        require_room(
+            kept.folder, (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0
+        )
+    found = kept.load()
     name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
-    origin = provenance(name)
-    measurements: dict[str, Any] = {"predicted_bytes": asdict(expected)}
-    error = ""
-    begin = time.perf_counter()
-    try:
+    running = Running(planned, kept, {"predicted_bytes": asdict(expected)}, provenance(name))
+    error, stopped = "", None
+    with Interruption() as interruption, torch.random.fork_rng():
         # Dropout draws from the global generator; everything else has a generator of its own.
-        with torch.random.fork_rng():
-            torch.manual_seed(stream_seed(planned.config.seed, "dropout"))
-            _measure(planned, measurements)
-    except Exception as failure:  # whatever stops a run is its result; the other runs of a study go on
-        error = f"{type(failure).__name__}: {failure}"
-    measurements["seconds"] = time.perf_counter() - begin
-    record = Record(
-        kind="train",
-        study=study,
-        name=planned.name,
-        key=planned.key,
-        status="failed" if error else "finished",
-        config=planned.identity,
-        measurements=measurements,
-        provenance=origin,
-        error=error,
-    )
-    write(record, folder(planned.config))
+        torch.manual_seed(stream_seed(planned.config.seed, "dropout"))
+        try:
+            running.measure(found, interruption)
+        except Interrupted as signal:
+            stopped = signal
+            running.save()
+        except torch.OutOfMemoryError as failure:
+            error = out_of_memory(planned, failure)
+        except Exception as failure:  # whatever stops a run is its result; the other runs of a study go on
+            error = f"{type(failure).__name__}: {failure}"
+        record = Record(
+            kind="train",
+            study=study,
+            name=planned.name,
+            key=planned.key,
+            status="interrupted" if stopped else "failed" if error else "finished",
+            config=planned.identity,
+            measurements=running.measurements | {"seconds": running.seconds()},
+            provenance=running.provenance,
+            error=error,
+        )
+        try:
+            write(record, folder(planned.config))
+        except OSError as failure:
+            running.save()
+            raise UserError(
+                f"the record {folder(planned.config) / study / planned.name}.json cannot be written "
+                f"({failure.strerror}); the run's state is kept in {kept.folder}, and the same command goes on from it"
+            ) from failure
+    if stopped:
+        raise stopped
+    if not error:
+        kept.remove()
     return record
 
 
-def _measure(planned: Plan, into: dict[str, Any]) -> None:
-    config = planned.config
-    model, tokenizer = planned.model.load(getattr(torch, config.dtype))
-    dataset = planned.data.load(tokenizer)
-    model.to(planned.device)  # pyright: ignore[reportArgumentType]
-    evaluate = build(config.evaluation)
-    into["before"] = _once(
-        planned.untrained_key, lambda: evaluate(model, tokenizer, dataset.heldout, "evaluate before")
-    )
-    trainable: Trainable = build(config.method)(model)
-    into["trained_parameters"] = sum(part.numel for visit in trainable.visits for part in visit)
-    stream = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, stream_seed(config.seed, "data order"))
-    schedule = build(config.schedule)(trainable.optimizer)
-    into["steps"] = []
-    with tqdm(total=config.steps, desc=f"train {planned.name}", unit="step", leave=False) as bar:
-        peak = train(
+class Running:
+    """A run under way: what was measured so far, and the state that a checkpoint holds."""
+
+    def __init__(self, planned: Plan, kept: Checkpoints, measurements: dict[str, Any], origin: dict[str, Any]) -> None:
+        self.planned, self.kept = planned, kept
+        self.measurements, self.provenance = measurements, origin
+        self._training: Training | None = None
+        self._begin, self._before = time.perf_counter(), 0.0
+
+    def seconds(self) -> float:
+        """Seconds of the run, those before an interruption included."""
+        return self._before + time.perf_counter() - self._begin
+
+    def save(self) -> None:
+        """Write a checkpoint of the state between two steps; nothing before the first step needs one."""
+        if self._training is not None:
+            state = {"training": self._training.state_dict(), "before": self.measurements["before"]}
+            self.kept.save(self._training.steps, state | {"seconds": self.seconds()})
+
+    def measure(self, found: tuple[int, dict[str, Any], list[str]] | None, interruption: Interruption) -> None:
+        """Evaluate, train from where `found` was saved, evaluate again."""
+        config, into = self.planned.config, self.measurements
+        model, tokenizer = self.planned.model.load(getattr(torch, config.dtype))
+        dataset = self.planned.data.load(tokenizer)
+        model.to(self.planned.device)  # pyright: ignore[reportArgumentType]
+        evaluate = build(config.evaluation)
+        if found is None:
+            label = "evaluate before"
+            into["before"] = _once(
+                self.planned.untrained_key, lambda: evaluate(model, tokenizer, dataset.heldout, label)
+            )
+        trainable = self.planned.method()(model)
+        into["trained_parameters"] = sum(part.numel for visit in trainable.visits for part in visit)
+
+        def stream(start: int) -> Iterator[Batch]:
+            seed = stream_seed(config.seed, "data order")
+            drawn = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed, start)
+            return (batch.to(self.planned.device) for batch in drawn)
+
+        training = Training(
             trainable,
-            lambda: next(stream).to(planned.device),
-            schedule,
-            steps=config.steps,
+            build(config.schedule)(trainable.optimizer),
+            stream,
             max_grad_norm=config.max_grad_norm,
-            log=lambda metrics: (into["steps"].append(metrics), bar.update()),
+            nonfinite=config.nonfinite,
+            rollback=lambda: (self.kept.load() or (0, {}, []))[1]["training"],
         )
-    into["measured_bytes"] = asdict(peak)
-    into["method"] = trainable.report()
-    after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
-    if not math.isfinite(loss := after["heldout_loss"]):
-        raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
-    into["after"] = after
+        if found is not None:
+            self._resume(training, *found)
+        self._training = training
+        into["steps"] = training.metrics
+        self._train(training, interruption)
+        into["steps"] = training.metrics
+        into["measured_bytes"] = asdict(training.peak)
+        into["rollbacks"] = training.rollbacks
+        into["method"] = trainable.report()
+        after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
+        if not math.isfinite(loss := after["heldout_loss"]):
+            raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
+        into["after"] = after
+        if config.export is not None:
+            into["export"] = export(trainable, tokenizer, ROOT / config.export / self.kept.folder.name)
+
+    def _resume(self, training: Training, step: int, state: dict[str, Any], refused: list[str]) -> None:
+        for line in refused:
+            tqdm.write(line, file=sys.stderr)
+        tqdm.write(f"{self.planned.name}: goes on after step {step}, from {self.kept.folder}", file=sys.stderr)
+        training.load_state_dict(state["training"])
+        self.measurements["before"], self._before = state["before"], state["seconds"]
+        self.provenance["resumed_after_step"] = step
+
+    def _train(self, training: Training, interruption: Interruption) -> None:
+        config, every = self.planned.config, self.planned.config.checkpoint.every
+        if config.nonfinite == "rollback" and not training.steps:
+            self.save()
+        with tqdm(
+            total=config.steps, initial=training.steps, desc=f"train {self.planned.name}", unit="step", leave=False
+        ) as bar:
+            while training.steps < config.steps:
+                with interruption.postponed():
+                    training.step()
+                bar.update(training.steps - bar.n)
+                self.measurements["steps"] = training.metrics
+                if every is not None and training.steps % every == 0 and training.steps < config.steps:
+                    with interruption.postponed():
+                        self.save()
 
 
 _evaluations: dict[str, dict[str, Any]] = {}
@@ -235,42 +341,3 @@ def _once(key: str, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if key not in _evaluations:
         _evaluations[key] = evaluate()
     return _evaluations[key]
-
-
-def train(
-    trainable: Trainable,
-    next_batch: Callable[[], Any],
-    schedule: Any,
-    *,
-    steps: int,
-    max_grad_norm: float | None,
-    log: Callable[[dict[str, Any]], Any],
-) -> Bytes:
-    """The training loop of every method: loss, backward, clip, step. Returns the peak of the measured bytes.
-
-    log: receives after each step the loss before it, the gradient norm before clipping, the learning rate used
-        and the seconds taken.
-    Raises FloatingPointError, before the weights are touched, when the loss or the gradient norm is not finite.
-    """
-    model, optimizer = trainable.model, trainable.optimizer
-    parameters = list(model.parameters())
-    peak = Bytes(0, 0, 0)
-    for step in range(steps):
-        begin = time.perf_counter()
-        loss = answer_loss(model, next_batch())
-        loss.backward()
-        held = measured(parameters, optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if max_grad_norm is None else max_grad_norm)
-        lr = optimizer.param_groups[0]["lr"]
-        for name, number in (("loss", loss.item()), ("gradient norm", norm.item())):
-            if not math.isfinite(number):
-                raise FloatingPointError(
-                    f"the {name} is {number} at step {step}; try a smaller method.lr (now {lr:.3g})"
-                )
-        optimizer.step()
-        # State is made by the step; at a switch it is already gone again, hence the peak of both moments.
-        peak = peak.peak(held).peak(measured(parameters, optimizer))
-        schedule.step()
-        optimizer.zero_grad()
-        log({"loss": loss.item(), "grad_norm": norm.item(), "lr": lr, "seconds": time.perf_counter() - begin})
-    return peak

@@ -8,6 +8,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import run, study
+from experiments.interruption import Interrupted
+
+PASSED_ON = ("records_dir=", "checkpoint.", "export=")
+"""What says how to run and also holds for every run of a study."""
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -17,6 +21,9 @@ def main(config: DictConfig) -> None:
     except (ValueError, OmegaConfBaseException) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Interrupted as stop:
+        print(f"\ninterrupted by {stop}: the same command goes on from the checkpoint", file=sys.stderr)
+        raise SystemExit(stop.code) from None
     except KeyboardInterrupt:
         print("\ninterrupted: finished runs are kept, and the same command goes on with the next one", file=sys.stderr)
         raise SystemExit(130) from None
@@ -40,10 +47,10 @@ def run_single(config: DictConfig) -> bool:
 
 def run_study(config: DictConfig) -> bool:
     """Every run of the study that is not finished. Returns whether all succeeded."""
-    own = ("study=", "dry=", "force=", "records_dir=")
+    own = (*(f"{name}=" for name in run.CONTROLS), "checkpoint.")
     extra = [item for item in HydraConfig.get().overrides.task if not item.lstrip("+").startswith(own)]
     name = study.study_name(config.study, extra)
-    passed_on = [f"records_dir={config.records_dir}"]
+    passed_on = [item for item in HydraConfig.get().overrides.task if item.startswith(PASSED_ON)]
     listed = study.entries(config.study, extra, passed_on)
     print(study.table(listed), flush=True)
     if config.dry:

@@ -1,8 +1,8 @@
 """Run records: the hand-off from experiments/ and theory/ to paper/. One JSON file a run.
 
 A record has three parts besides its identity: the resolved `config`, the `measurements`, and the `provenance`
-(commit, dirty flag, versions, device). Failed runs are records too. `OUTPUTS` holds what this clone ran and is
-ignored by git; `COMMITTED` holds results of GPU or long runs and is part of the repository.
+(commit, dirty flag, versions, device). Failed and interrupted runs are records too. `OUTPUTS` holds what this clone
+ran and is ignored by git; `COMMITTED` holds results of GPU or long runs and is part of the repository.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ COMMITTED = ROOT / "records"
 
 SCHEMA = 1
 KINDS = ("train", "verify")
-STATUSES = ("finished", "failed")
+STATUSES = ("finished", "failed", "interrupted")
 TEXTS = ("kind", "study", "name", "key", "status", "error")
 MAPPINGS = ("config", "measurements", "provenance")
 
@@ -91,11 +91,15 @@ def write(record: Record, folder: Path) -> Path:
     path = folder / record.study / f"{record.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     return path
 
 

@@ -71,13 +71,16 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     return Batch(tokens, labels)
 
 
-def batches(examples: Sequence[Example], batch_size: int, pad: int, seed: int) -> Iterator[Batch]:
+def batches(examples: Sequence[Example], batch_size: int, pad: int, seed: int, start: int = 0) -> Iterator[Batch]:
     """An endless stream of batches: each epoch is a fresh permutation of `examples`, the last short batch dropped.
 
     seed: of the stream's own generator; the same seed gives every method the same data in the same order.
+    start: batches to leave out, for a run that goes on; they cost nothing but their permutations.
     """
     generator = torch.Generator().manual_seed(seed)
+    whole = len(examples) // batch_size
     while True:
         permutation = torch.randperm(len(examples), generator=generator).tolist()
-        for start in range(0, len(examples) - batch_size + 1, batch_size):
-            yield collate([examples[i] for i in permutation[start : start + batch_size]], pad)
+        for i in range(min(start, whole), whole):
+            yield collate([examples[j] for j in permutation[i * batch_size : (i + 1) * batch_size]], pad)
+        start = max(0, start - whole)

@@ -20,6 +20,7 @@ class Trainable:
     visits: parts of parameters that are active together, one list for each block; full training has one list.
     state_tensors, counts_steps: what the optimizer keeps for an active part, see `bcd.rules.Rule`.
     report: what the method itself counted during training, JSON values by name.
+    merge: makes the plain model of a wrapped one, for `merged`.
     """
 
     model: nn.Module
@@ -28,6 +29,11 @@ class Trainable:
     state_tensors: int
     counts_steps: bool
     report: Callable[[], dict[str, Any]] = dict
+    merge: Callable[[], nn.Module] | None = None
+
+    def merged(self) -> Any:
+        """The trained model without adapters, for an export; a model that has adapters is used up."""
+        return self.merge() if self.merge else self.model
 
 
 class Method(Protocol):

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,4 +42,4 @@ class LoRAMethod(FullMethod):
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             torch.manual_seed(self.seed)
             adapted = get_peft_model(model, config)
-        return super().__call__(adapted)
+        return replace(super().__call__(adapted), merge=adapted.merge_and_unload)

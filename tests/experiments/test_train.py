@@ -18,6 +18,7 @@ from experiments import run, study
 from experiments.data import IGNORED, Example, batches, collate
 from experiments.errors import UserError
 from experiments.evaluate import Evaluation, answer_loss
+from experiments.training import Training
 from records import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,7 +32,8 @@ def tiny(checkpoint, tmp_path):
 
     def compose(*overrides):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            fixed = ["model=pretrained", f"model.path={checkpoint}", f"records_dir={tmp_path}", *TINY]
+            places = [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"]
+            fixed = ["model=pretrained", f"model.path={checkpoint}", *places, *TINY]
             return study.compose([*fixed, *overrides])
 
     return compose
@@ -105,9 +107,11 @@ def test_frozen_parts_stay_bitwise(tiny):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trainable = run.build(planned.config.method)(model)
     dataset = planned.data.load(tokenizer)
-    stream = batches(dataset.train, 2, tokenizer.pad_token_id, seed=0)
     schedule = run.build(planned.config.schedule)(trainable.optimizer)
-    run.train(trainable, lambda: next(stream), schedule, steps=4, max_grad_norm=1.0, log=lambda metrics: None)
+    pad = tokenizer.pad_token_id
+    training = Training(trainable, schedule, lambda start: batches(dataset.train, 2, pad, 0, start), max_grad_norm=1.0)
+    for _ in range(4):
+        training.step()
     moved = {name for name, p in model.named_parameters() if not torch.equal(before[name], p)}
     assert moved == {name for name in before if ".layers." in name}
 
@@ -137,6 +141,14 @@ def test_batches_are_seeded_permutations():
     assert drawn == again
     for epoch in (drawn[:2], drawn[2:]):
         assert len({i for pair in epoch for i in pair}) == 4
+
+
+@pytest.mark.parametrize("start", range(7))
+def test_a_stream_goes_on_from_any_batch(start):
+    examples = [Example([i], [1], bool) for i in range(5)]
+    whole = [batch.tokens[:, 0].tolist() for batch in itertools.islice(batches(examples, 2, 0, seed=1), 10)]
+    later = itertools.islice(batches(examples, 2, 0, seed=1, start=start), 10 - start)
+    assert [batch.tokens[:, 0].tolist() for batch in later] == whole[start:]
 
 
 def test_the_evaluation_before_training_is_of_its_own_data(tiny):
@@ -194,7 +206,9 @@ def small_study(tiny, checkpoint, tmp_path):
         fixed = ["model=pretrained", f"model.path={checkpoint}", *TINY]
         config = run.OmegaConf.create({"name": "small", "axes": {"method": methods, "seed": [0]}, "overrides": fixed})
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return study.entries(config, extra, [f"records_dir={tmp_path}"])
+            return study.entries(
+                config, extra, [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"]
+            )
 
     return make
 
@@ -203,18 +217,18 @@ def test_a_study_skips_what_is_finished_and_goes_on_after_a_failure(small_study,
     listed = small_study(["badam", "sgd", "lora"])
     assert [entry.plan.name for entry in listed] == ["badam-seed0", "sgd-seed0", "lora-seed0"]
     assert all(entry.seconds() > 0 for entry in listed)
-    measure = run._measure
+    measure = run.Running.measure
 
-    def broken(planned, into):
-        if planned.name.startswith("sgd"):
+    def broken(self, found, interruption):
+        if self.planned.name.startswith("sgd"):
             raise OSError("disk full")
-        measure(planned, into)
+        measure(self, found, interruption)
 
-    monkeypatch.setattr(run, "_measure", broken)
+    monkeypatch.setattr(run.Running, "measure", broken)
     records = study.execute(listed, "small", force=False)
     assert [record.status for record in records] == ["finished", "failed", "finished"]
     assert "sgd-seed0: FAILED, OSError: disk full" in capsys.readouterr().out
-    monkeypatch.setattr(run, "_measure", measure)
+    monkeypatch.setattr(run.Running, "measure", measure)
     listed = small_study(["badam", "sgd", "lora"])
     assert [entry.record is not None for entry in listed] == [True, False, True]
     assert "left: 1 runs" in study.table(listed)

@@ -1,0 +1,144 @@
+"""The training loop of every method, and its state between two steps, which a checkpoint holds."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+import torch
+
+from bcd.memory import Bytes, measured
+from experiments.errors import UserError
+from experiments.evaluate import answer_loss
+from experiments.methods import Trainable
+
+Nonfinite = Literal["stop", "skip", "rollback"]
+NONFINITE = ("stop", "skip", "rollback")
+ROLLBACKS = 3
+"""Returns to one and the same checkpoint before a run counts as failed: other data have not helped."""
+
+
+class Training:
+    """One run between two steps.
+
+    trainable: model and optimizer.     schedule: of the learning rate, steps once an optimizer step.
+    batches: ``batches(n)`` is the stream of batches after the first n.
+    max_grad_norm: clips the global norm of the gradients; None: no clipping.
+    nonfinite: what happens when the loss or the gradient norm is NaN or infinite. "stop" raises; "skip" drops the
+        gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives and
+        goes on with data not seen yet.
+
+    metrics holds one entry a step: the loss before it, the gradient norm before clipping, the learning rate used, the
+    seconds taken; skipped steps have no loss. `peak` is the peak of the measured bytes.
+    """
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        schedule: Any,
+        batches: Callable[[int], Iterator[Any]],
+        *,
+        max_grad_norm: float | None = None,
+        nonfinite: Nonfinite = "stop",
+        rollback: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.trainable, self.schedule = trainable, schedule
+        self.max_norm = math.inf if max_grad_norm is None else max_grad_norm
+        self.nonfinite, self._rollback = nonfinite, rollback
+        self._batches = batches
+        self._stream = batches(0)
+        self.drawn = 0  # batches taken from the stream; more than the steps done after a rollback
+        self.metrics: list[dict[str, Any]] = []
+        self.peak = Bytes(0, 0, 0)
+        self.rollbacks: list[int] = []  # the step that each of them returned from
+        self._parameters = list(trainable.model.parameters())
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps done."""
+        return len(self.metrics)
+
+    def step(self) -> None:
+        """Loss, backward, clip, step.
+
+        Raises FloatingPointError, before the weights are touched, when the loss or the gradient norm is not finite and
+        nonfinite is "stop", or when `ROLLBACKS` returns have not helped.
+        """
+        begin = time.perf_counter()
+        optimizer = self.trainable.optimizer
+        loss = answer_loss(self.trainable.model, next(self._stream))
+        self.drawn += 1
+        loss.backward()
+        held = measured(self._parameters, optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.max_norm)
+        lr = optimizer.param_groups[0]["lr"]
+        entry: dict[str, Any] = {"loss": loss.item(), "grad_norm": norm.item(), "lr": lr}
+        if bad := {name: value for name, value in entry.items() if not math.isfinite(value)}:
+            optimizer.zero_grad()
+            if self.nonfinite != "skip":
+                self._return(*next(iter(bad.items())), lr)
+                return
+            entry |= dict.fromkeys(bad) | {"skipped": True}
+        else:
+            optimizer.step()
+            # State is made by the step; at a switch it is already gone again, hence the peak of both moments.
+            self.peak = self.peak.peak(held).peak(measured(self._parameters, optimizer))
+            optimizer.zero_grad()
+        self.schedule.step()
+        self.metrics.append(entry | {"seconds": time.perf_counter() - begin})
+
+    def _return(self, name: str, value: float, lr: float) -> None:
+        what = f"the {name.replace('grad_norm', 'gradient norm')} is {value} at step {self.steps}"
+        if self.nonfinite == "stop" or self._rollback is None:
+            raise FloatingPointError(f"{what}; try a smaller method.lr (now {lr:.3g})")
+        if self.rollbacks[-ROLLBACKS:].count(self.steps) == ROLLBACKS:
+            raise FloatingPointError(
+                f"{what}, also after {ROLLBACKS} rollbacks; try a smaller method.lr (now {lr:.3g})"
+            )
+        drawn, rollbacks = self.drawn, [*self.rollbacks, self.steps]
+        self.load_state_dict(self._rollback())
+        self.rollbacks = rollbacks
+        self._skip_to(drawn)
+
+    def _skip_to(self, drawn: int) -> None:
+        self.drawn = drawn
+        self._stream = self._batches(drawn)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on exactly: weights, optimizer, schedule, data position, generators, metrics."""
+        generators = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            generators["cuda"] = torch.cuda.get_rng_state()
+        return {
+            "model": self.trainable.model.state_dict(),
+            "optimizer": self.trainable.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "drawn": self.drawn,
+            "metrics": [dict(entry) for entry in self.metrics],
+            "peak": asdict(self.peak),
+            "rollbacks": list(self.rollbacks),
+            "generators": generators,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.trainable.model.load_state_dict(state["model"])
+        self.trainable.optimizer.load_state_dict(state["optimizer"])
+        self.trainable.optimizer.zero_grad()
+        self.schedule.load_state_dict(state["schedule"])
+        self.metrics = [dict(entry) for entry in state["metrics"]]
+        self.peak = Bytes(**state["peak"])
+        self.rollbacks = list(state["rollbacks"])
+        torch.set_rng_state(state["generators"]["cpu"])
+        if "cuda" in state["generators"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["generators"]["cuda"])
+        self._skip_to(state["drawn"])
+
+
+def require_nonfinite(value: Any, checkpoint_every: Any) -> None:
+    """Raise UserError for an unknown choice, and for a rollback to checkpoints that are never written."""
+    if value not in NONFINITE:
+        raise UserError(f"nonfinite={value!r} is not one of {', '.join(NONFINITE)}")
+    if value == "rollback" and checkpoint_every is None:
+        raise UserError("nonfinite='rollback' is not possible without checkpoints; give checkpoint.every=STEPS")
