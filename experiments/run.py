@@ -25,22 +25,18 @@ from experiments.export import export
 from experiments.interruption import Interrupted, Interruption
 from experiments.methods import Method, Trainable
 from experiments.training import Training, require_nonfinite
-from records import ROOT, Record, digest, find, run_key, write
+from records import ROOT, Record, digest, find, load, run_key, write
 from records.provenance import provenance, source_hash
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and wrong values should be told at once
     from experiments.models import ModelSource
 
 AXES = ("partition", "order", "rule")
+# How to run, not what: no part of a run's identity.
 CONTROLS = (
-    "study",
-    "dry",
-    "force",
-    "retry",
-    "records_dir",
-    "checkpoint",
-    "export",
-)  # how to run, not what: no part of a run's identity
+    *("study", "dry", "force", "retry", "workers", "worker", "only"),
+    *("records_dir", "checkpoint", "export"),
+)
 UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
 DTYPES = ("float32", "float64", "bfloat16")
 
@@ -179,19 +175,26 @@ def finished(planned: Plan, study: str) -> Record | None:
     return find(study, planned.name, planned.key, folder(planned.config))
 
 
+def recorded(planned: Plan, study: str) -> Record | None:
+    """The record of this very run, finished or not, when there is one."""
+    path = folder(planned.config) / study / f"{planned.name}.json"
+    record = load(path) if path.exists() else None
+    return record if record is not None and record.key == planned.key else None
+
+
 def checkpoints(planned: Plan, study: str) -> Checkpoints:
     """Where the run keeps its state; runs of another configuration, code, model or data have another folder."""
     place = ROOT / planned.config.checkpoint.folder / study / f"{planned.name}-{planned.key[:12]}"
     return Checkpoints(place, planned.key)
 
 
-def execute(planned: Plan, study: str) -> Record:
+def execute(planned: Plan, study: str, *, restart: bool = False) -> Record:
     """Train, evaluate before and after, and write the record, also when the run fails.
 
-    It goes on from the newest whole checkpoint of this very run. A failing run raises nothing: its record has status
-    "failed" and the error's message. Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint and a record of
-    status "interrupted" written; UserError, before anything is computed, when method and model do not fit, when a
-    folder cannot be written to or lacks room and when no checkpoint can be used.
+    It goes on from the newest whole checkpoint of this very run, unless `restart`. A failing run raises nothing: its
+    record has status "failed" and the error's message. Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint
+    and a record of status "interrupted" written; UserError, before anything is computed, when method and model do not
+    fit, when a folder cannot be written to or lacks room, and when no checkpoint can be used.
     """
     shapes = planned.skeleton
     expected = predicted(
@@ -203,6 +206,8 @@ def execute(planned: Plan, study: str) -> Record:
         require_room(
             kept.folder, (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0
         )
+    if restart:
+        kept.remove()
     found = kept.load()
     name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
     running = Running(planned, kept, {"predicted_bytes": asdict(expected)}, provenance(name))

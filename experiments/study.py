@@ -1,15 +1,13 @@
-"""Studies: a frozen list of runs, executed one after another, finished ones skipped."""
+"""Studies: a frozen list of runs, what is known of each, and how long the rest will take."""
 
 import itertools
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
-from tqdm import tqdm
 
 from experiments import run
 from experiments.cost import flops_per_second, forward_flops, step_flops
@@ -24,10 +22,17 @@ class Entry:
     plan: run.Plan
     record: Record | None
 
+    @property
+    def state(self) -> str:
+        """Status of the record; "to do" when there is none."""
+        return "to do" if self.record is None else self.record.status
+
     def seconds(self) -> float:
-        """Seconds of the run: measured if finished, else estimated from the arithmetic and this machine's rate."""
-        if self.record is not None:
-            return self.record.measurements["seconds"]
+        """Seconds of the run: measured if finished, else `estimate`."""
+        return self.record.measurements["seconds"] if self.state == "finished" and self.record else self.estimate()
+
+    def estimate(self) -> float:
+        """Seconds that the run needs, from the arithmetic and this machine's rate."""
         tokens = self.plan.config.batch_size * self.plan.data.tokens_per_example
         flops = self.plan.config.steps * step_flops(self.plan.skeleton, tokens)
         # After training each held-out example runs forward once for the loss and once for its generated answer; the
@@ -77,53 +82,48 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
         label = "-".join(str(v) if k == "method" else f"{k.rpartition('.')[2]}{v}" for k, v in cell.items())
         label = re.sub(r"[^\w.=-]+", "_", label)  # it names the record's file
         planned = run.plan(config, chosen, label)
-        record = run.finished(planned, name)
-        if record is None:
+        record = run.recorded(planned, name)
+        if record is None or record.status != "finished":
             _ = planned.skeleton  # a method that does not fit the model should be told before the first run starts
         found.append(Entry(planned, record))
     return found
 
 
 def table(listed: Sequence[Entry]) -> str:
-    """The study as text: run, state, training seconds (measured or estimated)."""
+    """The study as text: run, state, seconds (measured or estimated)."""
     width = max(len(entry.plan.name) for entry in listed)
-    rows = [f"{'run':{width}}  {'state':8}  {'time':>12}"]
+    rows = [f"{'run':{width}}  {'state':11}  {'time':>12}"]
     for entry in listed:
-        about = "" if entry.record else "about "
-        state = "finished" if entry.record else "to do"
-        rows.append(f"{entry.plan.name:{width}}  {state:8}  {about + format(entry.seconds(), '.0f') + ' s':>12}")
-    left = sum(entry.seconds() for entry in listed if entry.record is None)
-    rows.append(f"left: {sum(entry.record is None for entry in listed)} runs, about {left:.0f} s")
+        about = "" if entry.state == "finished" else "about "
+        rows.append(
+            f"{entry.plan.name:{width}}  {entry.state:11}  {about + format(entry.seconds(), '.0f') + ' s':>12}"
+        )
+    todo = [entry for entry in listed if entry.state != "finished"]
+    rows.append(f"left: {len(todo)} runs, about {left(sum(entry.estimate() for entry in todo))}")
     return "\n".join(rows)
 
 
-def execute(listed: Sequence[Entry], name: str, force: bool) -> list[Record]:
-    """Run what is not finished (everything with `force`); returns all records. A failing run stops no other.
+def left(seconds: float) -> str:
+    """A time for readers.
 
-    Records in the study's folder that are of no run of the study (of an earlier form of it) are removed, because
-    whoever reads the study reads its folder.
+    >>> left(59), left(3000), left(30000)
+    ('59 s', '50 min', '8.3 h')
     """
-    records = []
-    for path in (run.folder(listed[0].plan.config) / name).glob("*.json"):
-        if path.stem not in {entry.plan.name for entry in listed}:
-            tqdm.write(f"{path.name}: no run of the study any more, removed")
-            path.unlink()
-    for entry in tqdm(listed, desc=f"study {name}", unit="run"):
-        if entry.record is not None and not force:
-            tqdm.write(f"{entry.plan.name}: finished before, skipped")
-            records.append(entry.record)
-            continue
-        begin = time.perf_counter()
-        record = run.execute(entry.plan, name)
-        tqdm.write(f"{summary(record)}  ({time.perf_counter() - begin:.0f} s)")
-        records.append(record)
-    return records
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def summary(record: Record) -> str:
     """One line of a record: what it was and what came out."""
     if record.error:
         return f"{record.name}: FAILED, {record.error}"
+    if record.status == "interrupted":
+        return f"{record.name}: interrupted after {len(record.measurements.get('steps', []))} steps"
     before, after = record.measurements["before"], record.measurements["after"]
     return (
         f"{record.name}: held-out loss {before['heldout_loss']:.4f} -> {after['heldout_loss']:.4f}, "

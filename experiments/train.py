@@ -7,7 +7,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import run, study
+from experiments import run, runner, study
+from experiments.errors import UserError
 from experiments.interruption import Interrupted
 
 PASSED_ON = ("records_dir=", "checkpoint.", "export=")
@@ -40,7 +41,7 @@ def run_single(config: DictConfig) -> bool:
     if record is not None and not config.force:
         print(f"finished before (force=true runs it again)\n{study.summary(record)}\n{record.path}")
         return True
-    record = run.execute(planned, "single")
+    record = run.execute(planned, "single", restart=config.force)
     print(f"{study.summary(record)}\n{run.folder(config) / 'single' / record.name}.json")
     return record.status == "finished"
 
@@ -52,12 +53,26 @@ def run_study(config: DictConfig) -> bool:
     name = study.study_name(config.study, extra)
     passed_on = [item for item in HydraConfig.get().overrides.task if item.startswith(PASSED_ON)]
     listed = study.entries(config.study, extra, passed_on)
+    if isinstance(config.workers, bool) or not isinstance(config.workers, int) or config.workers < 1:
+        raise UserError(
+            f"workers={config.workers} is not possible: give a number of runs at the same time, at least 1"
+        )
     print(study.table(listed), flush=True)
     if config.dry:
         return True
-    records = study.execute(listed, name, config.force)
+    runner.remove_strangers(listed, run.folder(config) / name)
+    if config.only is not None:
+        listed = [entry for entry in listed if entry.plan.name == config.only]
+        if not listed:
+            raise UserError(f"only={config.only!r} is no run of the study {name}; dry=true lists them")
+    given = HydraConfig.get().overrides
+    folders = [item for item in given.hydra if item.startswith("hydra.searchpath=")]
+    command = runner.command_of([*given.task, *folders])
+    records = runner.execute(
+        listed, name, force=config.force, retry=config.retry, command=command, workers=config.workers
+    )
     print("\n".join([f"study {name}: records in {run.folder(config) / name}", *map(study.summary, records)]))
-    return all(record.status == "finished" for record in records)
+    return len(records) == len(listed) and all(record.status == "finished" for record in records)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import yaml
 from hydra import initialize_config_dir
 from omegaconf import open_dict
 
-from experiments import run, study
+from experiments import run, runner, study
 from experiments.data import IGNORED, Example, batches, collate
 from experiments.errors import UserError
 from experiments.evaluate import Evaluation, answer_loss
@@ -225,14 +225,14 @@ def test_a_study_skips_what_is_finished_and_goes_on_after_a_failure(small_study,
         measure(self, found, interruption)
 
     monkeypatch.setattr(run.Running, "measure", broken)
-    records = study.execute(listed, "small", force=False)
+    records = runner.execute(listed, "small", retry=True)
     assert [record.status for record in records] == ["finished", "failed", "finished"]
     assert "sgd-seed0: FAILED, OSError: disk full" in capsys.readouterr().out
     monkeypatch.setattr(run.Running, "measure", measure)
     listed = small_study(["badam", "sgd", "lora"])
     assert [entry.record is not None for entry in listed] == [True, False, True]
     assert "left: 1 runs" in study.table(listed)
-    assert [record.status for record in study.execute(listed, "small", force=False)] == ["finished"] * 3
+    assert [record.status for record in runner.execute(listed, "small", retry=True)] == ["finished"] * 3
 
 
 def test_overrides_make_another_study_and_cannot_touch_its_axes(small_study):
@@ -339,10 +339,12 @@ def test_a_run_that_ends_in_nothing_finite_is_a_failed_record(tiny, monkeypatch)
     assert len(record.measurements["steps"]) == 4
 
 
-def test_records_of_an_earlier_form_of_a_study_are_removed(small_study, capsys):
-    study.execute(small_study(["sgd", "lora"]), "small", force=False)
-    study.execute(small_study(["sgd"]), "small", force=False)
+def test_records_of_an_earlier_form_of_a_study_are_removed(small_study, capsys, tmp_path):
+    listed = small_study(["sgd", "lora"])
+    runner.execute(listed, "small")
+    runner.remove_strangers(listed[:1], tmp_path / "small")
     assert "lora-seed0.json: no run of the study any more, removed" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "small").iterdir()] == ["sgd-seed0.json"]
 
 
 def command(*overrides):
