@@ -24,6 +24,8 @@ class Training:
 
     trainable: model and optimizer.     schedule: of the learning rate, steps once an optimizer step.
     batches: ``batches(n)`` is the stream of batches after the first n.
+    accumulation: forward and backward passes that a batch is cut into, for memory; the gradient is that of the whole
+        batch up to rounding, in the dtype of the weights.
     max_grad_norm: clips the global norm of the gradients; None: no clipping.
     nonfinite: what happens when the loss or the gradient norm is NaN or infinite. "stop" raises; "skip" drops the
         gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives and
@@ -39,11 +41,13 @@ class Training:
         schedule: Any,
         batches: Callable[[int], Iterator[Any]],
         *,
+        accumulation: int = 1,
         max_grad_norm: float | None = None,
         nonfinite: Nonfinite = "stop",
         rollback: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.trainable, self.schedule = trainable, schedule
+        self.accumulation = accumulation
         self.max_norm = math.inf if max_grad_norm is None else max_grad_norm
         self.nonfinite, self._rollback = nonfinite, rollback
         self._batches = batches
@@ -67,13 +71,12 @@ class Training:
         """
         begin = time.perf_counter()
         optimizer = self.trainable.optimizer
-        loss = answer_loss(self.trainable.model, next(self._stream))
+        loss = self._backward(next(self._stream))
         self.drawn += 1
-        loss.backward()
         held = measured(self._parameters, optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.max_norm)
         lr = optimizer.param_groups[0]["lr"]
-        entry: dict[str, Any] = {"loss": loss.item(), "grad_norm": norm.item(), "lr": lr}
+        entry: dict[str, Any] = {"loss": loss, "grad_norm": norm.item(), "lr": lr}
         if bad := {name: value for name, value in entry.items() if not math.isfinite(value)}:
             optimizer.zero_grad()
             if self.nonfinite != "skip":
@@ -87,6 +90,15 @@ class Training:
             optimizer.zero_grad()
         self.schedule.step()
         self.metrics.append(entry | {"seconds": time.perf_counter() - begin})
+
+    def _backward(self, batch: Any) -> float:
+        """Gradient of the mean loss over all answer tokens of the batch, summed over its parts; returns that loss."""
+        total = 0.0
+        for part in batch.parts(self.accumulation):
+            loss = answer_loss(self.trainable.model, part) * (part.answer_tokens / batch.answer_tokens)
+            loss.backward()
+            total += loss.item()
+        return total
 
     def _return(self, name: str, value: float, lr: float) -> None:
         what = f"the {name.replace('grad_norm', 'gradient norm')} is {value} at step {self.steps}"
