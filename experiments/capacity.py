@@ -26,7 +26,8 @@ def out_of_memory(planned: "Plan", failure: BaseException) -> str:
         batch = config.batch_size // accumulation
         model = planned.model.skeleton(getattr(torch, config.dtype))
         sequence = planned.data.max_tokens
-        peak = predict(model, planned.method(), batch=batch, sequence=sequence, recompute=False).phases.peak
+        found = predict(model, planned.method(), batch=batch, sequence=sequence, recompute=False)
+        peak = found.phases.peak + found.held.gradients  # those of the parts before are there meanwhile
         if peak <= capacity:
             return (
                 f"{reason}; {config.batch_size // config.accumulation} examples at once are too many here: "

@@ -95,7 +95,7 @@ def _file_rows(path: Path, size: int, changed: int) -> list[dict[str, Any]]:
         if not isinstance(rows, list):
             raise UserError(f"{path} is no list of rows")
     else:
-        rows = [_parse(path, number, line) for number, line in enumerate(io.StringIO(text), 1) if line.strip()]
+        rows = [_parse(path, number, line.strip()) for number, line in enumerate(io.StringIO(text), 1) if line.strip()]
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise UserError(f"{path}, row {number}: not an object with fields")
