@@ -68,8 +68,8 @@ class DataSource(Protocol):
         """SHA-256 of the texts to train on and to validate with; the test part is not read for it."""
         ...
 
-    def texts(self) -> list[tuple[str, str]]:
-        """Prompt and answer of every example to train on."""
+    def texts(self) -> dict[str, list[tuple[str, str]]]:
+        """Prompt and answer of every example: those to train on by the name train, the others by heldout."""
         ...
 
     def load(self, tokenizer: Any) -> Dataset:

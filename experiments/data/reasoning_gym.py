@@ -106,10 +106,11 @@ class ReasoningGym:
         return self._questions(self.train_seed, self.train_size, taken), heldout
 
     def fingerprint(self) -> str:
-        return digest([[(e["question"], e["answer"]) for _, e in split] for split in self._splits()])
+        return digest(list(self.texts().values()))
 
-    def texts(self) -> list[tuple[str, str]]:
-        return [(entry["question"], entry["answer"]) for _, entry in self._splits()[0]]
+    def texts(self) -> dict[str, list[tuple[str, str]]]:
+        train, heldout = ([(e["question"], e["answer"]) for _, e in split] for split in self._splits())
+        return {"train": train, "heldout": heldout}
 
     def load(self, tokenizer: Any) -> Dataset:
         train, heldout = self._splits()

@@ -18,7 +18,8 @@ SUFFIXES = (".jsonl", ".jsonl.xz", ".json", ".parquet")
 class Source:
     """Where the rows of a data set are.
 
-    hub: name on the hub.     configs: configurations whose rows are put one after the other; none: the default one.
+    hub: name on the hub; None for data that are local only.
+    configs: configurations on the hub whose rows are put one after the other; none: the default one.
     local: None reads the hub. A folder holds ``file.split`` with one of `SUFFIXES`; a file is the train split.
     file: name of the data set's files in a local folder.     revision: of the hub's repository, a commit or tag.
 
@@ -26,7 +27,7 @@ class Source:
     cannot be read.
     """
 
-    hub: str
+    hub: str | None
     file: str
     configs: Sequence[str] = ()
     local: str | None = None
@@ -37,7 +38,7 @@ class Source:
 
     def name(self, split: str) -> str:
         """What messages call the rows."""
-        return f"{self.hub} ({split})" if self.local is None else str(self.path(split))
+        return f"{self.hub or self.file} ({split})" if self.local is None else str(self.path(split))
 
     def path(self, split: str) -> Path:
         """The local file of a split. Raises UserError unless there is exactly one."""
@@ -45,7 +46,7 @@ class Source:
         local = Path(self.local).expanduser()
         if local.is_file():
             if split != "train":
-                raise UserError(f"data.source.local={self.local} is one file, so it has no {split} split")
+                raise UserError(f"local={self.local} is one file, so it has no {split} split")
             if not local.name.endswith(SUFFIXES):
                 raise UserError(f"{local}: the name ends in none of {', '.join(SUFFIXES)}")
             return local
@@ -54,8 +55,8 @@ class Source:
         if len(found) != 1:
             what = f"both {found[0].name} and {found[1].name}" if found else f"no {stem}{{{','.join(SUFFIXES)}}}"
             raise UserError(
-                f"data.source.local={self.local} has {what}; give a folder with one such file, or "
-                f"data.source.local=null for {self.hub} from the hub"
+                f"local={self.local} has {what}; give a folder with one such file"
+                + (f", or local=null for {self.hub} from the hub" if self.hub else "")
             )
         return found[0]
 
@@ -123,12 +124,14 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
 
 @functools.lru_cache(maxsize=8)
 def _hub_rows(source: Source, split: str) -> list[dict[str, Any]]:
+    if source.hub is None:
+        raise UserError(f"{source.file} is on no hub in this form: give local=FOLDER with {source.file}.{split}.jsonl")
     try:
         from datasets import disable_progress_bars, load_dataset
     except ImportError as error:
         raise UserError(
             f"{source.hub} is loaded from the hub by the package datasets, which is missing: pip install datasets, or "
-            f"give local files with data.source.local=FOLDER ({source.file}.{split}.jsonl)"
+            f"give local files with local=FOLDER ({source.file}.{split}.jsonl)"
         ) from error
     disable_progress_bars()
     rows: list[dict[str, Any]] = []
@@ -139,6 +142,6 @@ def _hub_rows(source: Source, split: str) -> list[dict[str, Any]]:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{source.hub}{f' ({config})' if config else ''}, split {split}, cannot be had from the hub "
-                f"({reason}); with local files give data.source.local=FOLDER ({source.file}.{split}.jsonl)"
+                f"({reason}); with local files give local=FOLDER ({source.file}.{split}.jsonl)"
             ) from error
     return rows

@@ -107,12 +107,13 @@ class Supervised:
         mean = sum(len(text.prompt.encode()) + len(text.answer.encode()) for text in train) / len(train)
         return min(self.max_tokens, round(mean / BYTES_PER_TOKEN) + 16)
 
-    def texts(self) -> list[tuple[str, str]]:
-        return [(text.prompt, text.answer) for text in self._parts().train]
+    def texts(self) -> dict[str, list[tuple[str, str]]]:
+        parts = self._parts()
+        named = {"train": parts.train, "heldout": parts.heldout}
+        return {name: [(text.prompt, text.answer) for text in part] for name, part in named.items()}
 
     def fingerprint(self) -> str:
-        parts = self._parts()
-        return digest([[(text.prompt, text.answer) for text in part] for part in (parts.train, parts.heldout)])
+        return digest(list(self.texts().values()))
 
     def load(self, tokenizer: Any) -> Dataset:
         parts = self._parts()
