@@ -101,7 +101,10 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
     train = texts["train"]
     sets = {"validation": [[prompt] for prompt, _ in texts["heldout"]]}
     for name, chosen in config.sets.items():
-        sets[str(name)] = items(run.build(chosen.source), chosen.split, list(chosen.fields))
+        try:
+            sets[str(name)] = items(run.build(chosen.source), chosen.split, list(chosen.fields))
+        except UserError as error:
+            raise UserError(f"sets.{name}: {error}; ~sets.{name} leaves the set out") from error
     index = Index(sets, config.n, config.shortest)  # pyright: ignore[reportArgumentType]
     covered = compare(train, index)
     excluded = sorted({identity(train[i][0]) for i, share in enumerate(covered) if share > config.coverage})

@@ -67,6 +67,19 @@ def require_shares(validation: object, test: object) -> None:
         raise UserError(f"data.validation_share={validation} and data.test_share={test} leave nothing to train on")
 
 
+def require_tuning(seed: int, *, test: bool) -> None:
+    """Raise UserError unless a run of a study with ``tuning: true`` has a seed for tuning and reads no test part."""
+    if test:
+        raise UserError(
+            "data.test=true is not possible in a study with tuning: true; it sees the validation part only"
+        )
+    if seed < TUNING_SEEDS:
+        raise UserError(
+            f"seed={seed} is not possible in a study with tuning: true; seeds below {TUNING_SEEDS} are for reported "
+            "runs"
+        )
+
+
 def require_seed(seed: int, *, test: bool) -> None:
     """Raise UserError when a run with a seed for tuning would read the test part."""
     if test and seed >= TUNING_SEEDS:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
 from experiments import run, study
 from experiments.data import source
@@ -342,6 +343,25 @@ def test_seeds_for_tuning_never_see_the_test(tiny):
     assert tiny(f"seed={TUNING_SEEDS - 1}", "data.test=true").data.test
     with pytest.raises(UserError, match=r"seed=1000 with data\.test=true is not possible"):
         tiny(f"seed={TUNING_SEEDS}", "data.test=true")
+
+
+@pytest.mark.parametrize(
+    ("seed", "extra", "message"),
+    [
+        (1000, [], None),
+        (3, [], "seed=3 is not possible"),
+        (1000, ["data.test=true"], "data.test=true is not possible"),
+    ],
+)
+def test_a_study_for_tuning_has_seeds_of_its_own_and_no_test(seed, extra, message, checkpoint, tmp_path, files):
+    axes = {"method": ["badam"], "seed": [seed]}
+    made = {"name": "t", "tuning": True, "axes": axes, "overrides": fixed(checkpoint, tmp_path, files)}
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        if message is None:
+            assert len(study.entries(OmegaConf.create(made), extra, [])) == 1
+        else:
+            with pytest.raises(UserError, match=message):
+                study.entries(OmegaConf.create(made), extra, [])
 
 
 def test_a_run_on_buckets_goes_on_to_the_same_bits(tiny, monkeypatch):
