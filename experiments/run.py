@@ -323,6 +323,7 @@ class Running:
         if self.planned.data.test:
             self.save()  # a test set that cannot be read must not cost the training
             test = self.planned.data.load_test(tokenizer)
+            self.provenance["test_rows"] = digest([[example.prompt, example.answer] for example in test])
             into["test"] = evaluate(trainable.model, tokenizer, test, "evaluate on the test set")
         if config.export is not None:
             into["export"] = export(trainable, tokenizer, ROOT / config.export / self.kept.folder.name)

@@ -20,12 +20,16 @@ BYTES_PER_TOKEN = 3  # of mathematical English, roughly; for estimates of time o
 
 @dataclass(frozen=True)
 class Parts:
-    """Texts of the three parts.     test: None when it is a split of its own.     excluded: left out of train."""
+    """Texts of the three parts.     test: None when it is a split of its own.
+
+    excluded: left out of train.     empty: rows without a prompt or an answer, left out of all parts.
+    """
 
     train: list[Text]
     heldout: list[Text]
     test: list[Text] | None
     excluded: int
+    empty: int
 
 
 class Supervised:
@@ -91,6 +95,7 @@ class Supervised:
             first(parts.heldout, heldout_size, "heldout_size"),
             first(parts.test, test_size, "test_size") if parts.test is not None and self.test else parts.test,
             parts.excluded,
+            parts.empty,
         )
 
     @property
@@ -120,8 +125,8 @@ class Supervised:
         counted = {"train_examples": parts.train, "heldout_examples": parts.heldout}
         kept = {name: self._short(self._examples(texts, tokenizer), name) for name, texts in counted.items()}
         about = {name: len(examples) for name, examples in kept.items()}
-        about["too_long"] = len(parts.train) + len(parts.heldout) - sum(about.values())
-        about["excluded"] = parts.excluded
+        too_long = len(parts.train) + len(parts.heldout) - sum(about.values())
+        about |= {"too_long": too_long, "empty": parts.empty, "excluded": parts.excluded}
         return Dataset(kept["train_examples"], kept["heldout_examples"], about)
 
     def load_test(self, tokenizer: Any) -> list[Example]:
@@ -171,10 +176,11 @@ class _Rows:
 
 @functools.lru_cache(maxsize=8)
 def _split(rows: _Rows, schema: Schema, validation: float, test: float, seed: int, excluded: frozenset[str]) -> Parts:
-    texts = [schema.text(row) for row in rows.rows]
+    every = [schema.text(row) for row in rows.rows]
+    texts = [text for text in every if text.prompt and text.answer]
     train, heldout, held = split(texts, _prompt, validation, test, seed)
     kept = [text for text in train if identity(text.prompt) not in excluded] if excluded else train
-    return Parts(kept, heldout, held if test else None, len(train) - len(kept))
+    return Parts(kept, heldout, held if test else None, len(train) - len(kept), len(every) - len(texts))
 
 
 def _identities(path: str) -> frozenset[str]:

@@ -283,6 +283,15 @@ def test_too_long_examples_are_left_out_and_counted_but_not_of_the_test(tiny, fi
         tiny("data.max_tokens=20").data.load(tokenizer)
 
 
+def test_rows_without_a_prompt_or_an_answer_are_left_out_and_counted(tiny, files):
+    before = tiny().data._parts()
+    empty = [{"question": " ", "answer": "#### 1"}, {"question": "What is 1?", "answer": "\n"}]
+    write(files / "gsm8k.train.jsonl", [*ROWS, *empty])
+    after = tiny().data._parts()
+    assert after.empty == 2
+    assert (after.train, after.heldout) == (before.train, before.heldout)
+
+
 def test_only_answers_are_learned_in_the_chat_template(tiny):
     from transformers import AutoTokenizer
 
@@ -321,6 +330,7 @@ def test_a_test_split_with_a_fault_costs_no_training(tiny, files, monkeypatch):
     assert record.status == "finished", record.error
     assert record.provenance["resumed_after_step"] == 4
     assert record.measurements["test"]["items"] == len(TESTS)
+    assert len(record.provenance["test_rows"]) == 64
     again = run.finished(tiny("data.test=true"), "single")
     assert again is not None, "a finished run is not run again, so the test is read once"
 
@@ -390,8 +400,8 @@ def test_the_padding_is_told_and_recorded(tiny, capfd):
     record = run.execute(tiny(), "single")
     data = record.measurements["data"]
     assert re.search(
-        rf"\d+ train examples, 4 heldout examples, 0 too long, 0 excluded; {data['tokens']} tokens in 4 steps, "
-        rf"{data['padding_waste']:.1%} padding besides \(data.bucket=32\)",
+        r"\d+ train examples, 4 heldout examples, 0 too long, 0 empty, 0 excluded; "
+        rf"{data['tokens']} tokens in 4 steps, {data['padding_waste']:.1%} padding besides \(data.bucket=32\)",
         capfd.readouterr().err,
     )
 
