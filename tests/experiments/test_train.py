@@ -250,6 +250,10 @@ def test_replay_compares_every_metric(tiny, capsys):
     path = run.folder(planned.config) / "single" / f"{planned.name}.json"
     assert replay.replay(path, rtol=0.0) == []
     content = json.loads(path.read_text())
+    for key in replay.FORMER:
+        del content["config"][key]
+    path.write_text(json.dumps(content))
+    assert replay.replay(path, rtol=0.0) == []
     content["measurements"]["after"]["heldout_loss"] *= 1 + 1e-9
     content["measurements"]["steps"][2]["loss"] += 0.5
     del content["measurements"]["steps"][3]["lr"]
