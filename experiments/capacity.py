@@ -9,28 +9,31 @@ if TYPE_CHECKING:
 
 
 def out_of_memory(planned: "Plan", failure: BaseException) -> str:
-    """The message of a run that ran out of memory: the first sentence of `failure` and the batch size that would fit.
+    """What to tell of a run that ran out of memory: the first sentence of `failure` and what accumulation would fit.
 
-    Batch sizes are halved until the prediction of `experiments.prediction` is below the memory of the device.
+    The examples of a forward pass are halved until the prediction of `experiments.prediction` is below the memory of
+    the device.
     """
     # imports transformers' attention, which a wrong value need not wait for
     from experiments.prediction import predict
 
     capacity, config = device_bytes(planned.device), planned.config
     reason = f"OutOfMemoryError: {str(failure).split('. ')[0]}"
-    batch, execution = config.batch_size, planned.execution()
-    while batch > 1:
-        batch //= 2
+    accumulation = config.accumulation
+    while config.batch_size % (2 * accumulation) == 0:
+        accumulation *= 2
+        batch = config.batch_size // accumulation
         model = planned.model.skeleton(getattr(torch, config.dtype))
-        sequence = planned.data.tokens_per_example
-        peak = predict(model, planned.method(), execution, batch=batch, sequence=sequence, limit=capacity).phases.peak
+        size = {"batch": batch, "sequence": planned.data.max_tokens, "limit": capacity, "accumulated": True}
+        peak = predict(model, planned.method(), planned.execution(), **size).phases.peak
         if peak <= capacity:
             return (
-                f"{reason}; batch_size={config.batch_size} is too much here: batch_size={batch} is predicted to need "
-                f"{peak / 1e9:.2f} of {capacity / 1e9:.2f} GB"
+                f"{reason}; {config.batch_size // config.accumulation} examples at once are too many here: "
+                f"accumulation={accumulation} (batch_size={config.batch_size} in parts of {batch}) is predicted to "
+                f"need {peak / 1e9:.2f} of {capacity / 1e9:.2f} GB"
             )
     return (
-        f"{reason}; no batch size is predicted to fit the {capacity / 1e9:.2f} GB of this device: choose a method "
+        f"{reason}; no accumulation is predicted to fit the {capacity / 1e9:.2f} GB of this device: choose a method "
         "with smaller blocks, dtype=bfloat16 or a smaller model (python -m experiments.profile predicts each)"
     )
 

@@ -20,6 +20,8 @@ from records import Record, load
 from records.provenance import source_hash
 
 NOT_COMPARED = ("seconds",)
+FORMER = {"nonfinite": "stop", "accumulation": 1}
+"""What records from before these keys did."""
 
 
 def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -56,7 +58,7 @@ def replay(path: Path, rtol: float) -> list[str]:
         raise UserError(f"{path} was computed on {old.provenance['device']}; only CPU records can be replayed here")
     with tempfile.TemporaryDirectory() as folder:
         places = {"records_dir": folder, "checkpoint": {"every": None, "folder": folder}, "export": None}
-        config = OmegaConf.create({**old.config, **places})
+        config = OmegaConf.create({**FORMER, **old.config, **places})
         assert OmegaConf.is_dict(config)
         planned = run.plan(config, old.config["choices"], old.name)
         if planned.key != old.key:

@@ -1,6 +1,7 @@
 """One run, from a resolved configuration to a record. No line here knows a method's name."""
 
 import hashlib
+import itertools
 import math
 import sys
 import time
@@ -20,7 +21,9 @@ from bcd.execution import Execution
 from bcd.memory import predicted
 from experiments.capacity import out_of_memory
 from experiments.checkpoint import KEPT, Checkpoints, require_room
-from experiments.data import Batch, DataSource, batches
+from experiments.data import Batch, Dataset, DataSource, batches
+from experiments.data.bucketing import groups, padding_waste
+from experiments.data.splits import require_seed
 from experiments.errors import UserError
 from experiments.export import export
 from experiments.interruption import Interrupted, Interruption
@@ -39,6 +42,7 @@ CONTROLS = (
     *("records_dir", "checkpoint", "export"),
 )
 UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
+DATA_ORDER = "data order"  # the random stream of the batches
 DTYPES = ("float32", "float64", "bfloat16")
 
 
@@ -118,9 +122,11 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
     config = config.copy()
     OmegaConf.update(config, "choices", dict(choices), force_add=True)
     _check_axes(config, choices)
-    for key, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
-        if not isinstance(config[key], int) or config[key] < least:
+    for key, least in (("steps", 1), ("batch_size", 1), ("accumulation", 1), ("seed", 0)):
+        if key in config and (not isinstance(config[key], int) or config[key] < least):
             raise UserError(f"{key}={config[key]} is not possible: it must be a whole number of at least {least}")
+    if config.batch_size % config.get("accumulation", 1):
+        raise UserError(f"accumulation={config.accumulation} does not divide batch_size={config.batch_size}")
     if "checkpoint" in config:
         every = config.checkpoint.every
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
@@ -138,12 +144,18 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
             build(config[part])
     if execution(config).step_in_backward and norm is not None:
         raise UserError(f"max_grad_norm={norm} is not possible with execution.step_in_backward=true; give null")
+    if execution(config).step_in_backward and config.get("accumulation", 1) > 1:
+        raise UserError(
+            f"accumulation={config.accumulation} is not possible with execution.step_in_backward=true, which uses "
+            "gradients up in every backward pass; give 1"
+        )
     if execution(config).step_in_backward and config.get("nonfinite", "stop") != "stop":
         raise UserError(
             f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves the "
             "weights before the loss is looked at; give stop"
         )
     model, data = build(config.model), build(config.data)
+    require_seed(config.seed, test=data.test)
     if config.batch_size > data.train_size:
         raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={data.train_size}")
     inputs = {
@@ -294,6 +306,7 @@ class Running:
         config, into = self.planned.config, self.measurements
         model, tokenizer = self.planned.model.load(getattr(torch, config.dtype))
         dataset = self.planned.data.load(tokenizer)
+        into["data"] = dataset.about | self._padding(dataset)
         model.to(self.planned.device)  # pyright: ignore[reportArgumentType]
         evaluate = build(config.evaluation)
         if found is None:
@@ -305,14 +318,16 @@ class Running:
         into["trained_parameters"] = sum(part.numel for visit in trainable.visits for part in visit)
 
         def stream(start: int) -> Iterator[Batch]:
-            seed = stream_seed(config.seed, "data order")
-            drawn = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed, start)
+            seed = stream_seed(config.seed, DATA_ORDER)
+            bucket = self.planned.data.bucket
+            drawn = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed, start, bucket)
             return (batch.to(self.planned.device) for batch in drawn)
 
         training = Training(
             trainable,
             build(config.schedule)(trainable.optimizer),
             stream,
+            accumulation=config.accumulation,
             max_grad_norm=config.max_grad_norm,
             nonfinite=config.nonfinite,
             execution=execution(config),
@@ -331,8 +346,27 @@ class Running:
         if not math.isfinite(loss := after["heldout_loss"]):
             raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
         into["after"] = after
+        if self.planned.data.test:
+            self.save()  # a test set that cannot be read must not cost the training
+            test = self.planned.data.load_test(tokenizer)
+            self.provenance["test_rows"] = digest([[example.prompt, example.answer] for example in test])
+            into["test"] = evaluate(trainable.model, tokenizer, test, "evaluate on the test set")
         if config.export is not None:
             into["export"] = export(trainable, tokenizer, ROOT / config.export / self.kept.folder.name)
+
+    def _padding(self, dataset: Dataset) -> dict[str, Any]:
+        """Tokens of all steps of the run, and the share of what is computed that is padding; told and recorded."""
+        config, lengths = self.planned.config, [example.length for example in dataset.train]
+        seed, bucket = stream_seed(config.seed, DATA_ORDER), self.planned.data.bucket
+        drawn = itertools.islice(groups(lengths, config.batch_size, seed, bucket=bucket), config.steps)
+        tokens, waste = padding_waste(lengths, drawn, config.accumulation)
+        counted = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in dataset.about.items())
+        tqdm.write(
+            f"{self.planned.name}: {counted or 'data'}; {tokens} tokens in {config.steps} steps, {waste:.1%} padding "
+            f"besides (data.bucket={bucket})",
+            file=sys.stderr,
+        )
+        return {"tokens": tokens, "padding_waste": waste}
 
     def _resume(self, training: Training, step: int, state: dict[str, Any], refused: list[str]) -> None:
         for line in refused:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments import run
 from experiments.cost import flops_per_second, forward_flops, step_flops
+from experiments.data.splits import require_tuning
 from experiments.errors import UserError
 from records import Record, digest
 
@@ -66,7 +67,8 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
     """Every run of the study in order.
 
     extra: overrides that change the runs.      controls: overrides that only say how to run them.
-    Raises UserError when an override names an axis of the study.
+    Raises UserError when an override names an axis of the study, and when a study with ``tuning: true`` has a seed of
+    reported runs or reads a test part.
     """
     axes: dict[str, list[Any]] = OmegaConf.to_container(study.axes)  # pyright: ignore[reportAssignmentType]
     for override in extra:
@@ -82,6 +84,8 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
         label = "-".join(str(v) if k == "method" else f"{k.rpartition('.')[2]}{v}" for k, v in cell.items())
         label = re.sub(r"[^\w.=-]+", "_", label)  # it names the record's file
         planned = run.plan(config, chosen, label)
+        if study.get("tuning"):
+            require_tuning(config.seed, test=planned.data.test)
         record = run.recorded(planned, name)
         if record is None or record.status != "finished":
             _ = planned.skeleton  # a method that does not fit the model should be told before the first run starts

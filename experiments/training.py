@@ -28,6 +28,8 @@ class Training:
 
     trainable: model and optimizer.     schedule: of the learning rate, steps once an optimizer step.
     batches: ``batches(n)`` is the stream of batches after the first n.
+    accumulation: forward and backward passes that a batch is cut into, for memory; the gradient is that of the whole
+        batch up to rounding, in the dtype of the weights.
     max_grad_norm: clips the global norm of the gradients; None: no clipping.
     nonfinite: what happens when the loss or the gradient norm is NaN or infinite. "stop" raises; "skip" drops the
         gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives and
@@ -46,12 +48,14 @@ class Training:
         schedule: Any,
         batches: Callable[[int], Iterator[Any]],
         *,
+        accumulation: int = 1,
         max_grad_norm: float | None = None,
         nonfinite: Nonfinite = "stop",
         execution: Execution = PLAIN,
         rollback: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.trainable, self.schedule = trainable, schedule
+        self.accumulation = accumulation
         self.max_norm = math.inf if max_grad_norm is None else max_grad_norm
         self.nonfinite, self._rollback = nonfinite, rollback
         self.execution = execution
@@ -77,13 +81,12 @@ class Training:
         """
         begin = time.perf_counter()
         optimizer = self.trainable.optimizer
-        loss = self._loss(next(self._stream))
+        loss = self._backward(next(self._stream))
         self.drawn += 1
-        loss.backward()
         held = measured(self._parameters, optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.max_norm)
         lr = optimizer.param_groups[0]["lr"]
-        entry: dict[str, Any] = {"loss": loss.item(), "lr": lr}
+        entry: dict[str, Any] = {"loss": loss, "lr": lr}
         if not self.execution.step_in_backward:
             entry["grad_norm"] = norm.item()
         if bad := {name: value for name, value in entry.items() if not math.isfinite(value)}:
@@ -113,6 +116,15 @@ class Training:
             yield
         finally:
             undo()
+
+    def _backward(self, batch: Any) -> float:
+        """Gradient of the mean loss over all answer tokens of the batch, summed over its parts; returns that loss."""
+        total = 0.0
+        for part in batch.parts(self.accumulation):
+            loss = self._loss(part) * (part.answer_tokens / batch.answer_tokens)
+            loss.backward()
+            total += loss.item()
+        return total
 
     def _return(self, name: str, value: float, lr: float) -> None:
         what = f"the {name.replace('grad_norm', 'gradient norm')} is {value} at step {self.steps}"

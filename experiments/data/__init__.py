@@ -1,11 +1,13 @@
 """Data: examples with a prompt and an answer, and batches of them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from experiments.data.bucketing import groups, parts
 
 IGNORED = -100
 """Label of a token that the loss leaves out (torch.nn.functional.cross_entropy's default ignore_index)."""
@@ -23,28 +25,59 @@ class Example:
     answer: list[int]
     score: Callable[[str], bool]
 
+    @property
+    def length(self) -> int:
+        """Tokens of the whole example."""
+        return len(self.prompt) + len(self.answer)
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Examples to train on, and held-out examples that training never sees."""
+    """Examples to train on, and held-out ones (the validation part) that training never sees.
+
+    about: what was counted while loading, numbers by name.
+    """
 
     train: list[Example]
     heldout: list[Example]
+    about: dict[str, int] = field(default_factory=dict)
 
 
 class DataSource(Protocol):
     """What the training loop asks of a data set."""
 
-    train_size: int
-    heldout_size: int
-    tokens_per_example: int  # a rough upper figure, for estimates of time
+    @property
+    def train_size(self) -> int: ...
+
+    @property
+    def heldout_size(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int: ...  # of the longest example to train on
+
+    @property
+    def tokens_per_example(self) -> int: ...  # a rough figure, for estimates of time
+
+    @property
+    def bucket(self) -> int: ...  # see `experiments.data.bucketing.groups`
+
+    @property
+    def test(self) -> bool: ...  # whether the final evaluation reads the test part
 
     def fingerprint(self) -> str:
-        """SHA-256 of the texts of all examples."""
+        """SHA-256 of the texts to train on and to validate with; the test part is not read for it."""
+        ...
+
+    def texts(self) -> dict[str, list[tuple[str, str]]]:
+        """Prompt and answer of every example: those to train on by the name train, the others by heldout."""
         ...
 
     def load(self, tokenizer: Any) -> Dataset:
-        """Tokenized examples. Raises UserError when one would have to be truncated."""
+        """Tokenized examples, none of them truncated. Raises UserError when there are none or the rows are wrong."""
+        ...
+
+    def load_test(self, tokenizer: Any) -> list[Example]:
+        """The test part, disjoint from the others. Called once, after training."""
         ...
 
 
@@ -54,6 +87,25 @@ class Batch:
 
     tokens: Tensor
     labels: Tensor
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens that the loss is a mean over."""
+        return int((self.labels[:, 1:] != IGNORED).sum())
+
+    def parts(self, count: int) -> "list[Batch]":
+        """The batch in `count` parts with the same number of examples, each no wider than its longest example.
+
+        Raises ValueError when the examples cannot be divided so.
+        """
+        if len(self.tokens) % count:
+            raise ValueError(f"{len(self.tokens)} examples cannot be divided into {count} parts")
+        if count == 1:
+            return [self]
+        # The last token of an example has a label, so this is its length.
+        lengths = [int(row.nonzero()[-1]) + 1 for row in (self.labels != IGNORED)]
+        cut = [(places, max(lengths[i] for i in places)) for places in parts(lengths, count)]
+        return [Batch(self.tokens[places, :width], self.labels[places, :width]) for places, width in cut]
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(self.tokens.to(device), self.labels.to(device))
@@ -71,16 +123,9 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     return Batch(tokens, labels)
 
 
-def batches(examples: Sequence[Example], batch_size: int, pad: int, seed: int, start: int = 0) -> Iterator[Batch]:
-    """An endless stream of batches: each epoch is a fresh permutation of `examples`, the last short batch dropped.
-
-    seed: of the stream's own generator; the same seed gives every method the same data in the same order.
-    start: batches to leave out, for a run that goes on; they cost nothing but their permutations.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    whole = len(examples) // batch_size
-    while True:
-        permutation = torch.randperm(len(examples), generator=generator).tolist()
-        for i in range(min(start, whole), whole):
-            yield collate([examples[j] for j in permutation[i * batch_size : (i + 1) * batch_size]], pad)
-        start = max(0, start - whole)
+def batches(
+    examples: Sequence[Example], batch_size: int, pad: int, seed: int, start: int = 0, bucket: int = 1
+) -> Iterator[Batch]:
+    """The batches of `experiments.data.bucketing.groups`; a seed gives every method the same ones."""
+    for places in groups([example.length for example in examples], batch_size, seed, start, bucket):
+        yield collate([examples[i] for i in places], pad)

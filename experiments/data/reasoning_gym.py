@@ -1,25 +1,32 @@
 """Procedurally generated mathematics from the library reasoning-gym, with the library's own scorer."""
 
-from collections.abc import Iterator, Mapping
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
 from experiments.data import Dataset, Example
+from experiments.data.bucketing import require_bucket
+from experiments.data.chat import tokenize
 from experiments.errors import UserError
 from records import digest
 
 
 class ReasoningGym:
-    """Questions of several tasks, the same number of each, train and held-out disjoint.
+    """Questions of several tasks, the same number of each; train, held-out (validation) and test are disjoint.
 
     tasks: task name -> options of that task's reasoning-gym configuration.
-    train_size, heldout_size: number of questions in all; the tasks take turns.
-    train_seed, heldout_seed: reasoning-gym seeds question n with seed + n, so the two must lie further apart than the
-        sizes; besides, a train question that equals a held-out one is replaced by the next.
+    train_size, heldout_size, test_size: number of questions in all; the tasks take turns.
+    train_seed, heldout_seed, test_seed: reasoning-gym seeds question n with seed + n, so they must lie further apart
+        than the sizes; besides, a train question that equals a held-out one is replaced by the next, and so is a test
+        question that equals one of either.
     system: system message of every prompt; it replaces the chat template's own.
     max_tokens: longest allowed example, prompt and answer together.
+    test: whether the final evaluation asks the test questions; before, they are not made.
+    bucket: see `experiments.data.bucketing.groups`.
 
     Raises UserError for an unknown task or option, sizes below 1, or seeds whose ranges overlap.
     """
@@ -33,6 +40,10 @@ class ReasoningGym:
         heldout_seed: int,
         system: str,
         max_tokens: int,
+        test: bool = False,
+        test_size: int = 64,
+        test_seed: int = 2_000_000,
+        bucket: int = 1,
     ) -> None:
         if not tasks:
             raise UserError("data.tasks is empty; name at least one reasoning-gym task")
@@ -41,9 +52,14 @@ class ReasoningGym:
                 raise UserError(
                     f"data.tasks has {name!r}, which reasoning-gym lacks; it has {', '.join(sorted(DATASETS))}"
                 )
-        for name, size in (("train_size", train_size), ("heldout_size", heldout_size)):
+        seeds = {"train": train_seed, "heldout": heldout_seed, "test": test_seed}
+        sizes = {"train": train_size, "heldout": heldout_size, "test": test_size}
+        for name, size in sizes.items():
             if size < 1:
-                raise UserError(f"data.{name}={size} is not possible: at least one question is needed")
+                raise UserError(f"data.{name}_size={size} is not possible: at least one question is needed")
+        require_bucket(bucket)
+        if not isinstance(test, bool):
+            raise UserError(f"data.test={test!r} is not possible: it is true or false")
         self.tasks = tasks
         self.train_size = train_size
         self.heldout_size = heldout_size
@@ -51,14 +67,14 @@ class ReasoningGym:
         self.heldout_seed = heldout_seed
         self.system = system
         self.max_tokens = self.tokens_per_example = max_tokens
-        # Duplicates are skipped, so leave room for as many again.
-        low, high = sorted((train_seed, heldout_seed))
-        needed = 2 * (train_size if low == train_seed else heldout_size)
-        if high - low < needed:
-            raise UserError(
-                f"data.train_seed={train_seed} and data.heldout_seed={heldout_seed} are closer than {needed}, "
-                "so train and held-out questions would share seeds; set them further apart"
-            )
+        self.test, self.test_size, self.test_seed, self.bucket = test, test_size, test_seed, bucket
+        for one, other in itertools.combinations(sorted(seeds, key=lambda name: seeds[name]), 2):
+            # Duplicates are skipped, so leave room for as many again.
+            if seeds[other] - seeds[one] < (needed := 2 * sizes[one]):
+                raise UserError(
+                    f"data.{one}_seed={seeds[one]} and data.{other}_seed={seeds[other]} are closer than {needed}, "
+                    f"so {one} and {other} questions would share seeds; set them further apart"
+                )
 
     def _questions(self, seed: int, size: int, taken: set[str]) -> list[tuple[Any, dict[str, Any]]]:
         """`size` (generator, entry) pairs whose questions are not in `taken`; adds them to it."""
@@ -90,29 +106,32 @@ class ReasoningGym:
         return self._questions(self.train_seed, self.train_size, taken), heldout
 
     def fingerprint(self) -> str:
-        return digest([[(e["question"], e["answer"]) for _, e in split] for split in self._splits()])
+        return digest(list(self.texts().values()))
+
+    def texts(self) -> dict[str, list[tuple[str, str]]]:
+        train, heldout = ([(e["question"], e["answer"]) for _, e in split] for split in self._splits())
+        return {"train": train, "heldout": heldout}
 
     def load(self, tokenizer: Any) -> Dataset:
         train, heldout = self._splits()
-        return Dataset(
-            [self._example(generator, entry, tokenizer) for generator, entry in train],
-            [self._example(generator, entry, tokenizer) for generator, entry in heldout],
-        )
+        return Dataset(self._examples(train, tokenizer), self._examples(heldout, tokenizer))
 
-    def _example(self, generator: Any, entry: dict[str, Any], tokenizer: Any) -> Example:
-        turns = [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": entry["question"]},
-            {"role": "assistant", "content": entry["answer"]},
-        ]
-        prompt = tokenizer.apply_chat_template(turns[:2], add_generation_prompt=True, return_dict=False)
-        whole = tokenizer.apply_chat_template(turns, return_dict=False)
-        if whole[: len(prompt)] != prompt or tokenizer.eos_token_id not in whole[len(prompt) :]:
-            raise UserError("the chat template does not put the answer and an end-of-turn token after the prompt")
-        end = whole.index(tokenizer.eos_token_id, len(prompt)) + 1
-        if end > self.max_tokens:
-            raise UserError(
-                f"a question of {end} tokens exceeds data.max_tokens={self.max_tokens}: {entry['question']!r}; "
-                "raise max_tokens or narrow the task's options"
-            )
-        return Example(prompt, whole[len(prompt) : end], lambda text: generator.score_answer(text, entry) == 1.0)
+    def load_test(self, tokenizer: Any) -> list[Example]:
+        taken = {entry["question"] for part in self._splits() for _, entry in part}
+        return self._examples(self._questions(self.test_seed, self.test_size, taken), tokenizer)
+
+    def _examples(self, entries: Sequence[tuple[Any, dict[str, Any]]], tokenizer: Any) -> list[Example]:
+        pairs = tokenize(tokenizer, self.system, [(entry["question"], entry["answer"]) for _, entry in entries])
+        examples = []
+        for (prompt, answer), (generator, entry) in zip(pairs, entries, strict=True):
+            if (length := len(prompt) + len(answer)) > self.max_tokens:
+                raise UserError(
+                    f"a question of {length} tokens exceeds data.max_tokens={self.max_tokens}: {entry['question']!r}; "
+                    "raise max_tokens or narrow the task's options"
+                )
+            examples.append(Example(prompt, answer, functools.partial(_right, generator, entry)))
+        return examples
+
+
+def _right(generator: Any, entry: dict[str, Any], answer: str) -> bool:
+    return generator.score_answer(answer, entry) == 1.0

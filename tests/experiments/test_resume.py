@@ -200,8 +200,8 @@ def poisoned(monkeypatch):
         loss = training.answer_loss
         seen = []
 
-        def counted(examples, batch_size, pad, seed, start=0):
-            for number, batch in enumerate(real(examples, batch_size, pad, seed, start), start + 1):
+        def counted(examples, batch_size, pad, seed, start, bucket):
+            for number, batch in enumerate(real(examples, batch_size, pad, seed, start, bucket), start + 1):
                 seen.append(number)
                 yield batch
 
@@ -316,17 +316,18 @@ def test_out_of_memory_says_what_would_fit(tiny, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
     small = planned.model.skeleton(torch.float32)
-    tokens = planned.data.tokens_per_example
-    peak = predict(small, planned.method(), planned.execution(), batch=2, sequence=tokens)
+    size = {"batch": 2, "sequence": planned.data.max_tokens, "accumulated": True}
+    peak = predict(small, planned.method(), planned.execution(), **size).phases.peak
     monkeypatch.setattr(training, "answer_loss", exhausted)
-    monkeypatch.setattr(capacity, "device_bytes", lambda device: peak.phases.peak)
+    monkeypatch.setattr(capacity, "device_bytes", lambda device: peak)
     record = run.execute(planned, "single")
     assert record.status == "failed"
     assert record.error.startswith(
-        "OutOfMemoryError: CUDA out of memory; batch_size=8 is too much here: batch_size=2 is predicted to need"
+        "OutOfMemoryError: CUDA out of memory; 8 examples at once are too many here: accumulation=4 "
+        "(batch_size=8 in parts of 2) is predicted to need"
     )
     monkeypatch.setattr(capacity, "device_bytes", lambda device: 1)
-    assert "no batch size is predicted to fit" in run.execute(planned, "single").error
+    assert "no accumulation is predicted to fit" in run.execute(planned, "single").error
 
 
 @pytest.mark.gpu

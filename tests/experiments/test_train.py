@@ -250,6 +250,10 @@ def test_replay_compares_every_metric(tiny, capsys):
     path = run.folder(planned.config) / "single" / f"{planned.name}.json"
     assert replay.replay(path, rtol=0.0) == []
     content = json.loads(path.read_text())
+    for key in replay.FORMER:
+        del content["config"][key]
+    path.write_text(json.dumps(content))
+    assert replay.replay(path, rtol=0.0) == []
     content["measurements"]["after"]["heldout_loss"] *= 1 + 1e-9
     content["measurements"]["steps"][2]["loss"] += 0.5
     del content["measurements"]["steps"][3]["lr"]
@@ -271,6 +275,11 @@ REFUSALS = {
     "method.lr=-1": "lr=-1 is not possible",
     "steps=0": "steps=0 is not possible",
     "batch_size=0": "batch_size=0 is not possible",
+    "accumulation=0": "accumulation=0 is not possible",
+    "accumulation=3": "accumulation=3 does not divide batch_size=2",
+    "data.bucket=0": "data.bucket=0 is not possible",
+    "data.test=maybe": "data.test='maybe' is not possible",
+    "data.test_seed=1000003": "data.heldout_seed=1000000 and data.test_seed=1000003 are closer than",
     "batch_size=9": "batch_size=9 exceeds data.train_size=8",
     "max_grad_norm=0": "max_grad_norm=0 is not possible",
     "dtype=float8": "dtype='float8' is not one of float32, float64, bfloat16",

@@ -1,0 +1,76 @@
+"""Which examples share a batch, and what padding them costs.
+
+A batch is as wide as its longest example, so examples of similar length waste less together. The loss stays exact:
+padding comes after the answers, has no label, and causal attention never looks ahead at it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from experiments.errors import UserError
+
+
+def groups(lengths: Sequence[int], batch_size: int, seed: int, start: int = 0, bucket: int = 1) -> Iterator[list[int]]:
+    """An endless stream of batches, each a list of places in `lengths`.
+
+    Each epoch is a fresh permutation, its last short batch dropped.
+
+    lengths: tokens of each example.     seed: of the stream's own generator.
+    start: batches to leave out, for a run that goes on; they cost nothing but their permutations.
+    bucket: batches that are made together: bucket * batch_size consecutive examples of the permutation are sorted by
+        length and cut into batches, which come in a seeded order. 1: batches as the permutation has them.
+
+    Raises UserError when there are fewer examples than one batch has, or for bucket < 1.
+    """
+    if len(lengths) < batch_size:
+        raise UserError(f"batch_size={batch_size} exceeds the {len(lengths)} training examples")
+    require_bucket(bucket)
+    generator = torch.Generator().manual_seed(seed)
+    whole = len(lengths) // batch_size
+    while True:
+        permutation = torch.randperm(len(lengths), generator=generator).tolist()[: whole * batch_size]
+        if bucket > 1:
+            permutation = list(_bucketed(permutation, lengths, batch_size, bucket, generator))
+        for i in range(min(start, whole), whole):
+            yield permutation[i * batch_size : (i + 1) * batch_size]
+        start = max(0, start - whole)
+
+
+def _bucketed(
+    permutation: Sequence[int], lengths: Sequence[int], batch_size: int, bucket: int, generator: torch.Generator
+) -> Iterator[int]:
+    for first in range(0, len(permutation), bucket * batch_size):
+        together = sorted(permutation[first : first + bucket * batch_size], key=lambda i: lengths[i])
+        for batch in torch.randperm(len(together) // batch_size, generator=generator).tolist():
+            yield from together[batch * batch_size : (batch + 1) * batch_size]
+
+
+def require_bucket(bucket: object) -> None:
+    """Raise UserError unless `bucket` is a whole number of at least 1."""
+    if isinstance(bucket, bool) or not isinstance(bucket, int) or bucket < 1:
+        raise UserError(f"data.bucket={bucket} is not possible: give a number of batches of at least 1")
+
+
+def parts(lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Places in `lengths` cut into `count` parts of one size, similar lengths together; one part keeps the order."""
+    if count == 1:
+        return [list(range(len(lengths)))]
+    size = len(lengths) // count
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    return [order[i * size : (i + 1) * size] for i in range(count)]
+
+
+def padding_waste(lengths: Sequence[int], batches: Iterable[Sequence[int]], accumulation: int) -> tuple[int, float]:
+    """Tokens of the examples in `batches`, and the share of what is computed that is padding.
+
+        waste = 1 - tokens / sum over forward passes of (examples x longest example)
+
+    batches: lists of places in `lengths`.     accumulation: forward passes that each batch is cut into.
+    """
+    tokens = computed = 0
+    for batch in batches:
+        of_batch = [lengths[i] for i in batch]
+        tokens += sum(of_batch)
+        computed += sum(len(part) * max(of_batch[i] for i in part) for part in parts(of_batch, accumulation))
+    return tokens, 1 - tokens / computed

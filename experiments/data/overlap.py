@@ -1,0 +1,98 @@
+"""Shared n-grams of training texts and evaluation items: whether an answer could have been learned by heart.
+
+A word is a run of letters, digits and underscores in lower case. An item's n-grams are those of n consecutive words of
+its texts; a text of fewer words, but at least `shortest`, is one gram by itself; what is shorter is not tested. n = 13
+and shortest = 8 are customary (arXiv 2005.14165, appendix C).
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from experiments.errors import UserError
+
+Gram = tuple[str, ...]
+WORD = re.compile(r"\w+")
+NEAR = 0.8
+"""Share of an item's grams in one training text from which on the text is nearly the item."""
+
+
+def words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+@dataclass
+class Found:
+    """What one evaluation set has in common with the training texts.
+
+    items, untested: number of items, and of those too short to be tested.
+    coverage: item -> largest share of its grams that one training example has.     example: that example.
+    """
+
+    items: int
+    untested: int
+    coverage: dict[int, float] = field(default_factory=dict)
+    example: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def touched(self) -> int:
+        """Items that share at least one gram with some training example."""
+        return len(self.coverage)
+
+    @property
+    def near(self) -> int:
+        """Items of which one training example has at least the share `NEAR`."""
+        return sum(share >= NEAR for share in self.coverage.values())
+
+
+class Index:
+    """The grams of all items of several evaluation sets.
+
+    sets: name -> items, each the texts of one item.     n, shortest: see the module.
+
+    Raises UserError unless 1 <= shortest <= n.
+    """
+
+    def __init__(self, sets: dict[str, Sequence[Sequence[str]]], n: int, shortest: int) -> None:
+        for name, value in (("n", n), ("shortest", shortest)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"{name}={value} is not possible: give a number of words of at least 1")
+        if shortest > n:
+            raise UserError(f"shortest={shortest} exceeds n={n}")
+        self.n, self.shortest = n, shortest
+        self._items: dict[Gram, set[tuple[str, int]]] = defaultdict(set)
+        self._sizes: dict[Gram, set[int]] = defaultdict(set)  # first words of a gram -> sizes of grams that begin so
+        self._totals: dict[tuple[str, int], int] = {}
+        self.found = {name: Found(len(items), 0) for name, items in sets.items()}
+        for name, items in sets.items():
+            for number, texts in enumerate(items):
+                grams = {gram for text in texts for gram in self._grams(words(text))}
+                self.found[name].untested += not grams
+                self._totals[name, number] = len(grams)
+                for gram in grams:
+                    self._items[gram].add((name, number))
+                    self._sizes[gram[:shortest]].add(len(gram))
+
+    def _grams(self, of: list[str]) -> Iterator[Gram]:
+        size = min(self.n, len(of))
+        if size >= self.shortest:
+            yield from (tuple(of[i : i + size]) for i in range(len(of) - size + 1))
+
+    def add(self, example: int, texts: Iterable[str]) -> float:
+        """Compare one training example; returns the largest share of an item's grams that it has, 0 for none."""
+        grams: set[Gram] = set()
+        for text in texts:
+            of = words(text)
+            for i in range(len(of) - self.shortest + 1):
+                for size in self._sizes.get(tuple(of[i : i + self.shortest]), ()):
+                    if (gram := tuple(of[i : i + size])) in self._items:
+                        grams.add(gram)
+        shared = Counter(item for gram in grams for item in self._items[gram])
+        largest = 0.0
+        for (name, number), count in shared.items():
+            share, found = count / self._totals[name, number], self.found[name]
+            largest = max(largest, share)
+            if share > found.coverage.get(number, 0.0):
+                found.coverage[number], found.example[number] = share, example
+        return largest

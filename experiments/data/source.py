@@ -1,0 +1,147 @@
+"""Rows from the Hugging Face hub by name, or from local files of the same schema; never both silently."""
+
+import functools
+import io
+import json
+import lzma
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import UserError
+
+SUFFIXES = (".jsonl", ".jsonl.xz", ".json", ".parquet")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows of a data set are.
+
+    hub: name on the hub; None for data that are local only.
+    configs: configurations on the hub whose rows are put one after the other; none: the default one.
+    local: None reads the hub. A folder holds ``file.split`` with one of `SUFFIXES`; a file is the train split.
+    file: name of the data set's files in a local folder.     revision: of the hub's repository, a commit or tag.
+
+    A missing local file is an error; the hub is not tried then. Raises UserError, in one line, for everything that
+    cannot be read.
+    """
+
+    hub: str | None
+    file: str
+    configs: Sequence[str] = ()
+    local: str | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "configs", tuple(self.configs))  # hashable, for the cache of what was read
+
+    def name(self, split: str) -> str:
+        """What messages call the rows."""
+        return f"{self.hub or self.file} ({split})" if self.local is None else str(self.path(split))
+
+    def path(self, split: str) -> Path:
+        """The local file of a split. Raises UserError unless there is exactly one."""
+        assert self.local is not None
+        local = Path(self.local).expanduser()
+        if local.is_file():
+            if split != "train":
+                raise UserError(f"local={self.local} is one file, so it has no {split} split")
+            if not local.name.endswith(SUFFIXES):
+                raise UserError(f"{local}: the name ends in none of {', '.join(SUFFIXES)}")
+            return local
+        stem = f"{self.file}.{split}"
+        found = [path for suffix in SUFFIXES if (path := local / f"{stem}{suffix}").is_file()]
+        if len(found) != 1:
+            what = f"both {found[0].name} and {found[1].name}" if found else f"no {stem}{{{','.join(SUFFIXES)}}}"
+            raise UserError(
+                f"local={self.local} has {what}; give a folder with one such file"
+                + (f", or local=null for {self.hub} from the hub" if self.hub else "")
+            )
+        return found[0]
+
+    def rows(self, split: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+        """All rows of a split. Raises UserError when one of `fields` is missing in a row or is no text."""
+        rows = _hub_rows(self, split) if self.local is None else read_file(self.path(split))
+        for number, row in enumerate(rows, 1):
+            for field in fields:
+                if not isinstance(row.get(field), str):
+                    has = f"is {row[field]!r}, no text" if field in row else f"is missing (it has {', '.join(row)})"
+                    raise UserError(f"{self.name(split)}, row {number}: the field {field!r} {has}")
+        if not rows:
+            raise UserError(f"{self.name(split)} has no rows")
+        return rows
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file with one of `SUFFIXES`; read once as long as size and time stay the same.
+
+    Raises UserError, naming file and row, when it cannot be read or is no table of objects.
+    """
+    try:
+        stat = path.stat()
+        return _file_rows(path, stat.st_size, stat.st_mtime_ns)
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _file_rows(path: Path, size: int, changed: int) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    content = path.read_bytes()
+    text = (lzma.decompress(content) if path.suffix == ".xz" else content).decode("utf-8")
+    if path.suffix == ".json":
+        rows = _parse(path, 1, text)
+        if not isinstance(rows, list):
+            raise UserError(f"{path} is no list of rows")
+    else:
+        rows = [_parse(path, number, line.strip()) for number, line in enumerate(io.StringIO(text), 1) if line.strip()]
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, row {number}: not an object with fields")
+    return rows
+
+
+def _parse(path: Path, number: int, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {number + error.lineno - 1}: no valid JSON ({error.msg})") from error
+
+
+def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise UserError(f"{path}: reading parquet needs the package pyarrow (pip install pyarrow)") from error
+    try:
+        return parquet.read_table(path).to_pylist()
+    except arrow.ArrowInvalid as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _hub_rows(source: Source, split: str) -> list[dict[str, Any]]:
+    if source.hub is None:
+        raise UserError(f"{source.file} is on no hub in this form: give local=FOLDER with {source.file}.{split}.jsonl")
+    try:
+        from datasets import disable_progress_bars, load_dataset
+    except ImportError as error:
+        raise UserError(
+            f"{source.hub} is loaded from the hub by the package datasets, which is missing: pip install datasets, or "
+            f"give local files with local=FOLDER ({source.file}.{split}.jsonl)"
+        ) from error
+    disable_progress_bars()
+    rows: list[dict[str, Any]] = []
+    for config in source.configs or (None,):
+        try:
+            rows += load_dataset(source.hub, config, split=split, revision=source.revision).to_list()  # pyright: ignore
+        except Exception as error:  # the hub client raises many kinds; each means that the data are not there
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{source.hub}{f' ({config})' if config else ''}, split {split}, cannot be had from the hub "
+                f"({reason}); with local files give local=FOLDER ({source.file}.{split}.jsonl)"
+            ) from error
+    return rows

@@ -1,0 +1,89 @@
+"""Train, validation and test: disjoint, fixed, and which runs may look at which.
+
+Tuning uses the validation part and seeds from `TUNING_SEEDS` on; reported runs use smaller seeds, and only they may
+read the test part, once, after training.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from experiments.errors import UserError
+
+TUNING_SEEDS = 1000
+
+Item = TypeVar("Item")
+
+
+def identity(prompt: str) -> str:
+    """SHA-256 of a prompt up to case and white space, by which equal questions are recognised."""
+    return hashlib.sha256(" ".join(prompt.lower().split()).encode()).hexdigest()
+
+
+def place(prompt: str, seed: int) -> float:
+    """A number in [0, 1) of the prompt, uniform over prompts, another one for each seed."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{identity(prompt)}".encode()).digest()[:8]) / 2**64
+
+
+def split(
+    items: Sequence[Item], prompt: Callable[[Item], str], validation: float, test: float, seed: int
+) -> tuple[list[Item], list[Item], list[Item]]:
+    """Train, validation and test part, each in an order of its own.
+
+        test: place < test      validation: test <= place < test + validation      train: the rest
+
+    Equal questions share a place and so a part: the parts are disjoint. The order is that of the places, so the first
+    n of a part are the same whatever the order of `items` is, and a larger n only adds to them.
+
+    validation, test: shares of the examples.     seed: of the split, the same for every run that is compared.
+    """
+    parts: tuple[list[tuple[float, Item]], ...] = ([], [], [])
+    for item in items:
+        where = place(prompt(item), seed)
+        parts[2 if where < test else 1 if where < test + validation else 0].append((where, item))
+    train, valid, held = ([item for _, item in sorted(part, key=lambda pair: pair[0])] for part in parts)
+    return train, valid, held
+
+
+def first(items: Sequence[Item], size: int | None, name: str) -> list[Item]:
+    """The first `size` of them, all for None. Raises UserError when there are fewer, or none at all."""
+    if size is not None and size > len(items):
+        raise UserError(f"data.{name}={size} is not possible: there are {len(items)} examples")
+    if not items:
+        raise UserError(f"data.{name}: there are no examples in this part; change the shares")
+    return list(items[:size])
+
+
+def require_shares(validation: object, test: object) -> None:
+    """Raise UserError unless both are shares that leave something to train on."""
+    for name, share in (("validation_share", validation), ("test_share", test)):
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+            raise UserError(f"data.{name}={share} is not possible: give a share of at least 0 and below 1")
+    assert isinstance(validation, int | float)
+    assert isinstance(test, int | float)
+    if validation == 0:
+        raise UserError("data.validation_share=0 is not possible: the held-out loss is of the validation part")
+    if validation + test >= 1:
+        raise UserError(f"data.validation_share={validation} and data.test_share={test} leave nothing to train on")
+
+
+def require_tuning(seed: int, *, test: bool) -> None:
+    """Raise UserError unless a run of a study with ``tuning: true`` has a seed for tuning and reads no test part."""
+    if test:
+        raise UserError(
+            "data.test=true is not possible in a study with tuning: true; it sees the validation part only"
+        )
+    if seed < TUNING_SEEDS:
+        raise UserError(
+            f"seed={seed} is not possible in a study with tuning: true; seeds below {TUNING_SEEDS} are for reported "
+            "runs"
+        )
+
+
+def require_seed(seed: int, *, test: bool) -> None:
+    """Raise UserError when a run with a seed for tuning would read the test part."""
+    if test and seed >= TUNING_SEEDS:
+        raise UserError(
+            f"seed={seed} with data.test=true is not possible: seeds from {TUNING_SEEDS} on are for tuning, which "
+            "sees the validation part only"
+        )

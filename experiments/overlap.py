@@ -1,0 +1,164 @@
+"""Entry point: `python -m experiments.overlap data=NAME` looks for evaluation items in the texts to train on.
+
+It prints a table and writes a record. With exclude=FILE it lists the prompts that share more than `coverage` with some
+item, for `data.exclude=FILE` of a training run. Exit code 2 for bad input.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
+
+from experiments import run, study
+from experiments.data.overlap import NEAR, Found, Index
+from experiments.data.source import Source
+from experiments.data.splits import identity
+from experiments.errors import UserError
+from records import ROOT, Record, digest, run_key, write
+from records.provenance import provenance, source_hash
+
+CONTROLS = ("records_dir", "exclude")
+SHOWN = 3  # items with the largest coverage whose texts are recorded
+CUT = 160  # characters of them
+
+
+def items(source: Source, split: str, fields: Sequence[str]) -> list[list[str]]:
+    """The texts of every item; a field may be a text or a list of texts. Raises UserError when one is missing."""
+    found = []
+    for number, row in enumerate(source.rows(split, ()), 1):
+        texts: list[Any] = []
+        for name in fields:
+            value = row.get(name)
+            texts += value if isinstance(value, list) else [value]
+            if not all(isinstance(text, str) for text in texts):
+                raise UserError(
+                    f"{source.name(split)}, row {number}: the field {name!r} is {value!r}, no text "
+                    f"(it has {', '.join(row)})"
+                )
+        found.append(texts)
+    return found
+
+
+def compare(train: Sequence[tuple[str, str]], index: Index) -> list[float]:
+    """Put every training example into `index`; returns the largest coverage of each."""
+    with tqdm(train, desc="compare", unit="example", leave=False) as bar:
+        return [index.add(number, texts) for number, texts in enumerate(bar)]
+
+
+def measurements(
+    found: dict[str, Found], sets: dict[str, list[list[str]]], train: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Counts of each set, and the items that are covered most."""
+    result = {}
+    for name, of in found.items():
+        first = sorted(of.coverage, key=lambda number: (-of.coverage[number], number))[:SHOWN]
+        result[name] = {
+            "items": of.items,
+            "untested": of.untested,
+            "touched": of.touched,
+            "near": of.near,
+            "largest": [
+                {
+                    "item": sets[name][number][0][:CUT],
+                    "coverage": of.coverage[number],
+                    "prompt": train[of.example[number]][0][:CUT],
+                }
+                for number in first
+            ],
+        }
+    return result
+
+
+def table(found: dict[str, Found], n: int) -> str:
+    """One line for each evaluation set."""
+    width = max(map(len, found))
+    rows = [
+        f"{'evaluation set':{max(width, 14)}}  {'items':>6}  {'too short':>9}  {f'some {n}-gram':>12}  "
+        f"{f'>= {NEAR:.0%} of them':>14}"
+    ]
+    for name, of in found.items():
+        shares = [f"{count} ({count / max(1, of.items - of.untested):.1%})" for count in (of.touched, of.near)]
+        rows.append(f"{name:{max(width, 14)}}  {of.items:>6}  {of.untested:>9}  {shares[0]:>12}  {shares[1]:>14}")
+    return "\n".join(rows)
+
+
+def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
+    """Compare, write the list to exclude where asked for, write the record; returns it and the text to print.
+
+    Raises UserError for impossible values and for data that cannot be had.
+    """
+    if not isinstance(config.coverage, int | float) or not 0 <= config.coverage < 1:
+        raise UserError(f"coverage={config.coverage} is not possible: give a share of at least 0 and below 1")
+    data = run.build(config.data)
+    texts = data.texts()
+    train = texts["train"]
+    sets = {"validation": [[prompt] for prompt, _ in texts["heldout"]]}
+    for name, chosen in config.sets.items():
+        try:
+            sets[str(name)] = items(run.build(chosen.source), chosen.split, list(chosen.fields))
+        except UserError as error:
+            raise UserError(f"sets.{name}: {error}; ~sets.{name} leaves the set out") from error
+    index = Index(sets, config.n, config.shortest)  # pyright: ignore[reportArgumentType]
+    covered = compare(train, index)
+    excluded = sorted({identity(train[i][0]) for i, share in enumerate(covered) if share > config.coverage})
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    identified = {str(key): value for key, value in resolved.items() if key not in CONTROLS}
+    inputs = {"code": source_hash(("experiments",)), "data": data.fingerprint(), "sets": digest(sets)}
+    record = Record(
+        kind="overlap",
+        study="overlap",
+        name=f"{choice}-{digest(identified)[:8]}",
+        key=run_key(identified, inputs),
+        status="finished",
+        config=identified,
+        measurements={
+            "train_examples": len(train),
+            "train_touched": sum(share > 0 for share in covered),
+            "train_excluded": sum(share > config.coverage for share in covered),
+            "sets": measurements(index.found, sets, train),
+        },
+        provenance=provenance("cpu"),
+    )
+    told = [table(index.found, config.n)]
+    told.append(
+        f"{record.measurements['train_excluded']} of {len(train)} examples to train on have more than "
+        f"{config.coverage:.0%} of the {config.n}-grams of an item"
+    )
+    if config.exclude is not None:
+        told.append(_write_list(Path(config.exclude).expanduser(), excluded))
+    told.append(str(write(record, ROOT / config.records_dir)))
+    return record, "\n".join(told)
+
+
+def _write_list(path: Path, excluded: Sequence[str]) -> str:
+    if not excluded:
+        return f"nothing to exclude: {path} is not written"
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text("".join(f"{line}\n" for line in excluded), encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"exclude={path} cannot be written ({error.strerror})") from error
+    return f"{len(excluded)} prompts written: train with data.exclude={path}"
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="overlap")
+def main(config: DictConfig) -> None:
+    try:
+        print(overlap(config, study.choices(HydraConfig.get())["data"])[1])
+    except (ValueError, OSError, OmegaConfBaseException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()
