@@ -7,7 +7,7 @@ with random weights, 2,048 and 8,192 tokens) BAdam allocated 0.07 GB more than p
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,8 @@ def predict(model: Any, method: Method, *, batch: int, sequence: int, recompute:
     with FakeTensorMode():
         copies = fake_parameters(trainable.model)
         tokens = torch.zeros(batch, sequence, dtype=torch.long)
-        found = [_visit(trainable, index, *static, copies, tokens) for index, static in chosen.items()]
+        consumed = trainable.foreign.consumed if trainable.foreign else None
+        found = [_visit(trainable, index, *static, copies, tokens, consumed) for index, static in chosen.items()]
     return max(found, key=lambda prediction: prediction.phases.peak)
 
 
@@ -102,12 +103,19 @@ def all_logits(model: Any, tokens: Tensor) -> Tensor:
     return model(input_ids=tokens, logits_to_keep=columns, use_cache=False).logits
 
 
-def activations(model: nn.Module, tokens: Tensor) -> tuple[int, int, int]:
+def activations(
+    model: nn.Module, tokens: Tensor, consumed: Callable[[Tensor], None] | None = None
+) -> tuple[int, int, int]:
     """Bytes saved by the model, bytes saved by the loss, and the live peak of forward and backward.
 
     Runs both passes on the parameters that require a gradient, real or fake, and drops the gradients again.
+    consumed: what happens to a parameter as soon as its gradient is complete; None: nothing.
     """
     known = [*model.parameters(), *model.buffers(), tokens]
+    hooks = []
+    if consumed is not None:
+        trained = (p for p in model.parameters() if p.requires_grad)
+        hooks = [parameter.register_post_accumulate_grad_hook(consumed) for parameter in trained]
     with SavedTensors() as saved, LivePeak() as live:
         logits = all_logits(model, tokens)
         by_model = saved.nbytes(known)
@@ -115,6 +123,8 @@ def activations(model: nn.Module, tokens: Tensor) -> tuple[int, int, int]:
         del logits
         total = saved.nbytes(known)
         loss.backward()
+    for hook in hooks:
+        hook.remove()
     for parameter in model.parameters():
         parameter.grad = None
     return by_model, total - by_model, live.peak
@@ -145,6 +155,8 @@ def candidates(trainable: Trainable) -> list[int]:
 
 def _held(trainable: Trainable, index: int) -> Held:
     visit, optimizer = trainable.visits[index], trainable.optimizer
+    if trainable.foreign is not None:
+        return trainable.foreign.held(index)
     rule = {"state_tensors": trainable.state_tensors, "counts_steps": trainable.counts_steps}
     parameters = list(trainable.model.parameters())
     if not isinstance(optimizer, BlockCoordinateDescent):
@@ -161,6 +173,8 @@ def _held(trainable: Trainable, index: int) -> Held:
 def _update(trainable: Trainable, index: int) -> tuple[int, int]:
     """Temporary bytes of the update, and of what it keeps as scratch, on a GPU."""
     visit, optimizer, tensors = trainable.visits[index], trainable.optimizer, trainable.state_tensors
+    if trainable.foreign is not None:
+        return trainable.foreign.update(index), 0
     if not isinstance(optimizer, BlockCoordinateDescent):
         return update_bytes([visit], state_tensors=tensors, fused=bool(optimizer.defaults.get("fused"))), 0
     now = {(id(part.parameter), part.rows) for part in visit}
@@ -180,6 +194,7 @@ def _visit(
     scratch: int,
     copies: Mapping[int, nn.Parameter],
     tokens: Tensor,
+    consumed: Callable[[Tensor], None] | None,
 ) -> Prediction:
     visit, model, optimizer = trainable.visits[index], trainable.model, trainable.optimizer
     graph = {id(part.parameter) for part in visit}
@@ -187,7 +202,9 @@ def _visit(
         graph = {id(p) for block in optimizer.partition.blocks for p in block.parameters.values()}
     for former, parameter in copies.items():
         parameter.requires_grad_(former in graph)
-    by_model, by_loss, peak = activations(model, tokens)
+    by_model, by_loss, peak = activations(model, tokens, consumed)
+    if consumed is not None:
+        now = dataclasses.replace(now, gradients=0)
     return Prediction(
         weights_count=sum(p.numel() for p in model.parameters()),
         visit=index,

@@ -16,7 +16,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from bcd.memory import predicted
 from experiments.capacity import out_of_memory
 from experiments.checkpoint import KEPT, Checkpoints, require_room
 from experiments.data import Batch, DataSource, batches
@@ -36,6 +35,7 @@ AXES = ("partition", "order", "rule")
 CONTROLS = (
     *("study", "dry", "force", "retry", "workers", "worker", "only"),
     *("records_dir", "checkpoint", "export"),
+    "learning_rates",  # what a tuning study tries
 )
 UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
 DTYPES = ("float32", "float64", "bfloat16")
@@ -196,10 +196,7 @@ def execute(planned: Plan, study: str, *, restart: bool = False) -> Record:
     and a record of status "interrupted" written; UserError, before anything is computed, when method and model do not
     fit, when a folder cannot be written to or lacks room, and when no checkpoint can be used.
     """
-    shapes = planned.skeleton
-    expected = predicted(
-        shapes.model.parameters(), shapes.visits, shapes.state_tensors, counts_steps=shapes.counts_steps
-    )
+    expected = planned.skeleton.predicted()
     kept, every = checkpoints(planned, study), planned.config.checkpoint.every
     require_room(folder(planned.config) / study, 0)
     if every is not None:
@@ -306,12 +303,13 @@ class Running:
         into["measured_bytes"] = asdict(training.peak)
         into["rollbacks"] = training.rollbacks
         into["method"] = trainable.report()
-        after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
-        if not math.isfinite(loss := after["heldout_loss"]):
-            raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
-        into["after"] = after
-        if config.export is not None:
-            into["export"] = export(trainable, tokenizer, ROOT / config.export / self.kept.folder.name)
+        with trainable.evaluating():
+            after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
+            if not math.isfinite(loss := after["heldout_loss"]):
+                raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
+            into["after"] = after
+            if config.export is not None:
+                into["export"] = export(trainable, tokenizer, ROOT / config.export / self.kept.folder.name)
 
     def _resume(self, training: Training, step: int, state: dict[str, Any], refused: list[str]) -> None:
         for line in refused:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from bcd.memory import Bytes, measured
+from bcd.memory import Bytes
 from experiments.errors import UserError
 from experiments.evaluate import answer_loss
 from experiments.methods import Trainable
@@ -29,8 +29,9 @@ class Training:
         gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives and
         goes on with data not seen yet.
 
-    metrics holds one entry a step: the loss before it, the gradient norm before clipping, the learning rate used, the
-    seconds taken; skipped steps have no loss. `peak` is the peak of the measured bytes.
+    metrics holds one entry a step: the loss before it, the gradient norm before clipping (None where a method without
+    clipping does not know it, see `Trainable.clip`), the learning rate used, the seconds taken; skipped steps have no
+    loss. `peak` is the peak of the measured bytes.
     """
 
     def __init__(
@@ -52,7 +53,6 @@ class Training:
         self.metrics: list[dict[str, Any]] = []
         self.peak = Bytes(0, 0, 0)
         self.rollbacks: list[int] = []  # the step that each of them returned from
-        self._parameters = list(trainable.model.parameters())
 
     @property
     def steps(self) -> int:
@@ -69,12 +69,12 @@ class Training:
         optimizer = self.trainable.optimizer
         loss = answer_loss(self.trainable.model, next(self._stream))
         self.drawn += 1
-        loss.backward()
-        held = measured(self._parameters, optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.max_norm)
+        self.trainable.backward(loss)
+        held = self.trainable.measured()
+        norm = self.trainable.clipped(self.max_norm)
         lr = optimizer.param_groups[0]["lr"]
-        entry: dict[str, Any] = {"loss": loss.item(), "grad_norm": norm.item(), "lr": lr}
-        if bad := {name: value for name, value in entry.items() if not math.isfinite(value)}:
+        entry: dict[str, Any] = {"loss": loss.item(), "grad_norm": None if norm is None else norm.item(), "lr": lr}
+        if bad := {name: value for name, value in entry.items() if value is not None and not math.isfinite(value)}:
             optimizer.zero_grad()
             if self.nonfinite != "skip":
                 self._return(*next(iter(bad.items())), lr)
@@ -83,7 +83,7 @@ class Training:
         else:
             optimizer.step()
             # State is made by the step; at a switch it is already gone again, hence the peak of both moments.
-            self.peak = self.peak.peak(held).peak(measured(self._parameters, optimizer))
+            self.peak = self.peak.peak(held).peak(self.trainable.measured())
             optimizer.zero_grad()
         self.schedule.step()
         self.metrics.append(entry | {"seconds": time.perf_counter() - begin})
