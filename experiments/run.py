@@ -35,8 +35,8 @@ AXES = ("partition", "order", "rule")
 CONTROLS = (
     *("study", "dry", "force", "retry", "workers", "worker", "only"),
     *("records_dir", "checkpoint", "export"),
-    "learning_rates",  # what a tuning study tries
 )
+GRID = "learning_rates"  # what a tuning study tries; each run has the one that it tries
 UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
 DTYPES = ("float32", "float64", "bfloat16")
 
@@ -95,7 +95,7 @@ class Plan:
 def _identity(config: DictConfig) -> dict[str, Any]:
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items() if key not in CONTROLS}
+    return {str(key): value for key, value in resolved.items() if key not in (*CONTROLS, GRID)}
 
 
 def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan:
