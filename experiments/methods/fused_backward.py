@@ -65,13 +65,18 @@ def _optimizer(model: Any, lr: float) -> Any:
         def __init__(self) -> None:
             self.gradient_peak = 0
             self._loss: Tensor | None = None
+            self._completed = 0
+            self._watching = True
             # Before the library's own hooks, which drop the gradient.
-            self._watching = [p.register_post_accumulate_grad_hook(self._watch) for p in model.parameters()]
+            for parameter in (p for p in model.parameters() if p.requires_grad):
+                parameter.register_post_accumulate_grad_hook(self._watch)
             super().__init__(model, lr=lr)
 
         def _watch(self, parameter: Tensor) -> None:
-            now = nbytes(p.grad for p in model.parameters() if p.grad is not None)
-            self.gradient_peak = max(self.gradient_peak, now)
+            self._completed += 1
+            if self._watching:
+                now = nbytes(p.grad for p in model.parameters() if p.grad is not None)
+                self.gradient_peak = max(self.gradient_peak, now)
 
         def begin(self, loss: Tensor) -> None:
             self._loss = loss
@@ -80,16 +85,16 @@ def _optimizer(model: Any, lr: float) -> Any:
             self.clip_grad_norm, self.clip_coef = None, None
             if max_norm == math.inf:
                 return None
-            self.clip_grad_norm = max_norm
+            self.clip_grad_norm, self._completed = max_norm, 0
             self.grad_norm(self._loss)
+            if len(self.grad_norms) < self._completed:  # the library leaves out gradients that are not finite
+                return torch.tensor(math.nan)
             return torch.norm(torch.stack(self.grad_norms), 2.0)
 
         def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
             assert self._loss is not None, "backward comes before step"
             self.fused_backward(self._loss, self.param_groups[0]["lr"])
-            for hook in self._watching:  # every step holds the same
-                hook.remove()
-            self._watching = []
+            self._watching = False  # every step holds the same
 
         def zero_grad(self, set_to_none: bool = True) -> None:
             self._loss = None

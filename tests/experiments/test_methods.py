@@ -95,6 +95,14 @@ def test_lomo_knows_the_norm_when_it_clips_and_moves_nothing_before_the_step(sma
     assert lomo.clipped(float("inf")) is None
 
 
+def test_lomo_tells_of_a_gradient_that_is_not_finite(small):
+    lomo = LOMOMethod(lr=0.1)(small())
+    lomo.backward(lomo.model.loss() + 0 * (0 * lomo.model.head.weight.sum()).sqrt())
+    norm = lomo.clipped(1.0)
+    assert norm is not None
+    assert norm.isnan()
+
+
 def test_lomo_never_holds_two_gradients(small):
     lomo = LOMOMethod(lr=0.1)(small())
     steps(lomo, 2)
