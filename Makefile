@@ -32,9 +32,12 @@ paper: setup ## the main job: theory, quick study, figures, numbers and paper/bu
 	@$(MAKE) --no-print-directory figures
 	@$(MAKE) --no-print-directory pdf
 
-theory: setup ## verify the convergence bounds (quick tier), worst cases and certificates
+theory: setup ## verify the convergence bounds (quick tier), their algebra, worst cases, certificates, curves, adversary
+	$(RUN) -m theory.symbolic
 	$(RUN) -m theory.verify
 	$(RUN) -m theory.worst_case
+	$(RUN) -m theory.curves
+	$(RUN) -m theory.adversary
 
 study: setup ## train the methods of the quick study; finished runs are skipped
 	$(RUN) -m experiments.train study=quick

@@ -35,7 +35,8 @@ class _Saved:
     """What autograd keeps in place of a tensor; it dies with the node of the graph that asked for it."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+        # A saved output that knew its node would keep itself alive for ever where no backward follows.
+        self.tensor = tensor.detach()
 
 
 class SavedTensors:

@@ -2,24 +2,19 @@
 
 from torch import nn
 
+from bcd.execution.recompute import recompute_layers
+
 
 def checkpoint_active_layers(model: nn.Module) -> None:
-    """Turn activation checkpointing on for a Hugging Face model, with a backward pass that stops at the active block.
+    """Turn activation checkpointing on, with a backward pass that stops at the active block.
 
-    transformers makes the embedding's output require gradients together with checkpointing, for adapters; with frozen
-    lower layers, backward would then recompute and run through all of them. This turns checkpointing on in its
-    non-reentrant form, which needs no such input, and takes the requirement back.
+    transformers makes the embedding's output require gradients together with its own checkpointing, for adapters; with
+    frozen lower layers, backward would then recompute and run through all of them. This is `recompute_layers` with the
+    budget 0 and leaves the embedding alone; a budget in bytes recomputes less, see `bcd.execution`.
 
-    model: a transformers.PreTrainedModel. For transformers.Trainer and trl.SFTTrainer call this before training and
-        leave their own argument off (``activation_checkpointing=False``, which is not trl's default), because they
-        would turn the input gradients on again.
+    model: any module with layers. For transformers.Trainer and trl.SFTTrainer call this before training and leave
+        their own argument off (``activation_checkpointing=False``, which is not trl's default).
 
-    Raises TypeError for a model without transformers' checkpointing functions.
+    Raises ValueError for a model without layers, or one that recomputes already.
     """
-    enable = getattr(model, "activation_checkpointing_enable", None)  # transformers 5.23 renamed it
-    enable = enable or getattr(model, "gradient_checkpointing_enable", None)
-    disable_inputs = getattr(model, "disable_input_require_grads", None)
-    if enable is None or disable_inputs is None:
-        raise TypeError(f"{type(model).__name__} has no activation checkpointing of transformers to turn on")
-    enable({"use_reentrant": False})
-    disable_inputs()
+    recompute_layers(model, 0)

@@ -179,6 +179,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self.full_backwards = 0
         self.unchanged: dict[str, float] = {}
         self.used_lr: dict[str, float] = {}
+        self._using_lr: dict[str, float] = {}
         self.active_blocks: tuple[int, ...] = ()
         self.always_active = tuple(always_active)
         self._always = tuple(indices[name] for name in always_active)
@@ -286,10 +287,9 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             return loss
         if self._choosing:
             self._choose()
-        factor = min(1.0, (self.steps_in_visit + 1) / self.switch_warmup) if self.switch_warmup else 1.0
-        self.used_lr = {}
         for index in self.active_blocks:
-            self._update(index, factor)
+            self._update(index)
+        self.used_lr, self._using_lr = self._using_lr, {}
         if self._expanded is not None:
             self._expanded.step([group["lr"] for group in self.param_groups])
         self._apply.drop_freed()
@@ -331,16 +331,31 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             for _, part in self._expanded.parts:
                 part.parameter.grad = None
 
-    def _update(self, index: int, factor: float) -> None:
+    @_disable_dynamo
+    @torch.no_grad()
+    def step_on(self, parameter: Tensor) -> None:
+        """The part of the coming `step` that belongs to one parameter: move it by its gradient, which is freed.
+
+        `bcd.execution.step_in_backward` calls it; `step` then moves what has a gradient left and counts the step.
+        """
+        for index in self.active_blocks:
+            self._update(index, parameter)
+        parameter.grad = None
+
+    def _update(self, index: int, only: Tensor | None = None) -> None:
+        """Move the parameters of a block that have a gradient, or only one of them."""
         group = self.param_groups[index]
         parts = [part for part in self.partition.blocks[index].parts if part.parameter.grad is not None]
+        if only is not None:
+            parts = [part for part in parts if part.parameter is only]
         if not parts:
             return
+        factor = min(1.0, (self.steps_in_visit + 1) / self.switch_warmup) if self.switch_warmup else 1.0
         weights = [part.of(part.parameter) for part in parts]
         gradients = [part.of(part.parameter.grad) for part in parts]  # pyright: ignore[reportArgumentType]
         states = [self._state_of(part) for part in parts]
         lr = group["lr"] * factor if factor != 1.0 else group["lr"]
-        self.used_lr[group["name"]] = float(lr)
+        self._using_lr[group["name"]] = float(lr)
         active = [part.of(part.parameter) for i in self.active_blocks for part in self.partition.blocks[i].parts]
         self._apply.step(weights, gradients, states, lr, group, master=self.master != "off", active=active)
 

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from bcd.execution import Execution
 from experiments.capacity import out_of_memory
 from experiments.checkpoint import KEPT, Checkpoints, require_room
 from experiments.data import Batch, DataSource, batches
@@ -23,7 +24,7 @@ from experiments.errors import UserError
 from experiments.export import export
 from experiments.interruption import Interrupted, Interruption
 from experiments.methods import Method, Trainable
-from experiments.training import Training, require_nonfinite
+from experiments.training import PLAIN, Training, require_nonfinite
 from records import ROOT, Record, digest, find, load, run_key, write
 from records.provenance import provenance, source_hash
 
@@ -50,6 +51,11 @@ def build(config: Any) -> Any:
             raise error.__cause__ from None
         given = OmegaConf.to_container(config)
         raise UserError(f"{config.get('_target_')} cannot be made from {given}: {error.__cause__ or error}") from None
+
+
+def execution(config: DictConfig) -> Execution:
+    """How steps are computed; records from before this axis have the plain way."""
+    return build(config.execution) if config.get("execution") else PLAIN
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Plan:
         except TypeError as error:
             given = OmegaConf.to_container(self.config.schedule)
             raise UserError(f"schedule={given} is not possible: {error}") from None
+        execution(self.config)(trainable.model, trainable.optimizer, check=False)()
         return trainable
 
 
@@ -110,10 +117,11 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
     for key, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
         if not isinstance(config[key], int) or config[key] < least:
             raise UserError(f"{key}={config[key]} is not possible: it must be a whole number of at least {least}")
-    every = config.checkpoint.every
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-        raise UserError(f"checkpoint.every={every} is not possible: give a number of steps of at least 1, or null")
-    require_nonfinite(config.nonfinite, every)
+    if "checkpoint" in config:
+        every = config.checkpoint.every
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise UserError(f"checkpoint.every={every} is not possible: give a number of steps of at least 1, or null")
+        require_nonfinite(config.nonfinite, every)
     norm = config.max_grad_norm
     if norm is not None and not (isinstance(norm, int | float) and norm > 0):
         raise UserError(f"max_grad_norm={norm} is not possible: give a positive number or null")
@@ -122,7 +130,15 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
     device = _device(config.device)
     config.device = device.type
     for part in ("method", "evaluation"):  # made again when they are needed; this is the check of their values
-        build(config[part])
+        if part in config:
+            build(config[part])
+    if execution(config).step_in_backward and norm is not None:
+        raise UserError(f"max_grad_norm={norm} is not possible with execution.step_in_backward=true; give null")
+    if execution(config).step_in_backward and config.get("nonfinite", "stop") != "stop":
+        raise UserError(
+            f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves the "
+            "weights before the loss is looked at; give stop"
+        )
     model, data = build(config.model), build(config.data)
     if config.batch_size > data.train_size:
         raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={data.train_size}")
@@ -137,7 +153,7 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         config=config,
         name=name or f"{readable}-{digest(identity)[:8]}",
         key=run_key(identity, inputs),
-        untrained_key=run_key({key: identity[key] for key in UNTRAINED}, inputs),
+        untrained_key=run_key({key: identity[key] for key in UNTRAINED if key in identity}, inputs),
         device=device,
         model=model,
         data=data,
@@ -292,6 +308,7 @@ class Running:
             stream,
             max_grad_norm=config.max_grad_norm,
             nonfinite=config.nonfinite,
+            execution=execution(config),
             rollback=lambda: (self.kept.load() or (0, {}, []))[1]["training"],
         )
         if found is not None:
@@ -323,9 +340,11 @@ class Running:
         config, every = self.planned.config, self.planned.config.checkpoint.every
         if config.nonfinite == "rollback" and not training.steps:
             self.save()
-        with tqdm(
-            total=config.steps, initial=training.steps, desc=f"train {self.planned.name}", unit="step", leave=False
-        ) as bar:
+        name = f"train {self.planned.name}"
+        with (
+            training.prepared(),
+            tqdm(total=config.steps, initial=training.steps, desc=name, unit="step", leave=False) as bar,
+        ):
             while training.steps < config.steps:
                 with interruption.postponed():
                     training.step()

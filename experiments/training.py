@@ -3,11 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
+from bcd.execution import Execution
 from bcd.memory import Bytes
 from experiments.errors import UserError
 from experiments.evaluate import answer_loss
@@ -15,6 +18,7 @@ from experiments.methods import Trainable
 
 Nonfinite = Literal["stop", "skip", "rollback"]
 NONFINITE = ("stop", "skip", "rollback")
+PLAIN = Execution()
 ROLLBACKS = 3
 """Returns to one and the same checkpoint before a run counts as failed: other data have not helped."""
 
@@ -29,9 +33,11 @@ class Training:
         gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives and
         goes on with data not seen yet.
 
-    metrics holds one entry a step: the loss before it, the gradient norm before clipping (None where a method without
-    clipping does not know it, see `Trainable.clip`), the learning rate used, the seconds taken; skipped steps have no
-    loss. `peak` is the peak of the measured bytes.
+    execution: how a step is computed, see `bcd.execution`; in force inside `prepared`.
+
+    metrics holds one entry a step: the loss before it, the gradient norm before clipping (none where backward uses the
+    gradients up, and where a method without clipping does not know it, see `Trainable.clip`), the learning rate used,
+    the seconds taken; skipped steps have no loss. `peak` is the peak of the measured bytes.
     """
 
     def __init__(
@@ -42,11 +48,13 @@ class Training:
         *,
         max_grad_norm: float | None = None,
         nonfinite: Nonfinite = "stop",
+        execution: Execution = PLAIN,
         rollback: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.trainable, self.schedule = trainable, schedule
         self.max_norm = math.inf if max_grad_norm is None else max_grad_norm
         self.nonfinite, self._rollback = nonfinite, rollback
+        self.execution = execution
         self._batches = batches
         self._stream = batches(0)
         self.drawn = 0  # batches taken from the stream; more than the steps done after a rollback
@@ -63,18 +71,21 @@ class Training:
         """Loss, backward, clip, step.
 
         Raises FloatingPointError, before the weights are touched, when the loss or the gradient norm is not finite and
-        nonfinite is "stop", or when `ROLLBACKS` returns have not helped.
+        nonfinite is "stop", or when `ROLLBACKS` returns have not helped; with the step in backward only the loss is
+        looked at, afterwards.
         """
         begin = time.perf_counter()
         optimizer = self.trainable.optimizer
-        loss = answer_loss(self.trainable.model, next(self._stream))
+        loss = self._loss(next(self._stream))
         self.drawn += 1
         self.trainable.backward(loss)
         held = self.trainable.measured()
         norm = self.trainable.clipped(self.max_norm)
         lr = optimizer.param_groups[0]["lr"]
-        entry: dict[str, Any] = {"loss": loss.item(), "grad_norm": None if norm is None else norm.item(), "lr": lr}
-        if bad := {name: value for name, value in entry.items() if value is not None and not math.isfinite(value)}:
+        entry: dict[str, Any] = {"loss": loss.item(), "lr": lr}
+        if norm is not None and not self.execution.step_in_backward:
+            entry["grad_norm"] = norm.item()
+        if bad := {name: value for name, value in entry.items() if not math.isfinite(value)}:
             optimizer.zero_grad()
             if self.nonfinite != "skip":
                 self._return(*next(iter(bad.items())), lr)
@@ -87,6 +98,20 @@ class Training:
             optimizer.zero_grad()
         self.schedule.step()
         self.metrics.append(entry | {"seconds": time.perf_counter() - begin})
+
+    def _loss(self, batch: Any) -> Tensor:
+        if self.execution.loss == "chunked":  # the model itself computes it, from its hidden states
+            return self.trainable.model(input_ids=batch.tokens, labels=batch.labels).loss
+        return answer_loss(self.trainable.model, batch)
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Steps are computed as `execution` says inside the block; the model is as before after it."""
+        undo = self.execution(self.trainable.model, self.trainable.optimizer)
+        try:
+            yield
+        finally:
+            undo()
 
     def _return(self, name: str, value: float, lr: float) -> None:
         what = f"the {name.replace('grad_norm', 'gradient norm')} is {value} at step {self.steps}"

@@ -3,21 +3,34 @@
 \\newcommand names hold letters only: Quick + method + quantity, for example \\QuickBadamLoss.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from paper import evidence, practice
+from paper.audit_numbers import audit
 from paper.runs import label, method, ordered, source
 from records import Record, RecordError
 
-SOURCES = {"quick": ("train", "quick"), "theory": ("verify", "theory")}
 REQUIRED = {"badam", "bsgd", "adamw", "sgd", "lora"}  # methods whose numbers the text quotes
 
 
-def text(quick: Sequence[Record], theory: Sequence[Record]) -> str:
-    if missing := REQUIRED - {method(record) for record in quick}:
-        raise RecordError(
-            f"no finished record of {', '.join(sorted(missing))}, which the text quotes; run `make study`"
-        )
-    numbers = {**_quick(ordered(quick)), **_theory(theory)}
+@dataclass(frozen=True)
+class Part:
+    """Numbers that come from the same records.
+
+    sources: argument -> (kind, study) of the records, in the order of the arguments of `numbers`.
+    numbers: the records -> name and value of every macro.
+    """
+
+    sources: Mapping[str, tuple[str, str]]
+    numbers: Callable[..., Any]
+
+
+def text(**records: Sequence[Record]) -> str:
+    numbers: dict[str, str] = {}
+    for part in PARTS:
+        numbers |= dict(part.numbers(*(records[name] for name in part.sources)))
     return "".join(f"\\newcommand{{\\{name}}}{{{value}}}\n" for name, value in numbers.items())
 
 
@@ -31,6 +44,11 @@ def camel(name: str) -> str:
 
 
 def _quick(records: Sequence[Record]) -> dict[str, str]:
+    if missing := REQUIRED - {method(record) for record in records}:
+        raise RecordError(
+            f"no finished record of {', '.join(sorted(missing))}, which the text quotes; run `make study`"
+        )
+    records = ordered(records)
     first = records[0]
     after = {record.name: record.measurements["after"] for record in records}
     best = min(records, key=lambda record: after[record.name]["heldout_loss"])
@@ -79,3 +97,31 @@ def _theory(records: Sequence[Record]) -> dict[str, str]:
         "TheoryLargestRatio": f"{max(ratios):.3f}",
         "TheoryMedianRatio": f"{sorted(ratios)[len(ratios) // 2]:.3f}",
     }
+
+
+def _adversary(records: Sequence[Record]) -> dict[str, str]:
+    measured = records[0].measurements
+    required = [row for row in measured["mutants"] if row["required"]]
+    return {
+        "AdversarySource": source(records[:1]),
+        "AdversaryInstances": f"{measured['evaluations']:,}".replace(",", "\\,"),
+        "AdversaryViolations": str(len(measured["violations"])),
+        "AdversaryMutants": str(len(required)),
+        "AdversaryMutantsKilled": str(sum(row["killed"] for row in required)),
+        "AdversaryLooseMutants": str(len(measured["mutants"]) - len(required)),
+        "AdversaryLooseSurvivors": str(sum(not row["killed"] for row in measured["mutants"] if not row["required"])),
+        "AdversaryControls": str(len(measured["controls"])),
+        "AdversaryControlsRejected": str(sum(row["killed"] for row in measured["controls"])),
+    }
+
+
+THEORY = {"theory": ("verify", "theory")}
+PARTS = (
+    Part({"quick": ("train", "quick")}, _quick),
+    Part(THEORY, _theory),
+    Part(THEORY, audit),
+    Part(THEORY | {"worst_case": ("verify", "worst_case"), "curves": ("verify", "curves")}, evidence.numbers),
+    Part({"adversary": ("verify", "adversary")}, _adversary),
+    Part({"practice": ("verify", "practice")}, practice.numbers),
+)
+SOURCES = {name: place for part in PARTS for name, place in part.sources.items()}

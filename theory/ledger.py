@@ -1,5 +1,6 @@
 """The ledger of a proof: every line is an inequality lhs <= rhs that is evaluated, counted and never trusted."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
@@ -8,15 +9,21 @@ import mpmath
 import numpy as np
 from numpy.typing import ArrayLike
 
+from theory.numbers import like
+
 TOLERANCE = 1e-12
 """A float64 line is violated when lhs > rhs + TOLERANCE * scale. The caller's scale is the size of the terms whose
 rounding enters, so this is some thousand roundings. No line has a tolerance of its own."""
+
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""Smallest normal float64. Below it rounding is absolute, and products of small numbers lose all their digits; so a
+float64 line is violated when lhs > rhs + TOLERANCE * scale + SMALLEST. Longer numbers do not underflow."""
 
 PRECISE = mpmath.mpf("1e-45")
 """The same for multi-precision numbers of 60 digits. Fractions have no rounding and no tolerance."""
 
 RESOLVED = 1000
-"""A ratio lhs/rhs is reported when rhs > RESOLVED * tolerance * scale: below, it would measure rounding."""
+"""A ratio lhs/rhs is reported when rhs is above RESOLVED times what is allowed: below, it would measure rounding."""
 
 
 def tolerance(*sides: np.ndarray) -> Any:
@@ -69,6 +76,7 @@ class Ledger:
     and only ratios and slacks become floats.
 
     label: names the instance in messages.     keep_series: keep the ratio of every single check.
+    stronger: line -> factor above 1 of its left side, a false claim for mutation testing: max(lhs, factor lhs) <= rhs.
 
     >>> ledger = Ledger("example")
     >>> ledger.check("triangle", [1.0, 3.0], [2.0, 2.0], scale=1.0)
@@ -76,9 +84,12 @@ class Ledger:
     (1, 'example at (1,): 3 > 2')
     """
 
-    def __init__(self, label: str = "", *, keep_series: bool = False) -> None:
+    def __init__(
+        self, label: str = "", *, keep_series: bool = False, stronger: Mapping[str, float] | None = None
+    ) -> None:
         self.label = label
         self.keep_series = keep_series
+        self.stronger = dict(stronger or {})
         self.lines: dict[str, Line] = {}
 
     @property
@@ -101,15 +112,19 @@ class Ledger:
         left, right, unit = np.broadcast_arrays(*map(_numbers, (lhs, rhs, scale)))
         if not left.size:
             return
+        if name in self.stronger:  # at a negative left side the multiple would be the weaker claim
+            left = np.maximum(left, left * like(self.stronger[name], left))
         line = self.lines.setdefault(name, Line(kind))
         allowed = tolerance(left, right)
         if allowed is PRECISE:  # a norm of Fractions is an mpf; the two do not subtract
             left, right = _precise(left), _precise(right)
         excess = left - right if kind == "inequality" else abs(left - right)
         # Only differences are compared with 0: a Fraction and an mpf do not compare.
-        margin, floor = (allowed * unit, RESOLVED * allowed * unit) if allowed else (0, 0)
+        margin = allowed * unit if allowed else 0
+        if allowed == TOLERANCE:
+            margin = margin + SMALLEST
         violated = ~(excess - margin <= 0).astype(bool)
-        resolved = (right - floor > 0).astype(bool)
+        resolved = (right - RESOLVED * margin > 0).astype(bool)
         ratio = np.full(left.shape, np.nan)
         ratio[resolved] = (left[resolved] / right[resolved]).astype(np.float64)
         ratio[violated & ~resolved] = np.inf
@@ -165,10 +180,13 @@ class Ledger:
 def _numbers(values: ArrayLike) -> np.ndarray:
     """Object arrays as they are, everything else as float64; a number becomes an array of one."""
     array = np.atleast_1d(np.asarray(values))
-    return array if array.dtype == object else array.astype(np.float64)
+    # A list of 0-d arrays, which reductions return, is an array of arrays.
+    return _bare(array) if array.dtype == object else array.astype(np.float64)
 
 
-_precise = np.frompyfunc(mpmath.mpf, 1, 1)
+_bare = np.frompyfunc(lambda value: value.item() if isinstance(value, np.ndarray) else value, 1, 1)
+
+_precise = np.frompyfunc(mpmath.mpmathify, 1, 1)  # mpf takes no Fraction
 
 
 def _shown(value: Any) -> str:

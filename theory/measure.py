@@ -23,6 +23,9 @@ from theory.problems import Problem, ProblemFamily
 NEAR = 1 - 1e-6
 """Ratio from which on float64 does not decide."""
 
+SHOWN = 100
+"""Ratios of a line of the showcase that the record keeps, for the figures."""
+
 ENOUGH_CHECKS, ENOUGH_INSTANCES = 1000, 50
 """What a line that is no identity should have in the full tier."""
 
@@ -172,9 +175,21 @@ def shown(outcome: Outcome) -> dict[str, Any]:
     lines = outcome.ledger.lines
     return {
         **{name: [finite(value) for value in values] for name, values in outcome.series.items()},
-        "ratios": {name: line.series for name, line in lines.items()},
+        "ratios": {name: thinned(line.series) for name, line in lines.items()},
         "lines": {name: line.summary() for name, line in lines.items()},
     }
+
+
+def thinned(series: list[float | None]) -> list[float | None]:
+    """At most `SHOWN` of the ratios of a line, evenly spaced, and the largest one besides.
+
+    >>> len(thinned([0.0] * 1000)), max(thinned([0.0, 1.0] + [0.5] * 1000)), thinned([0.5, None])
+    (101, 1.0, [0.5, None])
+    """
+    step = -(-len(series) // SHOWN)
+    kept = series[:: max(1, step)]
+    largest = max((ratio for ratio in series if ratio is not None), default=None)
+    return kept if step <= 1 else [*kept, largest]
 
 
 def finite(value: float) -> float | None:

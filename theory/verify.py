@@ -24,10 +24,10 @@ from hydra.core.object_type import ObjectType
 from hydra.errors import ConfigCompositionException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from tqdm import tqdm
 
 import records
 from records.provenance import provenance, source_hash
+from theory.live import LiveTable
 from theory.measure import assemble, instantiate, run_extras, run_part
 from theory.report import details, header, row, thin_lines, verdict
 
@@ -47,6 +47,11 @@ class Job:
     config: dict[str, Any]
     study: str
     name: str
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """Bound and family."""
+        return self.bound, self.problem
 
     @property
     def key(self) -> str:
@@ -103,15 +108,14 @@ def rest_of(overrides: Sequence[str], group: str) -> list[str]:
     return [item for item in overrides if not item.lstrip("+~").startswith(f"{group}.")]
 
 
-def measured(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Measurements of every job, in order, from all processes at once."""
-    progress = tqdm(total=len(jobs) * PARTS, unit="part", disable=None)
+def measured(jobs: Sequence[Job], workers: int, table: LiveTable) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Measurements of every job, in order, from all processes at once; the table follows them."""
     if workers == 1:
         for job in jobs:
-            parts = []
+            parts, table.running[job.label] = [], lambda: True
             for index in range(PARTS):
                 parts.append(run_part(job.config, index, PARTS))
-                progress.update()
+                table.part_done(job.label)
             yield job, assemble(instantiate(job.config)[0], parts, run_extras(job.config))
         return
     # Fresh processes: torch's threads do not survive a fork.
@@ -119,8 +123,9 @@ def measured(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str,
         started = []
         for job in jobs:
             parts = [pool.submit(run_part, job.config, index, PARTS) for index in range(PARTS)]
+            table.running[job.label] = lambda parts=parts: any(part.running() for part in parts)
             for part in parts:
-                part.add_done_callback(lambda _: progress.update())
+                part.add_done_callback(lambda _, label=job.label: table.part_done(label))
             started.append((job, parts, pool.submit(run_extras, job.config)))
         for job, parts, extras in started:
             results = [part.result() for part in parts]
@@ -145,19 +150,23 @@ def run(jobs: Sequence[Job]) -> int:
     if done:
         print(f"finished before, read from {folder}: {len(done)} of {len(jobs)} (force=true computes them again)\n")
     print(header())
-    fresh = measured(todo, config["workers"] or cores()) if todo else iter(())
     origin = provenance("cpu") if todo else {}
     found: list[tuple[Job, dict[str, Any]]] = []
-    for job in jobs:
-        if job.name in done:
-            measurements = done[job.name]
-        else:
-            _, measurements = next(fresh)
-            identity = {name: value for name, value in job.config.items() if name not in UNRECORDED}
-            record = records.Record("verify", job.study, job.name, job.key, "finished", identity, measurements, origin)
-            records.write(record, folder)
-        found.append((job, measurements))
-        tqdm.write(row(job.bound, job.problem, measurements), file=sys.stdout)
+    with LiveTable([job.label for job in todo], PARTS) as table:
+        fresh = measured(todo, config["workers"] or cores(), table) if todo else iter(())
+        for job in jobs:
+            if job.name in done:
+                measurements = done[job.name]
+            else:
+                _, measurements = next(fresh)
+                identity = {name: value for name, value in job.config.items() if name not in UNRECORDED}
+                records.write(
+                    records.Record("verify", job.study, job.name, job.key, "finished", identity, measurements, origin),
+                    folder,
+                )
+                table.verdicts[job.label] = verdict(measurements)
+            found.append((job, measurements))
+            print(row(job.bound, job.problem, measurements), flush=True)
     return conclude(found)
 
 

@@ -155,6 +155,6 @@ def test_checkpointing_stops_at_the_active_block_in_a_trainer(checkpointing, lib
         torch.testing.assert_close(a, b, rtol=RTOL["same mathematics in float32"], atol=1e-6)
 
 
-def test_a_model_without_checkpointing_is_named():
-    with pytest.raises(TypeError, match="Linear has no activation checkpointing"):
+def test_a_model_without_layers_is_named():
+    with pytest.raises(ValueError, match="Linear has no ModuleList or Sequential of layers"):
         checkpoint_active_layers(torch.nn.Linear(1, 1))

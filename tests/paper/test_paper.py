@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from paper import build, numbers, runs
-from records import Record, RecordError, write
+from paper.audit_numbers import audit
+from records import COMMITTED, Record, RecordError, load_study, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROVENANCE = {"commit": "0123456789abcdef", "dirty": False, "date": "2026-01-02", "device": "X", "device_type": "cpu"}
@@ -32,27 +34,93 @@ def train_record(method: str, loss: float) -> Record:
     return Record("train", "quick", f"{method}-seed0", "k", "finished", config, measured, PROVENANCE)
 
 
-def verify_record() -> Record:
-    line = {"checks": 1000, "instances": 50, "largest_ratio": 0.9, "violations": 0}
+def verify_record(bound: str = "a1", problem: str = "quadratic", **changes: Any) -> Record:
+    line = {"kind": "inequality", "checks": 1000, "instances": 50, "largest_ratio": 0.9, "violations": 0}
     measured = {
         "lines": {"A0": line, "T": line | {"largest_ratio": None}},
+        "kind": "upper",
         "instances": {"ratio": [0.1, 0.5, None]},
+        "precise": {"instances": 1},
         "showcase": {"bound": [3.0, 2.0], "measured": [2.0, 1.0], "ratios": {"A0": [0.5, 1.0], "T": [None]}},
         "controls": [{"name": "C_t halved", "line": "epoch", "ratio": 2.0, "true_ratio": 1.0, "rejected": True}],
         "violations": 0,
+        "refuted": False,
     }
-    return Record("verify", "theory", "a1-quadratic-quick", "k", "finished", {}, measured, PROVENANCE)
+    config = {"bound": {"problems": ["quadratic", "logistic"], "example": {"epochs": 1}}}
+    name = f"{bound}-{problem}-quick"
+    return Record("verify", "theory", name, "k", "finished", config, measured | changes, PROVENANCE)
+
+
+def practice_record() -> Record:
+    """The committed analysis of a real model: small, and never computed by a clone."""
+    (record,) = load_study("practice", kind="verify", folder=COMMITTED)
+    return record
+
+
+def audit_record(bound: str, problem: str, steps: list[int], quotients: list[float]) -> Record:
+    """Of a printed statement: K of each instance, and its claimed over its actual decrease."""
+    violations = sum(quotient > 1 for quotient in quotients)
+    line = {"kind": "inequality", "checks": len(steps), "instances": len(steps), "largest_ratio": max(quotients)}
+    instances = {"inner_steps": steps, "measured": quotients, "bound": [1.0] * len(steps), "ratio": quotients}
+    lines = {bound: line | {"violations": violations}}
+    return verify_record(
+        f"badam_{bound}_printed", problem, lines=lines, instances=instances, violations=violations, refuted=True
+    )
+
+
+def theory_records() -> list[Record]:
+    return [
+        verify_record(),
+        audit_record("d4", "bilinear", [200, 1000, 1], [1.5, 7.125, 0.5]),
+        audit_record("d5", "bilinear", [200, 1], [0.25, 11.25]),
+        audit_record("d4", "quadratic", [1, 3], [0.125, 0.25]),
+        audit_record("d5", "quadratic", [1, 3], [0.125, 0.0625]),
+    ]
+
+
+def adversary_record() -> Record:
+    row = {"target": "a1_pair", "bound": "A1", "line": "epoch", "ratio": 0.9999, "least": 0.98, "instance": {}}
+    killed = {"ratio": 2.0, "true_ratio": 1.0, "dies_at": 1.0, "killed": True, "required": True}
+    mutants = [
+        row | killed | {"mutant": "left side x 2"},
+        row | killed | {"mutant": "left side x 2", "line": "T", "ratio": 1.5, "dies_at": 1.33},
+        row | killed | {"mutant": "coupling = 0", "line": "T", "ratio": 1e6, "dies_at": None},
+        row | killed | {"mutant": "radius = 0.5", "killed": False, "required": False, "ratio": 0.9, "dies_at": 2.22},
+    ]
+    cells = {
+        "kind": "a1",
+        "fixed": {"gamma": 1.0},
+        "x": "coupling",
+        "y": "inner_steps",
+        "xs": [0.0, 0.9],
+        "ys": [1, 4],
+    }
+    steps = cells | {"kind": "b1_plus", "fixed": {"inner_steps": 1}, "x": "eps", "y": "fraction"}
+    measured = {
+        "tightness": [row, row | {"least": None, "line": "T", "ratio": 0.5}],
+        "mutants": mutants,
+        "controls": [{"killed": True}],
+        "maps": [{**item, "ratio": [[1.0, 1.0], [1.0, 0.47]]} for item in (cells, steps)],
+        "evaluations": 12345,
+        "violations": [],
+    }
+    return Record("verify", "adversary", "full-seed0", "k", "finished", {}, measured, PROVENANCE)
 
 
 METHODS = {"badam": 1.5, "bsgd": 2.0, "adamw": 0.9, "sgd": 1.1, "lora": 1.0}
 
 
 @pytest.fixture
-def outputs(tmp_path, monkeypatch):
+def outputs(tmp_path, monkeypatch, worst_case_record, curves_record):
     """A folder of records and a build folder of its own."""
+    for record in (worst_case_record, curves_record):
+        write(record, tmp_path / "records")
     for method, loss in METHODS.items():
         write(train_record(method, loss), tmp_path / "records")
-    write(verify_record(), tmp_path / "records")
+    write(practice_record(), tmp_path / "records")
+    for record in theory_records():
+        write(record, tmp_path / "records")
+    write(adversary_record(), tmp_path / "records")
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
     monkeypatch.setattr(build, "BUILD", tmp_path / "build")
@@ -80,23 +148,50 @@ def test_the_manifest_traces_every_file_to_records(outputs):
     assert manifest["loss_curves"]["records"]["quick/lora-seed0"] == {"key": "k", "commit": PROVENANCE["commit"]}
 
 
-def test_numbers_come_from_the_records(outputs):
-    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()])
+@pytest.fixture
+def theory(worst_case_record, curves_record):
+    """What the numbers need besides the quick study."""
+    records = {"worst_case": worst_case_record, "curves": curves_record, "practice": practice_record()}
+    records["adversary"] = adversary_record()
+    return {"theory": theory_records(), **{name: [record] for name, record in records.items()}}
+
+
+def test_numbers_come_from_the_records(theory):
+    text = numbers.text(quick=[train_record(m, loss) for m, loss in METHODS.items()], **theory)
     macros = dict(re.findall(r"\\newcommand\{\\(\w+)\}\{(.*)\}", text))
     assert macros["QuickBestMethod"] == "AdamW"
     assert macros["QuickBestLoss"] == "0.900"
     assert macros["QuickBadamInnerSteps"] == "2"
     assert macros["TheoryChecks"] == r"2\,000"
+    assert macros["AdversaryInstances"] == r"12\,345"
+    assert (macros["AdversaryMutants"], macros["AdversaryLooseSurvivors"]) == ("3", "1")
     assert macros["QuickBytesVerdict"] == "agree to the byte"
+    assert (macros["TheoryAuditSteps"], macros["TheoryAuditRatios"]) == ("200 and 1000", "1.50 and 7.12")
+    assert (macros["TheoryAuditCorollaryRatio"], macros["TheoryAuditRandom"]) == ("11.2", "4")
+    assert macros["TheoryAuditRandomRatio"] == "0.250"
     assert all(name.isalpha() for name in macros)
 
 
-def test_a_difference_between_predicted_and_measured_bytes_is_said(outputs):
+def test_the_audit_refuses_records_that_say_something_else_than_the_text():
+    records = theory_records()
+    with pytest.raises(RecordError, match="no finished record of badam_d5_printed-quadratic-quick"):
+        audit(records[:-1])
+    for false in (
+        audit_record("d4", "bilinear", [200], [0.5]),
+        audit_record("d5", "bilinear", [1], [0.5]),
+        audit_record("d4", "quadratic", [1], [1.5]),
+    ):
+        changed = [false if record.name == false.name else record for record in records]
+        with pytest.raises(RecordError, match="they do not"):
+            audit(changed)
+
+
+def test_a_difference_between_predicted_and_measured_bytes_is_said(theory):
     from dataclasses import replace
 
     right = [train_record(m, loss) for m, loss in METHODS.items()]
     measured = right[0].measurements | {"measured_bytes": BYTES | {"state": 801}}
-    text = numbers.text([replace(right[0], measurements=measured), *right[1:]], [verify_record()])
+    text = numbers.text(quick=[replace(right[0], measurements=measured), *right[1:]], **theory)
     assert "differ for at least one method" in text
 
 
@@ -138,9 +233,12 @@ def test_captions_say_which_runs_they_show():
     assert runs.source([dirty]).endswith("commit 0123456789+changes")
 
 
+QUOTING = ("abstract", "experiments", "practice")  # sections that could quote a result
+
+
 def prose() -> str:
-    """The experiments section and the abstract without commands: the prose that could quote a result."""
-    text = "".join((ROOT / "paper" / "sections" / f"{name}.tex").read_text() for name in ("abstract", "experiments"))
+    """These sections without commands."""
+    text = "".join((ROOT / "paper" / "sections" / f"{name}.tex").read_text() for name in QUOTING)
     text = re.sub(r"\\(?:cite|label|ref|includegraphics|input)(?:\[[^]]*\])?\{[^}]*\}", "", text)
     return re.sub(r"\\[a-zA-Z]+|arXiv:\S+", "", text)
 
@@ -161,13 +259,42 @@ def test_every_float_has_a_producer_and_a_source(outputs):
     assert all(re.search(r"Source: \\\w+Source\{\}", item) for item in floats)
 
 
-def test_every_macro_of_the_text_is_defined(outputs):
-    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()])
+def test_every_macro_of_the_text_is_defined(theory):
+    text = numbers.text(quick=[train_record(m, loss) for m, loss in METHODS.items()], **theory)
     defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", text))
-    assert set(re.findall(r"\\((?:Quick|Theory)\w+)", sections())) <= defined
+    assert set(re.findall(r"\\((?:Quick|Theory|Practice|Adversary)\w+)", sections())) <= defined
 
 
 def test_no_result_is_typed_by_hand():
     """Numbers in the prose are results, and results are macros; what describes the set-up is listed here."""
-    set_up = {"135", "30", "4", "32", "2"}  # 135 million parameters, 30 layers, a 4-bit file, float32, SmolLM2
+    # 135 million parameters, 30 layers, a 4-bit file, float32, SmolLM2; names of theorems, roots and norms
+    set_up = {"135", "30", "4", "32", "2", "1", "3"}
     assert set(re.findall(r"\d+", prose())) <= set_up
+
+
+def test_a_measurement_without_the_visits_of_the_table_is_named():
+    from paper import practice
+
+    before = practice.states([practice_record()])[0]
+    assert practice.visit(before, 0, practice.SHOWN_RATE, practice.SHOWN_STEPS)["observed"] > 0
+    with pytest.raises(RecordError, match=r"no visit of block 0 with lr=0\.5, K=10"):
+        practice.visit(before, 0, 0.5, 10)
+    with pytest.raises(RecordError, match="no visit of K=7 steps"):
+        practice.step_of(before, 7)
+    assert practice.median([3.0, 1.0, 2.0]) == 2.0
+    assert practice.median([4.0, 1.0, 2.0, 3.0]) == 2.5
+    assert practice.power_of_ten(1.23e-9) == r"1.2 \times 10^{-9}"
+
+
+def test_the_mutation_table_keeps_the_clearest_witness_and_says_what_survives(outputs):
+    from paper.tables import mutations, tightness
+
+    record = adversary_record()
+    weaker = {**record.measurements["mutants"][2], "ratio": 1.1}
+    measured = record.measurements | {"mutants": [weaker, *record.measurements["mutants"]]}
+    rows = mutations.text([Record(**{**vars(record), "measurements": measured})]).splitlines()[4:-2]
+    assert rows[0] == r"A1 & each of 2 lines $\times2$ & Lemma T & 1.500 & 1.000 & 1.33 & 2 of 2 killed \\"
+    assert rows[1] == r" & coupling $\Lambda$: dropped & Lemma T & $\infty$ & 1.000 & -- & killed \\"
+    assert rows[2] == r" & $R$: halved & epoch & 0.900 & 1.000 & 2.22 & survives \\"
+    assert len(rows) == 3
+    assert "two scalar blocks, $K=1$ & epoch & 0.9999" in tightness.text([record])

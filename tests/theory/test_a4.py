@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bcd import Adam
-from theory.bounds.a4 import A4, modulus, probabilities
+from theory.bounds.a4 import A4, level_radius, modulus, probabilities
 from theory.bounds.expectation import expected_values, over_paths
 from theory.problems import Problem
 from theory.problems.huber import Huber
@@ -19,7 +19,7 @@ evaluate = A4().evaluate
 QUADRATIC = Quadratic([1, 2, 1], coupling=0.9, condition=10, heterogeneity=4, seed=3)
 PROBLEMS = [QUADRATIC, Logistic([2, 1], samples=24, ridge=0.1, seed=1), PLSin([2, 2], condition=2.0, seed=2)]
 MINIMISER = np.linalg.solve(QUADRATIC.matrix, QUADRATIC.linear)
-DESCENT, CONVEX = {"A4.0", "A4.1", "A4.2"}, {"A4.3", "convex", "A4.4", "A4.5", "A4.S"}
+DESCENT, CONVEX = {"A4.0", "A4.1", "A4.2"}, {"A4.3", "convex", "A4.4", "A4.5", "A4.S", "A4.R", "A4.L", "A4.N"}
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: type(problem).__name__)
@@ -31,7 +31,8 @@ def test_every_line_holds_and_is_far_from_trivial(problem: Problem, exponent: fl
     for name, line in outcome.ledger.lines.items():
         assert line.violations == 0, line.first_violation
         assert line.resolved > 0
-        assert line.largest_ratio > 0.1, (name, line.largest_ratio)
+        # these know the size of x and of the level set alone
+        assert line.largest_ratio > (0.01 if name in ("A4.R", "A4.L", "A4.N") else 0.1), (name, line.largest_ratio)
 
 
 def test_the_expectation_is_the_sum_over_all_paths_written_out() -> None:
@@ -71,6 +72,32 @@ def test_the_modulus_is_at_least_the_simple_one_and_exact_where_known() -> None:
     assert modulus(diagonal, np.array([5.0, 10.0])) == pytest.approx(0.2, rel=1e-9)
     logistic = PROBLEMS[1]
     assert modulus(logistic, np.array([5.0, 10.0])) == pytest.approx(logistic.mu / 10, rel=1e-9)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_the_radius_of_the_level_set_is_attained_on_quadratics(exponent: float) -> None:
+    """Nesterov's R in the norm with weights L_i^{1-a}, times S_a: one point of the level set is there."""
+    p = probabilities(QUADRATIC, exponent)
+    weights = np.repeat(QUADRATIC.L_i / p, QUADRATIC.sizes)
+    S = (QUADRATIC.L_i**exponent).sum()
+    assert weights == pytest.approx(S * np.repeat(QUADRATIC.L_i ** (1 - exponent), QUADRATIC.sizes), rel=1e-12)
+    R2, level = level_radius(QUADRATIC, QUADRATIC.L_i / p), float(QUADRATIC.gap(QUADRATIC.start[None])[0])
+    directions = np.random.default_rng(0).standard_normal((1000, 4))
+    _, axes = np.linalg.eigh(QUADRATIC.matrix / np.sqrt(weights) / np.sqrt(weights)[:, None])
+    directions = np.concatenate([directions, axes.T / np.sqrt(weights)])
+    heights = np.einsum("ni,ij,nj->n", directions, QUADRATIC.matrix, directions) / 2
+    lengths = (directions**2 @ weights) * level / heights
+    assert lengths.max() == pytest.approx(R2, rel=1e-9)
+    assert lengths.max() <= R2
+
+
+def test_without_a_bound_of_the_level_set_the_last_part_is_left_out() -> None:
+    problem = Logistic([1, 1], samples=10, ridge=0.1, seed=0)
+    problem.radius, problem.mu = np.inf, 0.0
+    assert level_radius(problem, np.ones(2)) == np.inf
+    lines = evaluate(problem, exponent=0.0, epochs=1).ledger.lines
+    assert "A4.5" in lines
+    assert "A4.N" not in lines
 
 
 def test_probabilities_by_hand() -> None:
@@ -124,3 +151,11 @@ def test_sixty_digits_agree_and_have_no_violation(problem: Problem) -> None:
     steps = len(better.series["measured"])
     np.testing.assert_allclose(better.series["measured"], float64.series["measured"][:steps], rtol=1e-9)
     np.testing.assert_allclose(better.series["bound"], float64.series["bound"][:steps], rtol=1e-9)
+
+
+def test_the_expectation_falls_for_long() -> None:
+    """E f never rises (A4.1); an asymmetry of rounding in the second moments once grew until it did."""
+    problem = Quadratic([2] * 4, coupling=0.5, condition=20.0, heterogeneity=4.0, seed=0)
+    measured = A4().evaluate(problem, exponent=1.0, epochs=20).series["measured"]
+    assert len(measured) == 321
+    assert (np.diff(measured) < 0).all()

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from bcd import SGD, Cyclic
+from theory import ledger
 from theory.bounds.a5 import A5, cosine, factor, minimise_blocks, worst_start
 from theory.bounds.splitting import splitting
+from theory.ledger import tolerance
 from theory.problems.huber import Huber
 from theory.problems.quadratic import Quadratic
 from theory.trajectory import trajectory
@@ -70,3 +72,18 @@ def test_sixty_digits_agree_and_have_no_violation() -> None:
     assert better.ledger.violations == 0
     assert better.measured == pytest.approx(float64.measured, rel=1e-9)
     assert better.bound == pytest.approx(float64.bound, rel=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [[1, 2], [1, 2, 1]])
+def test_fractions_have_no_rounding_at_all(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Quadratic(sizes, coupling=0.9, condition=10, seed=2)
+    setting: dict[str, Any] = {"order": "descending", "epochs": 2}
+    allowed: list[Any] = []
+    monkeypatch.setattr(ledger, "tolerance", lambda *sides: allowed.append(tolerance(*sides)) or allowed[-1])
+    float64, exact = evaluate(problem, **setting), evaluate(problem, arithmetic="exact", **setting)
+    lines = exact.ledger.lines
+    assert allowed.count(0) == len(lines) == len(allowed) - len(float64.ledger.lines)
+    assert exact.ledger.violations == 0
+    assert {line.smallest_slack for line in lines.values() if line.kind == "identity"} == {0.0}
+    assert exact.measured == pytest.approx(float64.measured, rel=1e-9)
+    assert exact.bound == pytest.approx(float64.bound, rel=1e-9)

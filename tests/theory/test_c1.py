@@ -63,23 +63,6 @@ def test_false_statements_are_rejected(control: Any) -> None:
     assert control.true_ratio <= 1 + 1e-9
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"gamma": 2.0}, r"gamma=2\.0.*alpha < 2/L_max"),
-        ({"gamma": 0.0}, r"gamma=0\.0"),
-        ({"inner_steps": 0}, "inner_steps=0"),
-        ({"sigma": -1.0}, r"sigma=-1\.0"),
-        ({"sigma": float("inf")}, "sigma=inf"),
-        ({"noise": TwoPoint.of(0.3, 1.1)}, "its variance is above"),
-        ({"arithmetic": "exact"}, "arithmetic='exact'"),
-    ],
-)
-def test_hypotheses_are_checked(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        evaluate(LINE, **{**EXAMPLE, **change})
-
-
 def test_other_problems_are_refused() -> None:
     class Other:
         pass

@@ -30,6 +30,45 @@ def test_tolerance_is_relative_to_the_scale() -> None:
     assert [line.violations for line in ledger.lines.values()] == [0, 1]
 
 
+def test_underflow_is_no_violation_and_small_violations_are_found() -> None:
+    ledger = Ledger(keep_series=True)
+    slope = 1.3e-157  # its square has ten digits left
+    left, right = slope * slope / 1e-5, slope / 1e-5 * slope
+    assert left > right * (1 + TOLERANCE)
+    ledger.check("underflow", left, right, scale=right)
+    ledger.check("denormal", 5e-324, 0.0, scale=0.0)
+    ledger.check("small", 2e-300, 1e-300, scale=1e-300)
+    ledger.equal("identity", 1e-300, 2e-300, scale=1e-300)
+    assert [line.violations for line in ledger.lines.values()] == [0, 0, 1, 1]
+    assert ledger.lines["denormal"].resolved == ledger.lines["underflow"].resolved == 0
+    assert ledger.lines["small"].largest_ratio == 2.0
+    with mpmath.workdps(60):
+        ledger.check("mp", mpmath.mpf("5e-324"), mpmath.mpf(0), scale=0.0)
+    ledger.check("exact", Fraction(5, 10**324), Fraction(0), scale=0.0)
+    assert ledger.lines["mp"].violations == ledger.lines["exact"].violations == 1
+
+
+@pytest.mark.parametrize("number", [mpmath.mpf, Fraction, float])
+def test_numbers_and_arrays_without_axes_are_accepted(number: type) -> None:
+    ledger = Ledger()
+    for value in (number(2), np.array(number(2)), np.array(number(2), dtype=object), [np.array(number(2))]):
+        for other in (number(1), np.array(number(1), dtype=object), [np.array(number(1), dtype=object)]):
+            ledger.check("rises", other, value, scale=1.0)
+            ledger.check("falls", value, other, scale=1.0)
+            ledger.equal("differs", [value], [other], scale=value)
+    verdicts = {name: (line.checks, line.violations, line.largest_ratio) for name, line in ledger.lines.items()}
+    assert verdicts == {"rises": (12, 0, 0.5), "falls": (12, 12, 2.0), "differs": (12, 12, 2.0)}
+
+
+def test_roots_of_fractions_compare_with_fractions() -> None:
+    ledger = Ledger("exact")
+    with mpmath.workdps(60):
+        root = np.array([mpmath.sqrt(mpmath.mpf(2))])
+        ledger.check("below", np.array([Fraction(7, 5)]), root, scale=1.0)
+        ledger.check("above", np.array([Fraction(3, 2)]), root, scale=1.0)
+    assert [line.violations for line in ledger.lines.values()] == [0, 1]
+
+
 def test_nan_and_positive_over_nonpositive_are_violations() -> None:
     ledger = Ledger()
     ledger.check("nan", [np.nan, 1.0, 0.0], [1.0, np.nan, 1.0], scale=1.0)

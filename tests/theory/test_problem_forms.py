@@ -9,6 +9,7 @@ import torch
 
 from theory.numbers import DIGITS, lift, norm
 from theory.problems.__main__ import FOLDER, load
+from theory.problems.ridge import RidgeSum
 from theory.problems.sampling import hessians, inside_points
 
 UNBOUNDED = {"bilinear"}  # a counter-example without a minimum; test_master.py has its tests
@@ -69,6 +70,19 @@ def test_decreases_do_not_cancel(name: str, length: float) -> None:
         # Products, not quotients: at a minimiser in 0 both sides are 0.
         assert (abs(change - difference) <= mpmath.mpf(10) ** (5 - DIGITS) * problem.value_scale(x)).all()
         assert (abs(problem.decrease(x, y) - change) <= 64 * 2.0**-53 * scale).all()
+
+
+@pytest.mark.parametrize("name", ["expcosh", "huber", "logistic", "plsin", "quadcos"])
+def test_the_second_derivative_of_a_ridge_is_that_of_its_slope_in_sixty_digits(name: str) -> None:
+    problem = load(name).showcase()
+    assert isinstance(problem, RidgeSum)
+    points = inside_points(problem, 6, np.random.default_rng(5))
+    with mpmath.workdps(DIGITS):
+        u, h = problem.directions(lift(points)), mpmath.mpf(10) ** -25
+        found = problem.bend(u)
+        difference = (problem.slope(u + h) - problem.slope(u - h)) / (2 * h)
+        assert (abs(found - difference) < mpmath.mpf(10) ** -30).all()
+        assert np.asarray(found, dtype=np.float64) == pytest.approx(problem.bend(problem.directions(points)), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["quadratic", "nesterov", "logistic", "expcosh", "quadcos"])

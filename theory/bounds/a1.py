@@ -38,8 +38,9 @@ Proof, by the lines of the ledger:
 
 Cases of equality: D = 1, an eigenvector of L, gamma <= 1 (A6, epoch); D = 2, K = gamma = 1, scalar blocks (C_matrix).
 Source: extends the deterministic analysis of BAdam (arXiv 2404.02827) to explicit constants; D = K = gamma = 1 is
-the classical 2 L Delta/(T+1). Lemma T and the kappa_K of gamma > 1 are proved in this project.
-In the paper: thm:A1, proof in app:A1.
+the classical 2 L Delta/(T+1). Lemma T (what was searched: `theory.bounds.triangular`) and the kappa_K of gamma > 1 are
+proved in this project.
+In the paper: thm:a1, proof in app:a1.
 """
 
 from collections.abc import Iterator, Sequence

@@ -7,8 +7,9 @@ g = grad f(x^k) and block i drawn with probability p_i > 0, independently of eve
 
 Notation. z is a fixed point, the computed minimiser; A_k = f(x^k) - f(z), at most f(x^k) - f*;
 psi_k = (1/2) sum_i (L_i/p_i) ||x_i^k - z_i||^2; p_m = min_i p_i; E+ is the expectation over one step. f is
-sigma-strongly convex in the norm sum_i (L_i/p_i) ||x_i||^2: sigma is an eigenvalue on quadratics, else
-mu min_i p_i/L_i.
+sigma-strongly convex in the norm ||x||_p^2 = sum_i (L_i/p_i) ||x_i||^2: sigma is an eigenvalue on quadratics, else
+mu min_i p_i/L_i. R_p is the largest ||x - z||_p where f(x) <= f(x^0): R_p^2 <= 2 A_0/sigma, attained on quadratics,
+and R_p^2 <= max_i (L_i/p_i) times the square of the radius of the level set.
 
 Theorem.
  1. E+ f(x^+) <= f(x) - sum_i p_i ||g_i||^2/(2 L_i).
@@ -16,6 +17,8 @@ Theorem.
  3. f convex:  E A_k <= (psi_0 + A_0/p_m)/(k + 1/p_m);  for p_i = 1/D that is
     D/(D+k) (sum_i L_i ||x_i^0 - z_i||^2/2 + A_0).
  4. f strongly convex:  E A_k <= (1 - sigma)^k A_0.
+ 5. f convex:  E A_k <= 2 R_p^2/(k + 4). For p_i = L_i^a/S_a, S_a = sum_i L_i^a, R_p^2 is S_a times the square of the
+    radius in the norm sum_i L_i^{1-a} ||x_i||^2.
 
 Proof, by the lines of the ledger; every expectation is a finite sum over blocks, never a sample:
  A4.0    ||g_i||^2/(2 L_i) <= f(x) - f(x - U_i g_i/L_i) for every i.           Descent lemma in block i.
@@ -25,16 +28,22 @@ Proof, by the lines of the ledger; every expectation is a finite sum over blocks
  convex  A <= <g, x - z>.                                                       Convexity.
  A4.4    E+[psi^+ + A^+/p_m] <= psi + A/p_m - A.      A4.3, convex, and A4.1 with p_i/p_m >= 1.
  A4.5    E A_k <= (psi_0 + A_0/p_m)/(k + 1/p_m).      Sum A4.4; psi >= 0, and E A_k does not increase by A4.1.
- A4.S    E A_k <= (1 - sigma)^k A_0.                  A4.1 is a gradient step in that norm; then as A4.2.       QED
+ A4.S    E A_k <= (1 - sigma)^k A_0.                  A4.1 is a gradient step in that norm; then as A4.2.
+ A4.R    A^2 <= R_p^2 sum_i (p_i/L_i)||g_i||^2 at every point.      `convex`, Cauchy-Schwarz, f(x) <= f(x^0) by A4.0.
+ A4.L    A <= ||x - z||_p^2/2.     f(z + h) <= sum_i p_i f(z + U_i h_i/p_i) by convexity, then the descent lemma, and
+             grad f(z) = 0; so A_0 <= R_p^2/2.
+ A4.N    E A_k <= 2 R_p^2/(k + 4).      A4.1 and A4.R: E A_{k+1} <= E A_k - (E A_k)^2/(2 R_p^2), by Jensen, so that
+             1/E A_{k+1} >= 1/E A_k + 1/(2 R_p^2), from 1/A_0 >= 4/(2 R_p^2) by A4.L.                            QED
 
 E A_k is exact: on quadratics by a recursion for the second moments of (x^k - z, 1), else over all D^k paths.
 
 Cases of equality: scalar blocks (A4.1); f = L||x||^2/2, p_i = 1/D (A4.2, A4.S).
-Where it says little: A4.5 at k = 0 exceeds A_0 by p_m psi_0. All are about expectations: a single path violates
-A4.2 (control "read pathwise"); by Markov's inequality a bound B on E A_k gives A_k <= B/r with probability 1 - r.
+Where it says little: A4.5 at k = 0 exceeds A_0 by p_m psi_0; where sigma is known, 4 beats 5 in the long run. All are
+about expectations: a single path violates A4.2 (control "read pathwise"); by Markov's inequality a bound B on E A_k
+gives A_k <= B/r with probability 1 - r. Convexity and Cauchy-Schwarz cost A4.R a factor 4 on a ball.
 
-Source: Nesterov, SIAM J. Optim. 22 (2012), for p_i proportional to L_i^a and for 4; Richtarik and Takac, arXiv
-1107.2848; A4.3 to A4.5 are the potential argument of Lu and Xiao, arXiv 1305.4723, with any p_i.
+Source: Nesterov, SIAM J. Optim. 22 (2012), for p_i proportional to L_i^a, for 4 and 5; Richtarik and Takac, arXiv
+1107.2848; A4.3 to A4.5 are the potential argument of Lu and Xiao, Math. Program. 152 (2015), with any p_i.
 """
 
 from collections.abc import Iterator
@@ -57,7 +66,8 @@ from theory.trajectory import Trajectory, require_inside, require_steps, traject
 
 @dataclass(frozen=True)
 class A4Statement(Statement):
-    """constant: factor of the right side of A4.5, of 1/(2 L_i) its inverse, of the rates in A4.2 and A4.S its inverse.
+    """constant: factor of the right sides of A4.5, A4.L, A4.N and of R_p^2 in A4.R, of 1/(2 L_i) its inverse, of the
+        rates in A4.2 and A4.S its inverse.
 
     pathwise: the largest value over the blocks instead of the expectation in A4.2.
     largest: max_i p_i/L_i instead of the least in A4.2.
@@ -83,6 +93,15 @@ def modulus(problem: Problem, weights: np.ndarray) -> float:
     roots = np.sqrt(np.repeat(weights, problem.sizes))
     eigenvalues = np.linalg.eigvalsh(problem.matrix / roots / roots[:, None])
     return max(float(eigenvalues[0] - OUTWARD * eigenvalues[-1]), 0.0)
+
+
+def level_radius(problem: Problem, weights: np.ndarray) -> float:
+    """R_p^2, rounded upwards; weights: w_i = L_i/p_i. Infinity if no bound of the level set is known."""
+    assert problem.minimiser is not None  # for the type checker; `require_problem` refuses it
+    sigma, found = modulus(problem, weights), float(weights.max()) * problem.radius**2
+    if sigma > 0:
+        found = min(found, 2 * float(problem.gap(problem.start[None])[0]) / sigma)
+    return found * (1 + OUTWARD)
 
 
 class A4(Bound):
@@ -136,8 +155,9 @@ class A4(Bound):
             )
             require_steps(path, known)
             require_inside(path)
-            ledger = Ledger(label, keep_series=keep_series)
-            measured, bound = self.prove(problem, path, ledger, statement or self.true, **setting)
+            claim = statement or self.true
+            ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)
+            measured, bound = self.prove(problem, path, ledger, claim, **setting)
         return self.outcome(measured, bound, ledger)
 
     def prove(
@@ -192,6 +212,14 @@ class A4(Bound):
             ledger.check("A4.4", lhs, psi + gap / p_m - stronger * gap, scale=rounding + (gap_scale + scale) / p_m)
             values = (psi[0] + gap[0] / p_m) / (stronger * (k + 1 / p_m))
             ledger.check("A4.5", tree, values, scale=spread)
+            R2 = level_radius(problem, np.asarray(problem.L_i / probabilities(problem, exponent)))
+            if np.isfinite(R2):
+                R2 = like(R2, x) / stronger
+                slopes, rough = (p * squares / L).sum(axis=1), gap_scale**2 + R2 * size**2 / (L / p).min()
+                ledger.check("A4.R", gap**2, R2 * slopes, scale=rough)
+                ledger.check("A4.N", tree, 2 * R2 / (k + 4), scale=spread)
+                values = np.minimum(values, 2 * R2 / (k + 4))
+            ledger.check("A4.L", gap, psi / stronger, scale=gap_scale + weights)
         else:
             values = gap[0] * (1 - stronger * like(problem.pl, x) * least) ** k
         sigma = modulus(problem, np.asarray(problem.L_i / probabilities(problem, exponent)))
@@ -217,3 +245,7 @@ class A4(Bound):
         yield self.control("max p_i/L_i for the least", "A4.2", pair, largest, exponent=0.0, epochs=4)
         steep = Quadratic.from_matrix(np.diag([1.0, 9.0]), sizes=[1, 1], start=np.array([0.0, 1.0]))
         yield self.control("A4.5 halved", "A4.5", steep, half, exponent=1.0, epochs=1)
+        # one block: A_0 = R_p^2/2, and A4.R has 1/4
+        disc = Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.array([1.0]))
+        for line, constant in (("A4.R", 0.2), ("A4.L", 0.5), ("A4.N", 0.5)):
+            yield self.control(f"{line} times {constant}", line, disc, A4Statement(constant=constant), **once)

@@ -107,7 +107,10 @@ class A5(Bound):
         keep_series: bool = False,
         **setting: Any,
     ) -> Outcome:
-        """Minimise block after block; there is no rule and no step size."""
+        """Minimise block after block; there is no rule and no step size.
+
+        arithmetic: "float64", "mp" or "exact"; with Fractions every identity holds without any rounding.
+        """
         if rule is not None:
             raise ValueError(f"rule={rule!r} is not possible: Theorem A5 minimises exactly")
         if statement is None:
@@ -118,8 +121,9 @@ class A5(Bound):
         with precision(arithmetic):
             lifted = problem if arithmetic == "float64" else problem.lifted(TYPES[arithmetic])
             points = minimise_blocks(lifted, order, epochs or self.epochs)
-            ledger = Ledger(label, keep_series=keep_series)
-            measured, bound = self._lines(problem, lifted, points, order, ledger, statement or self.true)
+            claim = statement or self.true
+            ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)
+            measured, bound = self._lines(problem, lifted, points, order, ledger, claim)
         return self.outcome(measured, bound, ledger)
 
     def _lines(

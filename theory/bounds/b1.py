@@ -11,7 +11,7 @@ and min_{0<=t<=T} ||grad f(x^t)||^2 <= (f(x^0) - f*) / ( sum_{t<T} coef_t + 1/(2
 Proof. B1.10 of the master lemma with Gamma = G: f(z^k) <= f(x^0) at every inner step by B.5, so that B.6 holds with G.
 
 Source: as Theorem B1+, which is never weaker: it has G_t <= G and theta free.
-In the paper: thm:B1, proof in app:B1.
+In the paper: thm:b1, proof in app:b1.
 """
 
 from collections.abc import Iterator

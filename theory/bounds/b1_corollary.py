@@ -18,12 +18,11 @@ Proof, by the lines of the ledger:
 drift is the largest over the orders, Lambda replaced by R tau(D) and the norm of (L_ij), i < j or j < i, is not used:
 the step size must not depend on the order that a block epoch will have.
 Source: as Theorem B1; the analogue of Corollary D.5 of BAdam (arXiv 2404.02827v3).
-In the paper: thm:B1-corollary, proof in app:B1-corollary.
+In the paper: thm:b1_corollary, proof in app:b1_corollary.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,13 +38,6 @@ from theory.numbers import Array, like, norm, sqrt
 from theory.problems import Problem
 from theory.problems.quadratic import Quadratic
 from theory.trajectory import Trajectory
-
-
-@dataclass(frozen=True)
-class CorollaryStatement(MasterStatement):
-    """constant: factor of the coefficient of D.     longer: factor of the step size."""
-
-    longer: float = 1.0
 
 
 def any_drift(problem: Problem, K: int) -> float:
@@ -67,7 +59,7 @@ def geometric(beta1: float, K: int) -> float:
 class B1Corollary(Bound):
     """Corollary B1. Parameters: eps; betas; inner_steps, K; order. The step size follows from them."""
 
-    true = CorollaryStatement()
+    true = MasterStatement()
 
     def require(self, *, eps: float, betas: tuple[float, float], inner_steps: int, order: str) -> None:
         require_badam("B1", fraction=0.5, eps=eps, betas=betas, inner_steps=inner_steps, order=order)
@@ -84,7 +76,7 @@ class B1Corollary(Bound):
         problem: Problem,
         path: Trajectory,
         ledger: Ledger,
-        statement: CorollaryStatement,
+        statement: MasterStatement,
         *,
         eps: float,
         betas: tuple[float, float],
@@ -116,4 +108,4 @@ class B1Corollary(Bound):
         """A small gradient from a point where G is small too, so that only 3 eps against eps is lost."""
         near = Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.array([1e-3]))
         setting = {"eps": 1.0, "betas": (0.0, 0.999), "inner_steps": 1, "order": "cyclic", "epochs": 1}
-        yield self.control("coefficient times four", "D", near, CorollaryStatement(constant=4.0), **setting)
+        yield self.control("coefficient times four", "D", near, MasterStatement(constant=4.0), **setting)

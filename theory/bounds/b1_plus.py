@@ -11,12 +11,14 @@ Theorem. f(x^t) - f(x^{t+1}) >= coef_t ||grad f(x^t)||^2 for every t, and
 
     min_{0<=t<=T} ||grad f(x^t)||^2 <= (f(x^0) - f*) / ( sum_{t<T} coef_t + 1/(2L) ).
 
-Proof. B.6 derives the bound of the gradients from the descent itself, B1+ is the master lemma, `bound` sums it.
+Proof. B.6 derives the bound of the gradients from the descent itself, B1+ is the master lemma, and
+ S      ||grad f(x^t)||^2 <= 2L (f(x^t) - f*).   Lemma S.
+ bound  the second claim for every n <= T in place of T: sum the first over t < n and add S at x^n. QED
 
 Cases of (near) equality: K = D = 1 with a = 1, where the step is exact.
 Source: takes the place of Theorem D.4 of BAdam (arXiv 2404.02827v3), whose step size is smaller by K^2 and more and
 which assumes gradients bounded by G > 1 and eps < 1.
-In the paper: thm:B1-plus, proof in app:B1-plus.
+In the paper: thm:b1_plus, proof in app:b1_plus.
 """
 
 from collections.abc import Iterator

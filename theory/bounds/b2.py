@@ -32,7 +32,7 @@ Cases of equality: D = d = K = 1, f = L x^2/2 with |g| = alpha L and eps -> 0, w
 alpha of order (T K)^{-1/2} makes the right side of that order too, up to d eps: O(delta^{-2}) block epochs.
 Source: the l1 and sign view of Adam is known from signSGD (arXiv 1802.04434); with resets and these constants the
 statement is worked out in this project. The literature was not searched exhaustively for it.
-In the paper: thm:B2, proof in app:B2.
+In the paper: thm:b2, proof in app:b2.
 """
 
 from collections.abc import Iterator

@@ -12,7 +12,7 @@ Proof, by the lines of the ledger:
 
 Cases of (near) equality: f(x) = mu ||x||^2/2 near the minimiser with small steps.
 Source: as Theorem B1+; PL after Polyak (1963) and Karimi, Nutini and Schmidt (arXiv 1608.04636).
-In the paper: thm:B3, proof in app:B3.
+In the paper: thm:b3, proof in app:b3.
 """
 
 from collections.abc import Iterator

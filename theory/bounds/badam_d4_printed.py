@@ -20,7 +20,7 @@ What goes wrong: in the last step of the proof 2 alpha^2 K^2 ||e||^2 + 2 alpha^2
 second term had one factor K, so that "+ 1" should read "+ K". `theory.bounds.badam_d4_repaired` has a true form.
 Without the large ratio L/Lbar of the counter-example, on all random instances tried, the printed inequality holds.
 Open: whether a function that is bounded below violates it. We read one copy of the text; a later version may differ.
-In the paper: thm:D4-printed, proof in app:D4-printed.
+In the paper: thm:badam_d4_printed, proof in app:badam_d4_printed.
 """
 
 from collections.abc import Iterator

@@ -10,14 +10,14 @@ Theorem. Every block epoch, in any order, has
 
 Proof, by the lines of the ledger after those of the master lemma (`theory.bounds.master`) for Gamma = G:
  a       a = alpha Lbar/eps <= 1/(24 K), by the second limit of alpha, eps < 1 < G.
- c       0.95 <= c: a^2 sigma^2 <= K/(24 K)^2, as ||W||_2 <= sqrt(||W||_1 ||W||_inf) <= sqrt(K).
+ c       0.95 <= c: a^2 sigma^2 <= K^2/(24 K)^2, as the entries of W are at most 1, and 1/24 + 1/24^2 < 0.05.
  repair  the coefficient of the theorem is at most that of B1.10, (alpha K/2)/(G + eps + alpha^2 drift^2/(c eps)):
-             G + eps <= 8G, and drift^2 <= L^2 K^2 D, 1/(c eps) <= 32 G/eps^2.
+             G + eps <= 8G, and drift^2 <= L^2 K^2 D, 1/(c eps) <= 16 G/eps^2.
  D.4     the theorem, by B1.10. QED
 
 So the descent and the rate of the authors stand, with a factor K more in the term of the coupling. By the proof the
 theorem keeps large room; Theorem B1 says more with step sizes that are larger by the factor K and more.
-In the paper: thm:D4-repaired, proof in app:D4-repaired.
+In the paper: thm:badam_d4_repaired, proof in app:badam_d4_repaired.
 """
 
 from collections.abc import Iterator

@@ -13,7 +13,7 @@ Counter-example (`theory.problems.bilinear`). f = a x + b y + c x y with K = 1, 
 L/Lbar = 638: claimed/actual decrease is 11.3. The step size does not know L, so the statement needs L of the order of
 Lbar, which is not among its assumptions. f is not bounded below. On all random quadratics tried the statement holds.
 The corollary's number of gradient evaluations counts block epochs, of D K gradients each.
-In the paper: thm:D5-printed, proof in app:D5-printed.
+In the paper: thm:badam_d5_printed, proof in app:badam_d5_printed.
 """
 
 from typing import Any

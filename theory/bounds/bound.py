@@ -66,9 +66,11 @@ class Statement:
     A bound whose controls change something else derives from it.
 
     constant: factor of the theorem's final constant, in the direction that strengthens it.
+    stronger: line -> factor above 1 of its left side, for mutations of single lines of the proof.
     """
 
     constant: float = 1.0
+    stronger: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +204,9 @@ class Bound:
             require_block_epochs(path.visited)
             require_steps(path, known)
             require_inside(path)
-            ledger = Ledger(label, keep_series=keep_series)
-            measured, bound = self.prove(problem, path, ledger, statement or self.true, **setting)
+            claim = statement or self.true
+            ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)
+            measured, bound = self.prove(problem, path, ledger, claim, **setting)
         return self.outcome(measured, bound, ledger)
 
     def outcome(self, measured: Array, bound: Array, ledger: Ledger) -> Outcome:

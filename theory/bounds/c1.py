@@ -36,10 +36,11 @@ import numpy as np
 
 from bcd import SGD
 from theory.bounds.bound import Control, Statement
-from theory.bounds.stochastic import SGDConstants, StochasticBound, check_steps
+from theory.bounds.stochastic import SGDConstants, Steps, StochasticBound, check_steps, constants, require_quadratic
 from theory.ledger import Ledger
 from theory.noise import SecondMoment, TwoPoint, grow
 from theory.numbers import Array, like, sqrt
+from theory.problems import Problem
 from theory.problems.quadratic import Quadratic
 
 
@@ -59,21 +60,25 @@ class C1(StochasticBound):
     def require(self, *, gamma: float, inner_steps: int, sigma: float) -> None:
         self.require_common(gamma, inner_steps, sigma)
 
+    def require_problem(self, problem: Problem) -> None:
+        require_quadratic(problem, self.theorem)
+
     def prove_in_mean(
         self,
-        problem: Quadratic,
-        state: SecondMoment,
-        known: SGDConstants,
+        problem: Problem,
+        data: Any,
+        noise: TwoPoint,
         ledger: Ledger,
         statement: C1Statement,
         *,
         epochs: int,
+        gamma: float,
         inner_steps: int,
         **_: Any,
-    ) -> tuple[Array, Array]:
+    ) -> dict[str, Array]:
         """T = epochs visits."""
-        D, K = len(problem.sizes), inner_steps
-        alpha, om, noise = known.alpha, known.om, statement.constant * known.alpha * known.V * K / 2
+        D, K, state, known = len(problem.sizes), inner_steps, SecondMoment(data, noise), constants(data, noise, gamma)
+        alpha, om, added = known.alpha, known.om, statement.constant * known.alpha * known.V * K / 2
         gaps, squares, visits = [state.gap()], [state.squares().sum()], []
         for _visit in range(epochs):
             each = [state.visit(block, alpha, K) for block in range(D)]
@@ -81,33 +86,26 @@ class C1(StochasticBound):
             state = state.mixed([states[-1] for states in each])
             gaps.append(state.gap())
             squares.append(state.squares().sum())
-        self._visits(ledger, visits, known, statement, K)
+        self._visits(ledger, Steps.of_moments(visits), known, statement, K)
         gap, square, n = np.array(gaps), np.array(squares), np.arange(1, len(gaps))
-        right = gap[:-1] - gap[1:] + alpha / D * noise
-        ledger.check("random", alpha * om / D * square[:-1], right, scale=gap[:-1] + gap[1:] + alpha * noise)
+        right = gap[:-1] - gap[1:] + alpha / D * added
+        ledger.check("random", alpha * om / D * square[:-1], right, scale=gap[:-1] + gap[1:] + alpha * added)
 
         measured = np.cumsum(square[:-1]) / n
         if statement.pathwise:
-            measured = worst_path(problem, state.noise, alpha, K, len(n))
-        bound = (D * gap[0] / (alpha * n) + noise) / om
+            measured = worst_path(data, noise, alpha, K, len(n))
+        bound = (D * gap[0] / (alpha * n) + added) / om
         ledger.check("bound", measured, bound, scale=bound)
         if known.V > 0:
             self._tuned(ledger, known, gap[0], D, K, n)
-        return measured, bound
+        return {"measured": measured, "bound": bound}
 
-    def _visits(
-        self,
-        ledger: Ledger,
-        visits: list[tuple[int, list[SecondMoment]]],
-        known: SGDConstants,
-        statement: C1Statement,
-        K: int,
-    ) -> None:
+    def _visits(self, ledger: Ledger, steps: Steps, known: SGDConstants, statement: C1Statement, K: int) -> None:
         """The lines of a visit, its block given."""
-        blocks, gap, square = check_steps(ledger, visits, known, statement)
-        added = statement.constant * known.alpha**2 * K * (known.L * known.sigma2)[blocks] / 2
-        left, right = known.alpha * known.om * square[:, 0], gap[:, 0] - gap[:, -1] + added
-        ledger.check("visit", left, right, scale=gap[:, 0] + gap[:, -1] + added)
+        check_steps(ledger, steps, known, statement)
+        added = statement.constant * known.alpha**2 * K * (known.L * known.sigma2)[steps.blocks] / 2
+        left, right = known.alpha * known.om * steps.square[:, 0], steps.drop.sum(axis=1) + added
+        ledger.check("visit", left, right, scale=steps.scale.sum(axis=1) + added)
 
     def _tuned(self, ledger: Ledger, known: SGDConstants, gap: Any, D: int, K: int, n: Array) -> None:
         n = like(n.astype(float), known.L)
@@ -127,7 +125,7 @@ class C1(StochasticBound):
         yield self.control("expectation read pathwise", "bound", still, C1Statement(pathwise=True), **paths)
 
 
-def worst_path(problem: Quadratic, noise: TwoPoint, alpha: Any, inner_steps: int, visits: int) -> Array:
+def worst_path(problem: Problem, noise: TwoPoint, alpha: Any, inner_steps: int, visits: int) -> Array:
     """max over the paths of (1/n) sum_{t<n} ||grad f(x^t)||^2, n = 1, ..., visits, for one block."""
     points, chance, sums, worst = problem.start[None], np.ones(1), np.zeros(1), []
     for n in range(1, visits + 1):

@@ -19,8 +19,7 @@ Proof, by the lines of the ledger:
              S = sum_{i,k} E||g_i^k||^2; insert S from line `epoch` of C2, then PL.
  bound   E A^n <= q^n A^0 + (1 - q^n) N/rate for every n <= T.                      Geometric sum; 0 <= q < 1. QED
 
-q >= 0: uniform, 2 alpha mu om <= gamma(2 - gamma) <= 1. Any order: gamma om <= 1/2, and K/(1 + K gamma Lambda/L_max +
-gamma sqrt(K(K-1)/2))^2 gamma om <= 1 for every K; it is checked.
+q >= 0: without noise N = 0 with the same q, and `epoch` says 0 <= A^1 <= q A^0 if A^0 > 0. It is checked too.
 
 Cases of equality: f = (L/2) x^2 on one block, K = 1, uniform: every line, with every noise of variance sigma^2.
 Where mu << L the floor is far above the true one: for scalar blocks with A_ii = l and sigma_i = sigma,
@@ -38,9 +37,9 @@ from typing import Any
 import numpy as np
 
 from theory.bounds.bound import Control, Statement
-from theory.bounds.stochastic import SGDConstants, StochasticBound, drift
+from theory.bounds.stochastic import SGDConstants, StochasticBound, constants, drift, require_quadratic
 from theory.ledger import Ledger
-from theory.noise import SecondMoment
+from theory.noise import SecondMoment, TwoPoint
 from theory.numbers import Array, like
 from theory.problems import Problem
 from theory.problems.quadratic import Quadratic
@@ -83,23 +82,24 @@ class C3(StochasticBound):
     def require_problem(self, problem: Problem) -> None:
         if not problem.pl > 0:
             raise ValueError(f"pl={problem.pl} is not possible: Theorem C3 needs a PL constant above 0")
-        super().require_problem(problem)
+        require_quadratic(problem, self.theorem)
 
     def prove_in_mean(
         self,
-        problem: Quadratic,
-        state: SecondMoment,
-        known: SGDConstants,
+        problem: Problem,
+        data: Any,
+        noise: TwoPoint,
         ledger: Ledger,
         statement: C3Statement,
         *,
         epochs: int,
+        gamma: float,
         inner_steps: int,
         order: str,
         **_: Any,
-    ) -> tuple[Array, Array]:
+    ) -> dict[str, Array]:
         """T = epochs visits of a random block, or epochs block epochs."""
-        D, K = len(problem.sizes), inner_steps
+        D, K, state, known = len(problem.sizes), inner_steps, SecondMoment(data, noise), constants(data, noise, gamma)
         stream = None if order == UNIFORM else ORDERS[order](problem.parameters.get("seed") or 0)
         gaps, squares, rates, noises = [state.gap()], [state.squares().sum()], [], []
         for _time in range(epochs):
@@ -110,24 +110,24 @@ class C3(StochasticBound):
                 blocks = tuple(stream.next_visit(D)[0] for _place in range(D))
                 for block in blocks:
                     state = state.visit(block, known.alpha, K)[-1]
-            rate, noise = rate_and_noise(problem, known, blocks, K, statement)
-            rates.append(rate)
-            noises.append(noise)
+            each_rate, each_noise = rate_and_noise(problem, known, blocks, K, statement)
+            rates.append(each_rate)
+            noises.append(each_noise)
             gaps.append(state.gap())
             squares.append(state.squares().sum())
-        measured, square, rate, noise = map(np.array, (gaps, squares, rates, noises))
+        measured, square, rate, floor = map(np.array, (gaps, squares, rates, noises))
         if not ((rate > 0) & (rate <= 1)).all() and statement == self.true:
             raise ValueError(f"rate={rate.max()} is not possible: the proof needs a number in (0, 1]")
         mu = like(problem.pl * statement.pl, known.L)
         ledger.check("PL", 2 * mu * measured, square, scale=square + measured)
-        right = (1 - rate) * measured[:-1] + noise
-        ledger.check("epoch", measured[1:], right, scale=measured[:-1] + noise)
+        right = (1 - rate) * measured[:-1] + floor
+        ledger.check("epoch", measured[1:], right, scale=measured[:-1] + floor)
         bound = [measured[0]]
-        for one, added in zip(rate, noise, strict=True):  # rate and noise follow the order of the epoch
+        for one, added in zip(rate, floor, strict=True):  # rate and noise follow the order of the epoch
             bound.append((1 - one) * bound[-1] + added)
         bound = np.array(bound)
         ledger.check("bound", measured[1:], bound[1:], scale=bound[1:])
-        return measured, bound
+        return {"measured": measured, "bound": bound}
 
     def controls(self) -> Iterator[Control]:
         line = Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.array([1.0]))

@@ -11,14 +11,16 @@ Constants. Skewness S = (1-2p)/sqrt(p(1-p)), b = sqrt(p/(1-p)), and with the wei
 
 Statement. F_K < 0 on [0, c_K], and F_K(b) >= 0: the mean field vanishes at a gradient g* in (c_K, b], for every alpha,
 and is negative at every gradient in [0, c_K], 0 included: from the minimum itself the visits drift away. At p = 1/2 it
-is odd and vanishes at 0 exactly (D4).
+is odd and vanishes at 0 exactly (D4). Proved for K = 1, and at 0 for every K (so that g* > 0); the rest is computed.
 
 Proof, by the lines of the ledger:
  odd     F_K(g; p) = -F_K(-g; 1-p).                 Reflection of every sample. At p = 1/2: F_K(0) = 0 (D4).
  drift   F_K(g) < 0 for g in [0, c_K].              K = 1: F_1(g) = p y/(y+eps) - (1-p) z/(z+eps) with y = g + up and
              z = b - g; y/(y+eps) < 1 and z/(z+eps) >= p/(1-p) as soon as z >= eps r, so F_1 < 0 on
-             [0, b - eps r], which contains c_1. K > 1: NOT proved for all parameters; the exact expectation of
-             all outcomes is evaluated on a grid of [0, c_K].
+             [0, b - eps r], which contains c_1. Any K at g = 0: with the other samples fixed and v their part of
+             v_hat, E s_j/(sqrt(v + u_kj s_j^2) + eps) is (p/b)(1/(sqrt(v + u_kj/b^2) + eps) - 1/(sqrt(v + u_kj b^2)
+             + eps)) < 0, as 1/b > b. K > 1, g > 0: NOT proved; the exact expectation of all outcomes is evaluated
+             on a grid of [0, c_K].
  ceiling F_K(g) >= 0 for g >= b.                    All samples are at least 0 there.
  path    E(x^K - x^0) > 0 for the true visit from the minimum x^0 = 0, at ten small but positive alpha: noise tree in
              which g follows x; for K <= 10. No part of the proof of the other lines.
@@ -29,8 +31,10 @@ sum_j w_kj u_kj + ...: about (S/2) ln(K)/K, since w_kj u_kj sums to about 1/k. M
 1.16, 1.07 for K = 25, 50, 200. The floor falls with K and with the skewness, not with alpha.
 Controls: h_K doubled; symmetric noise with a floor; a floor that is proportional to alpha.
 In the paper: thm:d3, proof in app:d3.
-Source: proved and computed in this project. That Adam with noise can miss the minimum is known (Reddi, Kale and Kumar,
-arXiv 1904.09237, for an online sequence); the dependence on K of the reset form was not found published.
+Source: proved and computed in this project. That Adam with noise can miss the minimum is known: Reddi, Kale and Kumar,
+arXiv 1904.09237, for an online sequence; Dereich, Do, Jentzen and von Wurstemberger, arXiv 2511.06675, for Adam
+without resets on quadratics, if and only if the data are not symmetric. Searched in public web pages for the same
+with resets and for its dependence on K: not found.
 """
 
 from collections.abc import Iterator
@@ -130,8 +134,9 @@ class D3(Bound):
         if statement is None:
             self.check_setting(setting)
         self.require_problem(problem)
-        ledger = Ledger(label, keep_series=keep_series)
-        measured, bound = self._lines(problem, ledger, statement or self.true, **setting)
+        claim = statement or self.true
+        ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)
+        measured, bound = self._lines(problem, ledger, claim, **setting)
         return self.outcome(np.array([measured]), np.array([bound]), ledger)
 
     def _lines(

@@ -15,7 +15,7 @@ S = K - b(1-b^K)/(1-b): a reset costs b(1-b^K)/(1-b) effective steps a visit, ni
 Proof. The master lemma; E.PL, E.rate and E.bound are the lines of Theorem B3 (`theory.bounds.b3`) for problems with
 PL, S and bound those of Theorem B1+.
 Source: momentum as an average of gradients is standard; resets with all constants are worked out in this project.
-In the paper: thm:E, proof in app:E.
+In the paper: thm:e, proof in app:e.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,8 @@ class E(Bound):
     ) -> tuple[Array, Array]:
         epochs = master.check(problem, path, ledger, statement)
         if problem.pl > 0:
-            rates = Ledger(ledger.label, keep_series=ledger.keep_series)
+            named = {name.removeprefix("E."): value for name, value in ledger.stronger.items() if name[:2] == "E."}
+            rates = Ledger(ledger.label, keep_series=ledger.keep_series, stronger=named)
             linear_rate(problem, path, rates, epochs, 2.0)
             ledger.lines |= {f"E.{name}": line for name, line in rates.lines.items()}
         return master.conclude(problem, path, ledger, epochs, epochs.coef)

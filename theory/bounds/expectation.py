@@ -41,7 +41,8 @@ def over_moments(problem: Quadratic, start: Array, z: Array, p: Array, alpha: Ar
         for block, chance, rate in zip(problem.slices, p, alpha, strict=True):
             moved = rows[block] @ M * rate  # M - P_i M in the rows of the block
             following[block] -= moved * chance
-            following[:, block] -= moved.T * chance
+            # not moved.T: an asymmetry of rounding would grow instead of contracting with M
+            following[:, block] -= M @ rows[block].T * (rate * chance)
             following[block, block] += moved @ rows[block].T * (rate * chance)
         M = following
     return np.array(found)

@@ -8,6 +8,8 @@ u = x^+ - x = -P^{-1} grad f(x):
 Proof: grad f(x) = -Pu, so f(x^+) - f(x) = -u'P'u + u'Au/2, and 2u'P'u = u'(P + P')u. QED
 Exact block minimisation is Q = Dg; K gradient steps of size alpha_i are
 Q_i^{-1} = alpha_i sum_{j<K} (I - alpha_i A_ii)^j.
+
+In the paper: app:splitting.
 """
 
 from collections.abc import Sequence

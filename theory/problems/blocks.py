@@ -30,8 +30,8 @@ def block_norms(matrix: Array, sizes: Sequence[int]) -> Array:
 
 
 def strictly_lower(matrix: Array, sizes: Sequence[int], order: Sequence[int]) -> Array:
-    """The strictly lower block triangle, blocks in this order: (..., d, d) -> (..., d, d)."""
+    """The strictly lower block triangle, blocks in this order: (..., d, d) -> (..., d, d), of any number type."""
     position = np.empty(len(sizes), dtype=int)
     position[list(order)] = np.arange(len(sizes))
     rank = np.repeat(position, sizes)
-    return np.where(rank[:, None] > rank, matrix, 0.0)
+    return matrix * (rank[:, None] > rank).astype(int)

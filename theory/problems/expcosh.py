@@ -87,7 +87,7 @@ class ExpCosh(RidgeSum):
         return sinh(u) / self.terms
 
     def bend(self, u: Array) -> Array:
-        return np.cosh(u) / self.terms
+        return cosh(u) / self.terms
 
     def drop(self, u: Array, change: Array) -> Array:
         return 2 * sinh(u - change / 2) * sinh(change / 2) / self.terms

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from theory.numbers import like
 from theory.problems.certified import OUTWARD
 from theory.problems.curvature import box
 from theory.problems.family import BlockFamily
@@ -89,7 +90,7 @@ class Huber(RidgeSum):
         return (c_u * change + (c_u - c_v) * (v - (c_u + c_v) / 2)) / self.samples
 
     def bend(self, u: Array) -> Array:
-        return np.where(abs(u) <= self.delta, 1.0, 0.0) / self.samples
+        return like(np.where(abs(u) <= self.delta, 1.0, 0.0), u) / self.samples
 
     def phi_torch(self, u: Tensor) -> Tensor:
         return (

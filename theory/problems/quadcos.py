@@ -75,7 +75,7 @@ class QuadCos(RidgeSum):
         return -self.amplitudes * sin(u)
 
     def bend(self, u: Array) -> Array:
-        return -self.amplitudes * np.cos(u)
+        return -self.amplitudes * cos(u)
 
     def drop(self, u: Array, change: Array) -> Array:
         return self.amplitudes * (-2) * sin(u - change / 2) * sin(change / 2)

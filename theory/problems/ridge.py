@@ -19,7 +19,7 @@ class RidgeSum(Certified):
 
     base: B, (d, d).     rows: G, (m, d).     offsets: t, (m,).
     A subclass has phi, slope = phi' and bend = phi'' on arrays (..., m), phi_torch, and drop(u, change) =
-    phi(u) - phi(u - change), which must not cancel for a small change. `bend` is needed in float64 only.
+    phi(u) - phi(u - change), which must not cancel for a small change. `bend` is needed in float64 and mpf only.
     """
 
     data = ("base", "rows", "offsets")

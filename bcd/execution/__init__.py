@@ -1,0 +1,34 @@
+"""How one step is computed cheaply, without changing what it computes: four options that combine freely.
+
+    chunked_loss(model)                                   the loss without holding the logits
+    recompute_layers(model, "free", optimizer=optimizer)  activations kept as far as a byte budget allows
+    compile_layers(model)                                 each layer compiled, one graph for each thing to compute
+    step_in_backward(optimizer)                           gradients used and freed inside backward
+
+or together, in a plain loop and before transformers.Trainer alike:
+
+    undo = Execution(loss="chunked", recompute="free", compiled=True)(model, optimizer)
+
+Each returns a function that undoes it. All of them work in training mode only; evaluation and generation run the model
+as it is.
+"""
+
+from bcd.execution.backward import step_in_backward
+from bcd.execution.chunked import LossOutput, chunked_loss
+from bcd.execution.compiled import compile_layers, compiled_layers
+from bcd.execution.execution import Execution
+from bcd.execution.loss import linear_cross_entropy
+from bcd.execution.recompute import Recompute, recompute_layers, recomputed_layers
+
+__all__ = [
+    "Execution",
+    "LossOutput",
+    "Recompute",
+    "chunked_loss",
+    "compile_layers",
+    "compiled_layers",
+    "linear_cross_entropy",
+    "recompute_layers",
+    "recomputed_layers",
+    "step_in_backward",
+]

@@ -1,0 +1,111 @@
+"""Each decoder layer compiled by itself: one graph for all layers that do the same, and none more at a switch.
+
+What a layer has to compute depends on what needs a gradient: nothing (below the active block), its input (above it),
+its weights (the active block), both. The parameters are inputs of a graph, so layers of equal shapes share it, and a
+switch calls the graphs that are there with other parameters:
+
+    frozen, below the active block:  1 graph          frozen, above it:  1          active:  1 for each kind of block
+
+and once more each of the last two for layers that are recomputed in backward, if there are any. Compiling the whole
+model would make a new graph for every block.
+"""
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from bcd.checks import require_flag
+from bcd.execution.layers import Call, LayerCall, install, remove, tensors
+
+
+class CompiledLayers:
+    """One compiled function for each class of layers and each pattern of gradients; see `compile_layers`.
+
+    graphs: (class, recomputed or not, what needs a gradient: the arguments' tensors and the parameters) -> compiled
+        function.
+    """
+
+    def __init__(self, backend: str | Callable[..., Any], mode: str | None, dynamic: bool | None) -> None:
+        self.backend = backend
+        self.mode = mode
+        self.dynamic = dynamic
+        self.graphs: dict[Any, Call] = {}
+
+    def __call__(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recompute: bool = False
+    ) -> Any:
+        grad = torch.is_grad_enabled()
+        inputs = tuple(grad and t.requires_grad for t in tensors((args, kwargs)))
+        weights = tuple(grad and p.requires_grad for p in layer.parameters())
+        key = (type(layer), recompute, inputs, weights)
+        if key not in self.graphs:
+            self.graphs[key] = self._compile(_recomputed if recompute else _forward)
+        if any(inputs) or any(weights):
+            return self.graphs[key](layer, args, kwargs)
+        with torch.no_grad():  # the same graph, whether or not gradients are enabled
+            return self.graphs[key](layer, args, kwargs)
+
+    def _compile(self, call: Any) -> Call:
+        # The compiler keeps its graphs with the code of a function and looks through them one by one: a copy of the
+        # code for each pattern finds its graph at once, and never meets the limit of graphs.
+        own = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
+        return torch.compile(own, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
+
+
+def _forward(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return type(layer).forward(layer, *args, **kwargs)
+
+
+def _recomputed(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def forward(*inputs: Any) -> Any:
+        return type(layer).forward(layer, *inputs, **kwargs)
+
+    return checkpoint(forward, *args, use_reentrant=False)
+
+
+def compile_layers(
+    model: nn.Module,
+    *,
+    backend: str | Callable[..., Any] = "inductor",
+    mode: str | None = None,
+    dynamic: bool | None = None,
+) -> Callable[[], None]:
+    """Compile each layer of `model` for training; evaluation and generation run the layers as they are.
+
+        undo = compile_layers(model)
+
+    model: any module whose layers `bcd.partitions.find_layers` finds.
+    backend, mode, dynamic: of torch.compile. Batches of a few different lengths are welcome: the second length makes
+        graphs for any length, once. Results differ from eager ones by rounding.
+
+    Returns a function that undoes it. Raises ValueError for a model without layers, one whose layers are compiled
+    already, or layers whose forward something else has replaced.
+    """
+    require_flag("dynamic", dynamic, None)
+    calls = install(model)
+    if any(call.compiled is not None for call in calls):
+        raise ValueError(f"the layers of {type(model).__name__} are compiled already; undo that first")
+    if replaced := [call.index for call in calls if call.before is not None]:
+        remove(calls)
+        raise ValueError(f"the forward of the layers {replaced} is something else's already, which cannot be compiled")
+    compiled = CompiledLayers(backend, mode, dynamic)
+    for call in calls:
+        call.compiled = compiled
+
+    def undo() -> None:
+        for call in calls:
+            call.compiled = None
+        remove(calls)
+
+    return undo
+
+
+def compiled_layers(model: nn.Module) -> CompiledLayers | None:
+    """What compiles the layers of `model` at present, to look at its graphs; None if nothing does."""
+    found = [vars(module).get("forward") for module in model.modules()]
+    used = [call.compiled for call in found if isinstance(call, LayerCall)]
+    return next((each for each in used if isinstance(each, CompiledLayers)), None)

@@ -1,0 +1,87 @@
+"""All options of `bcd.execution` in one value, for a configuration file or one line of a script."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from bcd.checks import require_flag, require_whole
+from bcd.execution.backward import require_possible, step_in_backward
+from bcd.execution.chunked import chunked_loss
+from bcd.execution.compiled import compile_layers
+from bcd.execution.loss import CHUNK
+from bcd.execution.recompute import RESERVE, Budget, recompute_layers
+
+Loss = Literal["plain", "chunked"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a step is computed; the default is torch's own way and changes nothing.
+
+    loss: "plain", the model's own, or "chunked", see `chunked_loss`.     chunk: tokens of a chunk.
+    z_loss: weight of the squared log-normaliser in the chunked loss.
+    recompute: budget in bytes, 0, None or "free", and reserve, see `recompute_layers`.
+    compiled: compile every layer, and the chunked loss, see `compile_layers`.     backend: of torch.compile.
+    step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
+
+    Raises ValueError for an impossible value.
+    """
+
+    loss: Loss = "plain"
+    chunk: int = CHUNK
+    z_loss: float = 0.0
+    recompute: Budget = None
+    reserve: int = RESERVE
+    compiled: bool = False
+    backend: str = "inductor"
+    step_in_backward: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss not in get_args(Loss):
+            raise ValueError(f"loss={self.loss!r} is not one of {', '.join(get_args(Loss))}")
+        require_whole("chunk", self.chunk, least=1, why="a chunk has a whole number of tokens, at least one")
+        if self.z_loss and self.loss == "plain":
+            raise ValueError(f'z_loss={self.z_loss!r} is not possible with loss="plain": it is of the chunked loss')
+        if self.recompute is not None and self.recompute != "free":
+            why = 'give bytes, 0 to recompute all, None to keep all, or "free"'
+            require_whole("recompute", self.recompute, least=0, why=why)
+        require_flag("compiled", self.compiled)
+        require_flag("step_in_backward", self.step_in_backward)
+
+    def __call__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, *, check: bool = True
+    ) -> Callable[[], None]:
+        """Turn the options on; call the function that it returns to turn them off.
+
+        model: see the functions' own docstrings.     optimizer: needed for step_in_backward and a "free" budget.
+        check: see `chunked_loss`.
+        """
+        if self.step_in_backward:
+            require_possible(optimizer)
+        undo: list[Callable[[], None]] = []
+        if self.loss == "chunked":
+            undo.append(
+                chunked_loss(
+                    model,
+                    chunk=self.chunk,
+                    z_loss=self.z_loss,
+                    compiled=self.compiled,
+                    backend=self.backend,
+                    check=check,
+                )
+            )
+        if self.compiled:
+            undo.append(compile_layers(model, backend=self.backend))
+        if self.recompute is not None:
+            undo.append(recompute_layers(model, self.recompute, reserve=self.reserve, optimizer=optimizer))
+        if self.step_in_backward:
+            undo.append(step_in_backward(optimizer))  # pyright: ignore[reportArgumentType]
+
+        def all_off() -> None:
+            while undo:
+                undo.pop()()
+
+        return all_off

@@ -1,0 +1,212 @@
+"""Which layers keep their activations for backward, and which compute them again, by a budget in bytes.
+
+Only layers from the active block upwards hold anything, so what is free depends on the active block. With n such
+layers, c_i the bytes that layer i keeps, r the bytes of its input (all that a recomputed layer keeps) and budget B:
+
+    layer i keeps its activations  <=>  n r + sum over kept layers j >= i of (c_j - r)  <=  B
+
+Layers are kept from the top downwards: backward frees them first, so that a recomputed layer below finds their memory
+free. c_i is measured once for each kind of layer and shape of input, by a trial call that is dropped.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bcd.activations import SavedTensors
+from bcd.checks import require_whole
+from bcd.execution.layers import LayerCall, install, remove, tensors
+from bcd.memory import held, nbytes
+from bcd.optimizer import BlockCoordinateDescent
+
+Budget = int | Literal["free"] | None
+"""Bytes that the layers may hold for backward; 0: recompute all; None: keep all; "free": what the device has left."""
+
+RESERVE = 10**9
+"""Bytes that "free" leaves free: a chunk of logits, workspaces of the libraries, fragmentation."""
+
+
+class Recompute:
+    """The decision for every layer of one forward pass, made when the lowest one that needs a gradient is called.
+
+    kept: indices of the layers that kept their activations in the last forward pass.
+    cost: (kind of layer, shape, dtype, device) -> bytes that it keeps.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        calls: list[LayerCall],
+        budget: Budget,
+        reserve: int,
+        optimizer: torch.optim.Optimizer | None,
+    ) -> None:
+        self.model = model
+        self.calls = calls
+        self.budget: Budget = budget
+        self.reserve = reserve
+        # No more than a reference: a copied model must not copy the optimizer's state with it.
+        self._optimizer = (lambda: None) if optimizer is None else weakref.ref(optimizer)
+        self.kept: frozenset[int] = frozenset()
+        self.cost: dict[Any, int] = {}
+        self._plans: dict[Any, frozenset[int]] = {}
+
+    def __call__(self, layer: LayerCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        hidden = next(iter(tensors((args, kwargs))))
+        if layer.index == 0 or not hidden.requires_grad:
+            self._check_start(layer, hidden)
+            self.kept = self._plan(layer, hidden, args, kwargs)
+        return layer.index in self.kept
+
+    def _check_start(self, layer: LayerCall, hidden: Tensor) -> None:
+        """Raise RuntimeError if something makes the embedding's output require a gradient for nothing."""
+        hooked = getattr(self.model, "_require_grads_hook", None) is not None
+        if layer.index == 0 and hidden.requires_grad and hooked:
+            raise RuntimeError(
+                "the model's input embeddings are told to require a gradient (enable_input_require_grads, which "
+                "transformers' own activation checkpointing calls), so backward would run through all frozen layers; "
+                "call model.disable_input_require_grads() and leave the library's checkpointing off"
+            )
+
+    def _plan(self, first: LayerCall, hidden: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[int]:
+        above = self.calls[first.index :]
+        if self.budget is None or self.budget == 0:
+            return frozenset(call.index for call in above if self.budget is None)
+        kinds = [self._kind(call, hidden, lowest=call is first) for call in above]
+        optimizer = self._optimizer()
+        visit = optimizer.visits_started if isinstance(optimizer, BlockCoordinateDescent) else None
+        key = (first.index, tuple(kinds), visit)
+        if key not in self._plans:
+            left = available(self.model, optimizer) if self.budget == "free" else self.budget
+            if left is None:
+                return frozenset(call.index for call in above)
+            for call, kind in zip(above, kinds, strict=True):
+                if kind not in self.cost:
+                    self.cost[kind] = self._measure(call, args, kwargs, lowest=call is first)
+            costs = [self.cost[kind] for kind in kinds]
+            if self.budget == "free":
+                left -= self.reserve + max(costs)  # backward through one layer needs about as much as it keeps
+            self._plans = {key: _choose(above, costs, nbytes([hidden]), left)}
+        return self._plans[key]
+
+    @staticmethod
+    def _kind(call: LayerCall, hidden: Tensor, *, lowest: bool) -> Any:
+        shapes = tuple((p.shape, p.dtype, p.requires_grad) for p in call.layer.parameters())
+        return type(call.layer), shapes, lowest and not hidden.requires_grad, hidden.shape, hidden.dtype
+
+    @staticmethod
+    def _measure(call: LayerCall, args: tuple[Any, ...], kwargs: dict[str, Any], *, lowest: bool) -> int:
+        """Bytes that the layer keeps for backward, its input included, without what is there anyway."""
+        hidden = next(iter(tensors((args, kwargs))))
+        own = hidden.detach().requires_grad_(hidden.requires_grad or not lowest)
+        replace = {id(hidden): own}
+        args = tuple(replace.get(id(a), a) for a in args)
+        kwargs = {name: replace.get(id(a), a) for name, a in kwargs.items()}
+        shared = [t for t in tensors((args, kwargs)) if t is not own]
+        known = [*call.layer.parameters(), *call.layer.buffers(), *shared]
+        with _same_random_numbers(hidden), torch.enable_grad(), SavedTensors() as saved:
+            result = call.run(*args, **kwargs)
+            size = saved.nbytes(known)
+        del result
+        return size
+
+
+def _choose(above: list[LayerCall], costs: list[int], carried: int, budget: int) -> frozenset[int]:
+    """Indices of the layers that keep their activations, by the rule of the module's docstring; carried is r."""
+    budget -= len(above) * carried
+    kept = set()
+    for call, cost in zip(reversed(above), reversed(costs), strict=True):
+        budget -= max(0, cost - carried)
+        if budget < 0:
+            break
+        kept.add(call.index)
+    return frozenset(kept)
+
+
+@contextmanager
+def _same_random_numbers(hidden: Tensor) -> Iterator[None]:
+    devices = [hidden.device] if hidden.is_cuda else []
+    with torch.random.fork_rng(devices):
+        yield
+
+
+def available(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> int | None:
+    """Bytes of the model's device that a step may still use for activations; None where that is not known (a CPU).
+
+    available = free on the device, within the process's memory fraction + free inside the allocator
+                - gradients, remainders and state that the visit is yet to make
+    """
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    limit = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+    return min(free, limit - reserved) + reserved - torch.cuda.memory_allocated(device) - pending(model, optimizer)
+
+
+def pending(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> int:
+    """Bytes that the first step of a visit is yet to allocate: gradients, and for a BCD optimizer remainder, state."""
+    if not isinstance(optimizer, BlockCoordinateDescent):
+        return nbytes(p for p in model.parameters() if p.requires_grad and p.grad is None)
+    parts = [part for i in optimizer.active_blocks for part in optimizer.partition.blocks[i].parts]
+    rule = optimizer.rule
+    wanted = held(
+        [], parts, state_tensors=rule.state_tensors, counts_steps=False, master=optimizer.master
+    ).device  # fmt: skip
+    parameters = {id(part.parameter): part.parameter for part in parts}.values()
+    there = [t for p in parameters for t in tensors(dict(optimizer.state.get(p, {})))]
+    there += [p.grad for p in parameters if p.grad is not None]
+    return max(0, wanted - nbytes(there))
+
+
+def recompute_layers(
+    model: nn.Module,
+    budget: Budget = 0,
+    *,
+    reserve: int = RESERVE,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Callable[[], None]:
+    """Let layers compute their activations again in backward (non-reentrant checkpointing), as far as `budget` asks.
+
+        undo = recompute_layers(model)                               # every layer
+        undo = recompute_layers(model, 3 * 10**9)                    # what 3 GB do not hold
+        undo = recompute_layers(model, "free", optimizer=optimizer)  # what the GPU does not hold
+
+    Layers below the active block hold nothing and are computed once. Gradients are bitwise those without it.
+
+    model: any module whose layers `bcd.partitions.find_layers` finds, in training mode.
+    budget: see `Budget`; on a CPU "free" keeps everything.     reserve: bytes that "free" leaves free.
+    optimizer: for "free", so that state which a visit is yet to make is counted.
+
+    Returns a function that undoes it. Raises ValueError for a negative budget or reserve, a model without layers, or
+    one that recomputes already. A forward pass raises RuntimeError when something makes the embedding's output
+    require a gradient, because backward would then run through all frozen layers.
+    """
+    if budget is not None and budget != "free":
+        require_whole("budget", budget, least=0, why='give bytes, 0 to recompute all, None to keep all, or "free"')
+    require_whole("reserve", reserve, least=0, why="give bytes")
+    calls = install(model)
+    if any(call.keeps is not None for call in calls):
+        raise ValueError(f"the layers of {type(model).__name__} are recomputed already; undo that first")
+    keeps = Recompute(model, calls, budget, reserve, optimizer)
+    for call in calls:
+        call.keeps = keeps
+
+    def undo() -> None:
+        for call in calls:
+            call.keeps = None
+        remove(calls)
+
+    return undo
+
+
+def recomputed_layers(model: nn.Module) -> Recompute | None:
+    """What decides over the activations of `model` at present, to look at `kept`; None if nothing does."""
+    found = [vars(module).get("forward") for module in model.modules()]
+    used = [call.keeps for call in found if isinstance(call, LayerCall)]
+    return next((each for each in used if isinstance(each, Recompute)), None)

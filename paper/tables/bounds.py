@@ -1,0 +1,30 @@
+"""Every statement: its families, lines, checks, instances, largest ratio, rejected controls and verdict."""
+
+from collections.abc import Sequence
+
+from paper import theorems
+from records import Record
+
+SOURCES = {"theory": ("verify", "theory")}
+
+
+def text(theory: Sequence[Record]) -> str:
+    rows = [r"\begin{tabular}{@{}lrrrrrrrl@{}}", r"\toprule"]
+    rows += [r" & & & & & \multicolumn{2}{c}{ratio} & & \\", r"\cmidrule(lr){6-7}"]
+    rows += [r"statement & families & lines & checks & instances & median & largest & controls & verdict \\"]
+    rows.append(r"\midrule")
+    for bound, group in theorems.by_bound(theory).items():
+        found, own, false = theorems.lines(group), sorted(theorems.ratios(group)), theorems.controls(group)
+        cells = [
+            theorems.title(bound),
+            str(len(group)),
+            str(len(found)),
+            theorems.thousands(sum(line["checks"] for line in found.values())),
+            str(sum(len(record.measurements["instances"]["ratio"]) for record in group)),
+            f"{own[len(own) // 2]:.3f}" if own else "--",
+            f"{own[-1]:.3f}" if own else "--",
+            f"{sum(control['rejected'] for control in false)} of {len(false)}" if false else "--",
+            theorems.verdict(group),
+        ]
+        rows.append(" & ".join(cells) + r" \\")
+    return "\n".join([*rows, r"\bottomrule", r"\end{tabular}", ""])

@@ -1,0 +1,40 @@
+"""Small Llamas, and blocks of them, for the options of `bcd.execution`."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+LAYERS = 4
+
+
+@pytest.fixture
+def llama():
+    """llama(dtype, tied) with weights from seed 0, in training mode; without mask or cache, so that kernels agree."""
+
+    def make(dtype=torch.float32, tied=False, **changes):
+        shape = {
+            "vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": LAYERS,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": tied, "initializer_range": 0.1,
+        }  # fmt: skip
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return LlamaForCausalLM(LlamaConfig(**(shape | changes))).to(dtype).train()
+
+    return make
+
+
+@pytest.fixture
+def tokens():
+    """Three sequences of 20 tokens."""
+    return torch.randint(0, 96, (3, 20), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def activate():
+    """activate(model, layer): only this layer's parameters are trained; several layers are welcome."""
+
+    def activate(model, *layers):
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(any(f"layers.{layer}." in name for layer in layers))
+
+    return activate

@@ -1,0 +1,261 @@
+"""The loss that never holds the logits, beside the plain one."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import Trainer, TrainingArguments
+
+from bcd.activations import LivePeak
+from bcd.execution import chunked_loss, linear_cross_entropy
+
+RTOL = 1e-5  # same mathematics in float32
+compiles = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+
+
+def inputs(dtype=torch.float32, rows=50, width=16, vocabulary=40, bias=False):
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(*s, generator=generator) for s in ((rows, width), (vocabulary, width), (vocabulary,))]
+    hidden, weight, offset = (t.to(dtype).requires_grad_() for t in tensors)
+    labels = torch.randint(0, vocabulary, (rows,), generator=generator)
+    labels[::7] = -100
+    return hidden, weight, (offset if bias else None), labels
+
+
+def plain(hidden, weight, bias, labels, count=None, z_loss=0.0):
+    logits = F.linear(hidden, weight, bias)
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    if z_loss:
+        loss = loss + z_loss * logits.logsumexp(-1)[labels != -100].square().sum()
+    return loss / ((labels != -100).sum() if count is None else count)
+
+
+def gradients(loss, *tensors):
+    return [loss.detach(), *torch.autograd.grad(loss, [t for t in tensors if t is not None])]
+
+
+@pytest.mark.parametrize("z_loss", [0.0, 1e-2])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, RTOL), (torch.float64, 1e-12)])
+def test_value_and_gradients_are_those_of_the_plain_loss(dtype, rtol, chunk, bias, z_loss):
+    hidden, weight, offset, labels = inputs(dtype, bias=bias)
+    expected = gradients(plain(hidden, weight, offset, labels, z_loss=z_loss), hidden, weight, offset)
+    loss = linear_cross_entropy(hidden, weight, labels, bias=offset, chunk=chunk, z_loss=z_loss)
+    for a, b in zip(gradients(loss, hidden, weight, offset), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=rtol, atol=rtol * b.abs().max().item())
+
+
+@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="torch 2.11 has no linear_cross_entropy")
+def test_equals_torchs_own():
+    hidden, weight, _, labels = inputs()
+    expected = gradients(F.linear_cross_entropy(hidden, weight, labels), hidden, weight)
+    found = gradients(linear_cross_entropy(hidden, weight, labels, chunk=8), hidden, weight)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=RTOL, atol=RTOL * b.abs().max().item())
+
+
+def error(found, exact):
+    return ((found.double() - exact).norm() / exact.norm()).item()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_as_exact_as_the_plain_loss(dtype):
+    hidden, weight, _, labels = inputs(dtype, rows=300)
+    double = [t.detach().double().requires_grad_() for t in (hidden, weight)]
+    exact = gradients(plain(*double, None, labels), *double)
+    usual = gradients(plain(hidden, weight, None, labels), hidden, weight)
+    found = gradients(linear_cross_entropy(hidden, weight, labels, chunk=64), hidden, weight)
+    assert found[0].dtype == torch.float32
+    for a, b, c in zip(found, usual, exact, strict=True):
+        assert error(a, c) <= max(1.2 * error(b, c), 1e-7)
+
+
+def test_a_gradient_from_above_is_multiplied_once_and_kept_for_a_second_backward():
+    hidden, weight, _, labels = inputs(torch.bfloat16)
+    loss = linear_cross_entropy(hidden, weight, labels)
+    once, thrice = (torch.autograd.grad(loss * k, hidden, retain_graph=True)[0] for k in (1, 3))
+    assert error(thrice, 3 * once.double()) < 2**-8
+    assert torch.equal(torch.autograd.grad(loss, hidden)[0], once)
+
+
+def test_a_count_of_its_own_divides_as_transformers_does():
+    hidden, weight, _, labels = inputs()
+    for count in (17, torch.tensor(17)):
+        loss = linear_cross_entropy(hidden, weight, labels, count=count)
+        torch.testing.assert_close(loss, plain(hidden, weight, None, labels, 17), rtol=RTOL, atol=0)
+
+
+def test_without_labels_the_loss_is_nan_and_moves_nothing():
+    hidden, weight, _, labels = inputs()
+    loss, gradient = gradients(linear_cross_entropy(hidden, weight, labels.fill_(-100)), hidden)
+    assert loss.isnan()
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("needs", [(False, False), (True, False), (False, True)])
+def test_only_gradients_that_are_needed_take_memory(needs):
+    rows, width, vocabulary, chunk = 256, 32, 4096, 8
+    hidden, weight, _, labels = inputs(rows=rows, width=width, vocabulary=vocabulary)
+    for tensor, need in zip((hidden, weight), needs, strict=True):
+        tensor.requires_grad_(need)
+    with LivePeak() as live:
+        loss = linear_cross_entropy(hidden, weight, labels, chunk=chunk)
+    assert loss.requires_grad == any(needs)
+    held = 4 * (rows * width * needs[0] + vocabulary * width * needs[1])
+    assert held <= live.peak <= held + 4 * 4 * chunk * vocabulary + 2**14
+    assert live.peak < 4 * rows * vocabulary / 2, "all logits never exist"
+
+
+@compiles
+@pytest.mark.parametrize("z_loss", [0.0, 1e-2])
+def test_the_compiled_kernel_agrees(z_loss):
+    hidden, weight, _, labels = inputs()
+    found = [
+        gradients(linear_cross_entropy(hidden, weight, labels, chunk=16, z_loss=z_loss, compiled=c), hidden, weight)
+        for c in (False, True)
+    ]
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=RTOL, atol=RTOL * b.abs().max().item())
+
+
+def test_autocast_multiplies_in_its_dtype():
+    hidden, weight, _, labels = inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = gradients(linear_cross_entropy(hidden, weight, labels), hidden, weight)
+        usual = gradients(plain(hidden, weight, None, labels), hidden, weight)
+    exact = gradients(plain(*(t.double() for t in (hidden, weight)), None, labels), hidden, weight)
+    for a, b, c in zip(found, usual, exact, strict=True):
+        assert a.dtype == b.dtype
+        assert 1e-6 < error(a, c.double()) <= 1.2 * error(b, c.double())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"chunk": 0}, "chunk=0 is not possible"),
+        ({"z_loss": -1.0}, r"z_loss=-1\.0 is not possible"),
+        ({"labels": torch.zeros(3, dtype=torch.long)}, r"labels \(3,\) do not fit"),
+    ],
+)
+def test_impossible_arguments_are_named(changes, message):
+    hidden, weight, _, labels = inputs()
+    with pytest.raises(ValueError, match=message):
+        linear_cross_entropy(hidden, weight, **({"labels": labels} | changes))
+
+
+# --- a model ---
+
+
+def labelled(tokens):
+    labels = tokens.clone()
+    labels[:, :5] = -100
+    return labels
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("count", [None, 11])
+def test_a_models_loss_without_logits(count, tied, llama, tokens):
+    usual, chunked = llama(tied=tied), llama(tied=tied)
+    undo = chunked_loss(chunked, chunk=7)
+    given = {"input_ids": tokens, "labels": labelled(tokens), "num_items_in_batch": count}
+    output = chunked(**given)
+    expected = usual(**given)
+    assert output["loss"] is output.loss is output[0]
+    torch.testing.assert_close(output.loss, expected.loss, rtol=RTOL, atol=0)
+    output.loss.backward()
+    expected.loss.backward()
+    for a, b in zip(chunked.parameters(), usual.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=RTOL, atol=RTOL * b.grad.abs().max().item())
+    with pytest.raises(AttributeError, match="computed without keeping logits"):
+        _ = output.logits
+    assert torch.equal(chunked(input_ids=tokens).logits, usual(input_ids=tokens).logits)
+    assert torch.equal(chunked.eval()(**given).logits, usual.eval()(**given).logits)
+    undo()
+    assert torch.equal(chunked.train()(**given).logits, expected.logits)
+    assert "forward" not in vars(chunked)
+
+
+def test_positional_arguments_and_given_shifts(llama, tokens):
+    usual, chunked = llama(), llama()
+    chunked_loss(chunked)
+    labels, mask = labelled(tokens), torch.ones_like(tokens)
+    torch.testing.assert_close(
+        chunked(tokens, mask, labels=labels).loss, usual(tokens, mask, labels=labels).loss, rtol=RTOL, atol=0
+    )
+    shifted = {"input_ids": tokens, "labels": labels, "shift_labels": labels.flip(0)}
+    torch.testing.assert_close(chunked(**shifted).loss, usual(**shifted).loss, rtol=RTOL, atol=0)
+
+
+def test_a_copied_model_computes_with_its_own_weights(llama, tokens):
+    model = llama()
+    chunked_loss(model)
+    copied = copy.deepcopy(model)
+    before = copied(input_ids=tokens, labels=tokens).loss
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    assert torch.equal(copied(input_ids=tokens, labels=tokens).loss, before)
+    assert not torch.equal(model(input_ids=tokens, labels=tokens).loss, before)
+
+
+class Rows(torch.utils.data.Dataset):
+    """Twenty-four sequences; the first tokens of each have no label, a different number in each."""
+
+    def __init__(self):
+        self.tokens = torch.randint(0, 96, (24, 8), generator=torch.Generator().manual_seed(0))
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def __getitem__(self, i):
+        labels = self.tokens[i].clone()
+        labels[: i % 5] = -100
+        return {"input_ids": self.tokens[i], "labels": labels}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_the_trainer_of_transformers_uses_it(accumulation, tmp_path, llama):
+    weights, losses = [], []
+    for chunked in (False, True):
+        model = llama()
+        if chunked:
+            chunked_loss(model, chunk=16)
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path), max_steps=4, per_device_train_batch_size=3, learning_rate=1e-2, optim="sgd",
+            gradient_accumulation_steps=accumulation, use_cpu=True, report_to=[], save_strategy="no",
+            disable_tqdm=True, logging_strategy="no", train_sampling_strategy="sequential",
+            eval_strategy="steps", eval_steps=4,
+        )  # fmt: skip
+        trainer = Trainer(model=model, args=arguments, train_dataset=Rows(), eval_dataset=Rows())
+        losses.append([trainer.train().training_loss, trainer.evaluate()["eval_loss"]])
+        weights.append([p.detach() for p in model.parameters()])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for a, b in zip(*weights, strict=True):
+        torch.testing.assert_close(a, b, rtol=RTOL, atol=1e-6)
+
+
+def test_a_model_whose_loss_is_another_one_is_refused(llama, monkeypatch):
+    model = llama()
+    own = type(model).forward
+
+    def capped(self, **given):
+        output = own(self, **given)
+        output.logits = 3 * torch.tanh(output.logits / 3)
+        return output
+
+    monkeypatch.setattr(type(model), "forward", capped)
+    with pytest.raises(ValueError, match="LlamaForCausalLM is not the cross-entropy of its head"):
+        chunked_loss(model)
+    assert model.training
+    assert model.lm_head.training
+
+
+def test_refusals(llama):
+    with pytest.raises(TypeError, match="Linear has no get_decoder"):
+        chunked_loss(torch.nn.Linear(1, 1))
+    model = llama()
+    chunked_loss(model)
+    with pytest.raises(ValueError, match="has a chunked loss already"):
+        chunked_loss(model)

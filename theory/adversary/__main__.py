@@ -1,0 +1,56 @@
+"""Entry point: the adversary against every theorem -> tightness table, mutation table, slack maps -> one record.
+
+    python -m theory.adversary [TARGET ...] [--tier quick|full] [--seed 0] [--workers N] [--force]
+
+Exit codes: 0 the theorems hold, are as tight as they claim, and every stronger statement that must die is refuted;
+1 otherwise; 2 bad input. The quick tier is the study adversary-quick, the full one adversary, which the paper reads.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import records
+from records.provenance import provenance, source_hash
+from theory.adversary.report import report
+from theory.adversary.run import TIERS, chosen, measure
+
+STUDIES = {"quick": "adversary-quick", "full": "adversary"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m theory.adversary", description="attack the theorems")
+    parser.add_argument("targets", nargs="*", help="names of theory.adversary.targets; all and the maps when none")
+    parser.add_argument("--tier", choices=list(TIERS), default="quick")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--force", action="store_true", help="compute again although the record exists")
+    given = parser.parse_args(arguments)
+    try:
+        names = [target.name for target in chosen(given.targets)]
+        if given.workers < 1 or given.seed < 0:
+            raise ValueError(f"workers={given.workers}, seed={given.seed} is not possible: at least 1 and 0")
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    tier = TIERS[given.tier]
+    config = {"tier": given.tier, "seed": given.seed, "targets": names, **tier}
+    key = records.run_key(config, {"code": source_hash(("bcd", "theory"))})
+    # a part of the targets is another study, so that the record of all of them stays
+    study = f"{STUDIES[given.tier]}-{records.digest(given.targets)[:8]}" if given.targets else STUDIES[given.tier]
+    name = f"{given.tier}-seed{given.seed}"
+    record = None if given.force else records.find(study, name, key, records.OUTPUTS)
+    if record:
+        print(f"finished before, read from {record.path} (--force computes it again)\n")
+    else:
+        origin = provenance("cpu")
+        found = measure(given.targets, tier, seed=given.seed, workers=given.workers)
+        record = records.Record("verify", study, name, key, "finished", config, found, origin)
+        print(f"wrote {records.write(record, records.OUTPUTS)}\n")
+    print("\n".join(report(record.measurements)))
+    return 1 if record.measurements["failures"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,111 @@
+"""Entry point: the curves of the paper's figures -> one record.
+
+    python -m theory.curves [--force]
+
+Exit codes: 0 a zero of the mean field is never below its bound and an exact contraction never above its theorem's,
+1 otherwise.
+"""
+
+import argparse
+import sys
+from typing import Any
+
+import records
+from records.provenance import provenance, source_hash
+from theory.curves import floor, steps, vacuous
+
+STUDY, NAME = "curves", "curves"
+CONFIG: dict[str, Any] = {
+    "blocks": [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128],
+    "gammas": [0.05, 0.2, 0.5, 1.0, 1.6],
+    "inner_steps": [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200],
+    "contraction": {
+        "example": {"sizes": [2, 2, 2, 2], "coupling": 0.5, "condition": 20.0, "heterogeneity": 4.0, "seed": 0},
+        "gammas": [0.2, 1.0],
+    },
+    "floor": {
+        "chances": [0.1, 0.3, 0.45],
+        "inner_steps": [1, 2, 3, 4, 6, 8, 12, 25, 50, 100, 200],
+        "eps": 1e-8,
+        "alphas": {"0.3": [0.1, 0.03, 0.01, 0.004], "0.45": [0.004]},
+        "simulated_steps": [1, 4, 12, 50],
+        "runs": 2000,
+    },
+    "vacuous": {
+        "blocks": 4,
+        "coordinates": 1000,
+        "inner_steps": [1, 2, 5, 10, 20, 50, 100, 200],
+        "long": [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000],
+        "log_eps": [-8 + 0.5 * i for i in range(17)],
+    },
+}
+
+
+def measure(config: dict[str, Any]) -> dict[str, Any]:
+    """Everything as JSON values."""
+    shape, field, never = config["contraction"], config["floor"], config["vacuous"]
+    contraction = steps.contraction(shape["example"], shape["gammas"], config["inner_steps"])
+    predicted = floor.predicted(field["chances"], field["inner_steps"], field["eps"])
+    pairs = [
+        *(pair for p, zeros in predicted["zero"].items() for pair in zip(predicted["bound"][p], zeros, strict=True)),
+        *(
+            pair
+            for gamma, exact in contraction["exact"].items()
+            for pair in zip(exact, contraction["theorem"][gamma], strict=True)
+        ),
+    ]
+    return {
+        "blocks": steps.blocks(config["blocks"]),
+        "gain": steps.gain(config["gammas"], config["inner_steps"]),
+        "contraction": contraction,
+        "floor": {
+            **predicted,
+            "simulated": floor.simulated(
+                field["alphas"], field["simulated_steps"], eps=field["eps"], runs=field["runs"]
+            ),
+        },
+        "vacuous": vacuous.table(
+            never["blocks"], never["coordinates"], never["inner_steps"], never["long"], never["log_eps"]
+        ),
+        "holds": all(low <= high for low, high in pairs),
+    }
+
+
+def report(measurements: dict[str, Any]) -> list[str]:
+    """The lines to print, from the measurements of a record."""
+    found = measurements["floor"]
+    lines = [f"{'K':>5}" + "".join(f"{f'g*, p={p}':>12}{'at least':>10}" for p in found["zero"])]
+    for row, K in enumerate(found["inner_steps"]):
+        values = "".join(f"{found['zero'][p][row]:>12.4f}{found['bound'][p][row]:>10.4f}" for p in found["zero"])
+        lines.append(f"{K:>5}{values}")
+    lines += ["", f"{'p':>5}{'K':>5}{'alpha':>8}{'simulated':>12}{'error':>10}"]
+    for row in found["simulated"]:
+        lines.append(f"{row['p']:>5}{row['inner_steps']:>5}{row['alpha']:>8}{row['mean']:>12.4f}{row['error']:>10.4f}")
+    for name, grid in measurements["vacuous"]["maps"].items():
+        what = "block epochs until it says anything" if grid["epochs"] else "floor over what is known"
+        lines += ["", f"{name}: log10 of the {what}; columns K"]
+        lines.append(f"{'eps':>8}" + "".join(f"{K:>8}" for K in grid["inner_steps"]))
+        for log, values in zip(measurements["vacuous"]["log_eps"], grid["values"], strict=True):
+            cells = "".join(f"{'never' if value is None else f'{value:.1f}':>8}" for value in values)
+            lines.append(f"{10**log:>8.0e}{cells}")
+    return [*lines, "", "HOLDS" if measurements["holds"] else "FAILS"]
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m theory.curves", description="curves of the paper's figures")
+    parser.add_argument("--force", action="store_true", help="compute again although the record exists")
+    force = parser.parse_args(arguments).force
+    key = records.run_key(CONFIG, {"code": source_hash(("bcd", "theory"))})
+    record = None if force else records.find(STUDY, NAME, key, records.OUTPUTS)
+    if record:
+        print(f"finished before, read from {record.path} (--force computes it again)\n")
+    else:
+        origin = provenance("cpu")
+        record = records.Record("verify", STUDY, NAME, key, "finished", CONFIG, measure(CONFIG), origin)
+        print(f"wrote {records.write(record, records.OUTPUTS)}\n")
+    print("\n".join(report(record.measurements)))
+    return 0 if record.measurements["holds"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
