@@ -63,6 +63,13 @@ def test_the_tuning_study_covers_every_method_on_data_that_no_reported_run_sees(
     assert abs(validation.data.heldout_seed - reported.data.train_seed) >= reported.data.train_size
 
 
+def test_every_method_has_an_estimated_time(small):
+    seconds = {entry.plan.name: entry.estimate() for entry in small({"method": METHODS})}
+    assert all(0 < estimate < 60 for estimate in seconds.values()), seconds
+    assert seconds["badam"] < seconds["adamw"]
+    assert seconds["badam_all"] < seconds["adamw"], "a block of norms alone has no matrix"
+
+
 # --- the rule ---
 
 
