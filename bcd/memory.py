@@ -78,8 +78,8 @@ def predicted(
 def _tensors(state: Any) -> Iterable[Tensor]:
     if isinstance(state, Tensor):
         yield state
-    elif isinstance(state, dict):
-        for value in state.values():
+    elif isinstance(state, dict | list | tuple):
+        for value in state.values() if isinstance(state, dict) else state:
             yield from _tensors(value)
 
 

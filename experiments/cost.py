@@ -23,15 +23,15 @@ def step_flops(trainable: Trainable, tokens: int) -> float:
     N counts matrices, without the embedding look-up, which multiplies nothing (a tied one is the head).
     Attention scores are left out: short sequences make them small.
     """
-    matrices = {id(p): i for i, p in enumerate(trainable.model.parameters()) if p.ndim > 1}
-    sizes = {id(p): p.numel() for p in trainable.model.parameters()}
-    forward = sum(sizes[i] for i in matrices)
+    places = {id(p): i for i, p in enumerate(trainable.model.parameters())}
+    matrices = {id(p): p.numel() for p in trainable.model.parameters() if p.ndim > 1}
+    forward = sum(matrices.values())
     total = 0.0
     for visit in trainable.visits:
-        active = [id(part.parameter) for part in visit if id(part.parameter) in matrices]
-        lowest = min(matrices[i] for i in active)
-        above = sum(sizes[i] for i, place in matrices.items() if place >= lowest)
-        total += 2 * tokens * (forward + sum(sizes[i] for i in active) + above)
+        active = [id(part.parameter) for part in visit]
+        lowest = min(places[i] for i in active)
+        above = sum(size for i, size in matrices.items() if places[i] >= lowest)
+        total += 2 * tokens * (forward + sum(matrices.get(i, 0) for i in active) + above)
     return total / len(trainable.visits)
 
 

@@ -15,10 +15,10 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 from tqdm import tqdm
 
 from bcd.execution import Execution
-from bcd.memory import predicted
 from experiments.capacity import out_of_memory
 from experiments.checkpoint import KEPT, Checkpoints, require_room
 from experiments.data import Batch, Dataset, DataSource, batches
@@ -41,6 +41,7 @@ CONTROLS = (
     *("study", "dry", "force", "retry", "workers", "worker", "only"),
     *("records_dir", "checkpoint", "export"),
 )
+GRID = "learning_rates"  # what a tuning study tries; each run has the one that it tries
 UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
 DATA_ORDER = "data order"  # the random stream of the batches
 DTYPES = ("float32", "float64", "bfloat16")
@@ -103,6 +104,11 @@ class Plan:
         except TypeError as error:
             given = OmegaConf.to_container(self.config.schedule)
             raise UserError(f"schedule={given} is not possible: {error}") from None
+        if self.config.get("accumulation", 1) > 1 and trainable.backward is not Tensor.backward:
+            raise UserError(
+                f"accumulation={self.config.accumulation} is not possible: this method moves the weights inside "
+                "backward; give 1"
+            )
         execution(self.config)(trainable.model, trainable.optimizer, check=False)()
         return trainable
 
@@ -110,7 +116,7 @@ class Plan:
 def _identity(config: DictConfig) -> dict[str, Any]:
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items() if key not in CONTROLS}
+    return {str(key): value for key, value in resolved.items() if key not in (*CONTROLS, GRID)}
 
 
 def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan:
@@ -228,10 +234,7 @@ def execute(planned: Plan, study: str, *, restart: bool = False) -> Record:
     and a record of status "interrupted" written; UserError, before anything is computed, when method and model do not
     fit, when a folder cannot be written to or lacks room, and when no checkpoint can be used.
     """
-    shapes = planned.skeleton
-    expected = predicted(
-        shapes.model.parameters(), shapes.visits, shapes.state_tensors, counts_steps=shapes.counts_steps
-    )
+    expected = planned.skeleton.predicted()
     kept, every = checkpoints(planned, study), planned.config.checkpoint.every
     require_room(folder(planned.config) / study, 0)
     if every is not None:
@@ -342,17 +345,20 @@ class Running:
         into["measured_bytes"] = asdict(training.peak)
         into["rollbacks"] = training.rollbacks
         into["method"] = trainable.report()
-        after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
-        if not math.isfinite(loss := after["heldout_loss"]):
-            raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
-        into["after"] = after
+        with trainable.evaluating():
+            after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
+            if not math.isfinite(loss := after["heldout_loss"]):
+                raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
+            into["after"] = after
         if self.planned.data.test:
             self.save()  # a test set that cannot be read must not cost the training
             test = self.planned.data.load_test(tokenizer)
             self.provenance["test_rows"] = digest([[example.prompt, example.answer] for example in test])
-            into["test"] = evaluate(trainable.model, tokenizer, test, "evaluate on the test set")
+            with trainable.evaluating():
+                into["test"] = evaluate(trainable.model, tokenizer, test, "evaluate on the test set")
         if config.export is not None:
-            into["export"] = export(trainable, tokenizer, ROOT / config.export / self.kept.folder.name)
+            with trainable.evaluating():
+                into["export"] = export(trainable, tokenizer, ROOT / config.export / self.kept.folder.name)
 
     def _padding(self, dataset: Dataset) -> dict[str, Any]:
         """Tokens of all steps of the run, and the share of what is computed that is padding; told and recorded."""

@@ -1,15 +1,14 @@
 """Studies: a frozen list of runs, what is known of each, and how long the rest will take."""
 
-import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiments import run
+from experiments import run, tuned
 from experiments.cost import flops_per_second, forward_flops, step_flops
 from experiments.data.splits import require_tuning
 from experiments.errors import UserError
@@ -18,10 +17,11 @@ from records import Record, digest
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of a study: its plan, and its record when it is finished."""
+    """One run of a study: its plan, its record when there is one, and its value of every axis."""
 
     plan: run.Plan
     record: Record | None
+    cell: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -67,20 +67,28 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
     """Every run of the study in order.
 
     extra: overrides that change the runs.      controls: overrides that only say how to run them.
-    Raises UserError when an override names an axis of the study, and when a study with ``tuning: true`` has a seed of
-    reported runs or reads a test part.
+
+    An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
+    (`method.lr: learning_rates`: those of each method). With `tuned: NAME` every run takes its method.lr from the
+    choice that `python -m experiments.tuning study=NAME` recorded.
+
+    Raises UserError when an override names an axis of the study, when a choice is needed that is not
+    recorded, and when a study with ``tuning: true`` has a seed of reported runs or reads a test part.
     """
-    axes: dict[str, list[Any]] = OmegaConf.to_container(study.axes)  # pyright: ignore[reportAssignmentType]
     for override in extra:
-        if (key := override.lstrip("+~").partition("=")[0]) in axes:
+        if (key := override.lstrip("+~").partition("=")[0]) in study.axes:
             raise UserError(f"study={study.name} sweeps over {key} itself; drop {override}, or run without study=")
+    if study.get("tuned") and tuned.RATE in study.axes:
+        raise UserError(f"study={study.name} sweeps over {tuned.RATE}, which tuned={study.tuned} would set; drop one")
     name = study_name(study, extra)
     found = []
-    for values in itertools.product(*axes.values()):
-        cell = dict(zip(axes, values, strict=True))
-        swept = [f"{key}={'null' if value is None else value}" for key, value in cell.items()]
-        overrides = [*study.overrides, *swept, *extra, *controls]
+    for cell in cells(study, extra):
+        overrides = [*study.overrides, *as_overrides(cell), *extra, *controls]
         config, chosen = compose(overrides)
+        if study.get("tuned"):
+            rate = tuned.rate(study.tuned, config, chosen)
+            overrides.insert(len(study.overrides) + len(cell), f"{tuned.RATE}={rate}")  # an override still wins
+            config, chosen = compose(overrides)
         label = "-".join(str(v) if k == "method" else f"{k.rpartition('.')[2]}{v}" for k, v in cell.items())
         label = re.sub(r"[^\w.=-]+", "_", label)  # it names the record's file
         planned = run.plan(config, chosen, label)
@@ -89,8 +97,30 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
         record = run.recorded(planned, name)
         if record is None or record.status != "finished":
             _ = planned.skeleton  # a method that does not fit the model should be told before the first run starts
-        found.append(Entry(planned, record))
+        found.append(Entry(planned, record, cell))
     return found
+
+
+def cells(study: DictConfig, extra: Sequence[str]) -> list[dict[str, Any]]:
+    """Every combination of the axes, the last axis fastest. Raises UserError for an axis without a list."""
+    found: list[dict[str, Any]] = [{}]
+    for key, values in study.axes.items():
+        combined = []
+        for cell in found:
+            given = values
+            if isinstance(values, str):
+                given = OmegaConf.select(compose([*study.overrides, *as_overrides(cell), *extra])[0], values)
+            if not OmegaConf.is_list(given):
+                where = f" of {' '.join(as_overrides(cell))}" if cell else ""
+                raise UserError(f"study={study.name} has the axis {key}: {values}, and {values}{where} is no list")
+            combined += [cell | {str(key): value} for value in given]
+        found = combined
+    return found
+
+
+def as_overrides(cell: Mapping[str, Any]) -> list[str]:
+    """The values of the axes as overrides of the command line."""
+    return [f"{key}={'null' if value is None else value}" for key, value in cell.items()]
 
 
 def table(listed: Sequence[Entry]) -> str:

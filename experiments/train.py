@@ -1,6 +1,7 @@
 """Entry point: `python -m experiments.train [axis=value ...]` trains, `study=NAME` runs a frozen study."""
 
 import sys
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,7 +13,6 @@ from experiments.errors import UserError
 from experiments.interruption import Interrupted
 
 PASSED_ON = ("records_dir=", "checkpoint.", "export=")
-"""What says how to run and also holds for every run of a study."""
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -46,13 +46,23 @@ def run_single(config: DictConfig) -> bool:
     return record.status == "finished"
 
 
+def extra_overrides(given: Sequence[str]) -> list[str]:
+    """Those of the overrides that change the runs of a study."""
+    own = (*(f"{name}=" for name in run.CONTROLS), "checkpoint.")
+    return [item for item in given if not item.lstrip("+").startswith(own)]
+
+
+def passed_on(given: Sequence[str]) -> list[str]:
+    """Those of the overrides that say how to run and also hold for every run of a study."""
+    return [item for item in given if item.startswith(PASSED_ON)]
+
+
 def run_study(config: DictConfig) -> bool:
     """Every run of the study that is not finished. Returns whether all succeeded."""
-    own = (*(f"{name}=" for name in run.CONTROLS), "checkpoint.")
-    extra = [item for item in HydraConfig.get().overrides.task if not item.lstrip("+").startswith(own)]
+    given = HydraConfig.get().overrides
+    extra = extra_overrides(given.task)
     name = study.study_name(config.study, extra)
-    passed_on = [item for item in HydraConfig.get().overrides.task if item.startswith(PASSED_ON)]
-    listed = study.entries(config.study, extra, passed_on)
+    listed = study.entries(config.study, extra, passed_on(given.task))
     if isinstance(config.workers, bool) or not isinstance(config.workers, int) or config.workers < 1:
         raise UserError(
             f"workers={config.workers} is not possible: give a number of runs at the same time, at least 1"
@@ -65,7 +75,6 @@ def run_study(config: DictConfig) -> bool:
         listed = [entry for entry in listed if entry.plan.name == config.only]
         if not listed:
             raise UserError(f"only={config.only!r} is no run of the study {name}; dry=true lists them")
-    given = HydraConfig.get().overrides
     folders = [item for item in given.hydra if item.startswith("hydra.searchpath=")]
     command = runner.command_of([*given.task, *folders])
     records = runner.execute(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bcd.execution import Execution
-from bcd.memory import Bytes, measured
+from bcd.memory import Bytes
 from experiments.errors import UserError
 from experiments.evaluate import answer_loss
 from experiments.methods import Trainable
@@ -38,8 +38,8 @@ class Training:
     execution: how a step is computed, see `bcd.execution`; in force inside `prepared`.
 
     metrics holds one entry a step: the loss before it, the gradient norm before clipping (none where backward uses the
-    gradients up), the learning rate used, the seconds taken; skipped steps have no loss. `peak` is the peak of the
-    measured bytes.
+    gradients up, and where a method without clipping does not know it, see `Trainable.clip`), the learning rate used,
+    the seconds taken; skipped steps have no loss. `peak` is the peak of the measured bytes.
     """
 
     def __init__(
@@ -65,7 +65,6 @@ class Training:
         self.metrics: list[dict[str, Any]] = []
         self.peak = Bytes(0, 0, 0)
         self.rollbacks: list[int] = []  # the step that each of them returned from
-        self._parameters = list(trainable.model.parameters())
 
     @property
     def steps(self) -> int:
@@ -83,11 +82,11 @@ class Training:
         optimizer = self.trainable.optimizer
         loss = self._backward(next(self._stream))
         self.drawn += 1
-        held = measured(self._parameters, optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.max_norm)
+        held = self.trainable.measured()
+        norm = self.trainable.clipped(self.max_norm)
         lr = optimizer.param_groups[0]["lr"]
         entry: dict[str, Any] = {"loss": loss, "lr": lr}
-        if not self.execution.step_in_backward:
+        if norm is not None and not self.execution.step_in_backward:
             entry["grad_norm"] = norm.item()
         if bad := {name: value for name, value in entry.items() if not math.isfinite(value)}:
             optimizer.zero_grad()
@@ -98,7 +97,7 @@ class Training:
         else:
             optimizer.step()
             # State is made by the step; at a switch it is already gone again, hence the peak of both moments.
-            self.peak = self.peak.peak(held).peak(measured(self._parameters, optimizer))
+            self.peak = self.peak.peak(held).peak(self.trainable.measured())
             optimizer.zero_grad()
         self.schedule.step()
         self.metrics.append(entry | {"seconds": time.perf_counter() - begin})
@@ -122,7 +121,7 @@ class Training:
         total = 0.0
         for part in batch.parts(self.accumulation):
             loss = self._loss(part) * (part.answer_tokens / batch.answer_tokens)
-            loss.backward()
+            self.trainable.backward(loss)
             total += loss.item()
         return total
 

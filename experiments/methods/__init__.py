@@ -1,6 +1,7 @@
 """Methods: everything that turns a model and a loss into new weights, in one form for the training loop."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bcd import BlockCoordinateDescent, Expansion, Order, Part, Partition, Rule
-from bcd.memory import Held
+from bcd.memory import Bytes, Held, measured, predicted
 from bcd.optimizer import Lifetime, Master, Nonfinite, require_inner_steps
 from bcd.rules.rule import require
 
@@ -40,6 +41,12 @@ class Trainable:
     start_visit: starts the visit of that index, for optimizers of blocks whose order is not `bcd`'s.
     foreign: bytes of an optimizer that keeps other things than its state_tensors.
     merge: makes the plain model of a wrapped one, for `merged`.
+    clip: ``clip(max_norm)`` clips the gradients and returns their norm before; None: as torch does it. It may return
+        None when the norm is not known before the weights move, which only max_norm = infinity allows.
+    evaluating: entered while the model is evaluated or exported; what the weights are then is up to the method, and
+        afterwards they are bitwise what they were.
+    gradient_peak: bytes of the gradients that existed together, for backward passes that drop them; None: those that
+        are there after backward.
     """
 
     model: nn.Module
@@ -52,6 +59,28 @@ class Trainable:
     start_visit: Callable[[int], None] | None = None
     foreign: Foreign | None = None
     merge: Callable[[], nn.Module] | None = None
+    clip: Callable[[float], Tensor | None] | None = None
+    evaluating: Callable[[], AbstractContextManager[None]] = nullcontext
+    gradient_peak: Callable[[], int] | None = None
+
+    def clipped(self, max_norm: float) -> Tensor | None:
+        """Clip the global norm of all gradients to max_norm; returns the norm before, see `clip`."""
+        if self.clip is not None:
+            return self.clip(max_norm)
+        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
+
+    def predicted(self) -> Bytes:
+        """Peak bytes of weights, gradients and optimizer state, from shapes alone."""
+        if self.foreign is None:
+            parameters = self.model.parameters()
+            return predicted(parameters, self.visits, self.state_tensors, counts_steps=self.counts_steps)
+        held = [self.foreign.held(index) for index in range(len(self.visits))]
+        return Bytes(held[0].weights, max(now.gradients for now in held), max(now.state for now in held))
+
+    def measured(self) -> Bytes:
+        """Bytes that weights, gradients and optimizer state hold right now."""
+        now = measured(self.model.parameters(), self.optimizer)
+        return now if self.gradient_peak is None else now.peak(Bytes(0, self.gradient_peak(), 0))
 
     def merged(self) -> Any:
         """The trained model without adapters, for an export; a model that has adapters is used up."""

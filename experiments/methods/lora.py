@@ -15,26 +15,29 @@ from experiments.methods import FullMethod, Trainable
 class LoRAMethod(FullMethod):
     """Freeze the model and train low-rank factors: W x + (alpha / rank) B A x, with B = 0 at the start.
 
-    rank, alpha, target_modules: as in peft.LoraConfig.     seed: of the factors A.
+    rank, alpha, target_modules: as in peft.LoraConfig; alpha=None is 2 rank.     seed: of the factors A.
     optimizer, lr, state_tensors: as in `FullMethod`, for the factors.
 
     Raises ValueError for an impossible rank or lr, and when no module has a name in target_modules.
     """
 
     rank: int
-    alpha: int
+    alpha: int | None
     target_modules: Sequence[str]
     seed: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require("rank", self.rank, least=1)
+        if self.alpha is not None:
+            require("alpha", self.alpha, least=0.0)
 
     def __call__(self, model: Any) -> Trainable:
         from peft import LoraConfig, get_peft_model  # slow to import, and wrong values should be told at once
 
+        alpha = 2 * self.rank if self.alpha is None else self.alpha
         config = LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, target_modules=list(self.target_modules), task_type="CAUSAL_LM"
+            r=self.rank, lora_alpha=alpha, target_modules=list(self.target_modules), task_type="CAUSAL_LM"
         )
         # peft draws A from the global generator; fork it so that nothing else depends on the adapter.
         with torch.random.fork_rng(), warnings.catch_warnings():

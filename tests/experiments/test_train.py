@@ -122,6 +122,15 @@ def test_lora_starts_as_the_untrained_model(tiny):
     assert after["heldout_loss"] == pytest.approx(before["heldout_loss"], rel=1e-6)
 
 
+@pytest.mark.parametrize("norm", ["1.0", "null"])
+def test_lomo_trains_as_sgd_and_knows_the_gradient_norm_only_when_it_clips(norm, tiny):
+    (_, lomo), (_, sgd) = (execute(tiny, f"method={name}", f"max_grad_norm={norm}") for name in ("lomo", "sgd"))
+    for ours, plain in zip(lomo.measurements["steps"], sgd.measurements["steps"], strict=True):
+        assert ours["loss"] == pytest.approx(plain["loss"], rel=1e-5)
+        assert ours.get("grad_norm") == (None if norm == "null" else pytest.approx(plain["grad_norm"], rel=1e-4))
+    assert lomo.measurements["measured_bytes"]["gradients"] < sgd.measurements["measured_bytes"]["gradients"]
+
+
 def test_answer_loss_is_the_plain_loss(checkpoint):
     model, _ = run.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(torch.float64)
     examples = [Example([5, 6, 7], [8, 1], bool), Example([5, 6, 7, 9, 4], [3, 3, 1], bool)]

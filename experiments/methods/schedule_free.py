@@ -1,0 +1,43 @@
+"""Schedule-free learning (arXiv 2405.15682) by the authors' library schedulefree."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from experiments.methods import FullMethod, Trainable
+
+
+@dataclass(frozen=True)
+class ScheduleFreeMethod(FullMethod):
+    """A schedule-free optimizer on every parameter; evaluations and exports take the average that it keeps.
+
+        y = (1 - beta) z + beta x: where gradients are taken     x <- (1 - c) x + c z: what is evaluated
+
+    The weights hold y, the optimizer z, and x is computed from both. That is not bitwise reversible, so y is copied
+    while x is in its place (gradients are not held then), and checkpoints hold y. The learning rate stays constant.
+
+    Arguments as in `FullMethod`; `optimizer` has ``train()`` and ``eval()`` as those of schedulefree.
+    """
+
+    def __call__(self, model: Any) -> Trainable:
+        trainable = super().__call__(model)
+        optimizer: Any = trainable.optimizer
+        optimizer.train()
+        parameters = [part.parameter for part in trainable.visits[0]]
+
+        @contextmanager
+        def evaluating() -> Iterator[None]:
+            kept = [parameter.detach().clone() for parameter in parameters]
+            optimizer.eval()
+            try:
+                yield
+            finally:
+                optimizer.train()
+                with torch.no_grad():
+                    for parameter, before in zip(parameters, kept, strict=True):
+                        parameter.copy_(before)
+
+        return replace(trainable, evaluating=evaluating)

@@ -1,0 +1,108 @@
+"""The learning rates that a tuning study chose: the rule, its record, and how other studies read it.
+
+The rule: the lowest held-out loss after training, averaged over the seeds; ties go to the smaller learning rate. A run
+that failed counts as an infinite loss: a learning rate at which a method diverges is not chosen.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.errors import UserError
+from records import COMMITTED, ROOT, Record, load
+
+RATE = "method.lr"
+FOLDER = "tuned"
+"""Study that the choices are recorded under, each by the name of its tuning study."""
+COMMON = ("model", "data")  # choices that a learning rate is tuned for, whether or not the study has them as axes
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for one cell of a tuning study: one value of every axis but the learning rate and the seed.
+
+    rate: the learning rate.     loss: its mean held-out loss.
+    tried: learning rate and mean loss of each, ascending; None where a run failed.
+    at_edge: whether it is the smallest or the largest that was tried, so that a better one may lie outside.
+    """
+
+    cell: dict[str, Any]
+    rate: float
+    loss: float
+    tried: list[tuple[float, float | None]]
+    at_edge: bool
+
+
+def choose(cell: Mapping[str, Any], losses: Mapping[float, Sequence[float | None]]) -> Choice:
+    """Apply the rule.     losses: learning rate -> held-out loss of each seed, None for a run that failed.
+
+    Raises UserError when no learning rate has finished runs only.
+
+    >>> choose({"method": "sgd"}, {0.1: [2.0], 0.01: [2.0], 1.0: [None]}).rate
+    0.01
+    """
+    means = {rate: fmean(math.inf if x is None else x for x in losses[rate]) for rate in sorted(losses)}
+    rate = min(means, key=lambda rate: (means[rate], rate))
+    if means[rate] == math.inf:
+        raise UserError(f"every learning rate of {describe(cell)} has a failed run: {', '.join(map(str, means))}")
+    tried = [(rate, None if loss == math.inf else loss) for rate, loss in means.items()]
+    return Choice(dict(cell), rate, means[rate], tried, rate in (min(means), max(means)))
+
+
+def require_equal_grids(choices: Sequence[Choice]) -> None:
+    """Raise UserError unless as many learning rates were tried everywhere: more tries are an advantage."""
+    sizes = {describe(choice.cell): len(choice.tried) for choice in choices}
+    if len(set(sizes.values())) > 1:
+        few, many = min(sizes, key=lambda cell: sizes[cell]), max(sizes, key=lambda cell: sizes[cell])
+        raise UserError(
+            f"{many} was tried at {sizes[many]} learning rates and {few} at {sizes[few]}: give both as many"
+        )
+
+
+def describe(cell: Mapping[str, Any]) -> str:
+    """The cell in the words of the command line."""
+    return " ".join(f"{key}={value}" for key, value in cell.items())
+
+
+def to_json(choices: Sequence[Choice]) -> list[dict[str, Any]]:
+    """The choices as they stand in a record."""
+    return [asdict(choice) | {"tried": [list(pair) for pair in choice.tried]} for choice in choices]
+
+
+def rate(name: str, config: DictConfig, chosen: Mapping[str, str]) -> float:
+    """The learning rate that the tuning study `name` chose for the run with this configuration and these choices.
+
+    Raises UserError when nothing is recorded, for another model or data, or not for this method.
+    """
+    record = recorded(name, ROOT / config.records_dir)
+    command = f"`python -m experiments.train study={name}` and then `python -m experiments.tuning study={name}`"
+    if record is None:
+        raise UserError(f"the learning rates of study={name} are not recorded; {command} find and record them")
+    for key in COMMON:
+        if (tuned_for := record.config.get(key)) is not None and tuned_for != chosen.get(key):
+            raise UserError(
+                f"study={name} tuned for {key}={tuned_for}, and this run has {key}={chosen.get(key)}; tune for it "
+                "in a study of its own"
+            )
+    fitting = [
+        choice["rate"]
+        for choice in record.measurements["choices"]
+        if all((chosen.get(key) or OmegaConf.select(config, key)) == value for key, value in choice["cell"].items())
+    ]
+    if len(fitting) != 1:
+        raise UserError(
+            f"study={name} has {len(fitting)} learning rates for method={chosen.get('method')} with these values, and "
+            f"one is needed; add what is missing to conf/study/{name}.yaml, then {command}"
+        )
+    return fitting[0]
+
+
+def recorded(name: str, folder: Path) -> Record | None:
+    """The recorded choice of the tuning study: this clone's own, else the committed one, else None."""
+    paths = (place / FOLDER / f"{name}.json" for place in (folder, COMMITTED))
+    return next((load(path) for path in paths if path.exists()), None)

@@ -1,0 +1,102 @@
+"""Entry point: `python -m experiments.tuning study=NAME` records the learning rates that a tuning study found.
+
+    python -m experiments.train study=tuning        # every method at each of its learning rates
+    python -m experiments.tuning study=tuning       # the choice by the rule of `experiments.tuned`, as a record
+
+Studies with `tuned: tuning` then take their learning rates from the record, see `experiments.study.entries`.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import run, study, tuned
+from experiments.errors import UserError
+from experiments.train import extra_overrides, passed_on
+from records import Record, run_key, write
+from records.provenance import provenance
+
+
+def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
+    """The choice from the runs of the tuning study `name`, as a record.
+
+    Raises UserError when a run is missing, when the study does not vary the learning rate, when the grids differ in
+    size, and when all runs of a cell failed.
+    """
+    waiting = [entry.plan.name for entry in listed if entry.state not in ("finished", "failed")]
+    if waiting:
+        raise UserError(
+            f"{len(waiting)} of {len(listed)} runs of study={name} are not finished, the first is {waiting[0]}; "
+            f"`python -m experiments.train study={name}` runs them"
+        )
+    losses: dict[tuple[tuple[str, object], ...], dict[float, list[float | None]]] = {}
+    for entry in listed:
+        if tuned.RATE not in entry.cell:
+            raise UserError(f"study={name} has no axis {tuned.RATE}, so there is nothing to choose")
+        cell = tuple((key, value) for key, value in entry.cell.items() if key not in (tuned.RATE, "seed"))
+        rates = losses.setdefault(cell, {})
+        rates.setdefault(float(entry.cell[tuned.RATE]), []).append(validation_loss(entry))
+    choices = [tuned.choose(dict(cell), rates) for cell, rates in losses.items()]
+    tuned.require_equal_grids(choices)
+    first = listed[0].plan
+    common = {key: first.config.choices[key] for key in tuned.COMMON if key not in listed[0].cell}
+    sizes = {key: first.config[key] for key in ("steps", "batch_size")}
+    keys = {entry.plan.name: entry.plan.key for entry in listed}
+    config = {
+        "study": name,
+        "rule": (tuned.__doc__ or "").split("\n\n")[1].replace("\n", " ").strip(),
+        **common,
+        **sizes,
+    }
+    return Record(
+        kind="tuning",
+        study=tuned.FOLDER,
+        name=name,
+        key=run_key(config, keys),
+        status="finished",
+        config=config,
+        measurements={"choices": tuned.to_json(choices), "runs": keys},
+        provenance=provenance(first.device.type),
+    )
+
+
+def validation_loss(entry: study.Entry) -> float | None:
+    """Held-out loss after training; None for a run that failed."""
+    assert entry.record is not None
+    return entry.record.measurements["after"]["heldout_loss"] if entry.state == "finished" else None
+
+
+def table(record: Record) -> str:
+    """The choices as text."""
+    rows = []
+    for choice in record.measurements["choices"]:
+        tried = "  ".join(
+            f"{rate:g}: {'failed' if loss is None else format(loss, '.4f')}" for rate, loss in choice["tried"]
+        )
+        edge = "   (at the edge of what was tried)" if choice["at_edge"] else ""
+        rows.append(f"{tuned.describe(choice['cell'])}  {tuned.RATE}={choice['rate']:g}{edge}\n    {tried}")
+    return "\n".join(rows)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(config: DictConfig) -> None:
+    try:
+        if not config.get("study"):
+            raise UserError("which tuning study? give study=NAME, for example study=tuning")
+        given = HydraConfig.get().overrides.task
+        extra = extra_overrides(given)
+        name = study.study_name(config.study, extra)
+        record = choice_record(name, study.entries(config.study, extra, passed_on(given)))
+        path = write(record, run.folder(config))
+        print(f"{table(record)}\n{path}")
+    except (ValueError, OmegaConfBaseException, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

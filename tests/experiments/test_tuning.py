@@ -1,0 +1,202 @@
+"""Learning rates: the grid of every method, the rule that chooses, its record, and the studies that take it."""
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from experiments import runner, study, train, tuned, tuning
+from experiments.errors import UserError
+from records import ROOT, load, write
+
+METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
+TINY = ["steps=2", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
+
+
+@pytest.fixture
+def small(checkpoint, tmp_path):
+    """small(axes, *extra, **keys) -> entries of a study with these axes on the tiny Llama."""
+
+    def make(axes, *extra, **keys):
+        fixed = ["model=pretrained", f"model.path={checkpoint}", *TINY]
+        config = OmegaConf.create({"name": "small", "axes": axes, "overrides": fixed} | keys)
+        places = [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return study.entries(config, extra, places)
+
+    return make
+
+
+# --- the grids ---
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_grid_of_the_same_size_around_its_learning_rate(method):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=[f"method={method}"])
+    rates = config.learning_rates
+    assert len(rates) == 5
+    assert config.method.lr in rates
+    assert all(2.99 < b / a < 3.34 for a, b in itertools.pairwise(rates)), "half decades"
+
+
+def test_the_grid_is_no_part_of_a_run(small):
+    (first,), (second,) = small({"method": ["sgd"]}), small({"method": ["sgd"]}, "learning_rates=[1.0]")
+    assert first.plan.key == second.plan.key
+
+
+def test_the_tuning_study_covers_every_method_on_data_that_no_reported_run_sees():
+    given = yaml.safe_load((ROOT / "conf/study/tuning.yaml").read_text())
+    assert sorted(given["axes"]["method"]) == METHODS
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        reported, _ = study.compose([])
+        validation, _ = study.compose(given["overrides"])
+        listed = study.cells(OmegaConf.create(given), [])
+    assert len(listed) == 5 * len(METHODS)
+    assert all(cell["seed"] >= 1000 for cell in listed)
+    distance = abs(validation.data.heldout_seed - reported.data.heldout_seed)
+    assert distance >= reported.data.heldout_size
+    assert abs(validation.data.heldout_seed - reported.data.train_seed) >= reported.data.train_size
+
+
+def test_every_method_has_an_estimated_time(small):
+    seconds = {entry.plan.name: entry.estimate() for entry in small({"method": METHODS})}
+    assert all(0 < estimate < 60 for estimate in seconds.values()), seconds
+    assert seconds["badam"] < seconds["adamw"]
+    assert seconds["badam_all"] < seconds["adamw"], "a block of norms alone has no matrix"
+
+
+# --- the rule ---
+
+
+@pytest.mark.parametrize(
+    ("losses", "rate", "at_edge"),
+    [
+        ({1e-3: [1.0], 1e-2: [0.5], 1e-1: [0.7]}, 1e-2, False),
+        ({1e-2: [0.5], 1e-3: [0.5], 1e-1: [0.7]}, 1e-3, True),  # a tie goes to the smaller one
+        ({1e-3: [1.0], 1e-2: [0.9], 1e-1: [None]}, 1e-2, False),
+        ({1e-3: [1.0, 1.0], 1e-2: [0.1, None], 1e-1: [0.8, 0.9]}, 1e-1, True),  # a failed seed counts
+        ({1e-3: [0.6, 0.8], 1e-2: [0.5, 1.0]}, 1e-3, True),  # the mean, not the best
+    ],
+)
+def test_the_lowest_mean_loss_is_chosen(losses, rate, at_edge):
+    choice = tuned.choose({"method": "x"}, losses)
+    assert (choice.rate, choice.at_edge) == (rate, at_edge)
+    assert [tried for tried, _ in choice.tried] == sorted(losses)
+    assert all((loss is None) == (None in losses[tried]) for tried, loss in choice.tried)
+
+
+def test_a_method_that_always_fails_has_no_choice():
+    with pytest.raises(UserError, match=r"every learning rate of method=x has a failed run: 0\.1, 1\.0"):
+        tuned.choose({"method": "x"}, {1.0: [None], 0.1: [None, 1.0]})
+
+
+def test_unequal_grids_are_refused():
+    choices = [
+        tuned.choose({"method": name}, {rate: [1.0] for rate in rates}) for name, rates in (("x", [1]), ("y", [1, 2]))
+    ]
+    with pytest.raises(UserError, match="method=y was tried at 2 learning rates and method=x at 1: give both as many"):
+        tuned.require_equal_grids(choices)
+
+
+# --- from runs to a record to the studies that take it ---
+
+
+AXES = {"method": ["sgd", "lora"], "method.lr": "learning_rates", "seed": [1000]}
+GRID = "learning_rates=[0.001,0.01]"
+
+
+def test_an_axis_may_be_a_list_of_the_configuration(small):
+    listed = small(AXES)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        grids = [compose("train", overrides=[f"method={name}"]).learning_rates for name in AXES["method"]]
+    assert [entry.cell["method.lr"] for entry in listed] == [rate for grid in grids for rate in grid]
+    assert [entry.plan.config.method.lr for entry in listed] == [entry.cell["method.lr"] for entry in listed]
+    assert listed[0].plan.name == "sgd-lr0.003-seed1000"
+    with pytest.raises(UserError, match="study=small has the axis seed: rates, and rates of method=sgd is no list"):
+        small({"method": ["sgd"], "seed": "rates"})
+
+
+def test_tuning_is_run_recorded_and_taken(small, tmp_path):
+    with pytest.raises(
+        UserError, match=r"learning rates of study=small are not recorded; `python -m experiments.train"
+    ):
+        small({"method": ["sgd"]}, tuned="small")
+    with pytest.raises(UserError, match=r"4 of 4 runs of study=small are not finished, the first is sgd-lr0\.001"):
+        tuning.choice_record("small", small(AXES, GRID))
+    extra = train.extra_overrides([GRID, "workers=2", "checkpoint.every=5"])
+    assert extra == [GRID], "another grid is another study"
+    name = study.study_name(OmegaConf.create({"name": "small"}), extra)
+    runner.execute(small(AXES, GRID), name)
+    listed = small(AXES, GRID)
+    record = tuning.choice_record(name, listed)
+    path = write(record, tmp_path)
+    assert load(path) == record
+    assert path == tmp_path / "tuned" / f"{name}.json"
+    for choice in record.measurements["choices"]:
+        losses = {
+            entry.cell["method.lr"]: entry.record.measurements["after"]["heldout_loss"]
+            for entry in listed
+            if entry.cell["method"] == choice["cell"]["method"]
+        }
+        assert choice["rate"] == min(losses, key=losses.get)
+        assert choice["loss"] == min(losses.values())
+        assert choice["tried"] == [list(pair) for pair in sorted(losses.items())]
+    assert record.measurements["runs"] == {entry.plan.name: entry.plan.key for entry in listed}
+    assert "ties go to the smaller learning rate" in record.config["rule"]
+    assert "sgd" in tuning.table(record)
+
+    taken = small({"method": ["sgd", "lora"], "seed": [0, 1]}, tuned=name)
+    rates = {choice["cell"]["method"]: choice["rate"] for choice in record.measurements["choices"]}
+    assert [entry.plan.config.method.lr for entry in taken] == [rates[entry.cell["method"]] for entry in taken]
+    (given,) = small({"method": ["sgd"]}, "method.lr=0.5", tuned=name)
+    assert given.plan.config.method.lr == 0.5, "what is given on the command line wins"
+    with pytest.raises(UserError, match=f"study={name} has 0 learning rates for method=adamw"):
+        small({"method": ["adamw"]}, tuned=name)
+    with pytest.raises(UserError, match=r"sweeps over method\.lr, which tuned="):
+        small(AXES, tuned=name)
+
+
+def test_a_failed_run_is_a_result_of_tuning(small):
+    axes = {"method": ["sgd"], "method.lr": [0.01, 1e30], "seed": [1000]}
+    runner.execute(small(axes), "small")
+    record = tuning.choice_record("small", small(axes))
+    (choice,) = record.measurements["choices"]
+    assert choice["rate"] == 0.01
+    assert choice["tried"][1] == [1e30, None]
+    assert "1e+30: failed" in tuning.table(record)
+
+
+def test_learning_rates_of_another_model_are_refused(small, tmp_path):
+    axes = {"method": ["sgd"], "method.lr": [0.01]}
+    runner.execute(small(axes), "small")
+    record = tuning.choice_record("small", small(axes))
+    record.config["model"] = "smollm2_135m"
+    write(record, tmp_path)
+    with pytest.raises(UserError, match="tuned for model=smollm2_135m, and this run has model=pretrained"):
+        small({"method": ["sgd"]}, tuned="small")
+
+
+def test_a_study_that_varies_no_learning_rate_chooses_none(small):
+    runner.execute(small({"method": ["sgd"]}), "small")
+    with pytest.raises(UserError, match=r"study=small has no axis method\.lr"):
+        tuning.choice_record("small", small({"method": ["sgd"]}))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "error: which tuning study? give study=NAME"),
+        (["study=quick"], "runs of study=quick are not finished"),
+    ],
+)
+def test_the_command_stops_with_one_message(overrides, message, tmp_path):
+    command = [sys.executable, "-m", "experiments.tuning", *overrides, f"records_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
