@@ -20,7 +20,10 @@ from records import ROOT
 
 STAMP = ROOT / ".provenance.json"
 PACKAGES = ("bcd", "experiments", "theory", "records")
-LIBRARIES = ("torch", "numpy", "scipy", "transformers", "peft", "gguf", "reasoning-gym", "hydra-core")
+LIBRARIES = (
+    *("torch", "numpy", "scipy", "transformers", "peft", "gguf", "reasoning-gym", "hydra-core"),
+    *("datasets", "lm-eval", "math-verify"),
+)
 
 
 def source_hash(packages: Iterable[str] = PACKAGES, root: Path = ROOT) -> str:

@@ -36,7 +36,9 @@ class Source:
         rows, origin = self._from_hub() if folder is None else self._from_folder(folder)
         for number, row in enumerate(rows, 1):
             if missing := [name for name in fields if row.get(name) is None]:
-                raise UserError(f"{origin}: row {number} lacks the field {', '.join(missing)}; it has {', '.join(row)}")
+                raise UserError(
+                    f"{origin}: row {number} lacks the field {', '.join(missing)}; it has {', '.join(row)}"
+                )
         if self.keep:
             rows = [row for row in rows if all(row[name] in values for name, values in self.keep.items())]
         if not rows:
@@ -72,10 +74,9 @@ class Source:
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON Lines file, plain or compressed by xz. Raises UserError with file and line."""
-    opened = lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8")
     rows: list[dict[str, Any]] = []
     try:
-        with opened as file:
+        with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 try:
                     row = json.loads(line)

@@ -13,7 +13,8 @@ from hydra.utils import get_method
 
 from experiments.errors import UserError
 from experiments.evaluate.documents import Source
-from experiments.evaluate.significance import share
+from experiments.evaluate.significance import ALPHA, share, shares
+from experiments.evaluate.subject import Subject
 from experiments.evaluate.subsets import chosen
 from records import digest
 
@@ -66,27 +67,29 @@ class Downstream:
         rows, origin = _read(self.folder, task)
         return chosen(rows, about["identity"], self.items), f"{origin}, {len(rows)} rows"
 
-    def __call__(self, model: Any, tokenizer: Any, place: Path, label: str) -> dict[str, Any]:
-        """Returns task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts.
-
-        place: folder that keeps finished tasks, so that an interrupted evaluation goes on with the next one.
-        """
+    def __call__(self, subject: Subject) -> dict[str, Any]:
+        """Returns task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts."""
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         from lm_eval.models.huggingface import HFLM
 
-        language_model = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.batch_size)
+        given: dict[str, Any] = {"pretrained": subject.model, "tokenizer": subject.tokenizer}
+        language_model = HFLM(**given, batch_size=self.batch_size)  # pyright: ignore[reportCallIssue]
         found: dict[str, Any] = {}
         for task in self.tasks:
-            kept = place / f"{task}.json"
+            kept = subject.place / f"{task}.json"
             if not kept.exists():
                 measured = self._measure(language_model, task)
-                place.mkdir(parents=True, exist_ok=True)
+                kept.parent.mkdir(parents=True, exist_ok=True)
                 partial = kept.with_suffix(".partial")
                 partial.write_text(json.dumps(measured), encoding="utf-8")
                 partial.replace(kept)
             found[task] = json.loads(kept.read_text(encoding="utf-8"))
-            print(f"{label}: {task} {found[task]['share']:.3f} of {found[task]['items']}", flush=True)
         return found
+
+    def compare(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+        """Every task that both have, each tested at `ALPHA` divided by their number."""
+        both = [task for task in after if task in before]
+        return {task: shares(before[task], after[task], ALPHA / len(both)) for task in both}
 
     def _measure(self, language_model: Any, name: str) -> dict[str, Any]:
         from datasets import Dataset
@@ -103,15 +106,14 @@ class Downstream:
             "test": Dataset.from_list([{field: row[field] for field in fields} for row in rows])
         }
         task = ConfigurableTask(config=given | {"num_fewshot": 0})
-        result = evaluate(
+        result: Any = evaluate(
             language_model,
             {"tasks": {name: task}, "groups": {}, "group_map": {}},  # pyright: ignore[reportArgumentType]
             bootstrap_iters=0,
             apply_chat_template=True,
             system_instruction=self.system,
         )
-        assert result is not None
-        samples = sorted(result["samples"][name], key=lambda sample: sample["doc_id"])
+        samples: list[dict[str, Any]] = sorted(result["samples"][name], key=lambda sample: sample["doc_id"])
         right = [sample[about["metric"]] == 1 for sample in samples]
         chance, constant = 0.0, None
         if not generates:

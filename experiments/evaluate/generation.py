@@ -7,7 +7,7 @@ import torch
 
 
 def generate(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
-    """The continuation of each prompt (token ids) up to the end-of-turn token, stripped; left-padded, deterministic."""
+    """The continuation of each prompt (token ids), up to the end-of-turn token, stripped; deterministic."""
     width = max(len(prompt) for prompt in prompts)
     tokens = torch.full((len(prompts), width), tokenizer.pad_token_id)
     mask = torch.zeros_like(tokens)

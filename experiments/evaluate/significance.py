@@ -82,7 +82,7 @@ def unpaired(before: Sequence[bool], after: Sequence[bool], alpha: float = ALPHA
         "kind": "different items",
         "difference": q - p,
         "standard_error": math.sqrt(p * (1 - p) / (n - 1) + q * (1 - q) / (m - 1)) if min(n, m) > 1 else None,
-        "p": float(stats.fisher_exact([[r, n - r], [s, m - s]]).pvalue),
+        "p": float(np.asarray(stats.fisher_exact([[r, n - r], [s, m - s]]))[1]),
         "smallest_detectable": float(z * math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))),
     }
 
@@ -103,16 +103,25 @@ def mean_difference(
     difference = float(d.sum() / w.sum())
     error = float(np.sqrt(n / (n - 1) * np.square(d - difference * w).sum()) / w.sum())
     t = stats.t(n - 1)
-    if error == 0:
-        p = 1.0 if difference == 0 else 0.0
-    else:
-        p = float(2 * t.sf(abs(difference) / error))
+    p = float(2 * t.sf(abs(difference) / error)) if error else float(difference == 0)
     return {
         "kind": "same items",
         "difference": difference,
         "standard_error": error,
         "p": p,
         "smallest_detectable": float((t.ppf(1 - alpha / 2) + t.ppf(POWER)) * error),
+    }
+
+
+def shares(before: dict[str, Any], after: dict[str, Any], alpha: float) -> dict[str, Any]:
+    """Two results of `share`, with the hash of their items in ``rows``: paired when the items are the same."""
+    test = paired if before["rows"] == after["rows"] else unpaired
+    found = test([item == "1" for item in before["right"]], [item == "1" for item in after["right"]], alpha)
+    guessing = not (before["above_guessing"] or after["above_guessing"])
+    return found | {
+        "before": before["share"],
+        "after": after["share"],
+        "verdict": verdict(found, alpha, above_guessing=not guessing),
     }
 
 
@@ -147,7 +156,7 @@ def smallest_paired(n: int, discordant: float, alpha: float = ALPHA) -> float | 
 
 
 def verdict(found: dict[str, Any], alpha: float, *, larger_is_better: bool = True, above_guessing: bool = True) -> str:
-    """"better", "worse" or `NOT_TESTABLE`.
+    """ "better", "worse" or `NOT_TESTABLE`.
 
     above_guessing: whether one of the two models does better than guessing; two that guess cannot be compared.
     """
