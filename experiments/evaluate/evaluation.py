@@ -90,7 +90,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
             path = run.folder(config) / config.study / f"{config.before}-{name}.json"
             if not path.exists():
                 raise UserError(
-                    f"before={config.before} has no {path}; evaluate that model first, with name={config.before}"
+                    f"before={config.before}: there is no {path}; evaluate that model first, with this name"
                 )
             before = load(path)
             if before.status != "finished":
