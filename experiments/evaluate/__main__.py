@@ -63,6 +63,9 @@ def main(config: DictConfig) -> None:
     succeeded = True
     try:
         planned = evaluation.plan(config, study.choices(HydraConfig.get()))
+        if config.dry:
+            print(evaluation.table(planned))
+            return
         for record, compared in evaluation.execute(planned):
             print("\n".join(lines(record, compared)), flush=True)
             print(f"  {run.folder(config) / record.study / record.name}.json", flush=True)

@@ -61,6 +61,9 @@ class Downstream:
         """SHA-256 of the tasks' files and of the chosen rows."""
         return digest([[(TASKS / f"{name}.yaml").read_text(), self.rows(name)[0]] for name in self.tasks])
 
+    def size(self) -> dict[str, int]:
+        return {task: len(self.rows(task)[0]) for task in self.tasks}
+
     def rows(self, task: str) -> tuple[list[Mapping[str, Any]], str]:
         """The chosen rows of a task, and where they are from."""
         about = definition(task)["metadata"]

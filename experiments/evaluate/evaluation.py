@@ -14,7 +14,7 @@ from experiments import run
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
 from experiments.interruption import Interrupted, Interruption
-from records import ROOT, Record, digest, find, load, run_key, write
+from records import ROOT, Record, digest, find, load, load_study, run_key, write
 from records.provenance import provenance, source_hash
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(run.DTYPES)}")
     for name in config.parts:
         if name not in config or "_target_" not in config[name]:
-            raise UserError(f"parts has {name!r}; there are heldout, downstream, mt_bench")
+            raise UserError(f"parts has {name!r}; there are heldout, reasoning_gym, downstream, mt_bench")
     device = run.device_of(config.device)
     model = run.build(config.model)
     fingerprint = digest([model.fingerprint(), config.dtype, device.type])
@@ -97,6 +97,23 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
                 raise UserError(f"before={config.before}: {path} is {before.status}; evaluate that model again")
         found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, before))
     return Plan(config, title, device, model, fingerprint, found)
+
+
+def table(planned: Plan) -> str:
+    """The parts as text: finished or to do, how many items, and the seconds of the last other model here."""
+    config, rows = planned.config, []
+    for part in planned.parts:
+        done = find(config.study, part.name, part.key, run.folder(config))
+        others = [
+            record
+            for record in load_study(config.study, kind="evaluate", folder=run.folder(config))
+            if record.config["part"] == part.identity["part"] and record.config["device"] == planned.device.type
+        ]
+        took = done or max(others, key=lambda record: record.provenance["date"], default=None)
+        seconds = "not known" if took is None else f"{took.measurements['seconds']:.0f} s ({took.name})"
+        size = ", ".join(f"{count} {name}" for name, count in part.part.size().items())
+        rows.append(f"{part.name}: {'finished' if done else 'to do'}; {size}; time {seconds}")
+    return "\n".join(rows)
 
 
 def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:

@@ -21,6 +21,9 @@ class HeldOut:
     def fingerprint(self) -> str:
         return self.data.fingerprint()
 
+    def size(self) -> dict[str, int]:
+        return {"examples": self.data.heldout_size}
+
     def __call__(self, subject: Subject) -> dict[str, Any]:
         """Returns `loss` (nats per answer token, with its linearised standard error) and `exact_match` (a `share`).
 

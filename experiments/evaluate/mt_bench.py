@@ -80,6 +80,9 @@ class MTBench:
         references = {str(number): turns for number, turns in self.references.items()}
         return digest([self.questions, references, self.prompts, judge])
 
+    def size(self) -> dict[str, int]:
+        return {"answers": sum(len(question["turns"]) for question in self.questions)}
+
     def __call__(self, subject: Subject) -> dict[str, Any]:
         answers = self.answer(subject)
         found: dict[str, Any] = {

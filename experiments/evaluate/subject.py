@@ -29,6 +29,10 @@ class Part(Protocol):
         """JSON values. Raises UserError for what the user can mend."""
         ...
 
+    def size(self) -> dict[str, int]:
+        """What is evaluated -> its number of items."""
+        ...
+
     def compare(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         """What is compared -> difference, standard error, test, smallest detectable difference and verdict."""
         ...

@@ -396,6 +396,29 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_task(planned, monkeypat
     assert not list((tmp_path / "kept").glob("*")), "what was kept for going on is removed"
 
 
+def test_dry_lists_the_parts_and_what_they_cost_before(planned):
+    chosen = ["parts=[heldout,downstream]", "downstream.tasks=[arc_easy,piqa]"]
+    assert evaluation.table(planned(*chosen, "name=a")).splitlines() == [
+        "a-heldout: to do; 6 examples; time not known",
+        "a-downstream: to do; 7 arc_easy, 7 piqa; time not known",
+    ]
+    list(evaluation.execute(planned("parts=[heldout]", "name=a")))
+    first, second = evaluation.table(planned(*chosen, "name=b")).splitlines()
+    assert first.startswith("b-heldout: to do; 6 examples; time ")
+    assert first.endswith(" s (a-heldout)")
+    assert second.endswith("time not known")
+    assert evaluation.table(planned("parts=[heldout]", "name=a")).startswith("a-heldout: finished")
+
+
+LONG = "reasoning_gym.data.max_tokens=256"  # a byte is a token here
+
+
+def test_reasoning_gym_is_evaluated_whatever_the_data(planned):
+    ((record, _),) = evaluation.execute(planned("parts=[reasoning_gym]", "reasoning_gym.data.heldout_size=9", LONG))
+    assert record.measurements["exact_match"]["items"] == 9
+    assert planned("parts=[reasoning_gym]", LONG).parts[0].part.size() == {"examples": 500}
+
+
 def test_a_failing_part_is_a_record_and_stops_no_other(planned, monkeypatch):
     def fail(*_):
         raise RuntimeError("broken")
@@ -431,7 +454,12 @@ def test_impossible_values_are_refused_before_any_weight_is_loaded(overrides, me
 
 def test_the_command(checkpoint, data, tmp_path):
     command = [sys.executable, "-W", "error", "-m", "experiments.evaluate", f"path={checkpoint}", *TINY]
-    command += [f"records_dir={tmp_path}/records", f"downstream.folder={data}", "downstream.tasks=[arc_easy]"]
+    command += [
+        f"records_dir={tmp_path}/records",
+        f"downstream.folder={data}",
+        "downstream.tasks=[arc_easy]",
+        "parts=[heldout,downstream]",
+    ]
     done = subprocess.run([*command, "name=tiny"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "tiny-downstream:\n  arc_easy: 0." in done.stdout
@@ -440,7 +468,15 @@ def test_the_command(checkpoint, data, tmp_path):
         record = load(tmp_path / "records" / "evaluate" / f"tiny-{part}.json")
         assert (record.kind, record.status) == ("evaluate", "finished")
         assert record.provenance["versions"]["lm-eval"] == "0.4.13"
-    refused = subprocess.run([*command, "downstream.tasks=[chess]"], cwd=ROOT, capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1
-    assert refused.stderr.startswith("error: downstream.tasks has 'chess'")
+
+
+def test_a_refusal_is_one_line_and_exit_code_2(checkpoint, monkeypatch, capsys):
+    from experiments.evaluate.__main__ import main
+
+    monkeypatch.setattr(sys, "argv", ["evaluate", f"path={checkpoint}", "downstream.tasks=[chess]"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert told.startswith("error: downstream.tasks has 'chess'; there are aqua_rat, ")
