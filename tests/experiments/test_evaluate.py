@@ -470,13 +470,9 @@ def test_the_command(checkpoint, data, tmp_path):
         assert record.provenance["versions"]["lm-eval"] == "0.4.13"
 
 
-def test_a_refusal_is_one_line_and_exit_code_2(checkpoint, monkeypatch, capsys):
-    from experiments.evaluate.__main__ import main
-
-    monkeypatch.setattr(sys, "argv", ["evaluate", f"path={checkpoint}", "downstream.tasks=[chess]"])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert told.startswith("error: downstream.tasks has 'chess'; there are aqua_rat, ")
+def test_a_refusal_is_one_line_and_exit_code_2(checkpoint):
+    command = [sys.executable, "-W", "error", "-m", "experiments.evaluate", f"path={checkpoint}"]
+    refused = subprocess.run([*command, "downstream.tasks=[chess]"], cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith("error: downstream.tasks has 'chess'; there are aqua_rat, ")
