@@ -29,7 +29,7 @@ def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
 
 
 def answer_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits (examples, columns, vocabulary), at least float32, and labels (examples, columns), where some label is."""
+    """Logits (examples, columns, vocabulary) and labels (examples, columns) of the columns that have a label."""
     columns = (batch.labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
     logits = model(input_ids=batch.tokens, logits_to_keep=columns).logits
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # never less precise than float32

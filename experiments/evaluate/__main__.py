@@ -27,7 +27,10 @@ def lines(record: Record, compared: Record | None) -> list[str]:
     """A record and its comparison as text."""
     if record.error:
         return [f"{record.name}: FAILED, {record.error}"]
-    text = [f"{record.name}:", *(f"  {name}: {_said(value)}" for name, value in record.measurements.items())]
+    text = [
+        f"{record.name}:",
+        *(f"  {k}: {_said(v)}" for k, v in record.measurements.items() if not isinstance(v, list)),
+    ]
     for name, found in (compared.measurements if compared else {}).items():
         if "difference" not in found:
             text.append(f"  {name}: {found['verdict']}")
@@ -44,7 +47,7 @@ def lines(record: Record, compared: Record | None) -> list[str]:
 
 def _said(value: Any) -> str:
     if not isinstance(value, dict):
-        return str(value)
+        return f"{value:.1f}" if isinstance(value, float) else str(value)
     if "share" in value:
         error = value["standard_error"]
         guess = max(value["chance"], value["constant_answer"] or 0)

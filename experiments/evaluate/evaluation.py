@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 KEPT = ROOT / "outputs" / "evaluate"
 CODE = ("bcd", "experiments")
+MAY_DIFFER = ("tasks", "folder", "batch_size", "judge")
+"""Options of a part that two models under comparison need not share: every task says itself which items it has."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
             before = load(path)
             if before.status != "finished":
                 raise UserError(f"before={config.before}: {path} is {before.status}; evaluate that model again")
+            same = [{k: v for k, v in c[name].items() if k not in MAY_DIFFER} for c in (before.config, identity)]
+            if other := [key for key in same[1] if same[0].get(key) != same[1][key]]:
+                raise UserError(
+                    f"before={config.before}: {path} was evaluated with other values of {', '.join(other)}"
+                )
         found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, before))
     return Plan(config, title, device, model, fingerprint, found)
 

@@ -396,6 +396,20 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_task(planned, monkeypat
     assert not list((tmp_path / "kept").glob("*")), "what was kept for going on is removed"
 
 
+def test_models_evaluated_differently_are_not_compared(planned):
+    chosen = ["parts=[downstream]", "downstream.tasks=[arc_easy,piqa]"]
+    list(evaluation.execute(planned(*chosen, "name=a")))
+    with pytest.raises(UserError, match=r"was evaluated with other values of items, system"):
+        planned(*chosen, "name=b", "before=a", "downstream.items=3", "downstream.system=Think.")
+    fewer = planned("parts=[downstream]", "downstream.tasks=[piqa]", "downstream.batch_size=2", "name=b", "before=a")
+    ((_, compared),) = evaluation.execute(fewer)
+    assert compared.name == "b-downstream-against-a"
+    assert list(compared.measurements) == ["piqa"]
+    assert compared.measurements["piqa"]["kind"] == "same items"
+    assert compared.measurements["piqa"]["difference"] == 0
+    assert compared.measurements["piqa"]["verdict"] == NOT_TESTABLE
+
+
 def test_dry_lists_the_parts_and_what_they_cost_before(planned):
     chosen = ["parts=[heldout,downstream]", "downstream.tasks=[arc_easy,piqa]"]
     assert evaluation.table(planned(*chosen, "name=a")).splitlines() == [
