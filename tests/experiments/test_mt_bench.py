@@ -3,7 +3,6 @@
 import email.utils
 import itertools
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -13,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
-from experiments import run
+from experiments import run, study
 from experiments.errors import UserError
-from experiments.evaluate import endpoint, mt_bench
+from experiments.evaluate import endpoint, evaluation, mt_bench
 from experiments.evaluate.endpoint import Endpoint
 from experiments.evaluate.journal import Journal
 from experiments.evaluate.judge import UNRATED, Judge, Prices, rating, tasks
@@ -526,22 +526,25 @@ def test_the_real_files_fill_every_prompt(judged, tmp_path):
     assert all(("first" if task.turn == 1 else "second") in task.user for task in made)
 
 
-def test_the_command_judges_and_goes_on_after_a_failing_judge(checkpoint, files, judged, tmp_path):
-    command = [sys.executable, "-W", "error", "-m", "experiments.evaluate", f"path={checkpoint}", "parts=[mt_bench]"]
-    command += [f"mt_bench.{name}={files}/{file}.jsonl" for name, file in (("questions", "question"),)]
-    command += [f"mt_bench.references={files}/reference.jsonl", f"mt_bench.prompts={files}/prompts.jsonl"]
-    command += [f"mt_bench.folder={tmp_path}/mt_bench", f"records_dir={tmp_path}/records", "name=tiny", "device=cpu"]
-    command += ["mt_bench.max_new_tokens=4", "mt_bench.judge.attempts=1", "mt_bench.judge.requests_per_minute=6000"]
+def test_the_command_goes_on_after_a_failing_judge(checkpoint, files, judged, tmp_path):
+    given = [f"path={checkpoint}", "parts=[mt_bench]", "name=tiny", "device=cpu", f"records_dir={tmp_path}/records"]
+    given += [f"mt_bench.questions={files}/question.jsonl", f"mt_bench.references={files}/reference.jsonl"]
+    given += [f"mt_bench.prompts={files}/prompts.jsonl", f"mt_bench.folder={tmp_path}/mt_bench"]
+    given += ["mt_bench.max_new_tokens=4", "mt_bench.judge.attempts=1", "mt_bench.judge.requests_per_minute=6000"]
     judged.faults += [{}, {}, {"status": 500}]
-    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
-    assert failed.returncode == 1, failed.stderr
-    assert "2 of 6 judgments were made and are kept" in failed.stdout
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("evaluate", overrides=given, return_hydra_config=True)
+    ((failed, _),) = evaluation.execute(evaluation.plan(config, study.choices(config.hydra)))
+    assert failed.status == "failed"
+    assert "2 of 6 judgments were made and are kept" in failed.error
     path = tmp_path / "records" / "evaluate" / "tiny-mt_bench.json"
-    assert load(path).status == "failed"
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
+    assert load(path) == failed
+    command = [sys.executable, "-W", "error", "-m", "experiments.evaluate", *given]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     record = load(path)
     assert record.status == "finished"
+    assert record.key == failed.key
     assert record.measurements["judge"]["spent"]["requests"] == 4
     assert 1 <= record.measurements["score"]["value"] <= 10
     assert "secret-key" not in path.read_text()
