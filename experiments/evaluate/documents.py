@@ -20,6 +20,7 @@ class Source:
     hub: name of the data set on the hub; empty: there is none in this schema.
     configurations: of the hub's data set, one after another; empty: its only one.
     split: of the hub's data set.     keep: field -> the values of the rows that stay.
+    option: that names a local copy, for messages.
     """
 
     local: str
@@ -27,6 +28,7 @@ class Source:
     configurations: tuple[str, ...] = ()
     split: str = "test"
     keep: Mapping[str, Sequence[Any]] | None = None
+    option: str = "downstream.folder"
 
     def rows(self, folder: Path | None, fields: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
         """All rows, and a sentence that says where they are from: the folder if one is given, else the hub.
@@ -50,13 +52,13 @@ class Source:
         if len(found) != 1:
             raise UserError(
                 f"{folder} has {'no' if not found else 'more than one'} {self.local}{{{','.join(SUFFIXES)}}}; "
-                "put one there, leave the task out, or drop downstream.folder to load it from the hub"
+                f"put one there, leave the task out, or drop {self.option} to load it from the hub"
             )
         return json_lines(found[0]), f"local file {found[0].name}"
 
     def _from_hub(self) -> tuple[list[dict[str, Any]], str]:
         if not self.hub:
-            raise UserError(f"{self.local} is not on the hub in this schema; give downstream.folder=... with its file")
+            raise UserError(f"{self.local} is not on the hub in this schema; give {self.option}=... with its file")
         from datasets import load_dataset
 
         rows: list[dict[str, Any]] = []
@@ -67,7 +69,7 @@ class Source:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise UserError(
                     f"the hub's {self.hub} ({name or 'default'}, {self.split}) cannot be had ({reason}); "
-                    "give downstream.folder=... to read a local copy"
+                    f"give {self.option}=... to read a local copy"
                 ) from error
         return rows, f"hub {self.hub}, split {self.split}"
 

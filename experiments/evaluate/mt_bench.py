@@ -221,7 +221,9 @@ def read_questions(name: str) -> list[dict[str, Any]]:
     if Path(name).expanduser().is_file():
         rows = checked(name, ("question_id", "category", "turns"))
     elif name.count("/") == 1 and not name.startswith((".", "~", "/")) and "." not in name.rpartition("/")[2]:
-        found, _ = Source(local=name, hub=name, split="train").rows(None, ("prompt_id", "category", "prompt"))
+        found, _ = Source(local=name, hub=name, split="train", option="mt_bench.questions").rows(
+            None, ("prompt_id", "category", "prompt")
+        )
         rows = [{"question_id": row["prompt_id"], "turns": row["prompt"]} | row for row in found]
     else:
         raise UserError(f"mt_bench.questions={name} is no file, and no name on the hub")

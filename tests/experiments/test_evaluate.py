@@ -215,7 +215,7 @@ def test_the_folder_is_used_alone(data, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("the hub was asked"))
     (data / "gsm8k.test.jsonl.xz").unlink()
-    with pytest.raises(UserError, match=r"has no gsm8k\.test"):
+    with pytest.raises(UserError, match=r"has no gsm8k\.test.*or drop downstream\.folder to load it"):
         downstream(data, ["gsm8k"]).rows("gsm8k")
     (data / "gsm8k.test.jsonl").write_text(json.dumps(rows("gsm8k")[0]) + "\n")
     assert len(downstream(data, ["gsm8k"]).rows("gsm8k")[0]) == 1

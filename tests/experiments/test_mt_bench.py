@@ -506,6 +506,18 @@ def test_bad_files_are_refused_before_any_answer(files, judged, monkeypatch):
         bench(files)
 
 
+def test_questions_of_the_hub_have_its_field_names(monkeypatch):
+    import datasets
+
+    row = {"prompt_id": 81, "category": "writing", "prompt": ["One?", "Two?"], "reference": []}
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, name, split: [row] if split == "train" else [])
+    questions = mt_bench.read_questions("HuggingFaceH4/mt_bench_prompts")
+    assert questions == [{"question_id": 81, "category": "writing", "turns": ["One?", "Two?"]}]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: 1 / 0)
+    with pytest.raises(UserError, match=r"cannot be had \(division by zero\); give mt_bench.questions=..."):
+        mt_bench.read_questions("HuggingFaceH4/mt_bench_prompts")
+
+
 def test_a_question_that_does_not_fit_the_model_is_told(files, subject):
     with pytest.raises(UserError, match=r"question 81 needs \d+ \+ 3000 tokens, and the model has 2048"):
         bench(files, max_new_tokens=3000).answer(subject)
