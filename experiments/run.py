@@ -143,7 +143,7 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         raise UserError(f"max_grad_norm={norm} is not possible: give a positive number or null")
     if config.dtype not in DTYPES:
         raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
-    device = _device(config.device)
+    device = device_of(config.device)
     config.device = device.type
     for part in ("method", "evaluation"):  # made again when they are needed; this is the check of their values
         if part in config:
@@ -190,7 +190,7 @@ def _check_axes(config: DictConfig, choices: Mapping[str, str]) -> None:
         raise UserError(f"method={choices['method']} has no partition, so outside_layers means nothing; drop it")
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device={name!r} is not one of auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():

@@ -18,7 +18,7 @@ OUTPUTS = ROOT / "outputs" / "records"
 COMMITTED = ROOT / "records"
 
 SCHEMA = 1
-KINDS = ("train", "verify", "curvature", "profile", "overlap", "tuning")
+KINDS = ("train", "verify", "curvature", "profile", "overlap", "tuning", "evaluate", "compare")
 STATUSES = ("finished", "failed", "interrupted")
 TEXTS = ("kind", "study", "name", "key", "status", "error")
 MAPPINGS = ("config", "measurements", "provenance")

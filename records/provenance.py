@@ -23,6 +23,7 @@ PACKAGES = ("bcd", "experiments", "theory", "records")
 LIBRARIES = (
     *("torch", "numpy", "scipy", "transformers", "peft", "pytorch-optimizer", "schedulefree"),
     *("gguf", "reasoning-gym", "hydra-core"),
+    *("datasets", "lm-eval", "math-verify"),
 )
 
 

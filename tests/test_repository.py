@@ -80,8 +80,20 @@ def test_lock_is_exact_and_complete():
 def test_installed_versions_are_those_of_the_lock():
     from importlib.metadata import version
 
-    for name in ("torch", "numpy", "transformers", "hydra-core", "peft", "reasoning-gym"):
+    for name in ("torch", "numpy", "transformers", "hydra-core", "peft", "reasoning-gym", "lm-eval", "math-verify"):
         assert version(name).partition("+")[0] == pins("requirements.lock")[name]
+
+
+def test_math_verify_and_hydra_share_one_antlr_runtime():
+    """lm-eval's extra "math" asks for antlr 4.11, and pip then takes hydra-core 0.11 back without a word."""
+    from importlib.metadata import version
+
+    assert version("hydra-core") == "1.3.8"
+    assert version("antlr4-python3-runtime") == "4.9.3"
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    named = [item for group in groups.values() for item in group if isinstance(item, str)]
+    assert "math-verify[antlr4_9_3]" in named
+    assert not any(item.startswith("lm-eval[") for item in named)
 
 
 def test_the_wheel_holds_bcd_alone_and_asks_for_torch_alone(tmp_path):

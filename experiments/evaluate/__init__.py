@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from experiments.data import IGNORED, Batch, Example, collate
 from experiments.errors import UserError
+from experiments.evaluate.generation import generate
 
 
 def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
@@ -23,11 +24,16 @@ def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
 
     batch: right-padded, so causal attention needs no mask.     reduction: "mean" or "sum".
     """
+    logits, labels = answer_logits(model, batch)
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction=reduction)
+
+
+def answer_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits (examples, columns, vocabulary) and labels (examples, columns) of the columns that have a label."""
     columns = (batch.labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
     logits = model(input_ids=batch.tokens, logits_to_keep=columns).logits
-    labels = batch.labels[:, 1:][:, columns]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # never less precise than float32
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction=reduction)
+    return logits, batch.labels[:, 1:][:, columns]
 
 
 @dataclass(frozen=True)
@@ -50,35 +56,47 @@ class Evaluation:
 
         Answers are decoded greedily, so the result is deterministic. `label` names the progress bar.
         """
+        scores = self.scores(model, tokenizer, examples, label)
+        return {
+            "heldout_loss": scores.loss,
+            "exact_match": sum(scores.right) / len(examples),
+            "items": len(examples),
+        }
+
+    def scores(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> "Scores":
+        """Everything that is known of each example."""
         was_training = model.training
         model.eval()
         # Similar lengths together: less padding, and the same grouping at every call.
-        ordered = sorted(examples, key=lambda example: len(example.prompt))
-        total, tokens, right = 0.0, 0, 0
+        ordered = sorted(range(len(examples)), key=lambda i: len(examples[i].prompt))
+        total, losses, tokens = 0.0, [0.0] * len(examples), [0] * len(examples)
+        right = [False] * len(examples)
         with torch.no_grad(), tqdm(total=len(ordered), desc=label, unit="item", leave=False) as bar:
             for start in range(0, len(ordered), self.batch_size):
-                group = ordered[start : start + self.batch_size]
-                batch = collate(group, tokenizer.pad_token_id).to(model.device)
-                total += answer_loss(model, batch, reduction="sum").item()
-                tokens += int((batch.labels != IGNORED).sum())
-                right += sum(e.score(a) for e, a in zip(group, self._generate(model, tokenizer, group), strict=True))
+                places = ordered[start : start + self.batch_size]
+                group = [examples[i] for i in places]
+                logits, labels = answer_logits(model, collate(group, tokenizer.pad_token_id).to(model.device))
+                flat = (logits.flatten(0, 1), labels.flatten())
+                total += F.cross_entropy(*flat, ignore_index=IGNORED, reduction="sum").item()
+                each = F.cross_entropy(*flat, ignore_index=IGNORED, reduction="none").view_as(labels).double().sum(1)
+                answers = generate(model, tokenizer, [example.prompt for example in group], self.max_new_tokens)
+                for row, (i, example, answer) in enumerate(zip(places, group, answers, strict=True)):
+                    losses[i], tokens[i] = each[row].item(), int((labels[row] != IGNORED).sum())
+                    right[i] = example.score(answer)
                 bar.update(len(group))
         model.train(was_training)
-        return {"heldout_loss": total / tokens, "exact_match": right / len(ordered), "items": len(ordered)}
+        return Scores(total / sum(tokens), losses, tokens, right)
 
-    def _generate(self, model: Any, tokenizer: Any, group: Sequence[Example]) -> list[str]:
-        width = max(len(example.prompt) for example in group)
-        tokens = torch.full((len(group), width), tokenizer.pad_token_id)
-        mask = torch.zeros_like(tokens)
-        for i, example in enumerate(group):
-            tokens[i, width - len(example.prompt) :] = torch.tensor(example.prompt)
-            mask[i, width - len(example.prompt) :] = 1
-        output = model.generate(
-            input_ids=tokens.to(model.device),
-            attention_mask=mask.to(model.device),
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-        return [text.strip() for text in tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)]
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of examples, in their order.
+
+    loss: nats per answer token, of all of them.     losses: nats of each answer.     tokens: of each answer.
+    right: whether the generated answer of each is right.
+    """
+
+    loss: float
+    losses: list[float]
+    tokens: list[int]
+    right: list[bool]

@@ -1,0 +1,90 @@
+"""Entry point: `python -m experiments.evaluate path=FOLDER [option=value ...]` evaluates a saved model.
+
+    python -m experiments.evaluate model=smollm2_135m name=untrained
+    python -m experiments.evaluate path=outputs/exports/RUN before=untrained      # and compares with it
+    python -m experiments.evaluate path=FOLDER parts=[downstream] downstream.tasks=[gsm8k] downstream.folder=DATA
+    python -m experiments.evaluate path=FOLDER parts=[mt_bench] mt_bench.questions=FILE
+
+Every part leaves one record; a part that is finished is not run again.
+"""
+
+import os
+import sys
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import run, study
+from experiments.evaluate import evaluation
+from experiments.interruption import Interrupted
+from records import Record
+
+
+def lines(record: Record, compared: Record | None) -> list[str]:
+    """A record and its comparison as text."""
+    if record.error:
+        return [f"{record.name}: FAILED, {record.error}"]
+    text = [
+        f"{record.name}:",
+        *(f"  {k}: {_said(v)}" for k, v in record.measurements.items() if not isinstance(v, list)),
+    ]
+    for name, found in (compared.measurements if compared else {}).items():
+        if "difference" not in found:
+            text.append(f"  {name}: {found['verdict']}")
+            continue
+        error, least = found["standard_error"], found["smallest_detectable"]
+        text.append(
+            f"  {name} against {compared.config['before'] if compared else ''}: {found['difference']:+.4f}"
+            + (f" ± {error:.4f}" if error is not None else "")
+            + f", p {found['p']:.2g}, smallest detectable {'none' if least is None else format(least, '.4f')}: "
+            + found["verdict"]
+        )
+    return text
+
+
+def _said(value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"{value:.1f}" if isinstance(value, float) else str(value)
+    if "share" in value:
+        error = value["standard_error"]
+        guess = max(value["chance"], value["constant_answer"] or 0)
+        return (
+            f"{value['share']:.3f}" + (f" ± {error:.3f}" if error is not None else "") + f" of {value['items']}, "
+            f"guessing gives {guess:.3f}: {'above' if value['above_guessing'] else 'not above'} it"
+        )
+    if "value" in value and value["value"] is not None:
+        error = value["standard_error"]
+        return f"{value['value']:.4f}" + (f" ± {error:.4f}" if error is not None else "")
+    return ", ".join(f"{key} {item}" for key, item in value.items() if isinstance(item, int | float | str))
+
+
+@hydra.main(version_base="1.3", config_path="../../conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    succeeded = True
+    try:
+        planned = evaluation.plan(config, study.choices(HydraConfig.get()))
+        if config.dry:
+            print(evaluation.table(planned))
+            return
+        for record, compared in evaluation.execute(planned):
+            print("\n".join(lines(record, compared)), flush=True)
+            print(f"  {run.folder(config) / record.study / record.name}.json", flush=True)
+            succeeded &= record.status == "finished"
+    except (ValueError, OmegaConfBaseException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(f"error: {error.strerror}: {error.filename or os.fspath(run.folder(config))}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except Interrupted as stop:
+        print(f"\ninterrupted by {stop}: the same command goes on with what is not finished", file=sys.stderr)
+        raise SystemExit(stop.code) from None
+    if not succeeded:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Test sets of the tasks: from the Hugging Face hub by name, or from a local folder in the same schema."""
+
+import json
+import lzma
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import UserError
+
+SUFFIXES = (".jsonl.xz", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a task's test set is.
+
+    local: name of the file in a local folder, without its suffix, for example ``gsm8k.test``.
+    hub: name of the data set on the hub; empty: there is none in this schema.
+    configurations: of the hub's data set, one after another; empty: its only one.
+    split: of the hub's data set.     keep: field -> the values of the rows that stay.
+    option: that names a local copy, for messages.
+    """
+
+    local: str
+    hub: str = ""
+    configurations: tuple[str, ...] = ()
+    split: str = "test"
+    keep: Mapping[str, Sequence[Any]] | None = None
+    option: str = "downstream.folder"
+
+    def rows(self, folder: Path | None, fields: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
+        """All rows, and a sentence that says where they are from: the folder if one is given, else the hub.
+
+        Never the one in place of the other. Raises UserError when the data cannot be had or lacks one of `fields`.
+        """
+        rows, origin = self._from_hub() if folder is None else self._from_folder(folder)
+        for number, row in enumerate(rows, 1):
+            if missing := [name for name in fields if row.get(name) is None]:
+                raise UserError(
+                    f"{origin}: row {number} lacks the field {', '.join(missing)}; it has {', '.join(row)}"
+                )
+        if self.keep:
+            rows = [row for row in rows if all(row[name] in values for name, values in self.keep.items())]
+        if not rows:
+            raise UserError(f"{origin}: there is no row")
+        return rows, origin
+
+    def _from_folder(self, folder: Path) -> tuple[list[dict[str, Any]], str]:
+        found = [path for suffix in SUFFIXES if (path := folder / f"{self.local}{suffix}").is_file()]
+        if len(found) != 1:
+            raise UserError(
+                f"{folder} has {'no' if not found else 'more than one'} {self.local}{{{','.join(SUFFIXES)}}}; "
+                f"put one there, leave the task out, or drop {self.option} to load it from the hub"
+            )
+        return json_lines(found[0]), f"local file {found[0].name}"
+
+    def _from_hub(self) -> tuple[list[dict[str, Any]], str]:
+        if not self.hub:
+            raise UserError(f"{self.local} is not on the hub in this schema; give {self.option}=... with its file")
+        from datasets import load_dataset
+
+        rows: list[dict[str, Any]] = []
+        for name in self.configurations or (None,):
+            try:
+                rows += [dict(row) for row in load_dataset(self.hub, name, split=self.split)]  # pyright: ignore[reportArgumentType, reportCallIssue]
+            except Exception as error:  # the hub client raises many kinds; each means that the data is not there
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise UserError(
+                    f"the hub's {self.hub} ({name or 'default'}, {self.split}) cannot be had ({reason}); "
+                    f"give {self.option}=... to read a local copy"
+                ) from error
+        return rows, f"hub {self.hub}, split {self.split}"
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file, plain or compressed by xz. Raises UserError with file and line."""
+    rows: list[dict[str, Any]] = []
+    try:
+        with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise UserError(f"{path}, line {number}: no JSON ({error})") from error
+                if not isinstance(row, dict):
+                    raise UserError(f"{path}, line {number}: an object is wanted, found {row!r}")
+                rows.append(row)
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
+    return rows

@@ -1,0 +1,150 @@
+"""Downstream tasks by the library lm-eval: its prompts are `tasks/*.yaml`, its data the hub's or a local folder's."""
+
+import functools
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.utils import get_method
+
+from experiments.errors import UserError
+from experiments.evaluate.documents import Source
+from experiments.evaluate.significance import ALPHA, share, shares
+from experiments.evaluate.subject import Subject
+from experiments.evaluate.subsets import chosen
+from records import digest
+
+TASKS = Path(__file__).parent / "tasks"
+
+
+class Downstream:
+    """Exact match on fixed subsets, zero-shot, through the model's chat template, decoded greedily.
+
+    tasks: names of files in `tasks`; null: all.     items: most items of a task, see `subsets.chosen`.
+    folder: local folder with the test sets in the hub's schema; null: the hub. Never the one in place of the other.
+    max_new_tokens: of a generated answer.     batch_size: of a forward pass.
+    system: system message; null: what the chat template puts there itself.
+
+    Raises UserError for an unknown task and numbers below 1.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str] | None,
+        items: int,
+        max_new_tokens: int,
+        batch_size: int,
+        folder: str | None,
+        system: str | None,
+    ) -> None:
+        known = sorted(path.stem for path in TASKS.glob("*.yaml"))
+        for name in tasks or ():
+            if name not in known:
+                raise UserError(f"downstream.tasks has {name!r}; there are {', '.join(known)}")
+        for name, value in (("items", items), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"downstream.{name}={value} is not possible: give a whole number of at least 1")
+        if folder is not None and not Path(folder).expanduser().is_dir():
+            raise UserError(f"downstream.folder={folder} is no folder")
+        self.tasks = list(tasks or known)
+        self.items = items
+        self.max_new_tokens = max_new_tokens
+        self.batch_size = batch_size
+        self.folder = Path(folder).expanduser() if folder is not None else None
+        self.system = system
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the tasks' files and of the chosen rows."""
+        return digest([[(TASKS / f"{name}.yaml").read_text(), self.rows(name)[0]] for name in self.tasks])
+
+    def size(self) -> dict[str, int]:
+        return {task: len(self.rows(task)[0]) for task in self.tasks}
+
+    def rows(self, task: str) -> tuple[list[Mapping[str, Any]], str]:
+        """The chosen rows of a task, and where they are from."""
+        about = definition(task)["metadata"]
+        rows, origin = _read(self.folder, task)
+        return chosen(rows, about["identity"], self.items), f"{origin}, {len(rows)} rows"
+
+    def __call__(self, subject: Subject) -> dict[str, Any]:
+        """Returns task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts."""
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        from lm_eval.models.huggingface import HFLM
+
+        given: dict[str, Any] = {"pretrained": subject.model, "tokenizer": subject.tokenizer}
+        language_model = HFLM(**given, batch_size=self.batch_size)  # pyright: ignore[reportCallIssue]
+        found: dict[str, Any] = {}
+        for task in self.tasks:
+            kept = subject.place / f"{task}.json"
+            if not kept.exists():
+                measured = self._measure(language_model, task)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                partial = kept.with_suffix(".partial")
+                partial.write_text(json.dumps(measured), encoding="utf-8")
+                partial.replace(kept)
+            found[task] = json.loads(kept.read_text(encoding="utf-8"))
+        return found
+
+    def compare(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+        """Every task that both have, each tested at `ALPHA` divided by their number."""
+        both = [task for task in after if task in before]
+        return {task: shares(before[task], after[task], ALPHA / len(both)) for task in both}
+
+    def _measure(self, language_model: Any, name: str) -> dict[str, Any]:
+        from datasets import Dataset
+        from lm_eval.api.task import ConfigurableTask
+        from lm_eval.evaluator import evaluate
+
+        rows, origin = self.rows(name)
+        given = definition(name)
+        about, generates = given["metadata"], given["output_type"] == "generate_until"
+        if generates:
+            given["generation_kwargs"] |= {"max_gen_toks": self.max_new_tokens}
+        fields = about["fields"]
+        given["custom_dataset"] = lambda **_: {
+            "test": Dataset.from_list([{field: row[field] for field in fields} for row in rows])
+        }
+        task = ConfigurableTask(config=given | {"num_fewshot": 0})
+        result: Any = evaluate(
+            language_model,
+            {"tasks": {name: task}, "groups": {}, "group_map": {}},  # pyright: ignore[reportArgumentType]
+            bootstrap_iters=0,
+            apply_chat_template=True,
+            system_instruction=self.system,
+        )
+        samples: list[dict[str, Any]] = sorted(result["samples"][name], key=lambda sample: sample["doc_id"])
+        right = [sample[about["metric"]] == 1 for sample in samples]
+        chance, constant = 0.0, None
+        if not generates:
+            chance = sum(1 / len(task.doc_to_choice(sample["doc"])) for sample in samples) / len(samples)
+            constant = max(Counter(int(sample["target"]) for sample in samples).values()) / len(samples)
+        room = language_model.max_length - (self.max_new_tokens if generates else 1)
+        lengths = [len(language_model.tok_encode(sample["arguments"][0][0])) for sample in samples]
+        return share(right, chance=chance, constant=constant) | {
+            "metric": about["metric"],
+            "source": origin,
+            "rows": digest(rows),
+            "cut": sum(length > room for length in lengths),  # prompts that lost their beginning
+        }
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with lm-eval's tag ``!function module.name``."""
+
+
+_Loader.add_constructor("!function", lambda _, node: get_method(node.value))
+
+
+def definition(task: str) -> dict[str, Any]:
+    """The content of `tasks/<task>.yaml`, its functions imported."""
+    return yaml.load((TASKS / f"{task}.yaml").read_text(encoding="utf-8"), Loader=_Loader)
+
+
+@functools.cache
+def _read(folder: Path | None, task: str) -> tuple[list[dict[str, Any]], str]:
+    about = definition(task)["metadata"]
+    return Source(**about["source"]).rows(folder, about["fields"])

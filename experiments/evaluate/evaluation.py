@@ -1,0 +1,193 @@
+"""An evaluation: parts of one configuration, each with a record of its own, and the comparison with another model."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from experiments import run
+from experiments.errors import UserError
+from experiments.evaluate.subject import Part, Subject
+from experiments.interruption import Interrupted, Interruption
+from records import ROOT, Record, digest, find, load, load_study, run_key, write
+from records.provenance import provenance, source_hash
+
+if TYPE_CHECKING:
+    from experiments.models import ModelSource
+
+KEPT = ROOT / "outputs" / "evaluate"
+CODE = ("bcd", "experiments")
+MAY_DIFFER = ("tasks", "folder", "batch_size", "judge")
+"""Options of a part that two models under comparison need not share: every task says itself which items it has."""
+
+
+@dataclass(frozen=True)
+class Evaluating:
+    """One part that is possible.
+
+    name: of its record.     key, identity: of what is measured.     before: the record to compare with.
+    """
+
+    part: Part
+    name: str
+    key: str
+    identity: dict[str, Any]
+    before: Record | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An evaluation whose configuration is possible."""
+
+    config: DictConfig
+    name: str
+    device: torch.device
+    model: "ModelSource"
+    fingerprint: str
+    parts: list[Evaluating]
+
+
+def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
+    """Check the configuration, read the test sets and find the identity of every part, before any weight is loaded.
+
+    choices: config group -> chosen name. Raises UserError or ValueError with one message that names the value.
+    """
+    config = config.copy()
+    if config.path is not None:
+        if choices["model"] != "pretrained":
+            raise UserError(f"path={config.path} and model={choices['model']} are two models; give one of them")
+        config.model.path = config.path
+    elif OmegaConf.is_missing(config.model, "path"):
+        raise UserError("path=... is missing: give a folder in the Hugging Face format, a hub name, or model=NAME")
+    if config.dtype not in run.DTYPES:
+        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(run.DTYPES)}")
+    for name in config.parts:
+        if name not in config or "_target_" not in config[name]:
+            raise UserError(f"parts has {name!r}; there are heldout, reasoning_gym, downstream, mt_bench")
+    device = run.device_of(config.device)
+    model = run.build(config.model)
+    fingerprint = digest([model.fingerprint(), config.dtype, device.type])
+    stem = re.sub(
+        r"[^\w.=-]+", "_", str(config.path).rstrip("/").rpartition("/")[2] if config.path else choices["model"]
+    )
+    title = str(config.name) if config.name is not None else f"{stem}-{fingerprint[:8]}"
+    found = []
+    for name in config.parts:
+        part: Part = run.build(config[name])
+        identity = {
+            "part": name,
+            name: OmegaConf.to_container(config[name], resolve=True),
+            "model": OmegaConf.to_container(config.model, resolve=True),
+            "dtype": config.dtype,
+            "device": device.type,
+        }
+        inputs = {"code": source_hash(CODE), "data": part.fingerprint(), "model": fingerprint}
+        before = None
+        if config.before is not None:
+            path = run.folder(config) / config.study / f"{config.before}-{name}.json"
+            if not path.exists():
+                raise UserError(
+                    f"before={config.before}: there is no {path}; evaluate that model first, with this name"
+                )
+            before = load(path)
+            if before.status != "finished":
+                raise UserError(f"before={config.before}: {path} is {before.status}; evaluate that model again")
+            same = [{k: v for k, v in c[name].items() if k not in MAY_DIFFER} for c in (before.config, identity)]
+            if other := [key for key in same[1] if same[0].get(key) != same[1][key]]:
+                raise UserError(
+                    f"before={config.before}: {path} was evaluated with other values of {', '.join(other)}"
+                )
+        found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, before))
+    return Plan(config, title, device, model, fingerprint, found)
+
+
+def table(planned: Plan) -> str:
+    """The parts as text: finished or to do, how many items, and the seconds of the last other model here."""
+    config, rows = planned.config, []
+    for part in planned.parts:
+        done = find(config.study, part.name, part.key, run.folder(config))
+        others = [
+            record
+            for record in load_study(config.study, kind="evaluate", folder=run.folder(config))
+            if record.config["part"] == part.identity["part"] and record.config["device"] == planned.device.type
+        ]
+        took = done or max(others, key=lambda record: record.provenance["date"], default=None)
+        seconds = "not known" if took is None else f"{took.measurements['seconds']:.0f} s ({took.name})"
+        size = ", ".join(f"{count} {name}" for name, count in part.part.size().items())
+        rows.append(f"{part.name}: {'finished' if done else 'to do'}; {size}; time {seconds}")
+    return "\n".join(rows)
+
+
+def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
+    """The record of every part, and that of its comparison; parts that are finished are not run again.
+
+    A failing part is a record too and stops no other. Raises Interrupted after SIGTERM or Ctrl-C; what is finished
+    stays, and the same command goes on.
+    """
+    config, loaded = planned.config, None
+    for part in planned.parts:
+        record = None if config.force else find(config.study, part.name, part.key, run.folder(config))
+        if record is None:
+            if loaded is None:
+                loaded = planned.model.load(getattr(torch, config.dtype))
+                loaded[0].to(planned.device).eval()  # pyright: ignore[reportArgumentType]
+            subject = Subject(planned.name, *loaded, planned.fingerprint, KEPT / part.key[:16])
+            record = _measure(planned, part, subject)
+        yield record, _compare(planned, part, record)
+
+
+def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
+    name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
+    origin, begin, error, stopped = provenance(name), time.perf_counter(), "", None
+    measured: dict[str, Any] = {}
+    with Interruption():
+        try:
+            measured = part.part(subject)
+        except Interrupted as signal:
+            stopped = signal
+        except Exception as failure:  # whatever stops a part is its result; the other parts go on
+            error = str(failure) if isinstance(failure, UserError) else f"{type(failure).__name__}: {failure}"
+        record = Record(
+            kind="evaluate",
+            study=planned.config.study,
+            name=part.name,
+            key=part.key,
+            status="interrupted" if stopped else "failed" if error else "finished",
+            config=part.identity,
+            measurements=measured | {"seconds": time.perf_counter() - begin},
+            provenance=origin,
+            error=error,
+        )
+        write(record, run.folder(planned.config))
+    if stopped:
+        raise stopped
+    if record.status == "finished":
+        shutil.rmtree(subject.place, ignore_errors=True)
+    return record
+
+
+def _compare(planned: Plan, part: Evaluating, after: Record) -> Record | None:
+    if part.before is None or after.status != "finished":
+        return None
+    seconds = {"seconds"}
+    first, second = (
+        {key: value for key, value in record.measurements.items() if key not in seconds}
+        for record in (part.before, after)
+    )
+    record = Record(
+        kind="compare",
+        study=planned.config.study,
+        name=f"{after.name}-against-{planned.config.before}",
+        key=run_key({"before": part.before.key, "after": after.key}, {"code": source_hash(CODE)}),
+        status="finished",
+        config={"before": part.before.name, "after": after.name, "part": part.identity["part"]},
+        measurements=part.part.compare(first, second),
+        provenance=after.provenance,
+    )
+    write(record, run.folder(planned.config))
+    return record
