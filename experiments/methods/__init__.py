@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bcd import BlockCoordinateDescent, Expansion, Order, Part, Partition, Rule
-from bcd.memory import Bytes, Held, measured, predicted
+from bcd.memory import Bytes, Held, held, measured
 from bcd.optimizer import Lifetime, Master, Nonfinite, require_inner_steps
 from bcd.rules.rule import require
 
@@ -72,10 +72,15 @@ class Trainable:
     def predicted(self) -> Bytes:
         """Peak bytes of weights, gradients and optimizer state, from shapes alone."""
         if self.foreign is None:
-            parameters = self.model.parameters()
-            return predicted(parameters, self.visits, self.state_tensors, counts_steps=self.counts_steps)
-        held = [self.foreign.held(index) for index in range(len(self.visits))]
-        return Bytes(held[0].weights, max(now.gradients for now in held), max(now.state for now in held))
+            parameters = list(self.model.parameters())
+            kept: dict[str, Any] = {"state_tensors": self.state_tensors, "counts_steps": self.counts_steps}
+            if isinstance(self.optimizer, BlockCoordinateDescent):
+                kept["master"] = self.optimizer.master
+            found = [held(parameters, visit, **kept) for visit in self.visits]
+        else:
+            found = [self.foreign.held(index) for index in range(len(self.visits))]
+        states = (now.state + now.master for now in found)  # a remainder is an entry of the optimizer's state
+        return Bytes(found[0].weights, max(now.gradients for now in found), max(states))
 
     def measured(self) -> Bytes:
         """Bytes that weights, gradients and optimizer state hold right now."""
