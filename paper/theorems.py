@@ -10,6 +10,7 @@ NAMES = {
     "a6_quadratic": "A6",
     "b1_corollary": "Corollary B1",
     "b1_plus": "B1+",
+    "c_long": "C1--C3, drawn runs",
     "badam_d4_printed": "D.4, printed",
     "badam_d4_repaired": "D.4, repaired",
     "badam_d5_printed": "D.5, printed",
