@@ -195,7 +195,12 @@ SGD = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_accumulates_or_says_why_not(method, tiny):
-    whole = run.execute(tiny(f"method={method}", "dtype=float64"), "single")
+    planned = tiny(f"method={method}", "dtype=float64")
+    if planned.skeleton.backward is not torch.Tensor.backward:
+        with pytest.raises(UserError, match="accumulation=2 is not possible: this method moves the weights inside"):
+            run.execute(tiny(f"method={method}", "dtype=float64", "accumulation=2"), "single")
+        return
+    whole = run.execute(planned, "single")
     cut = run.execute(tiny(f"method={method}", "dtype=float64", "accumulation=2"), "single")
     if cut.status == "failed":
         assert re.search('gradient accumulation needs when="step" or a rank', cut.error)

@@ -51,12 +51,12 @@ def test_the_grid_is_no_part_of_a_run(small):
 
 def test_the_tuning_study_covers_every_method_on_data_that_no_reported_run_sees():
     given = yaml.safe_load((ROOT / "conf/study/tuning.yaml").read_text())
-    assert sorted(given["axes"]["method"]) == METHODS
+    assert {*given["axes"]["method"]} == {*METHODS} - {"badam_exact"}, "which is badam where weights are float32"
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         reported, _ = study.compose([])
         validation, _ = study.compose(given["overrides"])
         listed = study.cells(OmegaConf.create(given), [])
-    assert len(listed) == 5 * len(METHODS)
+    assert len(listed) == 5 * len(given["axes"]["method"])
     assert all(cell["seed"] >= 1000 for cell in listed)
     distance = abs(validation.data.heldout_seed - reported.data.heldout_seed)
     assert distance >= reported.data.heldout_size
