@@ -105,7 +105,8 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
     device = _device(config.device)
     config.device = device.type
     for part in ("method", "evaluation"):  # made again when they are needed; this is the check of their values
-        build(config[part])
+        if part in config:
+            build(config[part])
     model, data = build(config.model), build(config.data)
     if config.batch_size > data.train_size:
         raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={data.train_size}")
@@ -120,7 +121,7 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         config=config,
         name=name or f"{readable}-{digest(identity)[:8]}",
         key=run_key(identity, inputs),
-        untrained_key=run_key({key: identity[key] for key in UNTRAINED}, inputs),
+        untrained_key=run_key({key: identity[key] for key in UNTRAINED if key in identity}, inputs),
         device=device,
         model=model,
         data=data,

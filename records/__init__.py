@@ -18,7 +18,7 @@ OUTPUTS = ROOT / "outputs" / "records"
 COMMITTED = ROOT / "records"
 
 SCHEMA = 1
-KINDS = ("train", "verify")
+KINDS = ("train", "verify", "curvature")
 STATUSES = ("finished", "failed")
 TEXTS = ("kind", "study", "name", "key", "status", "error")
 MAPPINGS = ("config", "measurements", "provenance")

@@ -26,7 +26,8 @@ def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
     columns = (batch.labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
     logits = model(input_ids=batch.tokens, logits_to_keep=columns).logits
     labels = batch.labels[:, 1:][:, columns]
-    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction=reduction)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # never less precise than float32
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction=reduction)
 
 
 @dataclass(frozen=True)

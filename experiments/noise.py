@@ -1,0 +1,66 @@
+"""Noise of minibatch gradients: gradients of single examples at random coordinates of a block.
+
+A minibatch of examples that are drawn with replacement and weigh the same has a mean of these gradients, so mean,
+standard deviation and skewness of its gradient follow, and any number of minibatches can be drawn later from them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from records.packed import pack
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def noise(
+    loss: Callable[[Any], Tensor],
+    singles: Sequence[Any],
+    blocks: Sequence[Sequence[Tensor]],
+    generator: torch.Generator,
+    *,
+    coordinates: int,
+    kept: int,
+) -> list[dict[str, Any]]:
+    """For each block of tensors that require gradients:
+
+    coordinates: how many were drawn.      levels: LEVELS, of the quantiles below, over the coordinates.
+    skewness: quantiles of E xi^3/sigma^3 of one example, xi its gradient minus the mean.
+    signal: quantiles of |mean|/sigma.     zero: share of coordinates whose gradient never changes (left out above).
+    gradients: packed table with a row for each of the first `kept` coordinates and a column for each example.
+
+    loss: of one of the `singles`.
+    """
+    chosen = []
+    for block in blocks:
+        total = sum(tensor.numel() for tensor in block)
+        chosen.append(torch.randperm(total, generator=generator)[:coordinates])
+    rows: list[list[Tensor]] = [[] for _ in blocks]
+    for single in singles:
+        flat = torch.autograd.grad(loss(single), [tensor for block in blocks for tensor in block])
+        rest = iter(flat)
+        for block, index, into in zip(blocks, chosen, rows, strict=True):
+            gradient = torch.cat([next(rest).flatten() for _ in block])
+            into.append(gradient[index.to(gradient.device)].double().cpu())
+    return [_statistics(torch.stack(into, dim=1), kept) for into in rows]
+
+
+def _statistics(table: Tensor, kept: int) -> dict[str, Any]:
+    """table: (coordinates, examples), float64."""
+    mean = table.mean(dim=1)
+    centred = table - mean[:, None]
+    sigma = centred.square().mean(dim=1).sqrt()
+    moves = sigma > 0
+    skewness = (centred**3).mean(dim=1)[moves] / sigma[moves] ** 3
+    levels = torch.tensor(LEVELS, dtype=torch.float64)
+    some = bool(moves.any())
+    return {
+        "coordinates": len(table),
+        "levels": list(LEVELS),
+        "skewness": skewness.quantile(levels).tolist() if some else [],
+        "signal": (mean[moves].abs() / sigma[moves]).quantile(levels).tolist() if some else [],
+        "zero": 1 - moves.double().mean().item(),
+        "gradients": pack(table[:kept].tolist()),
+    }
