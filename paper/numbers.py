@@ -5,19 +5,20 @@
 
 from collections.abc import Sequence
 
+from paper import practice as measured_practice
 from paper.runs import label, method, ordered, source
 from records import Record, RecordError
 
-SOURCES = {"quick": ("train", "quick"), "theory": ("verify", "theory")}
+SOURCES = {"quick": ("train", "quick"), "theory": ("verify", "theory"), "practice": ("verify", "practice")}
 REQUIRED = {"badam", "bsgd", "adamw", "sgd", "lora"}  # methods whose numbers the text quotes
 
 
-def text(quick: Sequence[Record], theory: Sequence[Record]) -> str:
+def text(quick: Sequence[Record], theory: Sequence[Record], practice: Sequence[Record]) -> str:
     if missing := REQUIRED - {method(record) for record in quick}:
         raise RecordError(
             f"no finished record of {', '.join(sorted(missing))}, which the text quotes; run `make study`"
         )
-    numbers = {**_quick(ordered(quick)), **_theory(theory)}
+    numbers = {**_quick(ordered(quick)), **_theory(theory), **dict(measured_practice.numbers(practice))}
     return "".join(f"\\newcommand{{\\{name}}}{{{value}}}\n" for name, value in numbers.items())
 
 

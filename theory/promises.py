@@ -20,7 +20,7 @@ from theory.bounds.master import best_theta, recipe
 
 
 def b1_visit(rule: Adam, L: float, G: float, alpha: float, inner_steps: int) -> float:
-    """Coefficient of ||g||^2 in Theorem B1+ for a visit of one block with smoothness L; G bounds its gradients' entries.
+    """Coefficient of ||g||^2 in Theorem B1+ for a visit of one block; G bounds the entries of its gradients.
 
     0 where alpha is too large for the theorem.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from paper import build, numbers, runs
-from records import Record, RecordError, write
+from records import COMMITTED, Record, RecordError, load_study, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROVENANCE = {"commit": "0123456789abcdef", "dirty": False, "date": "2026-01-02", "device": "X", "device_type": "cpu"}
@@ -44,6 +44,12 @@ def verify_record() -> Record:
     return Record("verify", "theory", "a1-quadratic-quick", "k", "finished", {}, measured, PROVENANCE)
 
 
+def practice_record() -> Record:
+    """The committed analysis of a real model: small, and never computed by a clone."""
+    (record,) = load_study("practice", kind="verify", folder=COMMITTED)
+    return record
+
+
 METHODS = {"badam": 1.5, "bsgd": 2.0, "adamw": 0.9, "sgd": 1.1, "lora": 1.0}
 
 
@@ -53,6 +59,7 @@ def outputs(tmp_path, monkeypatch):
     for method, loss in METHODS.items():
         write(train_record(method, loss), tmp_path / "records")
     write(verify_record(), tmp_path / "records")
+    write(practice_record(), tmp_path / "records")
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
     monkeypatch.setattr(build, "BUILD", tmp_path / "build")
@@ -81,7 +88,7 @@ def test_the_manifest_traces_every_file_to_records(outputs):
 
 
 def test_numbers_come_from_the_records(outputs):
-    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()])
+    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()], [practice_record()])
     macros = dict(re.findall(r"\\newcommand\{\\(\w+)\}\{(.*)\}", text))
     assert macros["QuickBestMethod"] == "AdamW"
     assert macros["QuickBestLoss"] == "0.900"
@@ -96,7 +103,7 @@ def test_a_difference_between_predicted_and_measured_bytes_is_said(outputs):
 
     right = [train_record(m, loss) for m, loss in METHODS.items()]
     measured = right[0].measurements | {"measured_bytes": BYTES | {"state": 801}}
-    text = numbers.text([replace(right[0], measurements=measured), *right[1:]], [verify_record()])
+    text = numbers.text([replace(right[0], measurements=measured), *right[1:]], [verify_record()], [practice_record()])
     assert "differ for at least one method" in text
 
 
@@ -138,9 +145,12 @@ def test_captions_say_which_runs_they_show():
     assert runs.source([dirty]).endswith("commit 0123456789+changes")
 
 
+QUOTING = ("abstract", "experiments", "practice")  # sections that could quote a result
+
+
 def prose() -> str:
-    """The experiments section and the abstract without commands: the prose that could quote a result."""
-    text = "".join((ROOT / "paper" / "sections" / f"{name}.tex").read_text() for name in ("abstract", "experiments"))
+    """These sections without commands."""
+    text = "".join((ROOT / "paper" / "sections" / f"{name}.tex").read_text() for name in QUOTING)
     text = re.sub(r"\\(?:cite|label|ref|includegraphics|input)(?:\[[^]]*\])?\{[^}]*\}", "", text)
     return re.sub(r"\\[a-zA-Z]+|arXiv:\S+", "", text)
 
@@ -162,12 +172,13 @@ def test_every_float_has_a_producer_and_a_source(outputs):
 
 
 def test_every_macro_of_the_text_is_defined(outputs):
-    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()])
+    text = numbers.text([train_record(m, loss) for m, loss in METHODS.items()], [verify_record()], [practice_record()])
     defined = set(re.findall(r"\\newcommand\{\\(\w+)\}", text))
-    assert set(re.findall(r"\\((?:Quick|Theory)\w+)", sections())) <= defined
+    assert set(re.findall(r"\\((?:Quick|Theory|Practice)\w+)", sections())) <= defined
 
 
 def test_no_result_is_typed_by_hand():
     """Numbers in the prose are results, and results are macros; what describes the set-up is listed here."""
-    set_up = {"135", "30", "4", "32", "2"}  # 135 million parameters, 30 layers, a 4-bit file, float32, SmolLM2
+    # 135 million parameters, 30 layers, a 4-bit file, float32, SmolLM2; names of theorems, roots and norms
+    set_up = {"135", "30", "4", "32", "2", "1", "3"}
     assert set(re.findall(r"\d+", prose())) <= set_up

@@ -165,7 +165,7 @@ def measured() -> records.Record:
 
 
 def test_the_analysis_of_a_small_record(monkeypatch):
-    monkeypatch.setattr(practice, "DRAWN", 50)
+    monkeypatch.setattr(practice, "DRAWN", {"zero": 50, "field": 60})
     (state,) = practice.analyse(measured())["states"]
     known = state["constants"]
     assert known["largest_entry"] == 1.5
@@ -205,7 +205,7 @@ def test_a_record_that_does_not_fit_is_named(change, message):
 
 
 def test_the_command_reads_the_newest_record_and_writes_one(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(practice, "DRAWN", 20)
+    monkeypatch.setattr(practice, "DRAWN", {"zero": 20, "field": 20})
     with pytest.raises(records.RecordError, match=r"run `python -m experiments\.curvature`"):
         practice.newest([tmp_path])
     older = replace(measured(), name="older", provenance={"date": "2025-01-02"})
