@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from paper.runs import source
-from records import Record
+from records import Record, RecordError
 
 SHOWN_STEPS = 10
 """K of the table and of the scatter plot."""
@@ -20,16 +20,23 @@ def states(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def visit(state: dict[str, Any], block: int, lr: float, inner_steps: int) -> dict[str, Any]:
-    """The visit with gradients of f itself."""
+    """The visit with gradients of f itself. Raises RecordError when it was not measured."""
     wanted = (block, lr, inner_steps, "full")
-    (found,) = (v for v in state["visits"] if (v["block"], v["lr"], v["inner_steps"], v["gradients"]) == wanted)
-    return found
+    for found in state["visits"]:
+        if (found["block"], found["lr"], found["inner_steps"], found["gradients"]) == wanted:
+            return found
+    raise RecordError(
+        f"no visit of block {block} with lr={lr}, K={inner_steps} and full gradients was measured; "
+        f"`python -m experiments.curvature` with its own visits has it"
+    )
 
 
 def step_of(state: dict[str, Any], inner_steps: int) -> dict[str, Any]:
-    """What Theorem B1 says for that K."""
-    (found,) = (entry for entry in state["b1"] if entry["inner_steps"] == inner_steps)
-    return found
+    """What Theorem B1 says for that K. Raises RecordError when it was not measured."""
+    for found in state["b1"]:
+        if found["inner_steps"] == inner_steps:
+            return found
+    raise RecordError(f"no visit of K={inner_steps} steps was measured; it belongs to visits.inner_steps")
 
 
 def pooled(state: dict[str, Any], name: str, inner_steps: int) -> list[float]:

@@ -10,8 +10,8 @@ It reads the record of `python -m experiments.curvature` and computes, for each 
     visits     observed decrease of one visit beside that of Theorem B2 for one block,
                    f(z^0) - f(z^K) >= alpha K (||g||_1 - d eps) - alpha^2 L d (C + N),
                and for K = 1 the quadratic model alpha g's - alpha^2 s'Hs/2
-    field      Theorem D3: zeros of the mean field under the measured noise (`theory.resampled`) against the first
-               order S sigma h, and how often the mean update has the sign opposite to the mean gradient
+    field      Theorem D3: zeros of the mean field under the measured noise (`theory.resampled`) against its first
+               order h_K sigma, and how often the mean update has the sign opposite to the mean gradient
 
 Measured norms are lower estimates of L at one point, not suprema, so nothing here proves or refutes a theorem: where
 they already make a hypothesis fail or a bound vacuous, larger ones do too. The record has study "practice".
@@ -149,7 +149,7 @@ def _coupling(state: Mapping[str, Any], blocks: Mapping[int, Any], whole: Mappin
 def mean_fields(state: Mapping[str, Any], rule: Adam, batch: int, seed: int = 0) -> list[dict[str, Any]]:
     """Theorem D3 for each measured block; every list has one entry for each K of FIELD_STEPS.
 
-    zero: |zero|/sigma for each coordinate.          predicted: |S| h.           error: its median standard error.
+    zero: zero/sigma of each coordinate, signed.     predicted: h_K.     error: median standard error of the zeros.
     slope, correlation: of the signed zeros on the predictions, through the origin and ordinary.
     wrong: share of coordinates whose mean update and mean gradient have opposite signs; wrong_weight: the same,
     weighted by |mean gradient|; undecided: share with |F| below three standard errors.
@@ -238,7 +238,7 @@ def report(measurements: Mapping[str, Any], rates: Sequence[float]) -> str:
             for v in state["visits"]
         ]
         lines.append(
-            f"  {'block':>5}{'K':>5}{'|zero|/sigma':>14}{'|S| h':>9}{'slope':>8}{'corr.':>8}{'wrong':>8}{'weight':>8}"
+            f"  {'block':>5}{'K':>5}{'|zero|/sigma':>14}{'|h_K|':>9}{'slope':>8}{'corr.':>8}{'wrong':>8}{'weight':>8}"
         )
         for part in state["field"]:
             for i, K in enumerate(part["inner_steps"]):

@@ -102,7 +102,7 @@ class Noise:
 
 
 def per_skewness(inner_steps: int, betas: tuple[float, float] = BETAS) -> float:
-    """h_K/S of Theorem D3: to first order F_K vanishes at S sigma per_skewness(K).
+    """h_K/S of Theorem D3: to first order F_K vanishes at h_K sigma, S the skewness of the noise.
 
     >>> round(per_skewness(1), 3), round(per_skewness(50), 4)
     (0.5, 0.0451)

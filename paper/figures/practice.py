@@ -34,7 +34,7 @@ def draw(practice: Sequence[Record]) -> Figure:
         )
     reach = max(abs(x) for state in both for x in pooled(state, "predicted", SHOWN_STEPS))
     scatter.plot([-reach, reach], [-reach, reach], color="black", linewidth=0.8)
-    scatter.set(xlabel=rf"first order, $S\, h_K$, $K={SHOWN_STEPS}$", ylabel=r"zero of the mean field / $\sigma$")
+    scatter.set(xlabel=rf"first order $h_K$, $K={SHOWN_STEPS}$", ylabel=r"zero of the mean field / $\sigma$")
     size.set(xlabel="steps of a visit $K$", ylabel=r"median |zero| / $\sigma$")
     wrong.set(xlabel="steps of a visit $K$", ylabel="coordinates moved uphill (%)", ylim=(0, None))
     for axes in (visit, scatter, size, wrong):

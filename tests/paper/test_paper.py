@@ -182,3 +182,17 @@ def test_no_result_is_typed_by_hand():
     # 135 million parameters, 30 layers, a 4-bit file, float32, SmolLM2; names of theorems, roots and norms
     set_up = {"135", "30", "4", "32", "2", "1", "3"}
     assert set(re.findall(r"\d+", prose())) <= set_up
+
+
+def test_a_measurement_without_the_visits_of_the_table_is_named():
+    from paper import practice
+
+    before = practice.states([practice_record()])[0]
+    assert practice.visit(before, 0, practice.SHOWN_RATE, practice.SHOWN_STEPS)["observed"] > 0
+    with pytest.raises(RecordError, match=r"no visit of block 0 with lr=0\.5, K=10"):
+        practice.visit(before, 0, 0.5, 10)
+    with pytest.raises(RecordError, match="no visit of K=7 steps"):
+        practice.step_of(before, 7)
+    assert practice.median([3.0, 1.0, 2.0]) == 2.0
+    assert practice.median([4.0, 1.0, 2.0, 3.0]) == 2.5
+    assert practice.power_of_ten(1.23e-9) == r"1.2 \times 10^{-9}"
