@@ -146,7 +146,8 @@ def test_packed_tables_come_back_rounded_and_damage_is_told():
 TINY = [
     "steps=2", "batch_size=2", "data.train_size=8", "data.heldout_size=6", "data.max_tokens=256", "device=cpu",
     "dtype=float64", "blocks=[0,1]", "examples=4", "iterations=3", "visits.lr=[1e-5,1e-3]",
-    "visits.inner_steps=[1,3]", "visits.gradients=[full,minibatch]", "noise.examples=6", "noise.coordinates=20", "noise.kept=5",
+    "visits.inner_steps=[1,3]", "visits.gradients=[full,minibatch]",
+    "noise.examples=6", "noise.coordinates=20", "noise.kept=5",
 ]  # fmt: skip
 
 
