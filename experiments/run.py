@@ -109,7 +109,7 @@ class Plan:
                 f"accumulation={self.config.accumulation} is not possible: this method moves the weights inside "
                 "backward; give 1"
             )
-        execution(self.config)(trainable.model, trainable.optimizer, check=False)()
+        self.execution()(trainable.model, trainable.optimizer, check=False)()
         return trainable
 
 
@@ -148,18 +148,8 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
     for part in ("method", "evaluation"):  # made again when they are needed; this is the check of their values
         if part in config:
             build(config[part])
-    if execution(config).step_in_backward and norm is not None:
-        raise UserError(f"max_grad_norm={norm} is not possible with execution.step_in_backward=true; give null")
-    if execution(config).step_in_backward and config.get("accumulation", 1) > 1:
-        raise UserError(
-            f"accumulation={config.accumulation} is not possible with execution.step_in_backward=true, which uses "
-            "gradients up in every backward pass; give 1"
-        )
-    if execution(config).step_in_backward and config.get("nonfinite", "stop") != "stop":
-        raise UserError(
-            f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves the "
-            "weights before the loss is looked at; give stop"
-        )
+    if execution(config).step_in_backward:
+        _check_step_in_backward(config)
     model, data = build(config.model), build(config.data)
     require_seed(config.seed, test=data.test)
     if config.batch_size > data.train_size:
@@ -180,6 +170,22 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         model=model,
         data=data,
     )
+
+
+def _check_step_in_backward(config: DictConfig) -> None:
+    if config.max_grad_norm is not None:
+        norm = config.max_grad_norm
+        raise UserError(f"max_grad_norm={norm} is not possible with execution.step_in_backward=true; give null")
+    if config.get("accumulation", 1) > 1:
+        raise UserError(
+            f"accumulation={config.accumulation} is not possible with execution.step_in_backward=true, which uses "
+            "gradients up in every backward pass; give 1"
+        )
+    if config.get("nonfinite", "stop") != "stop":
+        raise UserError(
+            f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves the "
+            "weights before the loss is looked at; give stop"
+        )
 
 
 def _check_axes(config: DictConfig, choices: Mapping[str, str]) -> None:
@@ -333,7 +339,7 @@ class Running:
             accumulation=config.accumulation,
             max_grad_norm=config.max_grad_norm,
             nonfinite=config.nonfinite,
-            execution=execution(config),
+            execution=self.planned.execution(),
             rollback=lambda: (self.kept.load() or (0, {}, []))[1]["training"],
         )
         if found is not None:
