@@ -9,6 +9,7 @@ from bcd.expansion import Expansion
 from bcd.minimise import InnerStep, minimise
 from bcd.optimizer import BlockCoordinateDescent
 from bcd.orders import (
+    CostAware,
     Cyclic,
     Descending,
     Fixed,
@@ -28,6 +29,7 @@ __all__ = [
     "AdamW",
     "Block",
     "BlockCoordinateDescent",
+    "CostAware",
     "Cyclic",
     "Descending",
     "Expansion",

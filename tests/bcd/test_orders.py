@@ -1,6 +1,6 @@
 import pytest
 
-from bcd import Cyclic, Descending, Fixed, Greedy, RandomReshuffle, SlidingWindow, Uniform, Weighted
+from bcd import CostAware, Cyclic, Descending, Fixed, Greedy, RandomReshuffle, SlidingWindow, Uniform, Weighted
 
 pytestmark = pytest.mark.usefixtures("global_generator_untouched")
 
@@ -33,6 +33,7 @@ ORDERS = {
     "fixed": lambda: Fixed([2, [0, 1]]),
     "sliding_window": lambda: SlidingWindow(2),
     "uniform": lambda: Uniform(count=2, seed=5),
+    "cost_aware": lambda: CostAware(count=2, seed=5),
     "weighted": lambda: Weighted([1.0, 2.0, 3.0], seed=5),
 }
 
@@ -100,3 +101,15 @@ def test_greedy_chooses_the_largest_norms():
 def test_impossible_orders_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_cost_aware_draws_blocks_as_often_as_a_step_on_them_is_cheap():
+    """Four blocks by hand: forward costs 4, the block's own weight gradients 1, input gradients 4, 3, 2 or 1."""
+    count = 40_000
+    drawn = visits(CostAware(seed=0), 4, count)
+    cheapness = [1 / (4 + 1 + inputs) for inputs in (4, 3, 2, 1)]
+    for index, weight in enumerate(cheapness):
+        p = weight / sum(cheapness)
+        assert abs(drawn.count(index) / count - p) < 5 * (p * (1 - p) / count) ** 0.5
+    assert visits(CostAware(seed=1), 4, 50) != visits(CostAware(seed=2), 4, 50)
+    assert {len(set(order)) for order in [CostAware(count=3).next_visit(4) for _ in range(5)]} == {3}
