@@ -102,6 +102,8 @@ def skeleton(case: Case) -> Any:
             )
         config = config.copy()
         config.model.architecture.num_hidden_layers = config.layers
+        if "path" in config.model:
+            config.model.path = ""  # the stated architecture counts, not that of a local folder
     return build(config.model).skeleton(getattr(torch, config.dtype))
 
 

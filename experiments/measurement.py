@@ -8,7 +8,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -192,10 +192,11 @@ def held_now(trainable: Trainable) -> Held:
     """Live tensors by category; float32 copies of the weights count as master."""
     parameters = list(trainable.model.parameters())
     if isinstance(trainable.optimizer, BlockCoordinateDescent):
-        return measured_held(parameters, trainable.optimizer)
+        found = measured_held(parameters, trainable.optimizer)
+        return replace(found, state=found.state + trainable.beside)
     now = measured(parameters, trainable.optimizer)
     master, state = trainable.foreign.live() if trainable.foreign else (0, now.state)
-    return Held(now.weights, master, now.gradients, state, 0)
+    return Held(now.weights, master, now.gradients, state + trainable.beside, 0)
 
 
 def run_visits(steps: Steps, indices: Sequence[int], count: int) -> tuple[list[Visit], int]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from experiments.errors import UserError
-from records import ROOT
+from records import ROOT, digest
 
 if TYPE_CHECKING:  # importing transformers takes seconds that a finished or an impossible run need not wait
     from transformers import PreTrainedModel
@@ -104,18 +104,23 @@ class Pretrained:
 
     path: local folder with config.json, safetensors and tokenizer, or a hub name such as
         ``meta-llama/Meta-Llama-3-8B`` (downloaded by huggingface_hub with the user's own access).
-    architecture: keyword arguments of transformers.LlamaConfig, or none. With them the skeleton needs neither the
-        folder nor the network; they are checked against the checkpoint when it is loaded.
+    architecture: keyword arguments of transformers.LlamaConfig, or none. With them the skeleton of a model on the hub
+        needs no network; they are checked against the checkpoint when it is loaded. A local folder says itself what
+        it holds, whatever the architecture of the model whose configuration is borrowed.
     """
 
     def __init__(self, path: str, architecture: Mapping[str, Any] | None = None) -> None:
         self.path = path
         self.architecture = architecture
 
+    def local(self) -> Path | None:
+        """The folder that the path names, if it is one with a checkpoint."""
+        local = Path(self.path).expanduser()
+        return local if (local / "config.json").is_file() else None
+
     def folder(self) -> Path:
         """The local folder. Raises UserError when the path is neither a folder nor reachable on the hub."""
-        local = Path(self.path).expanduser()
-        if (local / "config.json").is_file():
+        if (local := self.local()) is not None:
             return local
         from huggingface_hub import snapshot_download
 
@@ -128,7 +133,7 @@ class Pretrained:
             ) from error
 
     def skeleton(self, dtype: torch.dtype) -> "PreTrainedModel":
-        if self.architecture is not None:
+        if self.architecture is not None and self.local() is None:
             return _llama(self.architecture, dtype)
         from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -141,8 +146,43 @@ class Pretrained:
 
     def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
         model, tokenizer = _load_folder(self.folder(), dtype)
-        _check_architecture(model, self.architecture or {}, self.path)
+        if self.local() is None:
+            _check_architecture(model, self.architecture or {}, self.path)
         return model, tokenizer
+
+
+class RandomLlama:
+    """A Llama with random weights as transformers initialises them, to be trained from scratch.
+
+    architecture: keyword arguments of transformers.LlamaConfig, with a vocab_size that holds the tokenizer's ids.
+    tokenizer: the model whose tokenizer and chat template it takes.     seed: of the weights.
+
+    Loading raises UserError when the tokenizer has more ids than vocab_size.
+    """
+
+    def __init__(self, architecture: Mapping[str, Any], tokenizer: ModelSource, seed: int) -> None:
+        self.architecture, self.tokenizer, self.seed = architecture, tokenizer, seed
+
+    def skeleton(self, dtype: torch.dtype) -> "PreTrainedModel":
+        return _llama(self.architecture, dtype)
+
+    def fingerprint(self) -> str:
+        return digest({"seed": self.seed, "tokenizer": self.tokenizer.fingerprint()})
+
+    def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
+        from transformers import AutoModelForCausalLM, LlamaConfig
+
+        _, tokenizer = self.tokenizer.load(torch.float32)
+        if len(tokenizer) > (room := self.architecture["vocab_size"]):
+            raise UserError(
+                f"model.architecture.vocab_size={room} is not possible: the tokenizer has {len(tokenizer)} ids"
+            )
+        ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        # transformers draws from the global generator; fork it so that nothing else depends on the weights.
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            model = AutoModelForCausalLM.from_config(LlamaConfig(**self.architecture, **ids), dtype=torch.float32)
+        return model.to(dtype).train(), tokenizer
 
 
 def _llama(architecture: Mapping[str, Any], dtype: torch.dtype) -> "PreTrainedModel":

@@ -193,6 +193,11 @@ def candidates(trainable: Trainable) -> list[int]:
 
 
 def _held(trainable: Trainable, index: int) -> Held:
+    found = _held_by_optimizer(trainable, index)
+    return dataclasses.replace(found, state=found.state + trainable.beside)
+
+
+def _held_by_optimizer(trainable: Trainable, index: int) -> Held:
     visit, optimizer = trainable.visits[index], trainable.optimizer
     if trainable.foreign is not None:
         return trainable.foreign.held(index)

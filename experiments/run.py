@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bcd.execution import Execution
+from experiments import spectrum
 from experiments.capacity import out_of_memory
 from experiments.checkpoint import KEPT, Checkpoints, require_room
 from experiments.data import Batch, Dataset, DataSource, batches
@@ -29,6 +30,7 @@ from experiments.export import export
 from experiments.interruption import Interrupted, Interruption
 from experiments.methods import Method, Trainable
 from experiments.training import PLAIN, Training, require_nonfinite
+from experiments.tuned import RATE_OF
 from records import ROOT, Record, digest, find, load, run_key, write
 from records.provenance import provenance, source_hash
 
@@ -116,7 +118,7 @@ class Plan:
 def _identity(config: DictConfig) -> dict[str, Any]:
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items() if key not in (*CONTROLS, GRID)}
+    return {str(key): value for key, value in resolved.items() if key not in (*CONTROLS, GRID, RATE_OF)}
 
 
 def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan:
@@ -364,7 +366,10 @@ class Running:
                 into["test"] = evaluate(trainable.model, tokenizer, test, "evaluate on the test set")
         if config.export is not None:
             with trainable.evaluating():
-                into["export"] = export(trainable, tokenizer, ROOT / config.export / self.kept.folder.name)
+                place = ROOT / config.export / self.kept.folder.parent.name / self.planned.name
+                into["export"] = export(trainable, tokenizer, place)
+        if config.get("spectrum"):
+            into["spectrum"] = spectrum.of_change(self.planned.model, trainable, getattr(torch, config.dtype))
 
     def _padding(self, dataset: Dataset) -> dict[str, Any]:
         """Tokens of all steps of the run, and the share of what is computed that is padding; told and recorded."""

@@ -63,14 +63,16 @@ def study_name(study: DictConfig, extra: Sequence[str]) -> str:
     return f"{study.name}-{digest(list(extra))[:8]}" if extra else str(study.name)
 
 
-def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) -> list[Entry]:
+def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str], *, dry: bool = False) -> list[Entry]:
     """Every run of the study in order.
 
     extra: overrides that change the runs.      controls: overrides that only say how to run them.
+    dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
 
     An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
-    (`method.lr: learning_rates`: those of each method). With `tuned: NAME` every run takes its method.lr from the
-    choice that `python -m experiments.tuning study=NAME` recorded.
+    (`method.lr: learning_rates`: those of each method), or the values by those of an earlier axis
+    (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`). With `tuned: NAME`, or a list of names, every run
+    takes its method.lr from the choice that `python -m experiments.tuning study=NAME` recorded.
 
     Raises UserError when an override names an axis of the study, when a choice is needed that is not
     recorded, and when a study with ``tuning: true`` has a seed of reported runs or reads a test part.
@@ -86,12 +88,15 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
         overrides = [*study.overrides, *as_overrides(cell), *extra, *controls]
         config, chosen = compose(overrides)
         if study.get("tuned"):
-            rate = tuned.rate(study.tuned, config, chosen)
-            overrides.insert(len(study.overrides) + len(cell), f"{tuned.RATE}={rate}")  # an override still wins
-            config, chosen = compose(overrides)
-        label = "-".join(str(v) if k == "method" else f"{k.rpartition('.')[2]}{v}" for k, v in cell.items())
-        label = re.sub(r"[^\w.=-]+", "_", label)  # it names the record's file
-        planned = run.plan(config, chosen, label)
+            try:
+                rate = tuned.rate(study.tuned, config, chosen)
+            except UserError:
+                if not dry:
+                    raise
+            else:
+                overrides.insert(len(study.overrides) + len(cell), f"{tuned.RATE}={rate}")  # an override still wins
+                config, chosen = compose(overrides)
+        planned = run.plan(config, chosen, label(cell))
         if study.get("tuning"):
             require_tuning(config.seed, test=planned.data.test)
         record = run.recorded(planned, name)
@@ -99,6 +104,23 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str]) ->
             _ = planned.skeleton  # a method that does not fit the model should be told before the first run starts
         found.append(Entry(planned, record, cell))
     return found
+
+
+def label(cell: Mapping[str, Any]) -> str:
+    """Name of the run, and of its record's file.
+
+    >>> label({"method": "variant/badam_kept", "method.lr": 0.001, "outside_layers": {"head": "join"}})
+    'badam_kept-lr0.001-head_join'
+    """
+    parts = []
+    for key, value in cell.items():
+        if isinstance(value, Mapping) or OmegaConf.is_dict(value):
+            parts += [f"{name}_{choice}" for name, choice in value.items()]
+        elif isinstance(value, str):
+            parts.append(value.rpartition("/")[2])
+        else:
+            parts.append(f"{key.rpartition('.')[2]}{value}")
+    return re.sub(r"[^\w.=-]+", "_", "-".join(parts))
 
 
 def cells(study: DictConfig, extra: Sequence[str]) -> list[dict[str, Any]]:
@@ -110,6 +132,8 @@ def cells(study: DictConfig, extra: Sequence[str]) -> list[dict[str, Any]]:
             given = values
             if isinstance(values, str):
                 given = OmegaConf.select(compose([*study.overrides, *as_overrides(cell), *extra])[0], values)
+            elif OmegaConf.is_dict(values):
+                given = _by_earlier_axis(study, str(key), cell)
             if not OmegaConf.is_list(given):
                 where = f" of {' '.join(as_overrides(cell))}" if cell else ""
                 raise UserError(f"study={study.name} has the axis {key}: {values}, and {values}{where} is no list")
@@ -118,9 +142,29 @@ def cells(study: DictConfig, extra: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
+def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> Any:
+    """The values of the axis `key` for the value that `cell` has on the axis that they are given by."""
+    ((axis, table),) = study.axes[key].items()
+    if axis not in cell or cell[axis] not in table:
+        value = f"{axis}={cell[axis]}" if axis in cell else f"the axis {axis}, which is none before it"
+        raise UserError(f"study={study.name} has no values of {key} for {value}")
+    values = table[cell[axis]]
+    return values if OmegaConf.is_list(values) else OmegaConf.create([values])
+
+
 def as_overrides(cell: Mapping[str, Any]) -> list[str]:
-    """The values of the axes as overrides of the command line."""
-    return [f"{key}={'null' if value is None else value}" for key, value in cell.items()]
+    """The values of the axes as overrides of the command line.
+
+    >>> as_overrides({"seed": 0, "outside_layers": {"head": "join", "embedding": "join"}})
+    ['seed=0', 'outside_layers={head:join,embedding:join}']
+    """
+    return [f"{key}={_written(value)}" for key, value in cell.items()]
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping) or OmegaConf.is_dict(value):
+        return "{" + ",".join(f"{name}:{_written(inner)}" for name, inner in value.items()) + "}"
+    return "null" if value is None else str(value)
 
 
 def table(listed: Sequence[Entry]) -> str:

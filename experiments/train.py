@@ -62,7 +62,7 @@ def run_study(config: DictConfig) -> bool:
     given = HydraConfig.get().overrides
     extra = extra_overrides(given.task)
     name = study.study_name(config.study, extra)
-    listed = study.entries(config.study, extra, passed_on(given.task))
+    listed = study.entries(config.study, extra, passed_on(given.task), dry=config.dry)
     if isinstance(config.workers, bool) or not isinstance(config.workers, int) or config.workers < 1:
         raise UserError(
             f"workers={config.workers} is not possible: give a number of runs at the same time, at least 1"

@@ -17,6 +17,7 @@ from experiments.errors import UserError
 from records import COMMITTED, ROOT, Record, load
 
 RATE = "method.lr"
+RATE_OF = "rate_of"  # of a method that takes the learning rate of another
 FOLDER = "tuned"
 """Study that the choices are recorded under, each by the name of its tuning study."""
 COMMON = ("model", "data")  # choices that a learning rate is tuned for, whether or not the study has them as axes
@@ -74,32 +75,52 @@ def to_json(choices: Sequence[Choice]) -> list[dict[str, Any]]:
     return [asdict(choice) | {"tried": [list(pair) for pair in choice.tried]} for choice in choices]
 
 
-def rate(name: str, config: DictConfig, chosen: Mapping[str, str]) -> float:
-    """The learning rate that the tuning study `name` chose for the run with this configuration and these choices.
+def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, str]) -> float:
+    """The learning rate that one of the tuning studies chose for the run with this configuration and these choices.
+
+    studies: a name, or names of which the first that tuned for this model, data and method counts. A configuration
+        with ``rate_of: NAME`` takes the learning rate of that method.
 
     Raises UserError when nothing is recorded, for another model or data, or not for this method.
     """
+    names = [studies] if isinstance(studies, str) else list(studies)
+    method = config.get(RATE_OF) or chosen.get("method")
+    known = {**chosen, "method": method}
+    errors = []
+    for name in names:
+        found = _rates(name, config, known)
+        if isinstance(found, str):
+            errors.append(found)
+        elif len(found) == 1:
+            return found[0]
+        else:
+            errors.append(
+                f"study={name} has {len(found)} learning rates for method={method} with these values, and one is "
+                f"needed; add what is missing to conf/study/{name}.yaml, then {_commands(name)}"
+            )
+    raise UserError("; ".join(errors))
+
+
+def _rates(name: str, config: DictConfig, known: Mapping[str, str | None]) -> list[float] | str:
+    """The learning rates that the study has for this run, or why it can have none."""
     record = recorded(name, ROOT / config.records_dir)
-    command = f"`python -m experiments.train study={name}` and then `python -m experiments.tuning study={name}`"
     if record is None:
-        raise UserError(f"the learning rates of study={name} are not recorded; {command} find and record them")
+        return f"the learning rates of study={name} are not recorded; {_commands(name)} find and record them"
     for key in COMMON:
-        if (tuned_for := record.config.get(key)) is not None and tuned_for != chosen.get(key):
-            raise UserError(
-                f"study={name} tuned for {key}={tuned_for}, and this run has {key}={chosen.get(key)}; tune for it "
+        if (tuned_for := record.config.get(key)) is not None and tuned_for != known.get(key):
+            return (
+                f"study={name} tuned for {key}={tuned_for}, and this run has {key}={known.get(key)}; tune for it "
                 "in a study of its own"
             )
-    fitting = [
+    return [
         choice["rate"]
         for choice in record.measurements["choices"]
-        if all((chosen.get(key) or OmegaConf.select(config, key)) == value for key, value in choice["cell"].items())
+        if all((known.get(key) or OmegaConf.select(config, key)) == value for key, value in choice["cell"].items())
     ]
-    if len(fitting) != 1:
-        raise UserError(
-            f"study={name} has {len(fitting)} learning rates for method={chosen.get('method')} with these values, and "
-            f"one is needed; add what is missing to conf/study/{name}.yaml, then {command}"
-        )
-    return fitting[0]
+
+
+def _commands(name: str) -> str:
+    return f"`python -m experiments.train study={name}` and then `python -m experiments.tuning study={name}`"
 
 
 def recorded(name: str, folder: Path) -> Record | None:

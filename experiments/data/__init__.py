@@ -19,11 +19,13 @@ class Example:
 
     prompt, answer: token ids; the answer ends with the end-of-turn token.
     score: answer text -> True when it is right.
+    whole: whether the loss is on the prompt too.
     """
 
     prompt: list[int]
     answer: list[int]
     score: Callable[[str], bool]
+    whole: bool = False
 
     @property
     def length(self) -> int:
@@ -112,14 +114,15 @@ class Batch:
 
 
 def collate(examples: Sequence[Example], pad: int) -> Batch:
-    """Pad `examples` to the longest of them; only answer tokens have a label."""
+    """Pad `examples` to the longest of them; only answer tokens have a label, those of `whole` examples all have."""
     rows = [example.prompt + example.answer for example in examples]
     width = max(len(row) for row in rows)
     tokens = torch.full((len(rows), width), pad)
     labels = torch.full((len(rows), width), IGNORED)
     for i, (row, example) in enumerate(zip(rows, examples, strict=True)):
         tokens[i, : len(row)] = torch.tensor(row)
-        labels[i, len(example.prompt) : len(row)] = torch.tensor(example.answer)
+        first = 0 if example.whole else len(example.prompt)
+        labels[i, first : len(row)] = torch.tensor(row[first:])
     return Batch(tokens, labels)
 
 

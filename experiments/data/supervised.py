@@ -42,6 +42,7 @@ class Supervised:
     test: whether the final evaluation reads the test part; runs with a seed for tuning must not.
     train_size, heldout_size, test_size: the first n of a part; None: all of it.
     split_seed: of the parts, the same for all runs that are compared.
+    loss_on: "answers", or "all" tokens, as a model that is trained from scratch wants it.
     system: system message of every prompt; None keeps the chat template's own.
     max_tokens: longer examples, prompt and answer together, are left out of train and validation and counted; nothing
         is truncated, and nothing is left out of the test part.
@@ -64,6 +65,7 @@ class Supervised:
         heldout_size: int | None = None,
         test_size: int | None = None,
         split_seed: int = 0,
+        loss_on: str = "answers",
         system: str | None = None,
         bucket: int = 1,
         exclude: str | None = None,
@@ -76,7 +78,9 @@ class Supervised:
         _require_count("max_tokens", max_tokens)
         if not isinstance(test, bool):
             raise UserError(f"data.test={test!r} is not possible: it is true or false")
-        self.source, self.schema = source, schema
+        if loss_on not in ("answers", "all"):
+            raise UserError(f"data.loss_on={loss_on!r} is not one of answers, all")
+        self.source, self.schema, self.loss_on = source, schema, loss_on
         self.validation_share, self.test_share, self.split_seed = validation_share, test_share, split_seed
         self._sizes = (train_size, heldout_size, test_size)
         self.test, self.system, self.max_tokens, self.bucket, self.exclude = test, system, max_tokens, bucket, exclude
@@ -140,7 +144,7 @@ class Supervised:
     def _examples(self, texts: Sequence[Text], tokenizer: Any) -> list[Example]:
         pairs = tokenize(tokenizer, self.system, [(text.prompt, text.answer) for text in texts])
         return [
-            Example(prompt, answer, functools.partial(self._right, text.answer))
+            Example(prompt, answer, functools.partial(self._right, text.answer), self.loss_on == "all")
             for (prompt, answer), text in zip(pairs, texts, strict=True)
         ]
 

@@ -47,6 +47,7 @@ class Trainable:
         afterwards they are bitwise what they were.
     gradient_peak: bytes of the gradients that existed together, for backward passes that drop them; None: those that
         are there after backward.
+    beside: bytes of state that are kept beside the optimizer's entries for its parameters.
     """
 
     model: nn.Module
@@ -62,6 +63,7 @@ class Trainable:
     clip: Callable[[float], Tensor | None] | None = None
     evaluating: Callable[[], AbstractContextManager[None]] = nullcontext
     gradient_peak: Callable[[], int] | None = None
+    beside: int = 0
 
     def clipped(self, max_norm: float) -> Tensor | None:
         """Clip the global norm of all gradients to max_norm; returns the norm before, see `clip`."""
@@ -80,11 +82,12 @@ class Trainable:
         else:
             found = [self.foreign.held(index) for index in range(len(self.visits))]
         states = (now.state + now.master for now in found)  # a remainder is an entry of the optimizer's state
-        return Bytes(found[0].weights, max(now.gradients for now in found), max(states))
+        return Bytes(found[0].weights, max(now.gradients for now in found), max(states) + self.beside)
 
     def measured(self) -> Bytes:
         """Bytes that weights, gradients and optimizer state hold right now."""
         now = measured(self.model.parameters(), self.optimizer)
+        now = Bytes(now.weights, now.gradients, now.state + self.beside)
         return now if self.gradient_peak is None else now.peak(Bytes(0, self.gradient_peak(), 0))
 
     def merged(self) -> Any:
@@ -132,7 +135,7 @@ class BlockMethod:
 
     def __call__(self, model: nn.Module) -> Trainable:
         partition = self.partition(model)
-        optimizer = BlockCoordinateDescent(
+        optimizer = self._optimizer(
             partition,
             rule=self.rule,
             order=self.order,
@@ -159,6 +162,9 @@ class BlockMethod:
             return {name: getattr(optimizer, name) for name in counted}
 
         return Trainable(model, optimizer, visits, self.rule.state_tensors, self.rule.counts_steps, report)
+
+    def _optimizer(self, partition: Partition, **options: Any) -> BlockCoordinateDescent:
+        return BlockCoordinateDescent(partition, **options)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""LOMO (arXiv 2306.09782) by the library pytorch-optimizer: SGD whose weights move inside backward."""
+"""LOMO (arXiv 2306.09782) and AdaLOMO (arXiv 2310.10195) by pytorch-optimizer: weights move inside backward."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bcd.memory import Held, nbytes
+from bcd.memory import FLOAT32_BYTES, Held, nbytes
 from bcd.rules.rule import require
 from experiments.methods import Foreign, Trainable
 from experiments.methods.library import library_trainable
@@ -31,20 +31,49 @@ class LOMOMethod:
         require("lr", self.lr, least=0.0)
 
     def __call__(self, model: Any) -> Trainable:
-        optimizer = _optimizer(model, self.lr)
-        trainable = library_trainable(model, optimizer, lambda parameter: 0, temporary=lambda parameters: 0)
-        parameters = [part.parameter for part in trainable.visits[0]]
-        # One gradient at a time is there; the largest, while it is used, beside float32 copies of it and its weight.
-        largest = max(nbytes([p]) for p in parameters)
-        held = Held(nbytes(model.parameters()), 0, largest, 0, 0)
-        foreign = Foreign(lambda index: held, lambda index: 0, lambda: (0, 0), _consumed)
-        return replace(
-            trainable,
-            backward=optimizer.begin,
-            clip=optimizer.clip,
-            foreign=foreign,
-            gradient_peak=lambda: optimizer.gradient_peak,
-        )
+        from pytorch_optimizer import LOMO  # imports 128 optimizers, and wrong values should be told at once
+
+        return _trainable(model, _stepwise(LOMO)(model, lr=self.lr))
+
+
+@dataclass(frozen=True)
+class AdaLOMOMethod:
+    """AdaLOMO on every parameter: Adafactor's update inside backward, relative to the size of the weights.
+
+    The step is lr max(eps, RMS(weights)) times an update of RMS at most 1; a matrix keeps one second moment a row and
+    one a column, in float32. Clipping works as in `LOMOMethod`, and each gradient is dropped when the next one comes.
+
+    lr: relative learning rate.     Raises ValueError for an impossible lr.
+    """
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        require("lr", self.lr, least=0.0)
+
+    def __call__(self, model: Any) -> Trainable:
+        from pytorch_optimizer import AdaLOMO
+
+        # Gradients are in the dtype of the weights, and none of them needs a scaled loss.
+        optimizer = _stepwise(AdaLOMO)(model, lr=self.lr, loss_scale=0.0)
+        state = FLOAT32_BYTES * sum(sum(p.shape) for p in model.parameters())
+        return _trainable(model, optimizer, beside=state)
+
+
+def _trainable(model: Any, optimizer: Any, *, beside: int = 0) -> Trainable:
+    """A model that `optimizer` trains.     beside: bytes of its state, which it keeps in an own way."""
+    trainable = library_trainable(model, optimizer, lambda parameter: 0, temporary=lambda parameters: 0)
+    # One gradient at a time is there; the largest, while it is used, beside float32 copies of it and its weight.
+    largest = max(nbytes([part.parameter]) for part in trainable.visits[0])
+    held = Held(nbytes(model.parameters()), 0, largest, 0, 0)
+    return replace(
+        trainable,
+        backward=optimizer.begin,
+        clip=optimizer.clip,
+        foreign=Foreign(lambda index: held, lambda index: 0, lambda: (0, 0), _consumed),
+        gradient_peak=lambda: optimizer.gradient_peak,
+        beside=beside,
+    )
 
 
 def _consumed(parameter: Tensor) -> None:
@@ -56,13 +85,12 @@ def _consumed(parameter: Tensor) -> None:
     del copies
 
 
-def _optimizer(model: Any, lr: float) -> Any:
-    from pytorch_optimizer import LOMO  # imports 128 optimizers, and wrong values should be told at once
+def _stepwise(kind: Any) -> Any:
+    """The library's optimizer in three calls: `begin` takes the loss, `clip` may run backward for its norm, `step`
+    moves the weights."""
 
-    class Stepwise(LOMO):
-        """LOMO in three calls: `begin` takes the loss, `clip` may run backward for the norm, `step` moves."""
-
-        def __init__(self) -> None:
+    class Stepwise(kind):
+        def __init__(self, model: Any, **options: Any) -> None:
             self.gradient_peak = 0
             self._loss: Tensor | None = None
             self._completed = 0
@@ -70,12 +98,12 @@ def _optimizer(model: Any, lr: float) -> Any:
             # Before the library's own hooks, which drop the gradient.
             for parameter in (p for p in model.parameters() if p.requires_grad):
                 parameter.register_post_accumulate_grad_hook(self._watch)
-            super().__init__(model, lr=lr)
+            super().__init__(model, **options)
 
         def _watch(self, parameter: Tensor) -> None:
             self._completed += 1
             if self._watching:
-                now = nbytes(p.grad for p in model.parameters() if p.grad is not None)
+                now = nbytes(p.grad for p in self.model.parameters() if p.grad is not None)
                 self.gradient_peak = max(self.gradient_peak, now)
 
         def begin(self, loss: Tensor) -> None:
@@ -100,4 +128,4 @@ def _optimizer(model: Any, lr: float) -> Any:
             self._loss = None
             super().zero_grad(set_to_none)
 
-    return Stepwise()
+    return Stepwise

@@ -1,5 +1,6 @@
 """LoRA (arXiv 2106.09685) through the library peft."""
 
+import functools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,4 +46,5 @@ class LoRAMethod(FullMethod):
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             torch.manual_seed(self.seed)
             adapted = get_peft_model(model, config)
-        return replace(super().__call__(adapted), merge=adapted.merge_and_unload)
+        # Merging uses the adapter up, so that what asks again gets the same model.
+        return replace(super().__call__(adapted), merge=functools.cache(adapted.merge_and_unload))

@@ -22,6 +22,7 @@ from records import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
+STATEFUL = [f"variant/{name}" for name in ("badam_average_steps", "badam_average_visits", "hift")]
 TINY = ["steps=6", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
 
 
@@ -79,7 +80,7 @@ def weights(record):
 
 
 @pytest.mark.usefixtures("global_generator_untouched")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, *STATEFUL])
 def test_a_preempted_run_goes_on_to_the_same_bits(method, tiny, at_step, tmp_path):
     planned = tiny(f"method={method}")
     whole = run.execute(planned, "whole")
@@ -358,7 +359,7 @@ def test_the_command_ends_an_interrupted_run_with_its_code(tiny, monkeypatch, ca
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, *STATEFUL])
 def test_an_export_evaluates_to_the_recorded_loss(method, dtype, tiny):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

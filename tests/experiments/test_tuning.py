@@ -51,7 +51,8 @@ def test_the_grid_is_no_part_of_a_run(small):
 
 def test_the_tuning_study_covers_every_method_on_data_that_no_reported_run_sees():
     given = yaml.safe_load((ROOT / "conf/study/tuning.yaml").read_text())
-    assert {*given["axes"]["method"]} == {*METHODS} - {"badam_exact"}, "which is badam where weights are float32"
+    untuned = {"badam_exact", "adalomo"}  # badam where weights are float32; and one of the long studies only
+    assert {*given["axes"]["method"]} == {*METHODS} - untuned
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         reported, _ = study.compose([])
         validation, _ = study.compose(given["overrides"])

@@ -1,0 +1,113 @@
+"""Averages of the weights along the path of block coordinate descent, which are evaluated in their place."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from bcd import BlockCoordinateDescent, Partition
+from bcd.memory import nbytes
+from experiments.methods import BlockMethod, Trainable
+
+Every = Literal["step", "visit"]
+
+
+@dataclass(frozen=True)
+class AveragedBlockMethod(BlockMethod):
+    """`BlockMethod`, evaluated and exported at an exponential moving average of its weights.
+
+        average <- decay * average + (1 - decay) * weights,     the first time: average <- weights
+
+    after every step, or at the end of every visit: there each block has settled, and the average is one over visits.
+    Training itself is not changed by it. The average takes the bytes of the weights that are ever trained, in their
+    dtype, and is part of checkpoints; after a resumption it goes on exactly.
+
+    decay: in (0, 1).     every: "step" or "visit".     The update is torch.optim.swa_utils'.
+
+    Raises ValueError for an impossible decay or every.
+    """
+
+    decay: float = 0.99
+    every: Every = "step"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.decay, bool) or not isinstance(self.decay, int | float) or not 0 < self.decay < 1:
+            raise ValueError(f"decay={self.decay} is not possible: it must be above 0 and below 1")
+        if self.every not in ("step", "visit"):
+            raise ValueError(f"every={self.every!r} is not one of step, visit")
+
+    def __call__(self, model: Any) -> Trainable:
+        trainable = super().__call__(model)
+        optimizer = trainable.optimizer
+        assert isinstance(optimizer, AveragedDescent)
+
+        @contextmanager
+        def evaluating() -> Iterator[None]:
+            kept = [weight.detach().clone() for weight in optimizer.averaged_weights]
+            optimizer.put_average()
+            try:
+                yield
+            finally:
+                with torch.no_grad():
+                    for weight, before in zip(optimizer.averaged_weights, kept, strict=True):
+                        weight.copy_(before)
+
+        return replace(trainable, evaluating=evaluating, beside=nbytes(optimizer.averaged_weights))
+
+    def _optimizer(self, partition: Partition, **options: Any) -> BlockCoordinateDescent:
+        return AveragedDescent(partition, decay=self.decay, every=self.every, **options)
+
+
+class AveragedDescent(BlockCoordinateDescent):
+    """`bcd.BlockCoordinateDescent` with the average of `AveragedBlockMethod`.     options: those of the parent."""
+
+    def __init__(self, partition: Partition, *, decay: float, every: Every, **options: Any) -> None:
+        super().__init__(partition, **options)
+        weights = {id(p): p for block in partition.blocks for p in block.parameters.values()}
+        self.averaged_weights = list(weights.values())
+        self.average = [weight.detach().clone() for weight in self.averaged_weights]
+        self.averaged = 0  # how often
+        self._every, self._average_update = every, get_ema_multi_avg_fn(decay)
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore
+        """A step of the parent, and of the average when it is time for it."""
+        before = self.visits_started
+        loss = super().step(closure)  # pyright: ignore[reportArgumentType]
+        if self._every == "step" or self.visits_started != before:
+            self._update_average()
+        return loss
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        weights: Any = self.averaged_weights
+        if self.averaged == 0:
+            for average, weight in zip(self.average, weights, strict=True):
+                average.copy_(weight)
+        else:
+            self._average_update(self.average, weights, self.averaged)
+        self.averaged += 1
+
+    @torch.no_grad()
+    def put_average(self) -> None:
+        """Overwrite the weights with their average, when there is one."""
+        for weight, average in zip(self.averaged_weights, self.average, strict=True):
+            weight.copy_(average if self.averaged else weight)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"average": list(self.average), "averaged": self.averaged}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As the parent's, with the average. Raises ValueError for a state without a fitting one."""
+        average: list[Tensor] | None = state_dict.get("average")
+        shapes = [tuple(weight.shape) for weight in self.averaged_weights]
+        if average is None or [tuple(tensor.shape) for tensor in average] != shapes:
+            raise ValueError("the state_dict has no average of these weights: it comes from another method")
+        super().load_state_dict(state_dict)
+        for mine, saved in zip(self.average, average, strict=True):
+            mine.copy_(saved)
+        self.averaged = state_dict["averaged"]
