@@ -10,7 +10,7 @@ from experiments.methods import Trainable
 from experiments.models import ModelSource
 
 SHARE = 0.9
-KEPT = 65
+KEPT = 33
 """Singular values of a matrix that are recorded: evenly spaced indices, the largest and the smallest among them."""
 
 
@@ -56,7 +56,7 @@ def spectra(changes: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
             "shape": shape,
             "stable_rank": float(f"{(total / squares[0]).item():.6g}"),
             "rank_90": enough,
-            "values": [float(f"{value:.4g}") for value in relative],
+            "values": [float(f"{value:.3g}") for value in relative],
         }
     return found
 

@@ -1,6 +1,8 @@
 """LOMO (arXiv 2306.09782) and AdaLOMO (arXiv 2310.10195) by pytorch-optimizer: weights move inside backward."""
 
+import functools
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,9 +57,40 @@ class AdaLOMOMethod:
         from pytorch_optimizer import AdaLOMO
 
         # Gradients are in the dtype of the weights, and none of them needs a scaled loss.
-        optimizer = _stepwise(AdaLOMO)(model, lr=self.lr, loss_scale=0.0)
+        named = _Completed(model)
+        optimizer = _stepwise(AdaLOMO)(named, lr=self.lr, loss_scale=0.0)
+        named.begin()
         state = FLOAT32_BYTES * sum(sum(p.shape) for p in model.parameters())
         return _trainable(model, optimizer, beside=state)
+
+
+class _Completed:
+    """Stands for the model in the library's AdaLOMO, which at every gradient goes through all parameters for complete
+    ones: after `begin` it names those that have been completed since it was asked last.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._waiting: list[tuple[str, Tensor]] | None = None
+
+    def parameters(self) -> Iterator[Tensor]:
+        return self._model.parameters()
+
+    def named_parameters(self) -> Iterable[tuple[str, Tensor]]:
+        if self._waiting is None:
+            return self._model.named_parameters()
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def begin(self) -> None:
+        self._waiting = []
+        for name, parameter in self._model.named_parameters():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(functools.partial(self._completed, name))
+
+    def _completed(self, name: str, parameter: Tensor) -> None:
+        assert self._waiting is not None
+        self._waiting.append((name, parameter))
 
 
 def _trainable(model: Any, optimizer: Any, *, beside: int = 0) -> Trainable:

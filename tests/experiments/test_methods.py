@@ -9,7 +9,7 @@ from torch import nn
 
 from bcd.activations import LivePeak
 from experiments.methods import FullMethod
-from experiments.methods.fused_backward import LOMOMethod
+from experiments.methods.fused_backward import AdaLOMOMethod, LOMOMethod
 from experiments.methods.muon import Together
 from experiments.methods.projected import ProjectedMethod
 from experiments.prediction import _update
@@ -108,6 +108,50 @@ def test_lomo_never_holds_two_gradients(small):
     steps(lomo, 2)
     largest = max(p.numel() * 4 for p in lomo.model.parameters())
     assert lomo.measured().gradients == lomo.predicted().gradients == largest
+
+
+def adalomo_step(weights, gradients, moments, step, lr):
+    """AdaLOMO by hand (arXiv 2310.10195): Adafactor's factored second moment, relative to the size of the weights."""
+    beta = 1 - step**-0.8
+    for name, weight in weights.items():
+        gradient = gradients[name]
+        square = gradient**2 + 1e-30
+        if weight.ndim == 2:
+            new = square.mean(1), square.mean(0)
+            old = moments.get(name, new)
+            row, column = moments[name] = tuple(beta * a + (1 - beta) * b for a, b in zip(old, new, strict=True))
+            update = gradient / (torch.outer(row, column) / row.mean()).sqrt()
+        else:
+            moments[name] = beta * moments.get(name, square) + (1 - beta) * square
+            update = gradient / moments[name].sqrt()
+        update = update / max(1.0, update.square().mean().sqrt().item())
+        size = max(1e-3, weight.square().mean().sqrt().item())
+        weights[name] = weight - lr * size * update
+
+
+@pytest.mark.parametrize("max_norm", [float("inf"), 0.1])
+def test_adalomo_is_its_published_update(max_norm, small):
+    ada = AdaLOMOMethod(lr=0.01)(small())
+    steps(ada, 3, max_norm)
+    model, moments = small().double(), {}
+    for i in range(3):
+        model.zero_grad()
+        model.loss(i).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+        weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+        adalomo_step(weights, {name: p.grad for name, p in model.named_parameters()}, moments, i + 1, 0.01)
+        model.load_state_dict(weights)
+    for (name, a), b in zip(ada.model.named_parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_adalomo_never_holds_two_gradients_and_tells_its_state(small):
+    ada = AdaLOMOMethod(lr=0.01)(small())
+    steps(ada, 2)
+    assert ada.measured().gradients == ada.predicted().gradients == max(p.numel() * 4 for p in ada.model.parameters())
+    held = [*ada.optimizer.exp_avg_sq.values(), *ada.optimizer.exp_avg_sq_row.values()]
+    held += [*ada.optimizer.exp_avg_sq_col.values()]
+    assert ada.predicted().state == ada.measured().state == sum(moment.numel() * 4 for moment in held)
 
 
 # --- GaLore and APOLLO: Adam on projections ---

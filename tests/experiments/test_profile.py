@@ -231,13 +231,21 @@ def test_impossible_values_are_refused(override, message):
         case.predicted(composed(override))
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(checkpoint):
+def test_a_checkpoint_of_the_hub_with_another_architecture_is_refused(checkpoint, monkeypatch):
     from experiments.models import Pretrained
 
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: checkpoint)
     right = {"hidden_size": 32, "num_hidden_layers": 2}
-    Pretrained(str(checkpoint), right).load(torch.float32)
-    with pytest.raises(UserError, match=r"model.architecture.hidden_size=64, but .* has 32"):
-        Pretrained(str(checkpoint), right | {"hidden_size": 64}).load(torch.float32)
+    Pretrained("someone/tiny", right).load(torch.float32)
+    with pytest.raises(UserError, match=r"model.architecture.hidden_size=64, but someone/tiny has 32"):
+        Pretrained("someone/tiny", right | {"hidden_size": 64}).load(torch.float32)
+
+
+def test_fewer_layers_of_a_local_folder_are_those_of_the_stated_architecture(checkpoint):
+    chosen = composed("model=llama3_8b", f"model.path={checkpoint}", "layers=3")
+    assert case.skeleton(chosen).config.num_hidden_layers == 3
+    whole = composed("model=llama3_8b", f"model.path={checkpoint}")
+    assert case.skeleton(whole).config.num_hidden_layers == 2
 
 
 def command(*overrides):

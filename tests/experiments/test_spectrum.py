@@ -44,7 +44,7 @@ def test_ranks_are_those_of_their_definition(changes):
         assert found[name]["shape"] == list(matrix.shape)
         assert found[name]["stable_rank"] == pytest.approx(np.sum(values**2) / values[0] ** 2, rel=1e-5)
         assert found[name]["rank_90"] == int(np.argmax(share >= 0.9)) + 1
-        np.testing.assert_allclose(found[name]["values"], values / values[0], rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(found[name]["values"], values / values[0], rtol=5e-3, atol=1e-6)
     assert found["one"]["rank_90"] == 1
     assert found["one"]["stable_rank"] == pytest.approx(1)
     assert found["low"]["rank_90"] <= 2
@@ -56,7 +56,7 @@ def test_few_of_many_values_are_kept_with_both_ends():
     values = np.linalg.svd(matrix, compute_uv=False)
     assert len(found["values"]) == spectrum.KEPT
     assert found["values"][0] == 1
-    assert found["values"][-1] == pytest.approx(values[-1] / values[0], rel=1e-3)
+    assert found["values"][-1] == pytest.approx(values[-1] / values[0], rel=5e-3)
     assert found["values"] == sorted(found["values"], reverse=True)
 
 

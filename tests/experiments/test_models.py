@@ -1,0 +1,139 @@
+"""Models: from random weights, from any folder in the Llama 3 format, and from one study to the next."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from hydra import initialize_config_dir
+
+from experiments import run, study
+from experiments.data import IGNORED, Example, collate
+from experiments.errors import UserError
+from experiments.models import Pretrained, RandomLlama
+from records import ROOT, load
+
+ARCHITECTURE = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "tie_word_embeddings": True,
+}
+TINY = ["steps=2", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
+
+
+# --- random weights ---
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("global_generator_untouched")
+def test_random_weights_depend_on_their_seed_only(checkpoint):
+    tokenizer = Pretrained(str(checkpoint))
+    sources = [RandomLlama(ARCHITECTURE, tokenizer, seed) for seed in (0, 0, 1)]
+    (first, ids), (again, _), (other, _) = (source.load(torch.float32) for source in sources)
+    assert same(first, again)
+    assert not same(first, other)
+    assert sources[0].fingerprint() == sources[1].fingerprint() != sources[2].fingerprint()
+    shapes = {name: p.shape for name, p in first.named_parameters()}
+    assert shapes == {name: p.shape for name, p in sources[0].skeleton(torch.float32).named_parameters()}
+    assert len(ids) <= first.config.vocab_size
+    assert first.config.eos_token_id == ids.eos_token_id
+    assert sources[0].load(torch.bfloat16)[0].dtype == torch.bfloat16
+
+
+def test_a_vocabulary_too_small_for_the_tokenizer_is_refused(checkpoint):
+    source = RandomLlama(ARCHITECTURE | {"vocab_size": 100}, Pretrained(str(checkpoint)), 0)
+    with pytest.raises(UserError, match="vocab_size=100 is not possible: the tokenizer has 258 ids"):
+        source.load(torch.float32)
+
+
+# --- the loss on whole texts ---
+
+
+def test_whole_examples_have_a_label_on_every_token():
+    batch = collate([Example([5, 6, 7], [8, 1], bool, whole=True), Example([5, 6], [1], bool)], pad=1)
+    assert batch.labels.tolist() == [[5, 6, 7, 8, 1], [IGNORED, IGNORED, 1, IGNORED, IGNORED]]
+    assert batch.answer_tokens == 5
+
+
+def test_the_option_reaches_the_examples(checkpoint, tmp_path):
+    rows = [{"question": f"What is {i}?", "answer": f"#### {i}"} for i in range(40)]
+    (tmp_path / "gsm8k.train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    _, tokenizer = Pretrained(str(checkpoint)).load(torch.float32)
+    found = {}
+    for choice in ("answers", "all"):
+        overrides = ["data=gsm8k", f"data.source.local={tmp_path}", "data.heldout_size=2", f"data.loss_on={choice}"]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            data = run.build(study.compose(overrides)[0].data).load(tokenizer)
+        found[choice] = collate(data.train[:4], 1).answer_tokens, sum(example.length for example in data.train[:4])
+    (answers, tokens), (every, _) = found["answers"], found["all"]
+    assert answers < every == tokens - 4, "all but the first of each"
+    with (
+        initialize_config_dir(str(ROOT / "conf"), version_base="1.3"),
+        pytest.raises(UserError, match=r"data\.loss_on='prompts' is not one of answers, all"),
+    ):
+        run.build(study.compose(["data=gsm8k", "data.loss_on=prompts"])[0].data)
+
+
+# --- from the command line ---
+
+
+def command(*overrides):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.train", *overrides], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_small_checkpoint_in_the_format_of_llama_3_stands_in_for_it(tmp_path, checkpoint):
+    """Untied head, grouped heads and rotary base as in Llama 3; saved by transformers; without a yaml of its own."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    given = yaml.safe_load((ROOT / "conf/model/llama3_8b.yaml").read_text())["architecture"]
+    small = {"vocab_size": 258, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(LlamaConfig(**given | small | heads)).to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "llama")
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path / "llama")
+    places = [f"records_dir={tmp_path}/records", f"checkpoint.folder={tmp_path}/checkpoints"]
+    done = command("model=llama3_8b", f"model.path={tmp_path}/llama", "method=badam", "dtype=bfloat16", *places, *TINY)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "records" / "single").glob("*.json")
+    record = load(path)
+    assert record.config["choices"]["model"] == "llama3_8b"
+    layer = sum(p.numel() for p in model.model.layers[0].parameters())
+    assert record.measurements["trained_parameters"] == 2 * layer
+
+
+def test_one_study_exports_what_the_next_one_loads(checkpoint, tmp_path):
+    """The two commands of study=scratch and study=scale, with a small tokenizer and few steps."""
+    scratch = yaml.safe_load((ROOT / "conf/study/scratch.yaml").read_text())
+    scale = yaml.safe_load((ROOT / "conf/model/llama_small_trained.yaml").read_text())
+    pattern = scale["path"].partition("/scratch/")[2]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config, chosen = study.compose(
+            [
+                *("model=llama_small", "model.architecture.num_hidden_layers=4", "method=adamw", *TINY),
+                *("model@model.tokenizer=pretrained", f"model.tokenizer.path={checkpoint}"),
+                *("model.architecture.vocab_size=258", "model.architecture.hidden_size=32", f"export={tmp_path}"),
+                *(f"records_dir={tmp_path}/records", f"checkpoint.folder={tmp_path}/checkpoints"),
+            ]
+        )
+    key = "model.architecture.num_hidden_layers"
+    assert 4 in scratch["axes"][key]
+    name = study.label({key: 4, "seed": 0})
+    assert name == pattern.replace("${.architecture.num_hidden_layers}", "4")
+    record = run.execute(run.plan(config, chosen, name), "scratch")
+    assert record.status == "finished", record.error
+    assert record.measurements["export"] == str(tmp_path / "scratch" / name)
+    model, _ = Pretrained(record.measurements["export"], {"num_hidden_layers": 8}).load(torch.float32)
+    assert model.config.num_hidden_layers == 4
