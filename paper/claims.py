@@ -50,30 +50,30 @@ RECOMMENDED_K = "14"
 """n/(B D) of the frozen study of K: 6,725 examples, batches of 16, 30 layers. The figure computes it from the runs."""
 
 CLAIMS = (
-    Claim("needs less memory than Adam", "Tab. 2", MEASURED, "peak", COST, _against("adamw", "badam")),
+    Claim("needs less memory than Adam", "Table 2", MEASURED, "peak", COST, _against("adamw", "badam")),
     Claim(
         said="needs about LoRA's memory",
-        place="Tab. 2",
+        place="Table 2",
         rule=MEASURED,
         measure="peak",
         studies=COST,
         contrasts=_against("lora", "badam"),
         bound=TOLERANCE * 23.5 / 22.3,  # GB, with LoRA of rank 8
     ),
-    Claim("trains Llama 3-8B on a card of 24 GB", "Sec. 3.1", MEASURED, "card", COST, _against("card", "badam")),
+    Claim("trains Llama 3-8B on a card of 24 GB", "Section 3.1", MEASURED, "card", COST, _against("card", "badam")),
     Claim(
         said="nearly half of LoRA's time for backward",
-        place="Tab. 3",
+        place="Table 3",
         rule=MEASURED,
         measure="backward",
         studies=COST,
         contrasts=_against("lora", "badam"),
         bound=TOLERANCE * 1.74 / 3.20,  # hours an epoch
     ),
-    Claim("takes less time than LoRA", "Tab. 3", MEASURED, "step", COST, _against("lora", "badam")),
+    Claim("takes less time than LoRA", "Table 3", MEASURED, "step", COST, _against("lora", "badam")),
     Claim(
         said="lower training loss than LoRA",
-        place="Sec. 3.2",
+        place="Section 3.2",
         rule=SUPERIOR,
         measure="training loss",
         studies=HEADLINE,
@@ -81,7 +81,7 @@ CLAIMS = (
     ),
     Claim(
         said="better than LoRA: final loss",
-        place="Sec. 3.3",
+        place="Section 3.3",
         rule=SUPERIOR,
         measure="held-out loss",
         studies=HEADLINE,
@@ -89,7 +89,7 @@ CLAIMS = (
     ),
     Claim(
         said="on par with Adam or better: final loss",
-        place="Sec. 3.3",
+        place="Section 3.3",
         rule=NOT_INFERIOR,
         measure="held-out loss",
         studies=HEADLINE,
@@ -97,7 +97,7 @@ CLAIMS = (
     ),
     Claim(
         said="better than LoRA downstream",
-        place="Tab. 5, 6",
+        place="Tables 5, 6",
         rule=SUPERIOR,
         measure="downstream",
         studies=("downstream",),
@@ -105,17 +105,17 @@ CLAIMS = (
     ),
     Claim(
         said="on par with Adam downstream, or better",
-        place="Tab. 5, 6",
+        place="Tables 5, 6",
         rule=NOT_INFERIOR,
         measure="downstream",
         studies=("downstream",),
         contrasts=_against("adamw", "badam"),
     ),
-    Claim("updates of higher rank than LoRA's", "Sec. 3.2", SUPERIOR, "rank", ("rank",), _against("lora", "badam")),
-    Claim("updates of almost Adam's rank", "Sec. 3.2", EQUIVALENT, "rank", ("rank",), _against("adamw", "badam")),
+    Claim("updates of higher rank than LoRA's", "Section 3.2", SUPERIOR, "rank", ("rank",), _against("lora", "badam")),
+    Claim("updates of almost Adam's rank", "Section 3.2", EQUIVALENT, "rank", ("rank",), _against("adamw", "badam")),
     Claim(
         said="the order of the blocks hardly matters",
-        place="App. C.1",
+        place="Appendix C.1",
         rule=EQUIVALENT,
         measure="held-out loss",
         studies=("order",),
@@ -124,7 +124,7 @@ CLAIMS = (
     ),
     Claim(
         said="$K$ hardly matters",
-        place="App. C.1",
+        place="Appendix C.1",
         rule=EQUIVALENT,
         measure="held-out loss",
         studies=("inner_steps",),
@@ -133,7 +133,7 @@ CLAIMS = (
     ),
     Claim(
         said="with SGD's rule BCD converges as full SGD does",
-        place="Sec. 3.4",
+        place="Section 3.4",
         rule=NOT_INFERIOR,
         measure="training loss",
         studies=HEADLINE,
@@ -141,7 +141,7 @@ CLAIMS = (
     ),
     Claim(
         said="BCD narrows the gap between SGD's rule and Adam's",
-        place="Sec. 3.4",
+        place="Section 3.4",
         rule=SUPERIOR,
         measure="held-out loss",
         studies=HEADLINE,

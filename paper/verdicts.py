@@ -188,7 +188,7 @@ def _measured(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
         for record in (record for record in records if record.name == CARD):
             used = record.measurements["reserved"] + record.measurements["context"]
             verdict = SUPPORTED if used <= claim.bound * CARD_BYTES else NOT_SUPPORTED
-            yield Finding("2 $\\times$ 1,024 tokens", used / 1e9, verdict, "GB")
+            yield Finding(r"$2\times1{,}024$ tokens", used / 1e9, verdict, "GB")
         return
     rows = cost.rows(records)
     (contrast,) = claim.contrasts

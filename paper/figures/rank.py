@@ -47,9 +47,9 @@ def _matrices(runs: Sequence[Row]) -> list[dict]:
 
 
 def _aligned(runs: Sequence[Row], points: int = 60) -> np.ndarray:
-    """Relative singular values of every matrix at equal shares of the full rank; the record has some of them."""
+    """Relative singular values of every matrix at equal shares of the full rank; evenly spaced ones are recorded."""
     wanted = np.linspace(0, 1, points)
-    rows = [matrix["values"] for matrix in _matrices(runs)]
+    rows = [matrix["values"] for matrix in _matrices(runs) if matrix["values"]]
     return np.array([np.interp(wanted, np.linspace(0, 1, len(row)), row) for row in rows])
 
 
@@ -58,4 +58,4 @@ def _shares(runs: Sequence[Row]) -> list[float]:
 
 
 def _stable(runs: Sequence[Row]) -> list[float]:
-    return [matrix["stable_rank"] for matrix in _matrices(runs)]
+    return [matrix["stable_rank"] for matrix in _matrices(runs) if matrix["values"]]

@@ -10,27 +10,29 @@ STUDIES = {
     **{name: ("train", name) for name in ("headline", "methods", "rank", "order", "inner_steps")},
     "downstream": ("compare", "downstream"),
 }
-WIDTHS = r"@{}>{\raggedright}p{3.6cm}lllr>{\raggedright\arraybackslash}p{1.9cm}@{}"
 
 
 def text(**records: Sequence[Record]) -> str:
-    lines = [r"\setlength{\tabcolsep}{3pt}%", rf"\begin{{tabular}}{{{WIDTHS}}}", r"\toprule"]
-    lines.append(r"claim & study & comparison & effect [95\,\% interval] & $p$ & verdict \\")
-    for judged in judge(records):
-        lines += [r"\addlinespace[2pt]" if len(lines) > 4 else r"\midrule", *_rows(judged)]
+    """A claim with its verdict on a line, and below it its comparisons."""
+    lines = [r"\begin{tabular}{@{\quad}llrrrr@{}}", r"\toprule"]
+    lines.append(r"study & comparison & effect [95\,\% interval] & $p$ & margin & detectable \\")
+    lines.append(r"\midrule")
+    for i, judged in enumerate(judge(records)):
+        if i:
+            lines.append(r"\addlinespace[3pt]")
+        lines += [line + r" \\" for line in _lines(judged)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _rows(judged: Judged) -> list[str]:
-    claim, study = rf"{judged.claim.said} ({judged.claim.place})", judged.study.replace("_", " ")
-    if not judged.findings:
-        return [rf"{claim} & {study} & -- & -- & -- & {judged.verdict} \\"]
-    rows = []
-    for i, finding in enumerate(judged.findings):
-        first = (claim, study, judged.verdict) if not i else ("", "", "")
-        cells = [*first[:2], finding.comparison, effect(finding), _p(finding), first[2]]
-        rows.append(" & ".join(cells) + r" \\")
-    return rows
+def _lines(judged: Judged) -> list[str]:
+    claim, study = judged.claim, judged.study.replace("_", " ")
+    head = rf"\multicolumn{{4}}{{@{{}}l}}{{{claim.said} ({claim.place})}} "
+    head += rf"& \multicolumn{{2}}{{r@{{}}}}{{\textbf{{{judged.verdict}}}}}"
+    cells = [
+        [study, found.comparison, effect(found), p_value(found.p), number(found.margin), number(found.smallest)]
+        for found in judged.findings
+    ]
+    return [head, *map(" & ".join, cells or [[rf"\multicolumn{{6}}{{@{{\quad}}l}}{{study {study}: no records}}"]])]
 
 
 def effect(finding: Finding) -> str:
@@ -40,7 +42,11 @@ def effect(finding: Finding) -> str:
     return f"${finding.effect:+.3f}$ $[{finding.low:+.3f}, {finding.high:+.3f}]$"
 
 
-def _p(finding: Finding) -> str:
-    if finding.p is None:
+def number(value: float | None) -> str:
+    return "--" if value is None else f"{value:.3f}"
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
         return "--"
-    return "$<0.001$" if finding.p < 0.001 else f"${finding.p:.3f}$"
+    return "$<0.001$" if p < 0.001 else f"${p:.3f}$"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from paper import statistics, studies
 from paper.runs import named
+from paper.tables.claims import p_value
 from paper.tables.quick_study import power
 from records import Record
 
@@ -42,7 +43,3 @@ def text(methods: Sequence[Record], steps_alone: Sequence[Record]) -> str:
 def mean(found: statistics.Estimate) -> str:
     """The mean with half of its interval's length, the mean alone of one run."""
     return f"${found.mean:.3f} \\pm {found.high - found.mean:.3f}$" if found.n > 1 else f"${found.mean:.3f}$"
-
-
-def p_value(p: float) -> str:
-    return "$<0.001$" if p < 0.001 else f"${p:.3f}$"

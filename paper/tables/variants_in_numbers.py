@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from paper import frontier
 from paper.runs import named
-from paper.tables.methods_in_numbers import mean, p_value
+from paper.tables.claims import p_value
+from paper.tables.methods_in_numbers import mean
 from paper.tables.quick_study import power
 from records import Record
 
