@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from records import COMMITTED, OUTPUTS, Record, RecordError, load_study
+from records import COMMITTED, OUTPUTS, Record, RecordError, load, load_study
 
 PAPER = Path(__file__).resolve().parent
 BUILD = PAPER / "build"
@@ -41,6 +41,20 @@ class Product:
     suffixes: tuple[str, ...]
 
     @property
+    def sources(self) -> Mapping[str, tuple[str, str]]:
+        """Records without which the product cannot be made."""
+        return getattr(self.module, "SOURCES", {})
+
+    @property
+    def studies(self) -> Mapping[str, tuple[str, str]]:
+        """Records that may be missing."""
+        return getattr(self.module, "STUDIES", {})
+
+    def absent(self, records: Mapping[str, Sequence[Record]]) -> bool:
+        """Whether there is nothing to show: the study that it is about has no finished record."""
+        return not self.sources and not records[next(iter(self.studies))]
+
+    @property
     def files(self) -> list[Path]:
         return [self.folder / f"{self.name}{suffix}" for suffix in self.suffixes]
 
@@ -62,10 +76,13 @@ def products() -> list[Product]:
 def read(product: Product) -> dict[str, list[Record]]:
     """The records that the producer asks for: this clone's own runs, else the committed ones of that study.
 
-    Raises RecordError, naming the command to run, when a study has no finished record.
+    Of a study that may be missing the failed runs are read too: that a run diverged is a result.
+    Raises RecordError, naming the command to run, when a study that is needed has no finished record.
     """
     found = {}
-    for argument, (kind, study) in product.module.SOURCES.items():
+    for argument, (kind, study) in product.studies.items():
+        found[argument] = _all_runs(study, kind, OUTPUTS) or _all_runs(study, kind, COMMITTED)
+    for argument, (kind, study) in product.sources.items():
         own = load_study(study, kind=kind, folder=OUTPUTS)
         records = own or load_study(study, kind=kind, folder=COMMITTED)
         if not records:
@@ -75,6 +92,13 @@ def read(product: Product) -> dict[str, list[Record]]:
             )
         found[argument] = records
     return found
+
+
+def _all_runs(study: str, kind: str, folder: Path) -> list[Record]:
+    """The finished and failed runs, none when no run is finished."""
+    records = [load(path) for path in sorted((folder / study).glob("*.json"))]
+    found = [record for record in records if record.kind == kind and record.status != "interrupted"]
+    return found if any(record.status == "finished" for record in found) else []
 
 
 def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
@@ -117,11 +141,14 @@ def write_manifest(manifest: Mapping[str, dict]) -> None:
 
 
 def build(wanted: Sequence[Product]) -> int:
-    """Make what is missing or out of date; returns how many products were made."""
+    """Make what is missing or out of date and has records; returns how many products were made."""
     manifest = read_manifest()
     made = 0
     for product in wanted:
         records = read(product)
+        if product.absent(records):
+            manifest = _leave_out(product, manifest)
+            continue
         digest = state(product, records)
         if manifest.get(product.name, {}).get("state") == digest and all(file.exists() for file in product.files):
             continue
@@ -142,6 +169,15 @@ def build(wanted: Sequence[Product]) -> int:
         write_manifest(manifest)
         print(f"made {', '.join(map(str, product.files))}", flush=True)
     return made
+
+
+def _leave_out(product: Product, manifest: dict[str, dict]) -> dict[str, dict]:
+    """What an earlier build made of records that are gone must not be taken for a result."""
+    for file in product.files:
+        file.unlink(missing_ok=True)
+    if manifest.pop(product.name, None):
+        write_manifest(manifest)
+    return manifest
 
 
 def main() -> None:

@@ -4,12 +4,13 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from paper import cost, evidence, practice
+from paper import ablations, cost, evidence, practice
 from paper.audit_numbers import audit
 from paper.runs import label, method, ordered, source
+from paper.studies import steps
 from records import Record, RecordError
 
 REQUIRED = {"badam", "bsgd", "adamw", "sgd", "lora"}  # methods whose numbers the text quotes
@@ -21,16 +22,19 @@ class Part:
 
     sources: argument -> (kind, study) of the records, in the order of the arguments of `numbers`.
     numbers: the records -> name and value of every macro.
+    studies: argument by name -> (kind, study) of records that may be missing.
     """
 
     sources: Mapping[str, tuple[str, str]]
     numbers: Callable[..., Any]
+    studies: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def text(**records: Sequence[Record]) -> str:
     numbers: dict[str, str] = {}
     for part in PARTS:
-        numbers |= dict(part.numbers(*(records[name] for name in part.sources)))
+        optional = {name: records.get(name, ()) for name in part.studies}
+        numbers |= dict(part.numbers(*(records[name] for name in part.sources), **optional))
     return "".join(f"\\newcommand{{\\{name}}}{{{value}}}\n" for name, value in numbers.items())
 
 
@@ -67,7 +71,7 @@ def _quick(records: Sequence[Record]) -> dict[str, str]:
     for record in records:
         name = f"Quick{camel(method(record))}"
         measured = record.measurements["measured_bytes"]
-        seconds = [step["seconds"] for step in record.measurements["steps"]]
+        seconds = steps(record)["seconds"]
         numbers |= {
             f"{name}Loss": f"{after[record.name]['heldout_loss']:.3f}",
             f"{name}Match": f"{100 * after[record.name]['exact_match']:.1f}",
@@ -124,5 +128,7 @@ PARTS = (
     Part({"adversary": ("verify", "adversary")}, _adversary),
     Part({"practice": ("verify", "practice")}, practice.numbers),
     Part({"cost": ("profile", "cost"), "predicted": ("profile", "cost_predicted")}, cost.numbers),
+    Part({"cost": ("profile", "cost")}, ablations.numbers, ablations.STUDIES),
 )
 SOURCES = {name: place for part in PARTS for name, place in part.sources.items()}
+STUDIES = {name: place for part in PARTS for name, place in part.studies.items()}

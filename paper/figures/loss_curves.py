@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from paper.figures import style
 from paper.runs import label, method, ordered
+from paper.studies import steps
 from records import Record
 
 SOURCES = {"quick": ("train", "quick")}
@@ -18,12 +19,12 @@ def draw(quick: Sequence[Record]) -> Figure:
     drawn, (by_step, by_time) = style.figure(2)
     for record in ordered(quick):
         colour = style.COLOURS.get(method(record), style.FALLBACK)
-        steps = record.measurements["steps"]
-        loss = np.array([step["loss"] for step in steps])
+        columns = steps(record)
+        loss = np.array(columns["loss"])
         sums = np.concatenate([[0.0], np.cumsum(loss)])
         first = np.maximum(np.arange(1, len(loss) + 1) - WINDOW, 0)
         mean = (sums[1:] - sums[first]) / (np.arange(1, len(loss) + 1) - first)
-        seconds = np.array(list(accumulate(step["seconds"] for step in steps)))
+        seconds = np.array(list(accumulate(columns["seconds"])))
         number = np.arange(1, len(loss) + 1)
         by_step.plot(number, loss, color=colour, alpha=0.25, linewidth=0.7)
         by_step.plot(number, mean, color=colour, label=label(record))

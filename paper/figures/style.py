@@ -1,9 +1,11 @@
 """How every figure looks and is saved."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 WIDTH = 6.5  # inches, the text width of main.tex
@@ -17,6 +19,8 @@ COLOURS = {  # Okabe-Ito, distinguishable with any colour vision
     "sgd": "#E69F00",
     "lora": "#CC79A7",
 }
+PAIRED = "#0072B2"
+OTHERS = "#767676"
 FALLBACK = "#000000"
 
 mpl.rcParams.update(
@@ -44,6 +48,74 @@ def figure(columns: int = 1, height: float = 2.6) -> tuple[Figure, list]:
     drawn = Figure(figsize=(WIDTH, height))
     axes = drawn.subplots(1, columns, squeeze=False)[0]
     return drawn, list(axes)
+
+
+def interval(axes: Axes, place: float, mean: float, low: float, high: float, colour: str) -> None:
+    """A mean as a dot with its interval, which is left out where it is infinite, on a row of horizontal values."""
+    if np.isfinite([low, high]).all():
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
+    axes.plot(mean, place, "o", color=colour, markersize=4.5, markeredgecolor="white", markeredgewidth=0.6, zorder=4)
+
+
+def runs(axes: Axes, places: Iterable[float], values: Iterable[float], colour: str) -> None:
+    """Single runs: small, pale, behind what is made of them."""
+    axes.plot(list(values), list(places), "o", color=colour, markersize=2.4, alpha=0.45, markeredgewidth=0, zorder=2)
+
+
+def panel_size(axes: Axes) -> tuple[float, float]:
+    """Width and height in points, estimated: they are settled when the figure is drawn."""
+    figure, place = axes.figure, axes.get_subplotspec()
+    assert isinstance(figure, Figure)
+    columns, rows = (place.get_gridspec().ncols, place.get_gridspec().nrows) if place else (1, 1)
+    width, height = figure.get_size_inches()
+    return 0.84 * 72 * width / columns, 0.84 * 72 * height / rows
+
+
+def end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], *, size: float = 7.5) -> None:
+    """Names at the right border beside the ends of lines, pushed apart where they are close; set limits before.
+
+    ends: (y, name, colour).
+    """
+    least = 1.2 * size / panel_size(axes)[1]
+    low, high = axes.get_ylim()
+    wanted = sorted(((y - low) / (high - low), y, name, colour) for y, name, colour in ends)
+    places: list[float] = []
+    for share, *_ in wanted:
+        places.append(max(share, places[-1] + least) if places else share)
+    excess = max(0.0, places[-1] - 1.0) if places else 0.0
+    for i in reversed(range(len(places))):  # push back down what was pushed out at the top
+        places[i] = min(
+            places[i] - (excess if i == len(places) - 1 else 0.0),
+            places[i + 1] - least if i + 1 < len(places) else 1.0,
+        )
+    for place, (share, _, name, colour) in zip(places, wanted, strict=True):
+        axes.annotate(
+            name,
+            (1.0, share),
+            (1.05, place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=colour,
+            fontsize=size,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.5,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def named_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Rows from the top down with their names."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0, labelsize=8)
+    axes.grid(visible=False, axis="y")
 
 
 def save(drawn: Figure, files: Sequence[Path]) -> None:

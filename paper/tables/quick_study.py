@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from paper.runs import label, ordered
+from paper.studies import steps
 from records import Record
 
 SOURCES = {"quick": ("train", "quick")}
@@ -26,10 +27,10 @@ def _row(record: Record) -> str:
     cells = [
         label(record),
         f"{measured['trained_parameters'] / 1e6:.1f}",
-        f"${_power(record.config['method']['lr'])}$",
+        f"${power(record.config['method']['lr'])}$",
         f"{measured['after']['heldout_loss']:.3f}",
         _share(measured["after"]),
-        f"{sum(step['seconds'] for step in measured['steps']):.0f}",
+        f"{sum(steps(record)['seconds']):.0f}",
         f"{(held['gradients'] + held['state']) / 1e6:.1f}",
     ]
     return " & ".join(cells)
@@ -42,6 +43,7 @@ def _share(evaluation: dict) -> str:
     return f"${100 * share:.1f} \\pm {100 * error:.1f}$"
 
 
-def _power(value: float) -> str:
+def power(value: float) -> str:
+    """As in 3 x 10^-4."""
     mantissa, exponent = f"{value:.0e}".split("e")
     return f"{mantissa} \\times 10^{{{int(exponent)}}}"

@@ -1,0 +1,187 @@
+"""The numbers of the section on the studies, as LaTeX macros for `paper.numbers`.
+
+A study without records gives no macro at all: the text asks with \\ifstudy{Name} whether \\StudyNameSource exists and
+says "no records" otherwise. Means are over seeds; lists go from the lowest loss up.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from paper import claims, frontier, statistics, studies, verdicts
+from paper.figures.inner_steps import recommended
+from paper.figures.outside_layers import name as outside_name
+from paper.figures.state import name as state_name
+from paper.runs import named, source, sources
+from paper.studies import Row
+from paper.tables import claims as claims_table
+from records import Record
+
+STUDIES: dict[str, tuple[str, str]] = {
+    name: ("train", name)
+    for name in (
+        *("headline", "methods", "learning_rate", "order", "inner_steps", "partition", "state", "rank"),
+        *("outside_layers", "variants", "scale"),
+    )
+} | {"steps_alone": ("profile", "steps_alone"), "downstream": ("compare", "downstream")}
+AXES: dict[str, tuple[Callable[[Row], Any], str]] = {
+    "order": (lambda row: row.choice("order").replace("_", " "), "random reshuffle"),
+    "inner_steps": (lambda row: f"$K={row.value('method.inner_steps')}$", f"$K={claims.RECOMMENDED_K}$"),
+    "partition": (lambda row: row.choice("partition").replace("_", " "), "by layer"),
+    "state": (state_name, "reset"),
+    "outside_layers": (outside_name, "layers only"),
+    "methods": (lambda row: named(row.method), named("adamw")),
+}
+
+
+def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]:
+    """Every macro that there are records for.     cost: needed; found: study -> its records, may be empty."""
+    present = {name: records for name, records in found.items() if records}
+    macros = {f"Study{camel(name)}Source": source(_finished(records)) for name, records in present.items()}
+    for name, (of, reference) in AXES.items():
+        if name in present:
+            macros |= _axis(camel(name), studies.cells(studies.rows(present[name]), of), reference)
+    trained = [row for name in STUDIES for row in _trained(name, present)]
+    if trained:
+        macros |= _set_up(trained)
+    if "headline" in present:
+        macros |= _headline(studies.rows(present["headline"]))
+    if "inner_steps" in present:
+        macros["StudyInnerStepsRecommended"] = f"{recommended(studies.rows(present['inner_steps'])[0]):.0f}"
+    if "learning_rate" in present:
+        macros["StudyLearningRateDiverged"] = _diverged(present["learning_rate"])
+    if "rank" in present:
+        macros["StudyRankList"] = _ranks(studies.rows(present["rank"]))
+    if "variants" in present:
+        macros |= _variants(*(found.get(name, ()) for name in frontier.STUDIES))
+    if "scale" in present:
+        macros["StudyScaleList"] = _gaps(studies.rows(present["scale"]))
+    return macros | _claims(cost, found)
+
+
+def camel(name: str) -> str:
+    """inner_steps -> InnerSteps."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _finished(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.status == "finished"]
+
+
+def _trained(name: str, present: Mapping[str, Sequence[Record]]) -> list[Row]:
+    return studies.rows(present.get(name, ())) if STUDIES[name][0] == "train" else []
+
+
+def _set_up(rows: Sequence[Row]) -> dict[str, str]:
+    """What all runs share, from the first; how many runs there are."""
+    first = rows[0]
+    block = next((row for row in rows if row.value("method.inner_steps") is not None), None)
+    return {
+        "StudyRuns": str(len(rows)),
+        "StudySteps": str(first.config["steps"]),
+        "StudyBatch": str(first.config["batch_size"]),
+        "StudyInnerSteps": str(block.value("method.inner_steps")) if block else "--",
+        "StudyHeldoutItems": str(first.record.measurements["before"]["items"]),
+        "StudyMarginShare": f"{100 * verdicts.LOSS_MARGIN:.0f}",
+        "StudyRankMarginShare": f"{100 * verdicts.RANK_MARGIN:.0f}",
+    }
+
+
+def _axis(name: str, cells: Mapping[str, Sequence[Row]], reference: str) -> dict[str, str]:
+    """Of a study that varies one thing: the means, their spread, and what the comparisons could have found."""
+    means = {cell: studies.loss(runs).mean for cell, runs in cells.items()}
+    tests = studies.against({cell: studies.losses(runs) for cell, runs in cells.items()}, reference)
+    found = {
+        f"Study{name}List": listed(means),
+        f"Study{name}Seeds": str(max(len(runs) for runs in cells.values())),
+        f"Study{name}Spread": f"{max(means.values()) - min(means.values()):.3f}",
+    }
+    detectable = [test.difference.smallest_detectable() for test in tests.values()]
+    found[f"Study{name}Detectable"] = f"{max(detectable):.3f}" if detectable else "--"
+    found[f"Study{name}Differ"] = str(sum(test.p <= statistics.ALPHA for test in tests.values()))
+    found[f"Study{name}Compared"] = str(len(tests))
+    margin = verdicts.loss_margin(cells[reference]) if reference in cells else None
+    found[f"Study{name}Margin"] = f"{margin:.3f}" if margin is not None else "--"
+    return found
+
+
+def listed(means: Mapping[str, float]) -> str:
+    """As in: LoRA (0.617), BAdam (0.684); the lowest first."""
+    return ", ".join(f"{cell} ({means[cell]:.3f})" for cell in sorted(means, key=lambda cell: means[cell]))
+
+
+def _headline(rows: Sequence[Row]) -> dict[str, str]:
+    sentences, seeds = [], 0
+    sets = studies.groups(sorted(rows, key=lambda row: row.data != "gsm8k"), lambda row: row.data)
+    for data, here in sets.items():
+        cells = studies.cells(here, lambda row: named(row.method))
+        means = {cell: statistics.mean([row.reported for row in runs]).mean for cell, runs in cells.items()}
+        sentences.append(f"on {verdicts.data_in_print(data)} {listed(means)}")
+        seeds = max(seeds, *(len(runs) for runs in cells.values()))
+    read = any("test" in row.record.measurements for row in rows)
+    return {
+        "StudyHeadlineList": "; ".join(sentences),
+        "StudyHeadlineSeeds": str(seeds),
+        "StudyHeadlinePart": "test" if read else "held-out",
+    }
+
+
+def _diverged(records: Sequence[Record]) -> str:
+    """How many runs of which method ended without a number."""
+    lost = studies.groups(studies.diverged(records), lambda row: named(row.method))
+    return ", ".join(f"{len(runs)} of {name}" for name, runs in lost.items()) or "none"
+
+
+def _ranks(rows: Sequence[Row]) -> str:
+    cells = studies.cells(rows, lambda row: named(row.method))
+    means = {cell: statistics.mean([verdicts.rank(row) for row in runs]).mean for cell, runs in cells.items()}
+    return ", ".join(
+        f"{cell} ({100 * means[cell]:.0f}\\,\\%)" for cell in sorted(means, key=lambda cell: -means[cell])
+    )
+
+
+def _variants(*records: Sequence[Record]) -> dict[str, str]:
+    """The best variant, and those that need no more than LoRA and reach its loss."""
+    entries = [entry for entry in frontier.entries(*records) if entry.variant]
+    best, within = entries[0], [named(entry.method) for entry in entries if entry.within]
+    test = best.against.get(frontier.TARGET)
+    undecided = sum(entry.within is None for entry in entries)
+    return {
+        "StudyVariantsCount": str(len(entries)),
+        "StudyVariantsBest": named(best.method),
+        "StudyVariantsBestLoss": f"{best.loss.mean:.3f}",
+        "StudyVariantsBestGap": interval(test.difference) if test else "--",
+        "StudyVariantsWithin": ", ".join(within) or "none",
+        "StudyVariantsUndecided": str(undecided),
+    }
+
+
+def interval(found: statistics.Estimate) -> str:
+    """Mean and 95 % interval."""
+    return f"${found.mean:+.3f}$ $[{found.low:+.3f}, {found.high:+.3f}]$"
+
+
+def _gaps(rows: Sequence[Row]) -> str:
+    """BAdam minus AdamW at every depth."""
+    depths = studies.groups(rows, lambda row: row.value("model.architecture.num_hidden_layers"))
+    parts = []
+    for depth in sorted(depths):
+        losses = {
+            name: studies.losses(runs) for name, runs in studies.cells(depths[depth], lambda r: r.method).items()
+        }
+        if difference := statistics.contrast({"badam": 1, "adamw": -1}, losses):
+            parts.append(f"{interval(difference)} with {depth} layers")
+    return ", ".join(parts) or "--"
+
+
+def _claims(cost: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    used = {"cost": cost} | {name: found.get(name, ()) for name in claims_table.STUDIES}
+    judged = verdicts.judge(used)
+    counted = {
+        "Supported": verdicts.SUPPORTED,
+        "NotSupported": verdicts.NOT_SUPPORTED,
+        "NotTestable": verdicts.NOT_TESTABLE,
+        "NoRecords": verdicts.NO_RECORDS,
+    }
+    macros = {f"Claims{name}": str(sum(j.verdict == verdict for j in judged)) for name, verdict in counted.items()}
+    source_of_all = sources([_finished(records) for records in used.values()])
+    return macros | {"ClaimsCount": str(len(judged)), "ClaimsSource": source_of_all}

@@ -1,0 +1,51 @@
+"""Variants of BAdam and the other methods: held-out loss against peak memory and against the time of a step alone."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from paper import frontier, placement
+from paper.figures import style
+from paper.frontier import Entry
+from paper.runs import named
+from records import Record
+
+STUDIES = frontier.STUDIES
+TARGET_COLOUR = "#009E73"
+
+
+def draw(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
+    """The green box is where a variant must lie to need no more than LoRA and reach its loss."""
+    entries = frontier.entries(variants, methods, steps_alone)
+    memory = [(entry, entry.peak / 1e9) for entry in entries if entry.peak is not None]
+    time = [(entry, entry.seconds * 1e3) for entry in entries if entry.seconds is not None]
+    shown = [(memory, "peak allocated (GB)"), (time, "time of a step alone (ms)")]
+    shown = [(points, text) for points, text in shown if points]
+    drawn = Figure(figsize=(style.WIDTH, max(1, len(shown)) * 3.4))
+    panels = drawn.subplots(max(1, len(shown)), 1, squeeze=False)[:, 0]
+    for axes, (points, text) in zip(panels, shown, strict=False):
+        _panel(axes, points)
+        axes.set(xlabel=text, ylabel="held-out loss (nats a token)")
+    return drawn
+
+
+def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
+    for entry, x in points:
+        found = entry.loss
+        colour = style.PAIRED if entry.variant else style.COLOURS.get(entry.method, style.OTHERS)
+        axes.plot([x, x], [found.low, found.high], color=colour, linewidth=1.2, alpha=0.6, zorder=3)
+        mark = "o" if entry.variant else "D"
+        axes.plot(x, found.mean, mark, color=colour, markeredgecolor="white", markersize=5.5, zorder=4)
+    axes.margins(x=0.12, y=0.12)
+    for entry, x in points:
+        if entry.method == frontier.TARGET:
+            (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+            box = Rectangle((left, bottom), x - left, entry.loss.mean - bottom, color=TARGET_COLOUR, alpha=0.15)
+            box.set(linewidth=0, zorder=0)
+            axes.add_patch(box)
+            axes.set(xlim=(left, right), ylim=(bottom, top))
+    places = [(x, entry.loss.mean) for entry, x in points]
+    spans = [(entry.loss.low, entry.loss.high) for entry, _ in points]
+    placement.label(axes, places, [named(entry.method) for entry, _ in points], spans)

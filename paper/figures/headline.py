@@ -1,0 +1,52 @@
+"""Held-out loss along training: against tokens, and against the time that the steps take alone on the GPU."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paper import studies
+from paper.figures import style
+from paper.runs import named
+from paper.studies import Row
+from paper.verdicts import data_in_print
+from records import Record
+
+STUDIES = {"headline": ("train", "headline"), "steps_alone": ("profile", "steps_alone")}
+
+
+def draw(headline: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
+    """One row of panels a data set; times are left out where no step was measured alone."""
+    rows, seconds = studies.rows(headline), studies.seconds_alone(steps_alone)
+    sets = sorted({row.data for row in rows}, key=lambda name: (name != "gsm8k", name))
+    drawn = Figure(figsize=(style.WIDTH, 2.5 * len(sets) + 0.3))
+    panels = drawn.subplots(len(sets), 2 if seconds else 1, squeeze=False, sharey="row")
+    for line, data in zip(panels, sets, strict=True):
+        ends = []
+        for name, runs in studies.cells((row for row in rows if row.data == data), lambda row: row.method).items():
+            colour = style.COLOURS.get(name, style.FALLBACK)
+            ends.append((_curve(line[0], runs, colour, 1e-6), named(name), colour))
+            if name in seconds:
+                steps = runs[0].config["steps"]
+                _curve(line[1], runs, colour, steps * seconds[name] / runs[0].tokens)
+        line[0].set(ylabel=f"{data_in_print(data)}: held-out loss")
+        line[0].set_xlim(line[0].get_xlim()[0], max(row.tokens for row in rows if row.data == data) * 1e-6)
+        style.end_labels(line[0], ends)
+    for axes, name in zip(panels[-1], ("tokens trained on (millions)", "time of the steps alone (s)"), strict=False):
+        axes.set(xlabel=name)
+    return drawn
+
+
+def _curve(axes: Axes, runs: Sequence[Row], colour: str, scale: float) -> float:
+    """The mean over seeds at the points that all runs share, and the range of the runs; returns the last mean.
+
+    The untrained model is left out where there are points on the way: it would flatten all the rest.
+    """
+    length = min(len(row.curve) for row in runs)
+    first = 1 if length > 2 else 0
+    tokens = np.mean([[point[0] for point in row.curve[first:length]] for row in runs], axis=0) * scale
+    losses = np.array([[point[1] for point in row.curve[first:length]] for row in runs])
+    axes.fill_between(tokens, losses.min(axis=0), losses.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+    axes.plot(tokens, losses.mean(axis=0), color=colour, marker="o", markersize=2.4)
+    return float(losses[:, -1].mean())

@@ -1,0 +1,54 @@
+"""Held-out loss against the learning rate: how wide each method's basin is, and where it diverges."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from paper import studies
+from paper.figures import style
+from paper.runs import named
+from records import Record
+
+STUDIES = {"learning_rate": ("train", "learning_rate")}
+
+SHOWN = 0.4  # nats above the best; what is beyond has failed for every purpose
+
+
+def draw(learning_rate: Sequence[Record]) -> Figure:
+    """Left as it is; right relative to each method's best, so that widths can be compared. Crosses diverged."""
+    rows = studies.rows(learning_rate)
+    failed = studies.diverged(learning_rate)
+    drawn, (absolute, relative) = style.figure(2, height=3.0)
+    before = max(row.before for row in rows)
+    highest = 0.0
+    for place, (name, runs) in enumerate(studies.groups(rows, lambda row: row.method).items()):
+        colour = style.COLOURS.get(name, style.FALLBACK)
+        found = {
+            rate: studies.loss(cell) for rate, cell in studies.cells(runs, lambda row: row.value("method.lr")).items()
+        }
+        rates = sorted(found)
+        best = min(rates, key=lambda rate: found[rate].mean)
+        highest = max(highest, *(found[rate].mean - found[best].mean for rate in rates))
+        for axes, scale, shift in ((absolute, 1.0, 0.0), (relative, best, found[best].mean)):
+            axes.plot(
+                [rate / scale for rate in rates],
+                [found[rate].mean - shift for rate in rates],
+                color=colour,
+                marker="o",
+                markersize=3.5,
+                label=named(name),
+            )
+            for rate in rates:
+                low, high = found[rate].low - shift, found[rate].high - shift
+                axes.plot([rate / scale] * 2, [low, high], color=colour, linewidth=0.9, alpha=0.7)
+        lost = sorted({row.value("method.lr") for row in failed if row.method == name})
+        if lost:
+            beside = [rate * (1 + 0.06 * place) for rate in lost]  # several methods may diverge at one rate
+            absolute.plot(beside, [before] * len(lost), "x", color=colour, markersize=5)
+    absolute.set(xscale="log", xlabel="learning rate", ylabel="held-out loss (nats a token)")
+    absolute.axhline(before, color="black", linewidth=0.6, linestyle=":")
+    absolute.set_ylim(None, before * 1.02)
+    relative.set(xscale="log", xlabel="learning rate over the best", ylabel="loss above the best (nats)")
+    relative.set_ylim(-0.01, min(SHOWN, 1.1 * highest + 0.01))
+    drawn.legend(*absolute.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return drawn

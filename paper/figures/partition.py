@@ -1,0 +1,35 @@
+"""What a block is: peak memory against the held-out loss that it buys."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from paper import placement, studies
+from paper.figures import style
+from records import Record
+
+STUDIES = {"partition": ("train", "partition")}
+
+
+def draw(partition: Sequence[Record]) -> Figure:
+    """Left: gradients and optimizer state at the peak, which the partition decides; right: all that was allocated."""
+    cells = studies.cells(studies.rows(partition), lambda row: row.choice("partition"))
+    peaks = {name: studies.peak(runs) for name, runs in cells.items()}
+    measured = {name: peak for name, peak in peaks.items() if peak is not None}
+    drawn, panels = style.figure(2 if measured else 1, height=2.8)
+    held = {name: max(row.held for row in runs) / 1e6 for name, runs in cells.items()}
+    allocated = {name: peak / 1e9 for name, peak in measured.items()}
+    texts = ("gradients and optimizer state (MB)", "peak allocated (GB)")
+    for axes, memory, text in zip(panels, (held, allocated), texts, strict=False):
+        points, spans = [], []
+        for name, x in memory.items():
+            found = studies.loss(cells[name])
+            axes.plot([x, x], [found.low, found.high], color=style.PAIRED, linewidth=1.6, zorder=3)
+            axes.plot(x, found.mean, "o", color=style.PAIRED, markeredgecolor="white", markersize=5.5, zorder=4)
+            points.append((x, found.mean))
+            spans.append((found.low, found.high))
+        axes.margins(x=0.2, y=0.15)
+        axes.set(xlabel=text)
+        placement.label(axes, points, [name.replace("_", " ") for name in memory], spans, size=7.5)
+    panels[0].set(ylabel="held-out loss (nats a token)")
+    return drawn

@@ -1,0 +1,76 @@
+"""Does BCD make SGD's rule workable? Adam's rule and SGD's, each on all weights and on one block at a time."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from paper import statistics, studies
+from paper.figures import style
+from paper.verdicts import data_in_print
+from records import Record
+
+STUDIES = {"headline": ("train", "headline")}
+RULES = {"Adam's rule": ("adamw", "badam"), "SGD's rule": ("sgd", "bsgd")}
+COLOURS = {"Adam's rule": "#0072B2", "SGD's rule": "#E69F00"}
+CONTRASTS = {
+    "BCD's cost under Adam's rule": {"badam": 1, "adamw": -1},
+    "BCD's cost under SGD's rule": {"bsgd": 1, "sgd": -1},
+    "interaction": {"bsgd": 1, "sgd": -1, "badam": -1, "adamw": 1},
+}
+
+
+def draw(headline: Sequence[Record]) -> Figure:
+    """Left panels: the four means of each data set with the runs. Right: differences paired by seed.
+
+    The interaction is below 0 where BCD narrows the gap between the rules.
+    """
+    rows = studies.rows(headline)
+    sets = sorted({row.data for row in rows}, key=lambda name: (name != "gsm8k", name))
+    drawn = Figure(figsize=(style.WIDTH, 2.8))
+    panels = drawn.subplots(1, len(sets) + 1, width_ratios=[*([1] * len(sets)), 1.3], squeeze=False)[0]
+    effects = panels[-1]
+    for index, (axes, data) in enumerate(zip(panels, sets, strict=False)):
+        cells = studies.cells([row for row in rows if row.data == data], lambda row: row.method)
+        for shift, (rule, (full, block)) in zip((-0.03, 0.03), RULES.items(), strict=True):
+            here = [(place, cells[name]) for place, name in enumerate((full, block)) if name in cells]
+            found = [studies.loss(runs) for _, runs in here]
+            colour = COLOURS[rule]
+            axes.plot(
+                [place + shift for place, _ in here],
+                [item.mean for item in found],
+                color=colour,
+                marker="o",
+                markersize=4,
+            )
+            for (place, runs), item in zip(here, found, strict=True):
+                axes.plot([place + shift] * 2, [item.low, item.high], color=colour, linewidth=1.4)
+                axes.plot(
+                    [place + 3 * shift] * len(runs),
+                    [row.loss for row in runs],
+                    "o",
+                    color=colour,
+                    markersize=2.2,
+                    alpha=0.4,
+                )
+            if found:
+                rising = found[-1].mean > found[0].mean
+                offset = (3, -13) if rising else (3, 7)
+                at = (here[0][0] + shift, found[0].mean)
+                axes.annotate(rule, at, offset, textcoords="offset points", color=colour, fontsize=8)
+        axes.set_xticks((0, 1), ("all weights", "one block"))
+        axes.set(title=data_in_print(data), xlim=(-0.25, 1.25))
+        axes.margins(y=0.15)
+        losses = {name: studies.losses(runs) for name, runs in cells.items()}
+        for place, (_, contrast) in enumerate(CONTRASTS.items()):
+            if difference := statistics.contrast(contrast, losses):
+                colour = ("#000000", style.OTHERS)[index % 2]
+                row = place + 0.18 * (index - (len(sets) - 1) / 2) * 2
+                style.interval(effects, row, difference.mean, difference.low, difference.high, colour)
+    for index, data in enumerate(sets):
+        effects.plot([], [], "o-", color=("#000000", style.OTHERS)[index % 2], markersize=4, label=data_in_print(data))
+    effects.axvline(0, color="black", linewidth=0.7)
+    style.named_rows(effects, ["BCD's cost,\nAdam's rule", "BCD's cost,\nSGD's rule", "interaction"])
+    effects.set(xlabel="difference (nats)")
+    effects.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=7.5, handlelength=1.2)
+    panels[0].set(ylabel="held-out loss (nats a token)")
+    return drawn

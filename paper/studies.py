@@ -1,0 +1,177 @@
+"""The studies of training as rows: what each run varied, its seed, and what it reached.
+
+A cell of a study is one value of what it varies. Runs of one cell and different seeds are repetitions; runs of
+different cells and one seed saw the same data in the same order, so they are pairs.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from paper.runs import LABELS, label, method
+from paper.statistics import Difference, Estimate, contrast, holm, mean
+from records import Record
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished run of a study.
+
+    loss: held-out loss after training in nats a token, before: that of the untrained model.
+    curve: (tokens, held-out loss) along the way, the start and the end included.     tokens: trained on in all.
+    """
+
+    record: Record
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.record.config
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    @property
+    def method(self) -> str:
+        return method(self.record)
+
+    @property
+    def label(self) -> str:
+        return label(self.record)
+
+    @property
+    def data(self) -> str:
+        return self.choice("data")
+
+    @property
+    def loss(self) -> float:
+        return self.record.measurements["after"]["heldout_loss"]
+
+    @property
+    def reported(self) -> float:
+        """The loss on the test part, which is read once; on the held-out part where a study does not read it."""
+        return self.record.measurements.get("test", self.record.measurements["after"])["heldout_loss"]
+
+    @property
+    def before(self) -> float:
+        return self.record.measurements["before"]["heldout_loss"]
+
+    @property
+    def tokens(self) -> int:
+        return self.record.measurements["data"]["tokens"]
+
+    @property
+    def peak(self) -> float | None:
+        """Bytes allocated at the peak of the run on a GPU, None on a CPU."""
+        return self.record.measurements.get("peak_allocated")
+
+    @property
+    def held(self) -> float:
+        """Bytes of gradients and optimizer state at the peak."""
+        measured = self.record.measurements["measured_bytes"]
+        return measured["gradients"] + measured["state"]
+
+    @cached_property
+    def curve(self) -> list[tuple[float, float]]:
+        points = [(point["tokens"], point["heldout_loss"]) for point in self.record.measurements.get("curve", [])]
+        inner = [(tokens, loss) for tokens, loss in points if 0 < tokens < self.tokens]
+        return [(0, self.before), *inner, (self.tokens, self.loss)]
+
+    def choice(self, axis: str) -> str:
+        """The name of the configuration's file on that axis, "" where the method has no such axis."""
+        return self.config["choices"].get(axis, "")
+
+    def value(self, key: str) -> Any:
+        """A value of the configuration by its dotted name, None where there is none."""
+        found: Any = self.config
+        for part in key.split("."):
+            if not isinstance(found, Mapping) or part not in found:
+                return None
+            found = found[part]
+        return found
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """The finished runs, methods in the order of `LABELS`, then by name."""
+    places = {name: i for i, name in enumerate(LABELS)}
+    found = [Row(record) for record in records if record.status == "finished"]
+    return sorted(found, key=lambda row: (places.get(row.method, len(places)), row.method, row.record.name))
+
+
+def cells(found: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    """As `groups`, with at most one run a seed.
+
+    Raises ValueError when two runs of one value have the same seed: then `of` does not tell the cells apart.
+    """
+    together = groups(found, of)
+    for value, runs in together.items():
+        if len({row.seed for row in runs}) < len(runs):
+            raise ValueError(f"{value}: {', '.join(row.record.name for row in runs)} share a seed")
+    return together
+
+
+def groups(found: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    """Value of `of` -> its runs, in the order of the rows."""
+    together: dict[Any, list[Row]] = {}
+    for row in found:
+        together.setdefault(of(row), []).append(row)
+    return together
+
+
+def losses(found: Iterable[Row]) -> dict[int, float]:
+    """Seed -> held-out loss after training; of one cell."""
+    return {row.seed: row.loss for row in found}
+
+
+def loss(found: Iterable[Row]) -> Estimate:
+    """Mean held-out loss of one cell with its interval."""
+    return mean([row.loss for row in found])
+
+
+def peak(found: Iterable[Row]) -> float | None:
+    """Largest peak of a cell's runs in bytes, None where one was not measured."""
+    peaks = [row.peak for row in found]
+    return max((p for p in peaks if p is not None), default=None) if None not in peaks else None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A difference to another cell, and its two-sided p adjusted by Holm's method over all cells compared with it."""
+
+    difference: Difference
+    p: float
+
+
+def against(cells: Mapping[str, Mapping[int, float]], reference: str) -> dict[str, Compared]:
+    """Every other cell minus the reference, paired by seed; cells that share fewer than two seeds are left out.
+
+    cells: name -> seed -> value.
+    """
+    found = {}
+    for name in cells:
+        if name != reference and (difference := contrast({name: 1, reference: -1}, cells)):
+            found[name] = difference
+    adjusted = holm([difference.p for difference in found.values()])
+    return {name: Compared(difference, p) for (name, difference), p in zip(found.items(), adjusted, strict=True)}
+
+
+def diverged(records: Iterable[Record]) -> list[Row]:
+    """Runs that ended because loss or gradient were not finite; they have a configuration and no result."""
+    return [Row(record) for record in records if record.status == "failed" and "FloatingPoint" in record.error]
+
+
+def steps(record: Record) -> dict[str, list[Any]]:
+    """The metrics of every step as columns; a record of before columns has one mapping a step."""
+    found = record.measurements["steps"]
+    if isinstance(found, Mapping):
+        return {name: list(values) for name, values in found.items()}
+    return {name: [entry.get(name) for entry in found] for name in dict.fromkeys(k for entry in found for k in entry)}
+
+
+def seconds_alone(alone: Iterable[Record]) -> dict[str, float]:
+    """Method -> seconds of a step, measured with nothing else on the GPU.
+
+    Records of other cells (another order, another K) have names of their own and are passed over.
+    """
+    return {r.name: float(r.measurements["seconds_per_step"]) for r in alone if r.name == method(r)}

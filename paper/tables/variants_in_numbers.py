@@ -1,0 +1,35 @@
+"""Variants of BAdam beside LoRA: loss, memory and time, and whether all three are within LoRA's."""
+
+from collections.abc import Sequence
+
+from paper import frontier
+from paper.runs import named
+from paper.tables.claims import p_value
+from paper.tables.methods_in_numbers import mean
+from paper.tables.quick_study import power
+from records import Record
+
+STUDIES = frontier.STUDIES
+
+
+def text(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Sequence[Record]) -> str:
+    """p is two-sided, for the difference to LoRA, adjusted by Holm's method."""
+    lines = [r"\begin{tabular}{@{}lrrrrrrrl@{}}", r"\toprule"]
+    lines.append(r" & learning & held-out & minus & minus & & peak & step & within \\")
+    lines.append(r"variant & rate & loss & BAdam & LoRA & $p$ & (GB) & (ms) & LoRA's \\")
+    lines.append(r"\midrule")
+    for entry in frontier.entries(variants, methods, steps_alone):
+        to_badam, to_lora = entry.against.get("badam"), entry.against.get(frontier.TARGET)
+        cells = [
+            named(entry.method),
+            f"${power(entry.rate)}$",
+            mean(entry.loss),
+            f"${to_badam.difference.mean:+.3f}$" if to_badam else "--",
+            f"${to_lora.difference.mean:+.3f}$" if to_lora else "--",
+            p_value(to_lora.p) if to_lora else "--",
+            f"{entry.peak / 1e9:.2f}" if entry.peak is not None else "--",
+            f"{1e3 * entry.seconds:.1f}" if entry.seconds is not None else "--",
+            {True: "yes", False: "no", None: "--"}[entry.within],
+        ]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

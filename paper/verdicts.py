@@ -1,0 +1,235 @@
+"""The rule by which a claim is judged, and what the records say about each.
+
+With d the mean difference (ours minus theirs, lower is better, else the sign is turned), its 95 % interval [low, high]
+and the margin m, p adjusted by Holm over the comparisons of the claim:
+
+    superior:      supported if p(d < 0) <= 0.05; not supported if low > -m, an advantage of m is excluded
+    not inferior:  supported if p(d < m) <= 0.05; not supported if low > m
+    equivalent:    supported if p(|d| < m) <= 0.05 by two one-sided tests; not supported if low > m or high < -m
+    measured:      a ratio without repetitions; supported if it is at most the bound of the claim, else not
+
+and everything else is not testable at this scale. A claim is supported if all comparisons are, not supported if one
+of them is not. The margin of a loss is a twentieth of what the method compared with gains over the untrained model,
+that of a rank a tenth of the full rank; both were fixed before the runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from paper import cost, statistics, studies
+from paper.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, SUPERIOR, Claim
+from paper.studies import Row
+from records import Record
+
+SUPPORTED, NOT_SUPPORTED, NOT_TESTABLE = "supported", "not supported", "not testable at this scale"
+NO_RECORDS = "no records"
+LOSS_MARGIN, RANK_MARGIN = 0.05, 0.1
+PAIRS = (
+    ("as documented", ("reference", "documented"), "documented"),
+    ("with our options", ("badam", "keep"), "options"),
+)
+TOKENS = 8192
+CARD, CARD_BYTES = "badam-card24-2048", 24e9
+LAST = 0.1
+"""Share of the steps at the end whose mean is the training loss of a run."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a run.     lower: whether lower is better.     unit: in print."""
+
+    of: Callable[[Row], float]
+    lower: bool
+    unit: str
+
+
+def training_loss(row: Row) -> float:
+    """Mean loss of the last steps."""
+    loss = [value for value in studies.steps(row.record)["loss"] if value is not None]
+    return fmean(loss[-max(1, round(LAST * len(loss))) :])
+
+
+def rank(row: Row) -> float:
+    """Fewest singular values with 90 % of the squared sum of the weight change, over the full rank; mean."""
+    matrices = row.record.measurements["spectrum"]["matrices"].values()
+    return fmean(matrix["rank_90"] / min(matrix["shape"]) for matrix in matrices)
+
+
+MEASURES = {
+    "training loss": Measure(training_loss, lower=True, unit="nats"),
+    "held-out loss": Measure(lambda row: row.reported, lower=True, unit="nats"),
+    "rank": Measure(rank, lower=False, unit="of full rank"),
+}
+AXES: dict[str, Callable[[Row], str]] = {
+    "method": lambda row: row.method,
+    "order": lambda row: row.choice("order"),
+    "inner_steps": lambda row: str(row.value("method.inner_steps")),
+}
+RATIOS: dict[str, Callable[[cost.Row], float]] = {
+    "peak": lambda row: row.peak,
+    "backward": lambda row: row.seconds["backward"],
+    "step": lambda row: row.seconds["step"],
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison of a claim.
+
+    comparison: which runs, in print.      effect: ours minus theirs, or their ratio.
+    low, high: its 95 % interval, None where it was measured once.
+    p: of the rule's test, adjusted; None without a test.
+    smallest: the smallest detectable difference.
+    """
+
+    comparison: str
+    effect: float
+    verdict: str
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    margin: float | None = None
+    smallest: float | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with the study that it was tested on, and its findings; none where there are no records."""
+
+    claim: Claim
+    study: str
+    findings: Sequence[Finding]
+
+    @property
+    def verdict(self) -> str:
+        found = {finding.verdict for finding in self.findings}
+        if not found:
+            return NO_RECORDS
+        return SUPPORTED if found == {SUPPORTED} else NOT_SUPPORTED if NOT_SUPPORTED in found else NOT_TESTABLE
+
+
+def judge(records: Mapping[str, Sequence[Record]], claims: Sequence[Claim] = CLAIMS) -> list[Judged]:
+    """Every claim.     records: study -> its records; a study without any may be missing or empty."""
+    found = []
+    for claim in claims:
+        study = next((name for name in claim.studies if records.get(name)), claim.studies[0])
+        found.append(Judged(claim, study, list(_findings(claim, records.get(study, ())))))
+    return found
+
+
+def _findings(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
+    if claim.rule == MEASURED:
+        yield from _measured(claim, records)
+    elif claim.measure == "downstream":
+        yield from _downstream(claim, records)
+    else:
+        yield from _compared(claim, studies.rows(records))
+
+
+def _compared(claim: Claim, rows: Sequence[Row]) -> Iterator[Finding]:
+    """One finding for each data set and contrast that has runs."""
+    measure, found, tests = MEASURES[claim.measure], [], []
+    for data in sorted({row.data for row in rows}, key=lambda name: (name != "gsm8k", name)):
+        cells: dict[str, dict[int, Row]] = {}
+        for row in rows:
+            if row.data == data:
+                cells.setdefault(AXES[claim.axis](row), {})[row.seed] = row
+        values = {cell: {seed: measure.of(row) for seed, row in runs.items()} for cell, runs in cells.items()}
+        for contrast in claim.contrasts:
+            difference = statistics.contrast(contrast, values)
+            if difference is None:
+                continue
+            reference = next(cell for cell, weight in contrast.items() if weight < 0)
+            margin = RANK_MARGIN if claim.measure == "rank" else loss_margin(list(cells[reference].values()))
+            p, refuted = tested(claim.rule, difference, margin, lower=measure.lower)
+            what = _in_print(claim, contrast) if len(claim.contrasts) > 1 else data_in_print(data)
+            tests.append((p, refuted))
+            found.append(
+                Finding(
+                    comparison=f"{what}, $n={difference.n}$",
+                    effect=difference.mean,
+                    verdict=NOT_TESTABLE,
+                    unit=measure.unit,
+                    low=difference.low,
+                    high=difference.high,
+                    margin=margin,
+                    smallest=difference.smallest_detectable(),
+                )
+            )
+    adjusted = statistics.holm([p for p, _ in tests])
+    for finding, p, (_, refuted) in zip(found, adjusted, tests, strict=True):
+        verdict = SUPPORTED if p <= statistics.ALPHA else NOT_SUPPORTED if refuted else NOT_TESTABLE
+        yield replace(finding, p=p, verdict=verdict)
+
+
+def loss_margin(reference: Sequence[Row]) -> float:
+    """A twentieth of the mean decrease of the held-out loss."""
+    return LOSS_MARGIN * fmean(row.before - row.loss for row in reference)
+
+
+def tested(rule: str, d: statistics.Difference, margin: float, *, lower: bool) -> tuple[float, bool]:
+    """p of the rule's test, and whether the interval refutes the claim."""
+    if not lower:
+        d = replace(d, mean=-d.mean, low=-d.high, high=-d.low)
+    if rule == SUPERIOR:
+        return d.below(0.0), d.low > -margin
+    if rule == NOT_INFERIOR:
+        return d.below(margin), d.low > margin
+    if rule == EQUIVALENT:
+        return d.within(margin), d.low > margin or d.high < -margin
+    raise ValueError(f"rule={rule!r} is not possible: it has no test")
+
+
+def _measured(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
+    """Steps of Llama 3-8B with 8,192 tokens: packages as documented beside each other, and ours beside our options."""
+    if claim.measure == "card":
+        for record in (record for record in records if record.name == CARD):
+            used = record.measurements["reserved"] + record.measurements["context"]
+            verdict = SUPPORTED if used <= claim.bound * CARD_BYTES else NOT_SUPPORTED
+            yield Finding(r"$2\times1{,}024$ tokens", used / 1e9, verdict, "GB")
+        return
+    rows = cost.rows(records)
+    (contrast,) = claim.contrasts
+    family = next(cell for cell, weight in contrast.items() if weight < 0)
+    for comparison, ours, version in PAIRS:
+        left = cost.one(rows, *ours, TOKENS)
+        right = cost.one(rows, family, version, TOKENS) or cost.one(rows, family, version + cost.WITHOUT_TF32, TOKENS)
+        if left is not None and right is not None:
+            ratio = RATIOS[claim.measure](left) / RATIOS[claim.measure](right)
+            yield Finding(comparison, ratio, SUPPORTED if ratio <= claim.bound else NOT_SUPPORTED, "times")
+
+
+def _downstream(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
+    """Comparisons item by item of two trained models: a record of kind "compare" has one test a task."""
+    (contrast,) = claim.contrasts
+    ours, theirs = sorted(contrast, key=lambda cell: -contrast[cell])
+    for record in records:
+        if not (record.config["after"].startswith(f"{ours}-") and record.config["before"].startswith(f"{theirs}-")):
+            continue
+        for task, found in record.measurements.items():
+            better, worse = found["verdict"] == "better", found["verdict"] == "worse"
+            verdict = SUPPORTED if better else NOT_SUPPORTED if worse else NOT_TESTABLE
+            half = 1.96 * (found["standard_error"] or 0.0)
+            yield Finding(
+                comparison=task.replace("_", " "),
+                effect=found["difference"],
+                verdict=verdict,
+                unit="of items",
+                low=found["difference"] - half,
+                high=found["difference"] + half,
+                p=found["p"],
+                smallest=found["smallest_detectable"],
+            )
+
+
+def _in_print(claim: Claim, contrast: Mapping[str, int]) -> str:
+    cell = next(iter(contrast)).replace("_", " ")
+    return f"$K={cell}$" if claim.axis == "inner_steps" else cell
+
+
+def data_in_print(name: str) -> str:
+    """Name of a data set."""
+    known = {"gsm8k": "GSM8K", "math": "MATH", "alpaca": "Alpaca-GPT4", "alpaca_cleaned": "Alpaca"}
+    return known.get(name, name.replace("_", " "))

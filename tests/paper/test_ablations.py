@@ -1,0 +1,230 @@
+"""Figures, tables and numbers of the studies: what they show of complete records, and what happens without some."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paper import ablations, build, frontier, placement, statistics, studies
+from paper.figures import headline, inner_steps, learning_rate, order, rank, scale, style
+from paper.tables import methods_in_numbers, variants_in_numbers
+from records import COMMITTED, Record, load_study, write
+from tests.paper import synthetic
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SECTION = (ROOT / "paper" / "sections" / "ablations.tex").read_text(encoding="utf-8")
+ALL = synthetic.studies()
+
+
+def of(study: str) -> list[Record]:
+    return [record for record in ALL if record.study == study]
+
+
+def numbers(records: list[Record]) -> dict[str, str]:
+    cost = load_study("cost", kind="profile", folder=COMMITTED)
+    return ablations.numbers(cost, **{name: [r for r in records if r.study == name] for name in ablations.STUDIES})
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    for record in ALL:
+        write(record, tmp_path / "records")
+    monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
+    monkeypatch.setattr(build, "BUILD", tmp_path / "build")
+    return tmp_path
+
+
+def shown() -> list[build.Product]:
+    """What shows studies: without SOURCES, and the table of claims, which the committed runs of cost begin."""
+    return [p for p in build.products() if p.studies and p.name != "numbers"]
+
+
+def test_every_study_is_shown_and_a_study_without_records_is_left_out(folders):
+    products = shown()
+    assert len([p for p in products if p.folder.name == "figures"]) >= 9
+    assert len([p for p in products if p.folder.name == "tables"]) >= 3
+    assert build.build(products) == len(products)
+    assert all(path.stat().st_size > 1000 or path.suffix == ".tex" for p in products for path in p.files)
+    assert build.build(products) == 0
+
+    for path in (folders / "records" / "order").glob("*.json"):
+        path.unlink()
+    (own,) = (p for p in products if p.name == "order")
+    assert build.build(products) == 1, "the table of claims changes, nothing else"
+    assert not any(path.exists() for path in own.files)
+    assert "order" not in build.read_manifest()
+    assert "study order: no records" in (folders / "build" / "tables" / "claims.tex").read_text()
+
+
+def test_no_study_at_all_leaves_the_claims_about_cost(folders, monkeypatch):
+    monkeypatch.setattr(build, "OUTPUTS", folders / "nothing")
+    made = [p.name for p in shown() if not p.absent(build.read(p))]
+    committed = {path.name for path in COMMITTED.iterdir() if path.is_dir()}
+    assert [name for name in made if name not in committed] == ["claims"] or committed & set(ablations.STUDIES)
+    found = numbers([])
+    assert found["ClaimsCount"] == str(int(found["ClaimsSupported"]) + int(found["ClaimsNoRecords"]))
+    assert not any(name.startswith("Study") for name in found)
+
+
+def test_macros_of_the_section_are_those_that_are_made():
+    made = set(numbers(ALL))
+    used = set(re.findall(r"\\((?:Study|Claims)\w+)", SECTION))
+    assert used <= made
+    assert all(name.isalpha() for name in made)
+    for name in re.findall(r"\\ifstudy\{(\w+)\}", SECTION):
+        assert f"Study{name}Source" in made
+    bodies = re.split(r"\\ifstudy\{", SECTION)[1:]
+    for body in bodies:  # what a study without records leaves out is all that its macros are used in
+        name = body.partition("}")[0]
+        foreign = {m for m in re.findall(r"\\Study([A-Z]\w+)", body) if not m.startswith(name)}
+        assert foreign <= {"Steps", "Batch", "InnerSteps"}
+
+
+def test_a_study_without_records_has_no_macro_and_the_text_asks_for_it():
+    made = numbers([record for record in ALL if record.study not in ("order", "variants")])
+    assert not any(name.startswith(("StudyOrder", "StudyVariants")) for name in made)
+    assert "StudyStateSource" in made
+    studies_of_text = dict(re.findall(r"\\ifstudy\{(\w+)\}\{([\w\\]+)\}", SECTION))
+    assert {name.replace("\\", "") for name in studies_of_text.values()} == set(ablations.STUDIES) - {"downstream"}
+    main = (ROOT / "paper" / "main.tex").read_text(encoding="utf-8")
+    assert r"\ifcsname Study#1Source\endcsname" in main
+    assert "no records." in main
+
+
+def test_no_result_is_typed_into_the_section():
+    text = re.sub(r"\\(?:cite\w*|label|ref|includegraphics|input)(?:\[[^]]*\])?\{[^}]*\}", "", SECTION)
+    # levels of intervals, power, explained variance and percentiles; Llama 3
+    assert set(re.findall(r"\d+", text)) <= {"95", "80", "90", "10", "3"}
+
+
+def test_numbers_of_one_axis():
+    found = numbers(ALL)
+    cells = studies.cells(studies.rows(of("order")), lambda row: row.choice("order"))
+    means = {name: np.mean([row.loss for row in rows]) for name, rows in cells.items()}
+    assert found["StudyOrderSpread"] == f"{max(means.values()) - min(means.values()):.3f}"
+    assert found["StudyOrderList"].startswith(f"random reshuffle ({means['random_reshuffle']:.3f})")
+    assert found["StudyOrderCompared"] == "5"
+    assert found["StudyInnerStepsRecommended"] == "14"
+    assert found["StudyLearningRateDiverged"] == "3 of BCD + SGD, 3 of SGD"
+    assert found["StudyVariantsBest"] == "10 layers a block"
+    assert found["StudyVariantsWithin"] == "none"
+
+
+def test_steps_are_read_in_both_forms():
+    columns = ALL[0].measurements["steps"]
+    listed = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    assert studies.steps(ALL[0]) == columns
+    assert studies.steps(replace(ALL[0], measurements={"steps": listed})) == columns
+    listed[0].pop("grad_norm")
+    assert studies.steps(replace(ALL[0], measurements={"steps": listed}))["grad_norm"][0] is None
+
+
+def test_two_runs_of_one_cell_and_seed_are_refused():
+    with pytest.raises(ValueError, match="share a seed"):
+        studies.cells(studies.rows(of("order")), lambda row: "all of them")
+
+
+def test_a_curve_goes_from_the_untrained_model_to_the_end():
+    row = studies.rows(of("headline"))[0]
+    assert row.curve[0] == (0, row.before)
+    assert row.curve[-1] == (row.tokens, row.loss)
+    assert [tokens for tokens, _ in row.curve] == sorted({tokens for tokens, _ in row.curve})
+    without = studies.Row(replace(row.record, measurements={**row.record.measurements, "curve": []}))
+    assert without.curve == [(0, row.before), (row.tokens, row.loss)]
+
+
+def test_the_time_of_a_method_is_not_that_of_another_cell():
+    assert studies.seconds_alone(of("steps_alone"))["badam"] == synthetic.SECONDS["badam"]
+
+
+def test_the_figure_of_the_order_shows_the_paired_differences():
+    axes = order.draw(of("order")).axes[1]
+    cells = studies.cells(studies.rows(of("order")), lambda row: row.choice("order"))
+    losses = {name: studies.losses(rows) for name, rows in cells.items()}
+    wanted = {
+        round(d.mean, 9)
+        for name in losses
+        if name != "random_reshuffle" and (d := statistics.contrast({name: 1, "random_reshuffle": -1}, losses))
+    }
+    drawn = {round(float(np.asarray(line.get_xdata())[0]), 9) for line in axes.lines if line.get_marker() == "o"}
+    assert wanted <= drawn
+
+
+def test_the_figure_of_k_marks_the_recommended_one():
+    axes = inner_steps.draw(of("inner_steps")).axes[0]
+    assert inner_steps.recommended(studies.rows(of("inner_steps"))[0]) == pytest.approx(6725 / (16 * 30))
+    assert any("14" in text.get_text() for text in axes.texts)
+
+
+def test_diverged_runs_are_marked_and_no_mean():
+    axes = learning_rate.draw(of("learning_rate")).axes[0]
+    crosses = [line for line in axes.lines if line.get_marker() == "x"]
+    assert len(crosses) == 2
+    (sgd,) = (line for line in axes.lines if line.get_label() == "SGD")
+    assert len(np.asarray(sgd.get_xdata())) == 4, "the fifth learning rate diverged"
+
+
+def test_without_times_the_curves_are_drawn_against_tokens_alone():
+    assert len(headline.draw(of("headline"), []).axes) == 2
+    assert len(headline.draw(of("headline"), of("steps_alone")).axes) == 4
+
+
+def test_a_matrix_that_did_not_change_has_a_rank_and_no_spectrum():
+    unmoved = {"shape": [4, 4], "stable_rank": 0.0, "rank_90": 0, "values": []}
+    first, *others = of("rank")
+    spectra = {"spectrum": {"matrices": {"w": unmoved, **first.measurements["spectrum"]["matrices"]}}}
+    shares, stable = rank.draw([replace(first, measurements=first.measurements | spectra), *others]).axes[1:3]
+    counts = [len(np.asarray(axes.lines[0].get_ydata())) for axes in (shares, stable)]
+    assert counts == [10, 9], "of three seeds with three matrices, and the one that stayed"
+
+
+def test_the_gap_against_depth_is_paired():
+    gap = scale.draw(of("scale")).axes[1]
+    (line,) = (line for line in gap.lines if str(line.get_label()).endswith("AdamW"))
+    assert len(np.asarray(line.get_ydata())) == 4
+    assert list(np.asarray(line.get_ydata())) == sorted(np.asarray(line.get_ydata()))
+
+
+def test_what_is_within_lora_s_loss_memory_and_time():
+    variants, methods, alone = of("variants"), of("methods"), of("steps_alone")
+    entries = {entry.method: entry for entry in frontier.entries(variants, methods, alone)}
+    assert entries["lora"].within is None
+    assert entries["badam"].within is False
+    cheap = [
+        replace(r, measurements=r.measurements | {"after": {"heldout_loss": 0.5}, "peak_allocated": 1e9})
+        for r in variants
+        if "blocks5-" in r.name
+    ]
+    found = {entry.method: entry for entry in frontier.entries(cheap, methods, alone)}
+    assert found["badam_blocks5"].within is True
+    assert {e.method: e.within for e in frontier.entries(cheap, methods, [])}["badam_blocks5"] is None
+
+
+def test_tables_of_methods_and_variants():
+    text = methods_in_numbers.text(of("methods"), of("steps_alone"))
+    rows = [line.split(" & ") for line in text.splitlines() if " & " in line][2:]
+    assert rows[0][0] == "AdamW"
+    assert len(rows) == len(synthetic.LOSSES) + len(synthetic.OTHERS)
+    (badam,) = (row for row in rows if row[0] == "BAdam")
+    assert badam[-1] == r"20.0 \\"
+    best = [
+        line
+        for line in variants_in_numbers.text(of("variants"), of("methods"), []).splitlines()
+        if "10 layers" in line
+    ]
+    assert len(best) == 1
+    assert best[0].endswith(r"-- & no \\"), "no time was measured, and the loss alone is too high"
+
+
+def test_names_of_a_scatter_plot_do_not_cover_each_other():
+    drawn, (axes,) = style.figure(height=3.0)
+    generator = np.random.default_rng(0)
+    points = [(float(x), float(y)) for x, y in generator.uniform(0, 1, (12, 2))]
+    axes.plot(*zip(*points, strict=True), "o")
+    placement.label(axes, points, [f"variant {i}" for i in range(12)], [(y, y) for _, y in points])
+    drawn.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 12
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
