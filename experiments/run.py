@@ -162,7 +162,9 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan
         "model": model.fingerprint(),
     }
     identity = _identity(config)
-    readable = "-".join([choices["method"], choices["model"], choices["data"], f"seed{config.seed}"])
+    readable = "-".join(
+        [choices["method"].rpartition("/")[2], choices["model"], choices["data"], f"seed{config.seed}"]
+    )
     return Plan(
         config=config,
         name=name or f"{readable}-{digest(identity)[:8]}",
