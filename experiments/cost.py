@@ -38,8 +38,9 @@ def step_flops(trainable: Trainable, tokens: int) -> float:
 @cache
 def flops_per_second(device: str, tokens: int, width: int = 576, seconds: float = 0.3) -> float:
     """Sustained rate of float32 matrix products of a step's shape, (tokens, width) x (width, 3 width)."""
-    a = torch.randn(tokens, width, device=device)
-    b = torch.randn(width, 3 * width, device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    a = torch.randn(tokens, width, device=device, generator=generator)
+    b = torch.randn(width, 3 * width, device=device, generator=generator)
     count, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
         (a @ b).sum().item()

@@ -25,7 +25,7 @@ FORMER = {"nonfinite": "stop", "accumulation": 1}
 
 
 def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, number) for every metric inside nested dicts and lists."""
+    """(path, number) for every metric inside nested dicts and lists; what is not known is no metric."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key not in NOT_COMPARED:
@@ -33,7 +33,7 @@ def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list):
         for i, inner in enumerate(value):
             yield from leaves(inner, f"{place}[{i}]")
-    else:
+    elif value is not None:
         yield place, value
 
 

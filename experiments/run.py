@@ -1,250 +1,83 @@
-"""One run, from a resolved configuration to a record. No line here knows a method's name."""
+"""One run, from a plan to a record. No line here knows a method's name."""
 
 import hashlib
 import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 from tqdm import tqdm
 
-from bcd.execution import Execution
 from experiments import spectrum
 from experiments.capacity import out_of_memory
 from experiments.checkpoint import KEPT, Checkpoints, require_room
-from experiments.data import Batch, Dataset, DataSource, batches
+from experiments.data import Batch, Dataset, batches
 from experiments.data.bucketing import groups, padding_waste
-from experiments.data.splits import require_seed
 from experiments.errors import UserError
 from experiments.export import export
 from experiments.interruption import Interrupted, Interruption
-from experiments.methods import Method, Trainable
-from experiments.training import PLAIN, Training, require_nonfinite
-from experiments.tuned import RATE_OF
-from records import ROOT, Record, digest, find, load, run_key, write
-from records.provenance import provenance, source_hash
-
-if TYPE_CHECKING:  # importing transformers takes seconds, and wrong values should be told at once
-    from experiments.models import ModelSource
-
-AXES = ("partition", "order", "rule")
-# How to run, not what: no part of a run's identity.
-CONTROLS = (
-    *("study", "dry", "force", "retry", "workers", "worker", "only"),
-    *("records_dir", "checkpoint", "export"),
+from experiments.loading import Loading
+from experiments.methods import Trainable
+from experiments.plan import (
+    AXES,
+    CONTROLS,
+    DTYPES,
+    PLACES,
+    Plan,
+    Shared,
+    build,
+    checkpoints,
+    device_of,
+    execution,
+    finished,
+    folder,
+    plan,
+    recorded,
 )
-GRID = "learning_rates"  # what a tuning study tries; each run has the one that it tries
-UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
+from experiments.training import Training, columns
+from records import ROOT, Record, digest, write
+from records.provenance import provenance
+
+__all__ = [
+    "AXES",
+    "CONTROLS",
+    "DTYPES",
+    "PLACES",
+    "Plan",
+    "Running",
+    "Shared",
+    "build",
+    "checkpoints",
+    "device_of",
+    "execute",
+    "execution",
+    "finished",
+    "folder",
+    "plan",
+    "recorded",
+    "start",
+    "stream_seed",
+]
+
 DATA_ORDER = "data order"  # the random stream of the batches
-DTYPES = ("float32", "float64", "bfloat16")
 
 
-def build(config: Any) -> Any:
-    """hydra.utils.instantiate, with the cause of a failed constructor as the error."""
-    try:
-        return instantiate(config, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError):
-            raise error.__cause__ from None
-        given = OmegaConf.to_container(config)
-        raise UserError(f"{config.get('_target_')} cannot be made from {given}: {error.__cause__ or error}") from None
-
-
-def execution(config: DictConfig) -> Execution:
-    """How steps are computed; records from before this axis have the plain way."""
-    return build(config.execution) if config.get("execution") else PLAIN
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run whose configuration is possible.
-
-    name: readable, unique for the configuration.      key: identity, see `records.run_key`.
-    untrained_key: identity of the evaluation before training, the same for all methods.
-    """
-
-    config: DictConfig
-    name: str
-    key: str
-    untrained_key: str
-    device: torch.device
-    model: "ModelSource"
-    data: DataSource
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The resolved configuration without the keys that only say how to run it."""
-        return _identity(self.config)
-
-    def method(self) -> Method:
-        """A new method object: it makes one model trainable."""
-        return build(self.config.method)
-
-    def execution(self) -> Execution:
-        """How a step is computed."""
-        return execution(self.config)
-
-    @cached_property
-    def skeleton(self) -> Trainable:
-        """The method on the model's names and shapes, before any weight is loaded.
-
-        Raises ValueError when method, model and schedule do not fit, for example when a partition finds no layers.
-        """
-        trainable = self.method()(self.model.skeleton(getattr(torch, self.config.dtype)))
-        try:
-            build(self.config.schedule)(trainable.optimizer)
-        except TypeError as error:
-            given = OmegaConf.to_container(self.config.schedule)
-            raise UserError(f"schedule={given} is not possible: {error}") from None
-        if self.config.get("accumulation", 1) > 1 and trainable.backward is not Tensor.backward:
-            raise UserError(
-                f"accumulation={self.config.accumulation} is not possible: this method moves the weights inside "
-                "backward; give 1"
-            )
-        self.execution()(trainable.model, trainable.optimizer, check=False)()
-        return trainable
-
-
-def _identity(config: DictConfig) -> dict[str, Any]:
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items() if key not in (*CONTROLS, GRID, RATE_OF)}
-
-
-def plan(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Plan:
-    """Check the configuration and find the identity of the run; `Plan.skeleton` checks method against model.
-
-    choices: config group -> chosen name, for names and messages.      name: of the run, derived when empty.
-    Raises UserError or ValueError with one message that names the value.
-    """
-    config = config.copy()
-    OmegaConf.update(config, "choices", dict(choices), force_add=True)
-    _check_axes(config, choices)
-    for key, least in (("steps", 1), ("batch_size", 1), ("accumulation", 1), ("seed", 0)):
-        if key in config and (not isinstance(config[key], int) or config[key] < least):
-            raise UserError(f"{key}={config[key]} is not possible: it must be a whole number of at least {least}")
-    if config.batch_size % config.get("accumulation", 1):
-        raise UserError(f"accumulation={config.accumulation} does not divide batch_size={config.batch_size}")
-    if "checkpoint" in config:
-        every = config.checkpoint.every
-        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-            raise UserError(f"checkpoint.every={every} is not possible: give a number of steps of at least 1, or null")
-        require_nonfinite(config.nonfinite, every)
-    norm = config.max_grad_norm
-    if norm is not None and not (isinstance(norm, int | float) and norm > 0):
-        raise UserError(f"max_grad_norm={norm} is not possible: give a positive number or null")
-    if config.dtype not in DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
-    device = device_of(config.device)
-    config.device = device.type
-    for part in ("method", "evaluation"):  # made again when they are needed; this is the check of their values
-        if part in config:
-            build(config[part])
-    if execution(config).step_in_backward:
-        _check_step_in_backward(config)
-    model, data = build(config.model), build(config.data)
-    require_seed(config.seed, test=data.test)
-    if config.batch_size > data.train_size:
-        raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={data.train_size}")
-    inputs = {
-        "code": source_hash(("bcd", "experiments")),
-        "data": data.fingerprint(),
-        "model": model.fingerprint(),
-    }
-    identity = _identity(config)
-    readable = "-".join(
-        [choices["method"].rpartition("/")[2], choices["model"], choices["data"], f"seed{config.seed}"]
-    )
-    return Plan(
-        config=config,
-        name=name or f"{readable}-{digest(identity)[:8]}",
-        key=run_key(identity, inputs),
-        untrained_key=run_key({key: identity[key] for key in UNTRAINED if key in identity}, inputs),
-        device=device,
-        model=model,
-        data=data,
-    )
-
-
-def _check_step_in_backward(config: DictConfig) -> None:
-    if config.max_grad_norm is not None:
-        norm = config.max_grad_norm
-        raise UserError(f"max_grad_norm={norm} is not possible with execution.step_in_backward=true; give null")
-    if config.get("accumulation", 1) > 1:
-        raise UserError(
-            f"accumulation={config.accumulation} is not possible with execution.step_in_backward=true, which uses "
-            "gradients up in every backward pass; give 1"
-        )
-    if config.get("nonfinite", "stop") != "stop":
-        raise UserError(
-            f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves the "
-            "weights before the loss is looked at; give stop"
-        )
-
-
-def _check_axes(config: DictConfig, choices: Mapping[str, str]) -> None:
-    for axis in AXES:
-        if axis in config and axis not in config.method:
-            raise UserError(f"method={choices['method']} has no axis {axis!r}; drop {axis}={choices.get(axis, '...')}")
-    if "outside_layers" in config and "partition" not in config.method:
-        raise UserError(f"method={choices['method']} has no partition, so outside_layers means nothing; drop it")
-
-
-def device_of(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={name!r} is not one of auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but torch sees no CUDA device; use device=cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def stream_seed(seed: int, stream: str) -> int:
-    """A seed of its own for each named random stream of a run, so that streams never share numbers."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:4])
-
-
-def folder(config: DictConfig) -> Path:
-    """Where records go; a relative `records_dir` is below the repository's root."""
-    return ROOT / config.records_dir
-
-
-def finished(planned: Plan, study: str) -> Record | None:
-    """The record of this very run, when there is one."""
-    return find(study, planned.name, planned.key, folder(planned.config))
-
-
-def recorded(planned: Plan, study: str) -> Record | None:
-    """The record of this very run, finished or not, when there is one."""
-    path = folder(planned.config) / study / f"{planned.name}.json"
-    record = load(path) if path.exists() else None
-    return record if record is not None and record.key == planned.key else None
-
-
-def checkpoints(planned: Plan, study: str) -> Checkpoints:
-    """Where the run keeps its state; runs of another configuration, code, model or data have another folder."""
-    place = ROOT / planned.config.checkpoint.folder / study / f"{planned.name}-{planned.key[:12]}"
-    return Checkpoints(place, planned.key)
-
-
-def execute(planned: Plan, study: str, *, restart: bool = False) -> Record:
+def execute(planned: Plan, study: str, *, restart: bool = False, loading: Loading | None = None) -> Record:
     """Train, evaluate before and after, and write the record, also when the run fails.
 
     It goes on from the newest whole checkpoint of this very run, unless `restart`. A failing run raises nothing: its
     record has status "failed" and the error's message. Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint
     and a record of status "interrupted" written; UserError, before anything is computed, when method and model do not
     fit, when a folder cannot be written to or lacks room, and when no checkpoint can be used.
+
+    loading: keeps models and data between the runs of a process.
     """
-    expected = planned.skeleton.predicted()
+    expected = planned.expected
     kept, every = checkpoints(planned, study), planned.config.checkpoint.every
     require_room(folder(planned.config) / study, 0)
     if every is not None:
@@ -255,7 +88,7 @@ def execute(planned: Plan, study: str, *, restart: bool = False) -> Record:
         kept.remove()
     found = kept.load()
     name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
-    running = Running(planned, kept, {"predicted_bytes": asdict(expected)}, provenance(name))
+    running = Running(planned, kept, {"predicted_bytes": asdict(expected)}, provenance(name), loading or Loading())
     error, stopped = "", None
     with Interruption() as interruption, torch.random.fork_rng():
         # Dropout draws from the global generator; everything else has a generator of its own.
@@ -276,7 +109,7 @@ def execute(planned: Plan, study: str, *, restart: bool = False) -> Record:
             key=planned.key,
             status="interrupted" if stopped else "failed" if error else "finished",
             config=planned.identity,
-            measurements=running.measurements | {"seconds": running.seconds()},
+            measurements=running.measured(),
             provenance=running.provenance,
             error=error,
         )
@@ -298,74 +131,81 @@ def execute(planned: Plan, study: str, *, restart: bool = False) -> Record:
 class Running:
     """A run under way: what was measured so far, and the state that a checkpoint holds."""
 
-    def __init__(self, planned: Plan, kept: Checkpoints, measurements: dict[str, Any], origin: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        planned: Plan,
+        kept: Checkpoints,
+        measurements: dict[str, Any],
+        origin: dict[str, Any],
+        loading: Loading | None = None,
+    ) -> None:
         self.planned, self.kept = planned, kept
         self.measurements, self.provenance = measurements, origin
+        self._loading = loading or Loading()
         self._training: Training | None = None
         self._begin, self._before = time.perf_counter(), 0.0
+        self._tokens: list[int] = []  # of the first n batches
+        self._peak, self._counts = 0, True  # bytes; whether what is allocated now counts
 
     def seconds(self) -> float:
         """Seconds of the run, those before an interruption included."""
         return self._before + time.perf_counter() - self._begin
 
+    def measured(self) -> dict[str, Any]:
+        """The measurements in the form of a record."""
+        steps = {} if self._training is None else {"steps": columns(self._training.metrics)}
+        return self.measurements | steps | {"seconds": self.seconds()}
+
     def save(self) -> None:
         """Write a checkpoint of the state between two steps; nothing before the first step needs one."""
         if self._training is not None:
-            state = {"training": self._training.state_dict(), "before": self.measurements["before"]}
-            self.kept.save(self._training.steps, state | {"seconds": self.seconds()})
+            state = {name: self.measurements[name] for name in ("before", "curve")}
+            state |= {"training": self._training.state_dict(), "seconds": self.seconds(), "peak": self._peak}
+            self.kept.save(self._training.steps, state)
 
     def measure(self, found: tuple[int, dict[str, Any], list[str]] | None, interruption: Interruption) -> None:
         """Evaluate, train from where `found` was saved, evaluate again."""
         config, into = self.planned.config, self.measurements
-        model, tokenizer = self.planned.model.load(getattr(torch, config.dtype))
-        dataset = self.planned.data.load(tokenizer)
+        model, tokenizer = self._loading.model(self.planned)
+        dataset = self._loading.data(self.planned, tokenizer)
         into["data"] = dataset.about | self._padding(dataset)
-        model.to(self.planned.device)  # pyright: ignore[reportArgumentType]
-        evaluate = build(config.evaluation)
+        measure, execution = build(config.evaluation), self.planned.execution()
+
+        def evaluate(trainable: Trainable, examples: Any, label: str) -> dict[str, Any]:
+            with trainable.evaluating(), execution.autocasting(self.planned.device):
+                return measure(trainable.model, tokenizer, examples, label)
+
         if found is None:
-            label = "evaluate before"
-            into["before"] = _once(
-                self.planned.untrained_key, lambda: evaluate(model, tokenizer, dataset.heldout, label)
-            )
-        trainable = self.planned.method()(model)
+            into["curve"] = []
+
+            def before() -> dict[str, Any]:
+                with execution.autocasting(self.planned.device):
+                    return measure(model, tokenizer, dataset.heldout, "evaluate before")
+
+            into["before"] = _once(self.planned.untrained_key, before)
+        training = start(self.planned, model, tokenizer, dataset, self._rollback)
+        trainable = training.trainable
         into["trained_parameters"] = sum(part.numel for visit in trainable.visits for part in visit)
-
-        def stream(start: int) -> Iterator[Batch]:
-            seed = stream_seed(config.seed, DATA_ORDER)
-            bucket = self.planned.data.bucket
-            drawn = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed, start, bucket)
-            return (batch.to(self.planned.device) for batch in drawn)
-
-        training = Training(
-            trainable,
-            build(config.schedule)(trainable.optimizer),
-            stream,
-            accumulation=config.accumulation,
-            max_grad_norm=config.max_grad_norm,
-            nonfinite=config.nonfinite,
-            execution=self.planned.execution(),
-            rollback=lambda: (self.kept.load() or (0, {}, []))[1]["training"],
-        )
         if found is not None:
             self._resume(training, *found)
         self._training = training
-        into["steps"] = training.metrics
-        self._train(training, interruption)
-        into["steps"] = training.metrics
+        self._train(training, interruption, lambda: evaluate(trainable, dataset.heldout, "evaluate"))
         into["measured_bytes"] = asdict(training.peak)
+        into["peak_allocated"] = self._peak or None
         into["rollbacks"] = training.rollbacks
         into["method"] = trainable.report()
-        with trainable.evaluating():
-            after = evaluate(trainable.model, tokenizer, dataset.heldout, "evaluate after")
-            if not math.isfinite(loss := after["heldout_loss"]):
-                raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
-            into["after"] = after
+        after = evaluate(trainable, dataset.heldout, "evaluate after")
+        if not math.isfinite(loss := after["heldout_loss"]):
+            raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
+        into["after"] = after
+        if config.get("evaluate_every"):
+            ends = [self._point(0, into["before"]), *into["curve"], self._point(training.steps, after)]
+            into["curve"] = ends
         if self.planned.data.test:
             self.save()  # a test set that cannot be read must not cost the training
             test = self.planned.data.load_test(tokenizer)
             self.provenance["test_rows"] = digest([[example.prompt, example.answer] for example in test])
-            with trainable.evaluating():
-                into["test"] = evaluate(trainable.model, tokenizer, test, "evaluate on the test set")
+            into["test"] = evaluate(trainable, test, "evaluate on the test set")
         if config.export is not None:
             with trainable.evaluating():
                 place = ROOT / config.export / self.kept.folder.parent.name / self.planned.name
@@ -373,12 +213,19 @@ class Running:
         if config.get("spectrum"):
             into["spectrum"] = spectrum.of_change(self.planned.model, trainable, getattr(torch, config.dtype))
 
+    def _rollback(self) -> dict[str, Any]:
+        return (self.kept.load() or (0, {}, []))[1]["training"]
+
+    def _point(self, step: int, found: dict[str, Any]) -> dict[str, Any]:
+        return {"step": step, "tokens": self._tokens[step], "heldout_loss": found["heldout_loss"]}
+
     def _padding(self, dataset: Dataset) -> dict[str, Any]:
         """Tokens of all steps of the run, and the share of what is computed that is padding; told and recorded."""
         config, lengths = self.planned.config, [example.length for example in dataset.train]
         seed, bucket = stream_seed(config.seed, DATA_ORDER), self.planned.data.bucket
-        drawn = itertools.islice(groups(lengths, config.batch_size, seed, bucket=bucket), config.steps)
+        drawn = list(itertools.islice(groups(lengths, config.batch_size, seed, bucket=bucket), config.steps))
         tokens, waste = padding_waste(lengths, drawn, config.accumulation)
+        self._tokens = list(itertools.accumulate((sum(lengths[i] for i in batch) for batch in drawn), initial=0))
         counted = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in dataset.about.items())
         tqdm.write(
             f"{self.planned.name}: {counted or 'data'}; {tokens} tokens in {config.steps} steps, {waste:.1%} padding "
@@ -392,26 +239,92 @@ class Running:
             tqdm.write(line, file=sys.stderr)
         tqdm.write(f"{self.planned.name}: goes on after step {step}, from {self.kept.folder}", file=sys.stderr)
         training.load_state_dict(state["training"])
-        self.measurements["before"], self._before = state["before"], state["seconds"]
+        self.measurements["before"], self.measurements["curve"] = state["before"], state["curve"]
+        self._before, self._peak = state["seconds"], state["peak"]
         self.provenance["resumed_after_step"] = step
 
-    def _train(self, training: Training, interruption: Interruption) -> None:
+    def _train(self, training: Training, interruption: Interruption, evaluate: Callable[[], dict[str, Any]]) -> None:
         config, every = self.planned.config, self.planned.config.checkpoint.every
         if config.nonfinite == "rollback" and not training.steps:
             self.save()
-        name = f"train {self.planned.name}"
-        with (
-            training.prepared(),
-            tqdm(total=config.steps, initial=training.steps, desc=name, unit="step", leave=False) as bar,
-        ):
+        bar = tqdm(
+            total=config.steps, initial=training.steps, desc=f"train {self.planned.name}", unit="step", leave=False
+        )
+        with training.prepared(), bar, self._peak_noted():
             while training.steps < config.steps:
+                if self._due(training.steps):
+                    with self._peak_left_out():
+                        point = self._point(training.steps, evaluate())
+                    # After a rollback the points that lie ahead are measured again.
+                    former = [each for each in self.measurements["curve"] if each["step"] < training.steps]
+                    self.measurements["curve"] = [*former, point]
                 with interruption.postponed():
                     training.step()
                 bar.update(training.steps - bar.n)
-                self.measurements["steps"] = training.metrics
                 if every is not None and training.steps % every == 0 and training.steps < config.steps:
                     with interruption.postponed():
                         self.save()
+
+    def _due(self, step: int) -> bool:
+        every = self.planned.config.get("evaluate_every")
+        last = max((point["step"] for point in self.measurements["curve"]), default=0)
+        return bool(every) and step > 0 and step % every == 0 and step != last
+
+    @contextmanager
+    def _peak_noted(self) -> Iterator[None]:
+        """The largest number of bytes allocated inside the block is a peak of the run."""
+        self._note_peak()
+        try:
+            yield
+        finally:
+            self._note_peak(count=self._counts)
+
+    @contextmanager
+    def _peak_left_out(self) -> Iterator[None]:
+        """What is allocated inside the block is not: evaluating needs other memory than training."""
+        self._note_peak(count=True)
+        self._counts = False
+        yield
+        self._note_peak()
+        self._counts = True
+
+    def _note_peak(self, *, count: bool = False) -> None:
+        if self.planned.device.type == "cuda":
+            self._peak = max(self._peak, torch.cuda.max_memory_allocated() if count else 0)
+            torch.cuda.reset_peak_memory_stats()
+
+
+def start(
+    planned: Plan,
+    model: Any,
+    tokenizer: Any,
+    dataset: Dataset,
+    rollback: Callable[[], dict[str, Any]] | None = None,
+) -> Training:
+    """The training of the plan before its first step, on a loaded model, which it makes trainable."""
+    config = planned.config
+    trainable = planned.method()(model)
+
+    def stream(start: int) -> Iterator[Batch]:
+        seed, bucket = stream_seed(config.seed, DATA_ORDER), planned.data.bucket
+        drawn = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed, start, bucket)
+        return (batch.to(planned.device) for batch in drawn)
+
+    return Training(
+        trainable,
+        build(config.schedule)(trainable.optimizer),
+        stream,
+        accumulation=config.accumulation,
+        max_grad_norm=config.max_grad_norm,
+        nonfinite=config.nonfinite,
+        execution=planned.execution(),
+        rollback=rollback,
+    )
+
+
+def stream_seed(seed: int, stream: str) -> int:
+    """A seed of its own for each named random stream of a run, so that streams never share numbers."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:4])
 
 
 _evaluations: dict[str, dict[str, Any]] = {}

@@ -1,65 +1,101 @@
-"""Executes the runs of a study: skips, resumes, retries; one after another here, or several at once in processes.
+"""Executes the runs of studies: skips, takes over, resumes, retries; one after another here, or in several processes.
 
-Any number of processes may work on one study (`workers=4`, or the same command started again, also by a launcher of
-Hydra on other machines that share the folder): each run is locked by whoever works on it.
+Any number of commands may work on one study (the same command started again, also by a launcher of Hydra on other
+machines that share the folder): each run is locked by whoever works on it. A run that two studies have in common, by
+its key, is executed once.
 """
 
-import fcntl
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import connection, get_context
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from experiments import run
+from experiments.interruption import Interruption
 from experiments.live import Progress
+from experiments.loading import Loading
 from experiments.study import Entry, summary
-from records import Record
+from experiments.worker import BUSY, THERE, BusyError, attempt, locked, work
+from records import Record, load, write
 
-
-class BusyError(Exception):
-    """Another process works on this run."""
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` (made if missing). Raises BusyError when another process holds it.
-
-    The system frees a lock when its process ends, however it ends.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(path) from None
-        yield
+__all__ = ["BusyError", "execute", "locked", "remove_strangers", "wanted"]
 
 
 def execute(
-    listed: Sequence[Entry],
-    name: str,
-    *,
-    force: bool = False,
-    retry: bool = False,
-    command: Callable[[Entry], list[str]] | None = None,
-    workers: int = 1,
+    listed: Sequence[Entry], name: str, *, force: bool = False, retry: bool = False, workers: int = 1
 ) -> list[Record]:
     """Run what is not finished (with `retry` also what failed, with `force` everything); returns the records.
 
-    workers: runs at the same time; more than one need `command`, which makes the command line of one run.
+    name: what the table calls the studies of `listed`.     workers: processes that each execute one run after another.
     A failing run stops no other; Interrupted (see `run.execute`) stops all.
     """
     progress = Progress(name, listed, workers)
-    todo = [entry for entry in listed if force or wanted(entry, retry, progress.say)]
-    with progress:
-        if workers == 1 or command is None:
-            for entry in todo:
-                _one(entry, name, force, progress)
+    elsewhere = {} if force or not listed else _by_key(run.folder(listed[0].plan.config))
+    first: dict[str, Entry] = {}
+    same: dict[str, list[Entry]] = {}
+    for entry in listed:
+        if not force and not wanted(entry, retry, progress.say):
+            continue
+        path = elsewhere.get(entry.plan.key)
+        if path is not None and (record := load(path)).status == "finished" and path != record_path(entry):
+            take_over(record, entry)
+            progress.say(f"{entry.plan.name}: finished before in the study {record.study}, taken over")
+            progress.ended(entry, "finished")
+        elif entry.plan.key in first:
+            same.setdefault(entry.plan.key, []).append(entry)
         else:
-            _several(todo, name, command, workers, progress)
-    return [record for entry in listed if (record := run.recorded(entry.plan, name)) is not None]
+            first[entry.plan.key] = entry
+
+    def ended(entry: Entry, status: str, why: str) -> None:
+        record = run.recorded(entry.plan, entry.study)
+        told = f"{entry.plan.name}: {why}" if why or record is None else summary(record)
+        if status == BUSY:
+            progress.say(f"{entry.plan.name}: another process works on it, skipped")
+        elif status != THERE:
+            progress.say(f"{told}  ({progress.seconds(entry):.0f} s)")
+        state = "finished" if status == THERE else status if status != BUSY else "to do"
+        progress.ended(entry, state or "failed")
+        for other in same.get(entry.plan.key, []):
+            if record is not None:
+                take_over(record, other)
+            progress.ended(other, state or "failed")
+
+    with progress:
+        if workers == 1:
+            loading = Loading(keep=len(first) > 1)
+            for entry in first.values():
+                progress.started(entry)
+                ended(entry, attempt(entry.plan, entry.study, force, loading), "")
+                loading.clear(entry.plan.device)
+        else:
+            _several(list(first.values()), force, workers, progress, ended)
+    return [record for entry in listed if (record := run.recorded(entry.plan, entry.study)) is not None]
+
+
+def record_path(entry: Entry) -> Path:
+    """Where the run's record is."""
+    return run.folder(entry.plan.config) / entry.study / f"{entry.plan.name}.json"
+
+
+def take_over(record: Record, entry: Entry) -> None:
+    """Write the record of this very run in another study as that of the entry."""
+    write(replace(record, study=entry.study, name=entry.plan.name), run.folder(entry.plan.config))
+
+
+def _by_key(folder: Path) -> dict[str, Path]:
+    """Key -> record, for all records below the folder, without judging them."""
+    found = {}
+    for path in sorted(folder.glob("*/*.json")):
+        if key := re.search(r'^ "key": "(\w+)"', path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+            found[key[1]] = path
+    return found
 
 
 def remove_strangers(listed: Sequence[Entry], folder: Path) -> None:
@@ -70,7 +106,7 @@ def remove_strangers(listed: Sequence[Entry], folder: Path) -> None:
             path.unlink()
 
 
-def wanted(entry: Entry, retry: bool, say: Callable[[str], None]) -> bool:
+def wanted(entry: Entry, retry: bool, say: Any) -> bool:
     """Whether the run is to be executed; says why not."""
     if entry.state == "finished":
         say(f"{entry.plan.name}: finished before, skipped")
@@ -82,59 +118,90 @@ def wanted(entry: Entry, retry: bool, say: Callable[[str], None]) -> bool:
     return True
 
 
-def _one(entry: Entry, name: str, force: bool, progress: Progress) -> None:
-    try:
-        with locked(run.checkpoints(entry.plan, name).folder.with_suffix(".lock")):
-            # Another process may have finished it since the list was made.
-            if not force and run.finished(entry.plan, name):
-                progress.ended(entry, "finished")
-                return
-            progress.started(entry)
-            record = run.execute(entry.plan, name, restart=force)
-            progress.say(f"{summary(record)}  ({progress.seconds(entry):.0f} s)")
-            progress.ended(entry, record.status)
-    except BusyError:
-        progress.say(f"{entry.plan.name}: another process works on it, skipped")
+class _Worker:
+    """A process of `experiments.worker` and the run that it has."""
+
+    def __init__(self, index: int, folder: Path) -> None:
+        self.index, self.entry = index, None
+        self.log = folder / f"{index}.log"
+        self.connection, other = get_context("spawn").Pipe()
+        self.process = get_context("spawn").Process(target=work, args=(other, str(self.log)), daemon=True)
+        with _environment(index):
+            self.process.start()
+        other.close()  # so that the end of the process is the end of the pipe
+
+    entry: Entry | None
+
+    def give(self, entry: Entry, force: bool) -> None:
+        self.entry = entry
+        self.connection.send((entry.plan, entry.study, force))
+
+    def answer(self) -> tuple[str, str]:
+        """What became of the run; the process may have died of it."""
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+            last = f": {lines[-1]}" if lines else ""
+            return "", f"its process ended with {self.process.exitcode}{last}; the same command tries it again"
 
 
-def _several(
-    todo: Sequence[Entry], name: str, command: Callable[[Entry], list[str]], workers: int, progress: Progress
-) -> None:
-    """Each run in a process of its own, so that neither memory nor a crash is shared; signals are passed on."""
-    waiting, running = list(todo), dict[subprocess.Popen[str], Entry]()
+@contextmanager
+def _environment(index: int) -> Iterator[None]:
+    """What the process that is started inside the block finds: one of the GPUs, in turn, and no progress bars.
+
+    A compiler for each run would start processes of its own, as many as there are cores.
+    """
+    new = {"TQDM_DISABLE": "1"}
+    if (count := torch.cuda.device_count()) > 0:
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = given.split(",") if given else [str(i) for i in range(count)]
+        new |= {"CUDA_VISIBLE_DEVICES": visible[index % count]}
+        new |= {"TORCHINDUCTOR_COMPILE_THREADS": os.environ.get("TORCHINDUCTOR_COMPILE_THREADS", "1")}
+    before = {name: os.environ.get(name) for name in new}
+    os.environ.update(new)
     try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                entry = waiting.pop(0)
-                process = subprocess.Popen(
-                    command(entry), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=run.ROOT
-                )
-                running[process] = entry
-                progress.started(entry)
-            for process in [process for process in running if process.poll() is not None]:
-                entry = running.pop(process)
-                record = run.recorded(entry.plan, name)
-                last = (process.communicate()[1].strip().splitlines() or [""])[-1]
-                told = summary(record) if record else f"{entry.plan.name}: ended with {process.returncode}: {last}"
-                progress.say(f"{told}  ({progress.seconds(entry):.0f} s)")
-                progress.ended(entry, record.status if record else "failed")
-            time.sleep(0.2)
+        yield
     finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
-def command_of(overrides: Sequence[str]) -> Callable[[Entry], list[str]]:
-    """The command line of one run of the study that `overrides` started."""
-    own = [item for item in overrides if not item.startswith(("workers=", "worker=", "only="))]
-    return lambda entry: [
-        sys.executable,
-        "-m",
-        "experiments.train",
-        *own,
-        "workers=1",
-        f"only='{entry.plan.name}'",
-        "retry=true",
-    ]
+def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, ended: Any) -> None:
+    """Each process gets a run when it has none, the longest first; signals end all, each with a checkpoint.
+
+    A process that dies, of a signal or in a library, is replaced; its run leaves what it had written.
+    """
+    waiting = sorted(todo, key=lambda entry: -entry.estimate())
+    with tempfile.TemporaryDirectory() as logs, Interruption():
+        running: dict[Any, _Worker] = {}
+
+        def give(worker: _Worker) -> None:
+            entry = waiting.pop(0)
+            running[worker.connection] = worker
+            progress.started(entry)
+            worker.give(entry, force)
+
+        try:
+            for index in range(min(workers, len(waiting))):
+                give(_Worker(index, Path(logs)))
+            while running:
+                for ready in connection.wait(list(running)):
+                    worker = running.pop(ready)
+                    assert worker.entry is not None
+                    ended(worker.entry, *worker.answer())
+                    if not waiting:
+                        worker.process.terminate() if worker.process.is_alive() else None
+                    elif worker.process.is_alive():
+                        give(worker)
+                    else:
+                        give(_Worker(worker.index, Path(logs)))
+        finally:
+            for worker in running.values():
+                worker.process.terminate()
+            for worker in running.values():
+                worker.process.join()

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments import run, tuned
@@ -17,11 +20,12 @@ from records import Record, digest
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of a study: its plan, its record when there is one, and its value of every axis."""
+    """One run of a study: its plan, its record when there is one, its value of every axis, the study's name."""
 
     plan: run.Plan
     record: Record | None
     cell: Mapping[str, Any] = field(default_factory=dict)
+    study: str = ""
 
     @property
     def state(self) -> str:
@@ -34,12 +38,20 @@ class Entry:
 
     def estimate(self) -> float:
         """Seconds that the run needs, from the arithmetic and this machine's rate."""
-        tokens = self.plan.config.batch_size * self.plan.data.tokens_per_example
-        flops = self.plan.config.steps * step_flops(self.plan.skeleton, tokens)
-        # After training each held-out example runs forward once for the loss and once for its generated answer; the
-        # evaluation before training is shared by the runs of a study.
-        flops += 2 * forward_flops(self.plan.skeleton, self.plan.data.heldout_size * self.plan.data.tokens_per_example)
-        return flops / flops_per_second(self.plan.device.type, tokens)
+        plan, tokens = self.plan, self.plan.tokens_per_step
+        step, forward = plan.shared.once(
+            "flops",
+            (plan.form, tokens),
+            lambda: (step_flops(plan.skeleton, tokens), forward_flops(plan.skeleton, tokens)),
+        )
+        # Each held-out example runs forward once for the loss and once for its generated answer; the evaluation before
+        # training is shared by the runs of a study.
+        evaluations = 1 + (plan.config.steps - 1) // (plan.config.evaluate_every or plan.config.steps)
+        if "max_new_tokens" in plan.config.evaluation:
+            evaluations *= 2
+        size = plan.shared.once("heldout", plan.data_key, lambda: plan.data.heldout_size)
+        flops = plan.config.steps * step + evaluations * forward * size / plan.config.batch_size
+        return flops / flops_per_second(plan.device.type, tokens)
 
 
 def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
@@ -49,6 +61,39 @@ def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
     with open_dict(config):
         del config["hydra"]
     return config, chosen
+
+
+class Composer:
+    """Configurations of the runs of a study; hydra composes each choice of files once, values are set on copies.
+
+    fixed: overrides of all runs, before those of a run.     extra: after them.
+    """
+
+    def __init__(self, fixed: Sequence[str], extra: Sequence[str]) -> None:
+        self._fixed, self._extra = list(fixed), list(extra)
+        self._composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
+
+    def __call__(self, cell: Mapping[str, Any]) -> tuple[DictConfig, dict[str, str]]:
+        """What `compose` gives for the overrides fixed, cell, extra."""
+        given = {key: as_overrides({key: value})[0] for key, value in cell.items()}
+        # What comes later wins: a value that an extra override could change is left to hydra.
+        roots = {item.lstrip("+~").partition("=")[0].partition(".")[0] for item in self._extra}
+        values = [key for key in cell if not is_group(key) and key.partition(".")[0] not in roots]
+        files = tuple(text for key, text in given.items() if key not in values)
+        if files not in self._composed:
+            self._composed[files] = compose([*self._fixed, *files, *self._extra])
+        config, chosen = self._composed[files]
+        config = config.copy()
+        for override in OverridesParser.create().parse_overrides([given[key] for key in values]):
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        return config, dict(chosen)
+
+
+@cache
+def is_group(key: str) -> bool:
+    """Whether the key chooses a file of conf/."""
+    loader = GlobalHydra.instance().config_loader()
+    return bool(loader.get_group_options(key))
 
 
 def choices(hydra_config: Any) -> dict[str, str]:
@@ -63,10 +108,18 @@ def study_name(study: DictConfig, extra: Sequence[str]) -> str:
     return f"{study.name}-{digest(list(extra))[:8]}" if extra else str(study.name)
 
 
-def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str], *, dry: bool = False) -> list[Entry]:
+def entries(
+    study: DictConfig,
+    extra: Sequence[str],
+    controls: Sequence[str],
+    shared: run.Shared | None = None,
+    *,
+    dry: bool = False,
+) -> list[Entry]:
     """Every run of the study in order.
 
     extra: overrides that change the runs.      controls: overrides that only say how to run them.
+    shared: for several studies that are planned together.
     dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
 
     An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
@@ -83,10 +136,11 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str], *,
     if study.get("tuned") and tuned.RATE in study.axes:
         raise UserError(f"study={study.name} sweeps over {tuned.RATE}, which tuned={study.tuned} would set; drop one")
     name = study_name(study, extra)
+    composer = Composer(study.overrides, [*extra, *controls])
+    shared = run.Shared() if shared is None else shared
     found = []
-    for cell in cells(study, extra):
-        overrides = [*study.overrides, *as_overrides(cell), *extra, *controls]
-        config, chosen = compose(overrides)
+    for cell in cells(study, extra, composer):
+        config, chosen = composer(cell)
         if study.get("tuned"):
             try:
                 rate = tuned.rate(study.tuned, config, chosen)
@@ -94,15 +148,35 @@ def entries(study: DictConfig, extra: Sequence[str], controls: Sequence[str], *,
                 if not dry:
                     raise
             else:
-                overrides.insert(len(study.overrides) + len(cell), f"{tuned.RATE}={rate}")  # an override still wins
-                config, chosen = compose(overrides)
-        planned = run.plan(config, chosen, label(cell))
+                if not any(item.lstrip("+~").startswith(f"{tuned.RATE}=") for item in extra):  # an override still wins
+                    OmegaConf.update(config, tuned.RATE, rate)
+        planned = run.plan(config, chosen, label(cell), shared)
         if study.get("tuning"):
             require_tuning(config.seed, test=planned.data.test)
         record = run.recorded(planned, name)
         if record is None or record.status != "finished":
-            _ = planned.skeleton  # a method that does not fit the model should be told before the first run starts
-        found.append(Entry(planned, record, cell))
+            _ = planned.expected  # a method that does not fit the model should be told before the first run starts
+        found.append(Entry(planned, record, cell, name))
+    return found
+
+
+def cells(study: DictConfig, extra: Sequence[str], composer: Composer | None = None) -> list[dict[str, Any]]:
+    """Every combination of the axes, the last axis fastest. Raises UserError for an axis without a list."""
+    composer = composer or Composer(study.overrides, extra)
+    found: list[dict[str, Any]] = [{}]
+    for key, values in study.axes.items():
+        combined = []
+        for cell in found:
+            given = values
+            if isinstance(values, str):
+                given = OmegaConf.select(composer(cell)[0], values)
+            elif OmegaConf.is_dict(values):
+                given = _by_earlier_axis(study, str(key), cell)
+            if not OmegaConf.is_list(given):
+                where = f" of {' '.join(as_overrides(cell))}" if cell else ""
+                raise UserError(f"study={study.name} has the axis {key}: {values}, and {values}{where} is no list")
+            combined += [cell | {str(key): value} for value in given]
+        found = combined
     return found
 
 
@@ -121,25 +195,6 @@ def label(cell: Mapping[str, Any]) -> str:
         else:
             parts.append(f"{key.rpartition('.')[2]}{value}")
     return re.sub(r"[^\w.=-]+", "_", "-".join(parts))
-
-
-def cells(study: DictConfig, extra: Sequence[str]) -> list[dict[str, Any]]:
-    """Every combination of the axes, the last axis fastest. Raises UserError for an axis without a list."""
-    found: list[dict[str, Any]] = [{}]
-    for key, values in study.axes.items():
-        combined = []
-        for cell in found:
-            given = values
-            if isinstance(values, str):
-                given = OmegaConf.select(compose([*study.overrides, *as_overrides(cell), *extra])[0], values)
-            elif OmegaConf.is_dict(values):
-                given = _by_earlier_axis(study, str(key), cell)
-            if not OmegaConf.is_list(given):
-                where = f" of {' '.join(as_overrides(cell))}" if cell else ""
-                raise UserError(f"study={study.name} has the axis {key}: {values}, and {values}{where} is no list")
-            combined += [cell | {str(key): value} for value in given]
-        found = combined
-    return found
 
 
 def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> Any:
@@ -201,9 +256,9 @@ def summary(record: Record) -> str:
     if record.error:
         return f"{record.name}: FAILED, {record.error}"
     if record.status == "interrupted":
-        return f"{record.name}: interrupted after {len(record.measurements.get('steps', []))} steps"
+        return f"{record.name}: interrupted after {len(record.measurements.get('steps', {}).get('lr', []))} steps"
     before, after = record.measurements["before"], record.measurements["after"]
-    return (
-        f"{record.name}: held-out loss {before['heldout_loss']:.4f} -> {after['heldout_loss']:.4f}, "
-        f"exact match {before['exact_match']:.3f} -> {after['exact_match']:.3f} on {after['items']} items"
-    )
+    line = f"{record.name}: held-out loss {before['heldout_loss']:.4f} -> {after['heldout_loss']:.4f}"
+    if "exact_match" in after:
+        line += f", exact match {before['exact_match']:.3f} -> {after['exact_match']:.3f}"
+    return f"{line} on {after['items']} items"

@@ -1,24 +1,25 @@
-"""Entry point: `python -m experiments.train [axis=value ...]` trains, `study=NAME` runs a frozen study."""
+"""Entry point: `python -m experiments.train [axis=value ...]` trains, `study=NAME` runs a frozen study,
+`studies=[A,B]` several."""
 
 import sys
 from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import run, runner, study
 from experiments.errors import UserError
 from experiments.interruption import Interrupted
 
-PASSED_ON = ("records_dir=", "checkpoint.", "export=")
+PASSED_ON = ("records_dir=", "local_data=", "checkpoint.", "export=", *(f"{name}=" for name in run.PLACES))
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(config: DictConfig) -> None:
     try:
-        succeeded = run_study(config) if config.get("study") else run_single(config)
+        succeeded = run_studies(config) if config.get("study") or config.studies else run_single(config)
     except (ValueError, OmegaConfBaseException) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -48,7 +49,7 @@ def run_single(config: DictConfig) -> bool:
 
 def extra_overrides(given: Sequence[str]) -> list[str]:
     """Those of the overrides that change the runs of a study."""
-    own = (*(f"{name}=" for name in run.CONTROLS), "checkpoint.")
+    own = (*(f"{name}=" for name in (*run.CONTROLS, *run.PLACES)), "checkpoint.")
     return [item for item in given if not item.lstrip("+").startswith(own)]
 
 
@@ -57,30 +58,43 @@ def passed_on(given: Sequence[str]) -> list[str]:
     return [item for item in given if item.startswith(PASSED_ON)]
 
 
-def run_study(config: DictConfig) -> bool:
-    """Every run of the study that is not finished. Returns whether all succeeded."""
+def chosen_studies(config: DictConfig, controls: Sequence[str]) -> list[DictConfig]:
+    """The study of study=NAME, or those of studies=[A,B]."""
+    if not config.studies:
+        return [config.study]
+    if config.get("study"):
+        raise UserError(f"study={config.study.name} and studies={config.studies} are two choices; give one of them")
+    if not OmegaConf.is_list(config.studies):
+        raise UserError(f"studies={config.studies} is not possible: give a list, for example studies=[methods,order]")
+    return [study.compose([f"study={name}", *controls])[0].study for name in config.studies]
+
+
+def run_studies(config: DictConfig) -> bool:
+    """Every run of the studies that is not finished. Returns whether all succeeded."""
     given = HydraConfig.get().overrides
-    extra = extra_overrides(given.task)
-    name = study.study_name(config.study, extra)
-    listed = study.entries(config.study, extra, passed_on(given.task), dry=config.dry)
+    extra, controls = extra_overrides(given.task), passed_on(given.task)
     if isinstance(config.workers, bool) or not isinstance(config.workers, int) or config.workers < 1:
         raise UserError(
             f"workers={config.workers} is not possible: give a number of runs at the same time, at least 1"
         )
+    listed, names, shared = [], [], run.Shared()
+    for each in chosen_studies(config, controls):
+        names.append(study.study_name(each, extra))
+        found = study.entries(each, extra, controls, shared, dry=config.dry)
+        listed += found
+        if not config.dry:
+            runner.remove_strangers(found, run.folder(config) / names[-1])
     print(study.table(listed), flush=True)
     if config.dry:
         return True
-    runner.remove_strangers(listed, run.folder(config) / name)
+    title = ", ".join(names)
     if config.only is not None:
         listed = [entry for entry in listed if entry.plan.name == config.only]
         if not listed:
-            raise UserError(f"only={config.only!r} is no run of the study {name}; dry=true lists them")
-    folders = [item for item in given.hydra if item.startswith("hydra.searchpath=")]
-    command = runner.command_of([*given.task, *folders])
-    records = runner.execute(
-        listed, name, force=config.force, retry=config.retry, command=command, workers=config.workers
-    )
-    print("\n".join([f"study {name}: records in {run.folder(config) / name}", *map(study.summary, records)]))
+            raise UserError(f"only={config.only!r} is no run of the study {title}; dry=true lists them")
+    records = runner.execute(listed, title, force=config.force, retry=config.retry, workers=config.workers)
+    places = ", ".join(str(run.folder(config) / name) for name in names)
+    print("\n".join([f"study {title}: records in {places}", *map(study.summary, records)]))
     return len(records) == len(listed) and all(record.status == "finished" for record in records)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
@@ -39,7 +39,8 @@ class Training:
 
     metrics holds one entry a step: the loss before it, the gradient norm before clipping (none where backward uses the
     gradients up, and where a method without clipping does not know it, see `Trainable.clip`), the learning rate used,
-    the seconds taken; skipped steps have no loss. `peak` is the peak of the measured bytes.
+    the seconds taken; skipped steps have no loss. `columns` puts them in the form of a record. `peak` is that of the
+    measured bytes.
     """
 
     def __init__(
@@ -85,9 +86,11 @@ class Training:
         held = self.trainable.measured()
         norm = self.trainable.clipped(self.max_norm)
         lr = optimizer.param_groups[0]["lr"]
-        entry: dict[str, Any] = {"loss": loss, "lr": lr}
-        if norm is not None and not self.execution.step_in_backward:
-            entry["grad_norm"] = norm.item()
+        entry: dict[str, Any] = {"loss": 0.0, "lr": lr}
+        if norm is None or self.execution.step_in_backward:
+            entry["loss"] = loss.item()
+        else:  # both at once: the device is waited for once a step
+            entry["loss"], entry["grad_norm"] = torch.stack([loss, norm.to(loss)]).tolist()
         if bad := {name: value for name, value in entry.items() if not math.isfinite(value)}:
             optimizer.zero_grad()
             if self.nonfinite != "skip":
@@ -103,6 +106,10 @@ class Training:
         self.metrics.append(entry | {"seconds": time.perf_counter() - begin})
 
     def _loss(self, batch: Any) -> Tensor:
+        with self.execution.autocasting(batch.tokens.device):
+            return self._loss_in(batch)
+
+    def _loss_in(self, batch: Any) -> Tensor:
         if self.execution.loss == "chunked":  # the model itself computes it, from its hidden states
             return self.trainable.model(input_ids=batch.tokens, labels=batch.labels).loss
         return answer_loss(self.trainable.model, batch)
@@ -116,13 +123,16 @@ class Training:
         finally:
             undo()
 
-    def _backward(self, batch: Any) -> float:
+    def _backward(self, batch: Any) -> Tensor:
         """Gradient of the mean loss over all answer tokens of the batch, summed over its parts; returns that loss."""
-        total = 0.0
-        for part in batch.parts(self.accumulation):
-            loss = self._loss(part) * (part.answer_tokens / batch.answer_tokens)
+        parts = batch.parts(self.accumulation)
+        total = torch.zeros((), dtype=torch.float64, device=batch.tokens.device)
+        for part in parts:
+            loss = self._loss(part)
+            if len(parts) > 1:
+                loss = loss * (part.answer_tokens / batch.answer_tokens)
             self.trainable.backward(loss)
-            total += loss.item()
+            total += loss.detach()
         return total
 
     def _return(self, name: str, value: float, lr: float) -> None:
@@ -171,6 +181,20 @@ class Training:
         if "cuda" in state["generators"] and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["generators"]["cuda"])
         self._skip_to(state["drawn"])
+
+
+def columns(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """One list for each name that a step has, with 6 significant digits; None where a step lacks it.
+
+    >>> columns([{"loss": 1.23456789, "lr": 0.1}, {"loss": None, "lr": 0.1, "skipped": True}])
+    {'loss': [1.23457, None], 'lr': [0.1, 0.1], 'skipped': [None, True]}
+    """
+    names = dict.fromkeys(name for entry in metrics for name in entry)
+    return {name: [_six_digits(entry.get(name)) for entry in metrics] for name in names}
+
+
+def _six_digits(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def require_nonfinite(value: Any, checkpoint_every: Any) -> None:

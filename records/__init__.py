@@ -8,6 +8,7 @@ ran and is ignored by git; `COMMITTED` holds results of GPU or long runs and is 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -87,7 +88,7 @@ def write(record: Record, folder: Path) -> Path:
     replaced. NaN and infinity are refused, because JSON has no name for them.
     """
     content = {name: value for name, value in asdict(record).items() if name != "path"}
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    text = NUMBERS.sub(_on_one_line, json.dumps(content, indent=1, allow_nan=False)) + "\n"
     path = folder / record.study / f"{record.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -101,6 +102,14 @@ def write(record: Record, folder: Path) -> Path:
         partial.unlink(missing_ok=True)
         raise
     return path
+
+
+NUMBERS = re.compile(r"\[\n[^\[\]{}\"]*\]")
+"""A list of numbers in indented JSON; within a string a line break would be escaped."""
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return re.sub(r"\n *", " ", found[0]).replace("[ ", "[").replace(" ]", "]")
 
 
 def load(path: Path) -> Record:

@@ -15,7 +15,7 @@ as it is.
 
 from bcd.execution.backward import step_in_backward
 from bcd.execution.chunked import LossOutput, chunked_loss
-from bcd.execution.compiled import compile_layers, compiled_layers
+from bcd.execution.compiled import compile_layers, compiled_layers, keep_graphs
 from bcd.execution.execution import Execution
 from bcd.execution.loss import linear_cross_entropy
 from bcd.execution.recompute import Recompute, recompute_layers, recomputed_layers
@@ -27,6 +27,7 @@ __all__ = [
     "chunked_loss",
     "compile_layers",
     "compiled_layers",
+    "keep_graphs",
     "linear_cross_entropy",
     "recompute_layers",
     "recomputed_layers",

@@ -11,7 +11,8 @@ model would make a new graph for every block.
 """
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +21,22 @@ from torch.utils.checkpoint import checkpoint
 
 from bcd.checks import require_flag
 from bcd.execution.layers import Call, LayerCall, install, remove, tensors
+
+_kept: dict[Any, dict[Any, Call]] | None = None
+
+
+@contextmanager
+def keep_graphs() -> Iterator[None]:
+    """What `compile_layers` compiles inside the block serves every model that is compiled inside it.
+
+    For a process that trains one model after another: the second run of a method compiles nothing.
+    """
+    global _kept
+    before, _kept = _kept, {} if _kept is None else _kept
+    try:
+        yield
+    finally:
+        _kept = before
 
 
 class CompiledLayers:
@@ -33,7 +50,7 @@ class CompiledLayers:
         self.backend = backend
         self.mode = mode
         self.dynamic = dynamic
-        self.graphs: dict[Any, Call] = {}
+        self.graphs: dict[Any, Call] = {} if _kept is None else _kept.setdefault((backend, mode, dynamic), {})
 
     def __call__(
         self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recompute: bool = False

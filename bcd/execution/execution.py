@@ -1,6 +1,7 @@
 """All options of `bcd.execution` in one value, for a configuration file or one line of a script."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,6 +16,7 @@ from bcd.execution.loss import CHUNK
 from bcd.execution.recompute import RESERVE, Budget, recompute_layers
 
 Loss = Literal["plain", "chunked"]
+Autocast = Literal["bfloat16"] | None
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Execution:
     z_loss: weight of the squared log-normaliser in the chunked loss.
     recompute: budget in bytes, 0, None or "free", and reserve, see `recompute_layers`.
     compiled: compile every layer, and the chunked loss, see `compile_layers`.     backend: of torch.compile.
+    autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own
+        dtype (torch.autocast). It changes what is computed by that rounding; in force inside `autocasting` only.
     step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
 
     Raises ValueError for an impossible value.
@@ -37,6 +41,7 @@ class Execution:
     reserve: int = RESERVE
     compiled: bool = False
     backend: str = "inductor"
+    autocast: Autocast = None
     step_in_backward: bool = False
 
     def __post_init__(self) -> None:
@@ -49,7 +54,15 @@ class Execution:
             why = 'give bytes, 0 to recompute all, None to keep all, or "free"'
             require_whole("recompute", self.recompute, least=0, why=why)
         require_flag("compiled", self.compiled)
+        if self.autocast not in (None, "bfloat16"):
+            raise ValueError(
+                f"autocast={self.autocast!r} is not possible: give bfloat16, or None for the weights' dtype"
+            )
         require_flag("step_in_backward", self.step_in_backward)
+
+    def autocasting(self, device: torch.device) -> AbstractContextManager[object]:
+        """Forward and loss on `device` are computed as `autocast` says inside the block; backward follows them."""
+        return nullcontext() if self.autocast is None else torch.autocast(device.type, torch.bfloat16)
 
     def __call__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, *, check: bool = True

@@ -89,6 +89,33 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class HeldOutLoss:
+    """Held-out loss alone, see `Evaluation`.     batch_size: examples a forward pass."""
+
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"evaluation.batch_size={self.batch_size} is not possible: it must be at least 1")
+
+    def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
+        """Returns `heldout_loss` (nats per answer token) and `items`. `label` names the progress bar."""
+        was_training = model.training
+        model.eval()
+        ordered = sorted(examples, key=lambda example: example.length)
+        groups = [ordered[i : i + self.batch_size] for i in range(0, len(ordered), self.batch_size)]
+        found, tokens = [], 0
+        with torch.no_grad():
+            for group in tqdm(groups, desc=label, unit="batch", leave=False):
+                batch = collate(group, tokenizer.pad_token_id)
+                tokens += batch.answer_tokens
+                # Sums stay on the device until all batches are queued; in double precision they add up exactly enough.
+                found.append(answer_loss(model, batch.to(model.device), "sum").double())
+        model.train(was_training)
+        return {"heldout_loss": torch.stack(found).sum().item() / tokens, "items": len(examples)}
+
+
+@dataclass(frozen=True)
 class Scores:
     """Scores of examples, in their order.
 

@@ -175,7 +175,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(checkpoint):
         training = Training(
             trainable, schedule, lambda start: batches(examples, 4, 1, 0, start), accumulation=accumulation
         )
-        loss = training._backward(next(training._stream))
+        loss = training._backward(next(training._stream)).item()
         found.append((loss, [p.grad for p in model.parameters()]))
     for loss, gradients in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-6)  # the loss itself is in float32

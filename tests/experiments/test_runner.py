@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from experiments import run, runner, study
@@ -26,7 +27,7 @@ def small(checkpoint, tmp_path):
 
     def make(methods):
         fixed = ["model=pretrained", f"model.path={checkpoint}", *TINY]
-        config = run.OmegaConf.create({"name": "small", "axes": {"method": methods}, "overrides": fixed})
+        config = OmegaConf.create({"name": "small", "axes": {"method": methods}, "overrides": fixed})
         places = [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             return study.entries(config, [], places)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from hydra import initialize_config_dir
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
 from experiments import run, runner, study
 from experiments.data import IGNORED, Example, batches, collate
@@ -213,7 +213,7 @@ def small_study(tiny, checkpoint, tmp_path):
 
     def make(methods, *extra):
         fixed = ["model=pretrained", f"model.path={checkpoint}", *TINY]
-        config = run.OmegaConf.create({"name": "small", "axes": {"method": methods, "seed": [0]}, "overrides": fixed})
+        config = OmegaConf.create({"name": "small", "axes": {"method": methods, "seed": [0]}, "overrides": fixed})
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             return study.entries(
                 config, extra, [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"]
@@ -245,7 +245,7 @@ def test_a_study_skips_what_is_finished_and_goes_on_after_a_failure(small_study,
 
 
 def test_overrides_make_another_study_and_cannot_touch_its_axes(small_study):
-    config = run.OmegaConf.create({"name": "small"})
+    config = OmegaConf.create({"name": "small"})
     assert study.study_name(config, []) == "small"
     assert re.fullmatch(r"small-[0-9a-f]{8}", study.study_name(config, ["steps=5"]))
     with pytest.raises(UserError, match="study=small sweeps over seed itself; drop seed=3"):
@@ -474,12 +474,13 @@ def test_every_execution_trains_to_the_same_losses(execution, method, tiny):
     if method != "badam":
         overrides.append("execution.step_in_backward=false")
     if execution in ("cheap", "packed"):
-        overrides.append("execution.backend=aot_eager")
+        overrides += ["execution.backend=aot_eager", "execution.autocast=null"]
     _, plain = execute(tiny, f"method={method}", "max_grad_norm=null")
     _, record = execute(tiny, *overrides)
     losses, expected = (r.measurements["steps"]["loss"] for r in (record, plain))
     assert losses == pytest.approx(expected, rel=1e-4)
-    assert (metrics(record) == metrics(plain)) == (execution == "plain")
+    if execution == "plain":
+        assert metrics(record) == metrics(plain)
     inside = execution == "small" and method == "badam"
     assert ("grad_norm" in record.measurements["steps"]) == (not inside)
 

@@ -1,0 +1,113 @@
+"""Entry point: `python -m experiments.alone study=NAME`: what a step of each method costs, alone on the device.
+
+Runs of a study that share a GPU wait for each other, so their own seconds say nothing of a method. Here each
+configuration of the study (seeds and learning rates left aside) trains for some steps with nothing beside it: the
+seconds of a step are the median of the last ones, when graphs are compiled and kernels loaded; the bytes are the
+largest number allocated by then. Nothing is evaluated. One record for each, in the study `steps_alone`.
+"""
+
+import statistics
+import sys
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from bcd.execution import keep_graphs
+from experiments import run, study
+from experiments.errors import UserError
+from experiments.loading import Loading
+from experiments.train import chosen_studies, extra_overrides, passed_on
+from records import Record, digest, run_key, write
+from records.provenance import provenance, source_hash
+
+STUDY = "steps_alone"
+STEPS, TIMED = 40, 20
+"""Steps of each configuration, and how many of them, the last, count."""
+LEFT_ASIDE = ("seed", "method.lr")
+"""Axes on which no cost depends."""
+
+
+def configurations(listed: list[study.Entry]) -> list[study.Entry]:
+    """The first run of each cell of the study, by all axes but `LEFT_ASIDE`."""
+    found: dict[str, study.Entry] = {}
+    for entry in listed:
+        cell = {key: value for key, value in entry.cell.items() if key not in LEFT_ASIDE}
+        found.setdefault(digest(cell), entry)
+    return list(found.values())
+
+
+def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int = TIMED) -> dict[str, Any]:
+    """Train for `steps` steps; returns seconds of a step, tokens of a step (median of the same steps), peak bytes.
+
+    peak_allocated is None where the device keeps no account, as the CPU.
+    """
+    loading.clear(planned.device)
+    model, tokenizer = loading.model(planned)
+    training = run.start(planned, model, tokenizer, loading.data(planned, tokenizer))
+    cuda = planned.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    with torch.random.fork_rng(), training.prepared():
+        torch.manual_seed(run.stream_seed(planned.config.seed, "dropout"))
+        while training.steps < steps:
+            training.step()
+    seconds = [entry["seconds"] for entry in training.metrics[-timed:]]
+    return {
+        "seconds_per_step": statistics.median(seconds),
+        "seconds": seconds,
+        "peak_allocated": torch.cuda.max_memory_allocated() if cuda else None,
+        "steps": steps,
+        "timed": timed,
+    }
+
+
+def record(entry: study.Entry, measurements: dict[str, Any]) -> Record:
+    """The measurement as a record, by the name of the cell."""
+    planned = entry.plan
+    cell = {key: value for key, value in entry.cell.items() if key not in LEFT_ASIDE}
+    name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
+    return Record(
+        kind="profile",
+        study=STUDY,
+        name=study.label(cell) or planned.name,
+        key=run_key(planned.identity, {"code": source_hash(("bcd", "experiments"))}),
+        status="finished",
+        config=planned.identity,
+        measurements=measurements,
+        provenance=provenance(name),
+    )
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(config: DictConfig) -> None:
+    try:
+        given = HydraConfig.get().overrides.task
+        extra, controls = extra_overrides(given), passed_on(given)
+        if not config.get("study") and not config.studies:
+            raise UserError("which study? give study=NAME, for example study=quick")
+        shared, loading, done = run.Shared(), Loading(keep=True), set[str]()
+        with keep_graphs():
+            for each in chosen_studies(config, controls):
+                for entry in configurations(study.entries(each, extra, controls, shared)):
+                    if (form := digest([entry.plan.form, entry.plan.data_key, entry.plan.config.batch_size])) in done:
+                        continue  # another study has it
+                    done.add(form)
+                    found = record(entry, measure(entry.plan, loading))
+                    write(found, run.folder(config))
+                    peak = found.measurements["peak_allocated"]
+                    memory = f", {peak / 1e9:.2f} GB" if peak else ""
+                    print(
+                        f"{found.name}: {found.measurements['seconds_per_step'] * 1e3:.1f} ms a step{memory}",
+                        flush=True,
+                    )
+    except (ValueError, OmegaConfBaseException, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

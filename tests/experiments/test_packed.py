@@ -1,0 +1,337 @@
+"""Cheap and packed runs: nothing loaded twice, several studies at once, processes that live on, and the same bits."""
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+from torch._dynamo.utils import counters
+
+from bcd.execution import Execution, keep_graphs
+from experiments import alone, run, runner, study
+from experiments.data import batches
+from experiments.loading import Loading, copied
+from records import load
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = ["steps=6", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
+METHODS = ["badam", "lora", "adamw", "schedule_free", "bsgd"]
+
+
+@pytest.fixture
+def places(checkpoint, tmp_path):
+    """Overrides that put a run on the tiny Llama, with everything it writes below tmp_path."""
+    folders = [f"records_dir={tmp_path}/records", f"checkpoint.folder={tmp_path}/checkpoints"]
+    return ["model=pretrained", f"model.path={checkpoint}", *folders]
+
+
+@pytest.fixture
+def tiny(places):
+    """tiny(*overrides) -> the plan of a run on the tiny Llama."""
+
+    def compose(*overrides):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return run.plan(*study.compose([*places, *TINY, *overrides]))
+
+    return compose
+
+
+@pytest.fixture
+def entries(places):
+    """entries(name, axes, *overrides) -> the runs of a study on the tiny Llama."""
+
+    def make(name, axes, *overrides):
+        fixed = [item for item in places if item.startswith("model")]
+        config = OmegaConf.create({"name": name, "axes": axes, "overrides": [*fixed, *TINY, *overrides]})
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return study.entries(config, [], [item for item in places if not item.startswith("model")])
+
+    return make
+
+
+def measured(record):
+    """Everything measured except seconds."""
+    assert record.status == "finished", record.error
+    return re.sub(r'"seconds": (\[[^]]*\]|[0-9.e+-]+)', "", json.dumps(record.measurements, sort_keys=True))
+
+
+# --- the same bits ---
+
+
+@pytest.mark.usefixtures("global_generator_untouched")
+def test_runs_of_one_process_are_bitwise_those_of_a_process_each(entries, tiny):
+    listed = entries("small", {"method": METHODS})
+    runner.execute(listed, "small")
+    run._evaluations.clear()
+    for entry in listed:
+        alone = run.execute(tiny(f"method={entry.cell['method']}"), "alone")
+        assert measured(run.recorded(entry.plan, "small")) == measured(alone), entry.plan.name
+
+
+def test_two_processes_share_five_runs_and_give_the_same_bits(entries, tiny):
+    listed = entries("small", {"method": METHODS})
+    records = runner.execute(listed, "small", workers=2)
+    assert [record.name for record in records] == METHODS
+    for record in records:
+        assert measured(record) == measured(run.execute(tiny(f"method={record.name}"), "alone"))
+
+
+def test_a_kept_model_is_copied_with_what_is_tied_and_shares_nothing(tiny):
+    planned, loading = tiny("method=adamw"), Loading(keep=True)
+    first, tokenizer = loading.model(planned)
+    before = {name: p.detach().clone() for name, p in first.named_parameters()}
+    assert first.get_input_embeddings().weight is first.get_output_embeddings().weight
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(1)
+    second, _ = loading.model(planned)
+    assert all(torch.equal(p, before[name]) for name, p in second.named_parameters())
+    assert second.training
+    assert loading.data(planned, tokenizer) is loading.data(planned, tokenizer)
+    assert copied(second, torch.device("cpu")).config is not second.config
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_the_second_run_of_a_method_compiles_nothing(tiny):
+    torch.compiler.reset()
+    planned = tiny("method=badam", "execution=packed", "execution.backend=aot_eager", "method.inner_steps=1")
+    with keep_graphs():
+        run.execute(planned, "first")
+        before = counters["stats"]["unique_graphs"]
+        assert before > 0
+        record = run.execute(planned, "second")
+        assert record.status == "finished", record.error
+        assert counters["stats"]["unique_graphs"] == before
+    run.execute(planned, "third")
+    assert counters["stats"]["unique_graphs"] > before
+
+
+# --- the loss along the way ---
+
+
+@pytest.mark.usefixtures("global_generator_untouched")
+@pytest.mark.parametrize("method", METHODS)
+def test_evaluating_along_the_way_changes_nothing(method, tiny):
+    plain = run.execute(tiny(f"method={method}"), "plain")
+    record = run.execute(tiny(f"method={method}", "evaluate_every=2"), "curve")
+    curve = record.measurements["curve"]
+    assert [point["step"] for point in curve] == [0, 2, 4, 6]
+    assert curve[-1]["tokens"] == record.measurements["data"]["tokens"]
+    assert curve[0]["heldout_loss"] == record.measurements["before"]["heldout_loss"]
+    assert curve[-1]["heldout_loss"] == record.measurements["after"]["heldout_loss"]
+    assert len({point["heldout_loss"] for point in curve}) == 4
+    record.measurements["curve"] = plain.measurements["curve"]
+    assert plain.measurements["curve"] == []
+    assert measured(record) == measured(plain)
+
+
+def test_a_curve_survives_an_interruption(tiny, monkeypatch):
+    planned = tiny("method=badam", "evaluate_every=2")
+    whole = run.execute(planned, "whole")
+    real, seen = run.Training.step, []
+
+    def step(self):
+        real(self)
+        seen.append(self.steps)
+        if len(seen) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(run.Training, "step", step)
+    with pytest.raises(run.Interrupted):
+        run.execute(planned, "cut")
+    resumed = run.execute(planned, "cut")
+    assert resumed.provenance["resumed_after_step"] == 4
+    assert measured(resumed) == measured(whole)
+
+
+def test_tokens_of_a_curve_are_those_trained_on(tiny):
+    planned = tiny("method=sgd", "evaluate_every=1")
+    record = run.execute(planned, "single")
+    _, tokenizer = planned.model.load(torch.float32)
+    dataset = planned.data.load(tokenizer)
+    lengths = {tuple(e.prompt + e.answer): e.length for e in dataset.train}
+    seed = run.stream_seed(planned.config.seed, run.DATA_ORDER)
+    total = 0
+    stream = itertools.islice(batches(dataset.train, 2, tokenizer.pad_token_id, seed), 6)
+    for batch, point in zip(stream, record.measurements["curve"][1:], strict=True):
+        for row in batch.tokens.tolist():
+            total += next(n for text, n in lengths.items() if tuple(row[:n]) == text)
+        assert point["tokens"] == total
+
+
+def test_the_loss_alone_is_that_of_the_whole_evaluation(tiny):
+    whole = run.execute(tiny("method=sgd"), "whole")
+    record = run.execute(tiny("method=sgd", "evaluation=loss", "evaluation.batch_size=3"), "loss")
+    assert set(record.measurements["after"]) == {"heldout_loss", "items"}
+    for moment in ("before", "after"):
+        expected = whole.measurements[moment]["heldout_loss"]
+        assert record.measurements[moment]["heldout_loss"] == pytest.approx(expected, rel=1e-5)
+    assert "held-out loss" in study.summary(record)
+
+
+# --- autocast ---
+
+
+def test_autocast_rounds_products_and_leaves_weights_gradients_and_state(tiny):
+    planned = tiny("method=adamw", "execution.autocast=bfloat16")
+    model, tokenizer = planned.model.load(torch.float32)
+    training = run.start(planned, model, tokenizer, planned.data.load(tokenizer))
+    kinds = set()
+    model.model.layers[0].mlp.register_forward_hook(lambda *args: kinds.add(args[-1].dtype))
+    training.step()
+    assert kinds == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    state = training.trainable.optimizer.state.values()
+    assert {v.dtype for each in state for v in each.values()} == {torch.float32}
+    plain = run.execute(tiny("method=adamw"), "plain").measurements
+    rounded = run.execute(planned, "rounded").measurements
+    assert rounded["steps"]["loss"] != plain["steps"]["loss"]
+    assert rounded["steps"]["loss"] == pytest.approx(plain["steps"]["loss"], rel=1e-2)
+    assert rounded["before"] != plain["before"], "the untrained model is evaluated in the same way"
+
+
+def test_autocast_has_one_dtype():
+    with pytest.raises(ValueError, match="autocast='float16' is not possible"):
+        Execution(autocast="float16")  # pyright: ignore[reportArgumentType]
+
+
+# --- planning ---
+
+
+def test_composing_once_gives_what_hydra_gives(entries):
+    axes = {"method": ["badam", "lora"], "method.lr": "learning_rates", "seed": [0, 3], "max_grad_norm": [None, 0.5]}
+    listed = entries("grid", axes)
+    assert len(listed) == 40
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for entry in listed[::7]:
+            fixed = [f"{key}={value}" for key, value in OmegaConf.to_container(entry.plan.config.model).items()]
+            path = next(item for item in fixed if item.startswith("path="))
+            given = ["model=pretrained", f"model.{path}", *TINY, *study.as_overrides(entry.cell)]
+            again = run.plan(*study.compose([*given, f"records_dir={entry.plan.config.records_dir}"]))
+            assert again.identity == entry.plan.identity
+            assert again.key == entry.plan.key
+            assert again.expected == entry.plan.expected
+
+
+def test_a_plan_travels_without_its_skeleton(tiny):
+    import pickle
+
+    planned = tiny("method=badam")
+    expected = planned.expected
+    again = pickle.loads(pickle.dumps(planned))
+    assert "skeleton" not in vars(again)
+    assert (again.key, again.identity, again.expected) == (planned.key, planned.identity, expected)
+
+
+def test_the_place_of_the_data_is_no_part_of_a_run(tmp_path, places):
+    rows = [{"question": f"What is {i} + 1?", "answer": f"It is {i + 1}.\n#### {i + 1}"} for i in range(60)]
+    keys = []
+    for name, count, option in (("a", 60, "data.source.local"), ("b", 60, "local_data"), ("c", 59, "local_data")):
+        (tmp_path / name).mkdir()
+        text = "".join(json.dumps(row) + "\n" for row in rows[:count])
+        (tmp_path / name / "gsm8k.train.jsonl").write_text(text)
+        given = ["data=gsm8k", f"{option}={tmp_path}/{name}", "data.heldout_size=3", "batch_size=2"]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            planned = run.plan(*study.compose([*places, "device=cpu", *given]))
+        assert str(tmp_path / name) not in json.dumps(planned.identity["data"])
+        assert planned.data.source.local == str(tmp_path / name)
+        keys.append(planned.key)
+    assert keys[0] == keys[1] != keys[2]
+    from experiments.train import extra_overrides, passed_on
+
+    override = [f"data.source.local={tmp_path}/a", "local_data=b"]
+    assert extra_overrides(override) == []
+    assert passed_on(override) == override
+
+
+# --- several studies, processes that die ---
+
+
+def test_a_run_that_two_studies_have_is_executed_once(entries, capsys, monkeypatch):
+    first = entries("first", {"method": ["sgd", "adamw"]})
+    second = entries("second", {"seed": [0, 1], "method": ["sgd"]})
+    real, executed = run.execute, []
+
+    def counted(planned, name, **options):
+        executed.append((name, planned.name))
+        return real(planned, name, **options)
+
+    monkeypatch.setattr(run, "execute", counted)
+    records = runner.execute([*first, *second], "first, second")
+    assert executed == [("first", "sgd"), ("first", "adamw"), ("second", "seed1-sgd")]
+    assert [(r.study, r.name) for r in records] == [
+        ("first", "sgd"),
+        ("first", "adamw"),
+        ("second", "seed0-sgd"),
+        ("second", "seed1-sgd"),
+    ]
+    assert measured(records[0]) == measured(records[2])
+    (later,) = runner.execute(entries("third", {"seed": [1], "method": ["sgd"]}), "third")
+    assert "seed1-sgd: finished before in the study second, taken over" in capsys.readouterr().out
+    assert later.study == "third"
+    assert len(executed) == 3
+    assert measured(later) == measured(records[3])
+
+
+def test_a_process_that_dies_is_replaced_and_its_run_is_left(entries, capsys, monkeypatch, tmp_path):
+    (tmp_path / "deadly.py").write_text("def deadly(**_):\n    import os\n    return lambda *_: os.abort()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    deadly = entries("small", {"method": ["sgd"], "seed": [7]}, "evaluation._target_=deadly.deadly")
+    others = entries("small", {"method": ["sgd"], "seed": [0, 1, 2]})
+    records = runner.execute([*deadly, *others], "small", workers=2)
+    assert [record.name for record in records] == ["sgd-seed0", "sgd-seed1", "sgd-seed2"]
+    assert all(record.status == "finished" for record in records)
+    assert "sgd-seed7: its process ended with -6" in capsys.readouterr().out
+
+
+def test_a_signal_ends_all_processes_with_checkpoints(checkpoint, tmp_path):
+    definition = {"name": "long", "axes": {"seed": [0, 1, 2]}, "overrides": [*TINY, "steps=100000", "method=badam"]}
+    (tmp_path / "conf" / "study").mkdir(parents=True)
+    (tmp_path / "conf" / "study" / "long.yaml").write_text(yaml.safe_dump(definition))
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "experiments.train", "study=long", "workers=2", "checkpoint.every=5"),
+            *("model=pretrained", f"model.path={checkpoint}", f"hydra.searchpath=[file://{tmp_path}/conf]"),
+            *(f"records_dir={tmp_path}/records", f"checkpoint.folder={tmp_path}/checkpoints"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for _ in range(600):
+            if len({path.parent for path in (tmp_path / "checkpoints").rglob("step-*.json")}) == 2:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 75, said
+    assert "interrupted by SIGTERM" in said
+    found = [load(path) for path in (tmp_path / "records").rglob("*.json")]
+    assert [record.status for record in found] == ["interrupted"] * 2
+    assert all(record.measurements["steps"]["loss"] for record in found)
+
+
+def test_the_cost_of_a_step_is_measured_once_for_each_method(entries):
+    listed = entries("grid", {"method": ["sgd", "badam"], "seed": [0, 1], "method.lr": [0.1, 0.01]})
+    chosen = alone.configurations(listed)
+    assert [entry.cell["method"] for entry in chosen] == ["sgd", "badam"]
+    found = alone.record(chosen[1], alone.measure(chosen[1].plan, Loading(), steps=4, timed=2))
+    assert (found.kind, found.study, found.name) == ("profile", "steps_alone", "badam")
+    assert len(found.measurements["seconds"]) == 2
+    assert min(found.measurements["seconds"]) <= found.measurements["seconds_per_step"]
+    assert found.measurements["peak_allocated"] is None, "a CPU keeps no account"
