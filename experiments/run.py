@@ -371,7 +371,8 @@ class Running:
                 place = ROOT / config.export / self.kept.folder.parent.name / self.planned.name
                 into["export"] = export(trainable, tokenizer, place)
         if config.get("spectrum"):
-            into["spectrum"] = spectrum.of_change(self.planned.model, trainable, getattr(torch, config.dtype))
+            untrained, _ = self.planned.model.load(getattr(torch, config.dtype))
+            into["spectrum"] = spectrum.of_change(untrained, trainable)
 
     def _padding(self, dataset: Dataset) -> dict[str, Any]:
         """Tokens of all steps of the run, and the share of what is computed that is padding; told and recorded."""
