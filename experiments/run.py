@@ -211,7 +211,8 @@ class Running:
                 place = ROOT / config.export / self.kept.folder.parent.name / self.planned.name
                 into["export"] = export(trainable, tokenizer, place)
         if config.get("spectrum"):
-            into["spectrum"] = spectrum.of_change(self.planned.model, trainable, getattr(torch, config.dtype))
+            untrained, _ = self.planned.model.load(getattr(torch, config.dtype))
+            into["spectrum"] = spectrum.of_change(untrained, trainable)
 
     def _rollback(self) -> dict[str, Any]:
         return (self.kept.load() or (0, {}, []))[1]["training"]

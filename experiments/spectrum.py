@@ -7,22 +7,21 @@ import torch
 from torch import Tensor
 
 from experiments.methods import Trainable
-from experiments.models import ModelSource
 
 SHARE = 0.9
 KEPT = 33
 """Singular values of a matrix that are recorded: evenly spaced indices, the largest and the smallest among them."""
 
 
-def of_change(source: ModelSource, trainable: Trainable, dtype: torch.dtype) -> dict[str, Any]:
-    """`spectra` of the trained model against the model of `source`, as a record has them.
+def of_change(untrained: Any, trainable: Trainable) -> dict[str, Any]:
+    """`spectra` of the trained model against the model that it was, as a record has them.
 
     Adapters are merged, which uses the trainable up; an average takes the place of the weights where a method
     evaluates one. The embedding is left out: its side of the vocabulary is no rank that a layer could have.
     """
     with trainable.evaluating():
         after = matrices(trainable.merged())
-        before = matrices(source.load(dtype)[0])
+        before = matrices(untrained)
         changes = {name: after[name].double() - before[name].to(after[name].device).double() for name in before}
     return {"matrices": spectra(changes)}
 
