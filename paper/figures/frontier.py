@@ -14,6 +14,8 @@ from records import Record
 
 STUDIES = frontier.STUDIES
 TARGET_COLOUR = "#009E73"
+BEYOND = 1.5
+"""Losses above BAdam's by more than this many times its distance to the best are named at the top, not drawn."""
 
 
 def draw(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
@@ -32,6 +34,9 @@ def draw(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Seq
 
 
 def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
+    points, above = _drawn(points)
+    if above:
+        axes.set_title(f"above: {', '.join(above)}", fontsize=7.5, loc="right")
     for entry, x in points:
         found = entry.loss
         colour = style.PAIRED if entry.variant else style.COLOURS.get(entry.method, style.OTHERS)
@@ -49,3 +54,12 @@ def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
     places = [(x, entry.loss.mean) for entry, x in points]
     spans = [(entry.loss.low, entry.loss.high) for entry, _ in points]
     placement.label(axes, places, [named(entry.method) for entry, _ in points], spans)
+
+
+def _drawn(points: Sequence[tuple[Entry, float]]) -> tuple[list[tuple[Entry, float]], list[str]]:
+    """What fits into the panel, and the names and losses of the others."""
+    losses = {entry.method: entry.loss.mean for entry, _ in points}
+    best, middle = min(losses.values()), losses.get("badam", max(losses.values()))
+    top = middle + BEYOND * (middle - best)
+    above = [f"{named(entry.method)} ({entry.loss.mean:.2f})" for entry, _ in points if entry.loss.mean > top]
+    return [point for point in points if point[0].loss.mean <= top], above
