@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,8 +15,8 @@ from records import Record
 
 STUDIES = frontier.STUDIES
 TARGET_COLOUR = "#009E73"
-BEYOND = 1.5
-"""Losses above BAdam's by more than this many times its distance to the best are named at the top, not drawn."""
+BEYOND = 3.0
+"""Losses above the upper quartile by more than this many interquartile ranges are named at the top, not drawn."""
 
 
 def draw(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
@@ -58,8 +59,7 @@ def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
 
 def _drawn(points: Sequence[tuple[Entry, float]]) -> tuple[list[tuple[Entry, float]], list[str]]:
     """What fits into the panel, and the names and losses of the others."""
-    losses = {entry.method: entry.loss.mean for entry, _ in points}
-    best, middle = min(losses.values()), losses.get("badam", max(losses.values()))
-    top = middle + BEYOND * (middle - best)
+    lower, upper = np.percentile([entry.loss.mean for entry, _ in points], (25, 75))
+    top = float(upper + BEYOND * (upper - lower))
     above = [f"{named(entry.method)} ({entry.loss.mean:.2f})" for entry, _ in points if entry.loss.mean > top]
     return [point for point in points if point[0].loss.mean <= top], above
