@@ -14,6 +14,7 @@ from paper.figures.state import name as state_name
 from paper.runs import named, source, sources
 from paper.studies import Row
 from paper.tables import claims as claims_table
+from paper.tables import tuning
 from records import Record
 
 STUDIES: dict[str, tuple[str, str]] = {
@@ -22,7 +23,7 @@ STUDIES: dict[str, tuple[str, str]] = {
         *("headline", "methods", "learning_rate", "order", "inner_steps", "partition", "state", "rank"),
         *("outside_layers", "variants", "scale"),
     )
-} | {"steps_alone": ("profile", "steps_alone"), "downstream": ("compare", "downstream")}
+} | {"steps_alone": ("profile", "steps_alone"), "downstream": ("compare", "downstream"), "tuned": ("tuning", "tuned")}
 AXES: dict[str, tuple[Callable[[Row], Any], str]] = {
     "order": (lambda row: row.choice("order").replace("_", " "), "random reshuffle"),
     "inner_steps": (lambda row: f"$K={row.value('method.inner_steps')}$", f"$K={claims.RECOMMENDED_K}$"),
@@ -36,7 +37,7 @@ AXES: dict[str, tuple[Callable[[Row], Any], str]] = {
 def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]:
     """Every macro that there are records for.     cost: needed; found: study -> its records, may be empty."""
     present = {name: records for name, records in found.items() if records}
-    macros = {f"Study{camel(name)}Source": source(_finished(records)) for name, records in present.items()}
+    macros = {f"Study{camel(name)}Source": _source(records) for name, records in present.items()}
     for name, (of, reference) in AXES.items():
         if name in present:
             macros |= _axis(camel(name), studies.cells(studies.rows(present[name]), of), reference)
@@ -53,6 +54,10 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
         macros["StudyRankList"] = _ranks(studies.rows(present["rank"]))
     if "variants" in present:
         macros |= _variants(*(found.get(name, ()) for name in frontier.STUDIES))
+    if "tuned" in present:
+        edges = [choice for choice in tuning.choices(present["tuned"]) if choice.at_edge]
+        macros["StudyTunedChoices"] = str(len(list(tuning.choices(present["tuned"]))))
+        macros["StudyTunedEdges"] = str(len(edges))
     if "scale" in present:
         macros["StudyScaleList"] = _gaps(studies.rows(present["scale"]))
     return macros | _claims(cost, found)
@@ -65,6 +70,12 @@ def camel(name: str) -> str:
 
 def _finished(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.status == "finished"]
+
+
+def _source(records: Sequence[Record]) -> str:
+    """As `source`, and how many runs failed besides."""
+    failed = sum(record.status == "failed" for record in records)
+    return source(_finished(records)) + (f"; {failed} more failed" if failed else "")
 
 
 def _trained(name: str, present: Mapping[str, Sequence[Record]]) -> list[Row]:

@@ -45,7 +45,7 @@ def entries(variants: Sequence[Record], methods: Sequence[Record], steps_alone: 
     cells = others | own
     losses = {name: studies.losses(runs) for name, runs in cells.items()}
     tests = {other: studies.against(losses, other) for other in AGAINST}
-    seconds = studies.seconds_alone(steps_alone)
+    seconds = studies.seconds_alone(steps_alone, cells)
     numbers = {name: (studies.loss(runs).mean, studies.peak(runs), seconds.get(name)) for name, runs in cells.items()}
     found = [
         Entry(

@@ -4,7 +4,7 @@ A cell of a study is one value of what it varies. Runs of one cell and different
 different cells and one seed saw the same data in the same order, so they are pairs.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -169,9 +169,15 @@ def steps(record: Record) -> dict[str, list[Any]]:
     return {name: [entry.get(name) for entry in found] for name in dict.fromkeys(k for entry in found for k in entry)}
 
 
-def seconds_alone(alone: Iterable[Record]) -> dict[str, float]:
-    """Method -> seconds of a step, measured with nothing else on the GPU.
+def seconds_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, float]:
+    """Cell -> seconds of a step of its method, measured with nothing else on the GPU; cells without one are left out.
 
-    Records of other cells (another order, another K) have names of their own and are passed over.
+    wanted: cell -> its runs; model, data and method must be those of the measurement. A measurement whose name does
+    not end with the method is of something else that a study varied, as another order, and is passed over.
     """
-    return {r.name: float(r.measurements["seconds_per_step"]) for r in alone if r.name == method(r)}
+    known = {}
+    for row in map(Row, alone):
+        if f"-{row.record.name}".endswith(f"-{row.method}"):
+            known[row.choice("model"), row.data, row.method] = float(row.record.measurements["seconds_per_step"])
+    keys = {name: (runs[0].choice("model"), runs[0].data, runs[0].method) for name, runs in wanted.items()}
+    return {name: known[key] for name, key in keys.items() if key in known}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,6 +15,8 @@ from records import Record
 
 STUDIES = frontier.STUDIES
 TARGET_COLOUR = "#009E73"
+BEYOND = 3.0
+"""Losses above the upper quartile by more than this many interquartile ranges are named at the top, not drawn."""
 
 
 def draw(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
@@ -32,6 +35,9 @@ def draw(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Seq
 
 
 def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
+    points, above = _drawn(points)
+    if above:
+        axes.set_title(f"above: {', '.join(above)}", fontsize=7.5, loc="right")
     for entry, x in points:
         found = entry.loss
         colour = style.PAIRED if entry.variant else style.COLOURS.get(entry.method, style.OTHERS)
@@ -49,3 +55,11 @@ def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
     places = [(x, entry.loss.mean) for entry, x in points]
     spans = [(entry.loss.low, entry.loss.high) for entry, _ in points]
     placement.label(axes, places, [named(entry.method) for entry, _ in points], spans)
+
+
+def _drawn(points: Sequence[tuple[Entry, float]]) -> tuple[list[tuple[Entry, float]], list[str]]:
+    """What fits into the panel, and the names and losses of the others."""
+    lower, upper = np.percentile([entry.loss.mean for entry, _ in points], (25, 75))
+    top = float(upper + BEYOND * (upper - lower))
+    above = [f"{named(entry.method)} ({entry.loss.mean:.2f})" for entry, _ in points if entry.loss.mean > top]
+    return [point for point in points if point[0].loss.mean <= top], above

@@ -18,18 +18,20 @@ STUDIES = {"headline": ("train", "headline"), "steps_alone": ("profile", "steps_
 
 def draw(headline: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     """One row of panels a data set; times are left out where no step was measured alone."""
-    rows, seconds = studies.rows(headline), studies.seconds_alone(steps_alone)
+    rows = studies.rows(headline)
     sets = sorted({row.data for row in rows}, key=lambda name: (name != "gsm8k", name))
     drawn = Figure(figsize=(style.WIDTH, 2.5 * len(sets) + 0.3))
-    panels = drawn.subplots(len(sets), 2 if seconds else 1, squeeze=False, sharey="row")
+    cells = {data: studies.cells([row for row in rows if row.data == data], lambda row: row.method) for data in sets}
+    times = {data: studies.seconds_alone(steps_alone, cells[data]) for data in sets}
+    panels = drawn.subplots(len(sets), 2 if any(times.values()) else 1, squeeze=False, sharey="row")
     for line, data in zip(panels, sets, strict=True):
         ends = []
-        for name, runs in studies.cells((row for row in rows if row.data == data), lambda row: row.method).items():
+        for name, runs in cells[data].items():
             colour = style.COLOURS.get(name, style.FALLBACK)
             ends.append((_curve(line[0], runs, colour, 1e-6), named(name), colour))
-            if name in seconds:
+            if name in times[data]:
                 steps = runs[0].config["steps"]
-                _curve(line[1], runs, colour, steps * seconds[name] / runs[0].tokens)
+                _curve(line[1], runs, colour, steps * times[data][name] / runs[0].tokens)
         line[0].set(ylabel=f"{data_in_print(data)}: held-out loss")
         line[0].set_xlim(line[0].get_xlim()[0], max(row.tokens for row in rows if row.data == data) * 1e-6)
         style.end_labels(line[0], ends)

@@ -46,8 +46,9 @@ def draw(learning_rate: Sequence[Record]) -> Figure:
             beside = [rate * (1 + 0.06 * place) for rate in lost]  # several methods may diverge at one rate
             absolute.plot(beside, [before] * len(lost), "x", color=colour, markersize=5)
     absolute.set(xscale="log", xlabel="learning rate", ylabel="held-out loss (nats a token)")
-    absolute.axhline(before, color="black", linewidth=0.6, linestyle=":")
-    absolute.set_ylim(None, before * 1.02)
+    if failed or absolute.get_ylim()[1] > before:  # what is worse than untrained needs no scale
+        absolute.axhline(before, color="black", linewidth=0.6, linestyle=":")
+        absolute.set_ylim(None, before * 1.02)
     relative.set(xscale="log", xlabel="learning rate over the best", ylabel="loss above the best (nats)")
     relative.set_ylim(-0.01, min(SHOWN, 1.1 * highest + 0.01))
     drawn.legend(*absolute.get_legend_handles_labels(), loc="outside lower center", ncols=5)

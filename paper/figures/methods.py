@@ -16,7 +16,7 @@ def draw(methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     """Sorted by loss; beside it peak memory and the time of a step alone, where they were measured."""
     cells = studies.cells(studies.rows(methods), lambda row: row.method)
     names = sorted(cells, key=lambda name: studies.loss(cells[name]).mean)
-    seconds = studies.seconds_alone(steps_alone)
+    seconds = studies.seconds_alone(steps_alone, cells)
     peaks = {name: peak for name in names if (peak := studies.peak(cells[name])) is not None}
     drawn = Figure(figsize=(style.WIDTH, 0.8 + 0.2 * len(names)))
     loss, memory, time = drawn.subplots(1, 3, width_ratios=(2.2, 1, 1))

@@ -18,7 +18,7 @@ def draw(rank: Sequence[Record]) -> Figure:
     """Left: median over matrices and seeds, band from the 10th to the 90th percentile. Others: every matrix."""
     cells = studies.cells(studies.rows(rank), lambda row: row.method)
     drawn, (spectra, shares, stable) = style.figure(3, height=2.7)
-    ends, names = [], list(cells)
+    names = list(cells)
     for place, (name, runs) in enumerate(cells.items()):
         colour = style.COLOURS.get(name, style.OTHERS)
         values = _aligned(runs)
@@ -26,7 +26,6 @@ def draw(rank: Sequence[Record]) -> Figure:
         low, middle, high = np.maximum(np.percentile(values, (10, 50, 90), axis=0), 1e-6)
         spectra.fill_between(position, low, high, color=colour, alpha=0.18, linewidth=0)
         spectra.plot(position, middle, color=colour)
-        ends.append((name, colour))
         for axes, numbers in ((shares, _shares(runs)), (stable, _stable(runs))):
             spread = np.random.default_rng(0).uniform(-0.22, 0.22, len(numbers))
             axes.plot(place + spread, numbers, "o", color=colour, markersize=1.6, alpha=0.35, markeredgewidth=0)
@@ -38,6 +37,8 @@ def draw(rank: Sequence[Record]) -> Figure:
         axes.set_xticks(range(len(names)), [named(name) for name in names], rotation=35, ha="right", fontsize=7.5)
         axes.set(ylabel=text, ylim=(0, None))
         axes.grid(visible=False, axis="x")
+        for tick, name in zip(axes.get_xticklabels(), names, strict=True):
+            tick.set_color(style.COLOURS.get(name, style.OTHERS))
     stable.set(yscale="log", ylim=(1, None))
     return drawn
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from paper import statistics, studies
 from paper.figures import style
@@ -32,6 +33,7 @@ def draw(variants: Sequence[Record], methods: Sequence[Record]) -> Figure:
             style.interval(axes, place, difference.mean, difference.low, difference.high, style.PAIRED)
         axes.axvline(0, color=style.COLOURS[other], linewidth=1, zorder=1)
         axes.margins(x=0.12)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.set(xlabel=f"loss against {named(other)}")
         style.named_rows(axes, [""] * len(names))
     style.named_rows(panels[0], [named(name) for name in names])

@@ -18,7 +18,7 @@ def text(methods: Sequence[Record], steps_alone: Sequence[Record]) -> str:
     losses = {name: studies.losses(runs) for name, runs in cells.items()}
     names = sorted(cells, key=lambda name: studies.loss(cells[name]).mean)
     tests = studies.against(losses, REFERENCE)
-    seconds = studies.seconds_alone(steps_alone)
+    seconds = studies.seconds_alone(steps_alone, cells)
     lines = [r"\begin{tabular}{@{}lrrrrrrr@{}}", r"\toprule"]
     lines.append(r" & learning & held-out & minus & & smallest & peak & step \\")
     lines.append(rf"method & rate & loss & {named(REFERENCE)} & $p$ & detectable & (GB) & (ms) \\")

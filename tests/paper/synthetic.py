@@ -172,16 +172,31 @@ def alone_runs() -> Iterator[Record]:
     variants = {name: seconds for name, (_, _, seconds) in VARIANTS.items()}
     for method, seconds in (SECONDS | variants).items():
         yield alone(method, method, seconds)
+        yield alone(f"dataalpaca_cleaned-{method}", method, 2 * seconds, "alpaca_cleaned")
     yield alone("orderascending", "badam", 0.5)
 
 
-def alone(name: str, method: str, seconds: float) -> Record:
+def alone(name: str, method: str, seconds: float, data: str = "gsm8k") -> Record:
     measured = {"seconds_per_step": seconds, "seconds": [seconds] * 20, "peak_allocated": 2.5e9, "steps": 40}
-    config = run("steps_alone", name, method, 0, 1.0).config
+    config = run("steps_alone", name, method, 0, 1.0, choices={"data": data}).config
     return Record("profile", "steps_alone", name, name, "finished", config, measured, PROVENANCE)
+
+
+def tuned() -> Iterator[Record]:
+    """What two tuning studies chose."""
+    for data, methods in (("gsm8k", (LOSSES | OTHERS).keys()), ("alpaca_cleaned", LOSSES.keys())):
+        tried = [[1e-4, 0.8], [3e-4, 0.7], [1e-3, 0.65], [3e-3, 0.7], [1e-2, None]]
+        choices = [
+            {"cell": {"method": m}, "rate": 1e-3, "loss": 0.65, "tried": tried, "at_edge": False} for m in methods
+        ]
+        choices[0] |= {"rate": 1e-4, "at_edge": True}
+        choices.append(choices[0] | {"cell": {"method": "badam", "model.architecture.num_hidden_layers": 4}})
+        measured = {"choices": choices, "runs": {}}
+        config = {"study": f"tuning_{data}", "data": data}
+        yield Record("tuning", "tuned", f"tuning_{data}", data, "finished", config, measured, PROVENANCE)
 
 
 def studies() -> list[Record]:
     """Every study, all of it."""
     generator = np.random.default_rng(0)
-    return [*method_runs(generator), *axis_runs(generator), *alone_runs()]
+    return [*method_runs(generator), *axis_runs(generator), *alone_runs(), *tuned()]

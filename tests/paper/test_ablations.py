@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from paper import ablations, build, frontier, placement, statistics, studies
+from paper.figures import frontier as frontier_figure
 from paper.figures import headline, inner_steps, learning_rate, order, rank, scale, style
-from paper.tables import methods_in_numbers, variants_in_numbers
+from paper.tables import methods_in_numbers, tuning, variants_in_numbers
 from records import COMMITTED, Record, load_study, write
 from tests.paper import synthetic
 
@@ -136,7 +137,12 @@ def test_a_curve_goes_from_the_untrained_model_to_the_end():
 
 
 def test_the_time_of_a_method_is_not_that_of_another_cell():
-    assert studies.seconds_alone(of("steps_alone"))["badam"] == synthetic.SECONDS["badam"]
+    for data, factor in (("gsm8k", 1), ("alpaca_cleaned", 2)):
+        here = [row for row in studies.rows(of("headline")) if row.data == data]
+        found = studies.seconds_alone(of("steps_alone"), studies.cells(here, lambda row: row.method))
+        assert found["badam"] == factor * synthetic.SECONDS["badam"]
+    by_order = studies.cells(studies.rows(of("order")), lambda row: row.choice("order"))
+    assert set(studies.seconds_alone(of("steps_alone"), by_order).values()) == {synthetic.SECONDS["badam"]}
 
 
 def test_the_figure_of_the_order_shows_the_paired_differences():
@@ -202,6 +208,23 @@ def test_what_is_within_lora_s_loss_memory_and_time():
     assert {e.method: e.within for e in frontier.entries(cheap, methods, [])}["badam_blocks5"] is None
 
 
+def test_a_loss_far_above_is_named_and_not_drawn():
+    worse = [
+        replace(r, measurements=r.measurements | {"after": {"heldout_loss": 1.3}}) if "bf16-" in r.name else r
+        for r in of("variants")
+    ]
+    axes = frontier_figure.draw(worse, of("methods"), of("steps_alone")).axes[0]
+    assert axes.get_title(loc="right") == "above: bfloat16 weights (1.30)"
+    assert axes.get_ylim()[1] < 1
+    assert "bfloat16 weights" not in [text.get_text() for text in axes.texts]
+    assert frontier_figure.draw(of("variants"), of("methods"), []).axes[0].get_title(loc="right") == ""
+
+
+def test_failed_runs_are_counted_in_the_source():
+    assert numbers(ALL)["StudyLearningRateSource"].endswith("; 6 more failed")
+    assert "failed" not in numbers(ALL)["StudyOrderSource"]
+
+
 def test_tables_of_methods_and_variants():
     text = methods_in_numbers.text(of("methods"), of("steps_alone"))
     rows = [line.split(" & ") for line in text.splitlines() if " & " in line][2:]
@@ -216,6 +239,13 @@ def test_tables_of_methods_and_variants():
     ]
     assert len(best) == 1
     assert best[0].endswith(r"-- & no \\"), "no time was measured, and the loss alone is too high"
+
+
+def test_tuning_says_what_lies_at_the_edge():
+    text = tuning.text(of("tuned"))
+    assert r"BAdam & $1 \times 10^{-4}$* & 1 of 5 & $1 \times 10^{-4}$* & 1 of 5 \\" in text
+    assert r"GaLore & $1 \times 10^{-3}$ & 1 of 5 & -- & -- \\" in text
+    assert numbers(ALL)["StudyTunedEdges"] == "2"
 
 
 def test_names_of_a_scatter_plot_do_not_cover_each_other():
