@@ -21,6 +21,7 @@ from experiments import run, study
 from experiments.errors import UserError
 from experiments.loading import Loading
 from experiments.train import chosen_studies, extra_overrides, passed_on
+from experiments.training import any_length
 from records import Record, digest, run_key, write
 from records.provenance import provenance, source_hash
 
@@ -51,7 +52,7 @@ def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int 
     cuda = planned.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    with torch.random.fork_rng(), training.prepared():
+    with torch.random.fork_rng(), any_length(), training.prepared():
         torch.manual_seed(run.stream_seed(planned.config.seed, "dropout"))
         while training.steps < steps:
             training.step()

@@ -39,7 +39,7 @@ from experiments.plan import (
     plan,
     recorded,
 )
-from experiments.training import Training, columns
+from experiments.training import Training, any_length, columns
 from records import ROOT, Record, digest, write
 from records.provenance import provenance
 
@@ -90,7 +90,7 @@ def execute(planned: Plan, study: str, *, restart: bool = False, loading: Loadin
     name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
     running = Running(planned, kept, {"predicted_bytes": asdict(expected)}, provenance(name), loading or Loading())
     error, stopped = "", None
-    with Interruption() as interruption, torch.random.fork_rng():
+    with Interruption() as interruption, torch.random.fork_rng(), any_length():
         # Dropout draws from the global generator; everything else has a generator of its own.
         torch.manual_seed(stream_seed(planned.config.seed, "dropout"))
         try:

@@ -25,7 +25,7 @@ from experiments.study import Entry, summary
 from experiments.worker import BUSY, THERE, BusyError, attempt, locked, work
 from records import Record, load, write
 
-__all__ = ["BusyError", "execute", "locked", "remove_strangers", "wanted"]
+__all__ = ["BusyError", "execute", "is_busy", "locked", "remove_strangers", "wanted"]
 
 
 def execute(
@@ -77,6 +77,15 @@ def execute(
         else:
             _several(list(first.values()), force, workers, progress, ended)
     return [record for entry in listed if (record := run.recorded(entry.plan, entry.study)) is not None]
+
+
+def is_busy(entry: Entry) -> bool:
+    """Whether another process works on the run at this moment."""
+    try:
+        with locked(run.checkpoints(entry.plan, entry.study).folder.with_suffix(".lock")):
+            return False
+    except BusyError:
+        return True
 
 
 def record_path(entry: Entry) -> Path:
@@ -147,18 +156,19 @@ class _Worker:
             return "", f"its process ended with {self.process.exitcode}{last}; the same command tries it again"
 
 
+DEFAULTS = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+"""Of processes that share a GPU: none that compile beside them, no memory lost between batches of other lengths."""
+
+
 @contextmanager
 def _environment(index: int) -> Iterator[None]:
-    """What the process that is started inside the block finds: one of the GPUs, in turn, and no progress bars.
-
-    A compiler for each run would start processes of its own, as many as there are cores.
-    """
+    """What the process that is started inside the block finds: one of the GPUs, in turn, and no progress bars."""
     new = {"TQDM_DISABLE": "1"}
     if (count := torch.cuda.device_count()) > 0:
         given = os.environ.get("CUDA_VISIBLE_DEVICES")
         visible = given.split(",") if given else [str(i) for i in range(count)]
         new |= {"CUDA_VISIBLE_DEVICES": visible[index % count]}
-        new |= {"TORCHINDUCTOR_COMPILE_THREADS": os.environ.get("TORCHINDUCTOR_COMPILE_THREADS", "1")}
+        new |= {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
     before = {name: os.environ.get(name) for name in new}
     os.environ.update(new)
     try:

@@ -95,7 +95,9 @@ def run_studies(config: DictConfig) -> bool:
     records = runner.execute(listed, title, force=config.force, retry=config.retry, workers=config.workers)
     places = ", ".join(str(run.folder(config) / name) for name in names)
     print("\n".join([f"study {title}: records in {places}", *map(study.summary, records)]))
-    return len(records) == len(listed) and all(record.status == "finished" for record in records)
+    finished = {(record.study, record.name) for record in records if record.status == "finished"}
+    left = [entry for entry in listed if (entry.study, entry.plan.name) not in finished]
+    return all(runner.is_busy(entry) for entry in left)  # what another process works on is its own affair
 
 
 if __name__ == "__main__":

@@ -183,6 +183,20 @@ class Training:
         self._skip_to(state["drawn"])
 
 
+@contextmanager
+def any_length() -> Iterator[None]:
+    """Attention inside the block runs on kernels that serve sequences of any length at once.
+
+    cuDNN's, which torch prefers on an H100, plans every length anew, for 0.2 s: more than the step itself.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+
+
 def columns(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """One list for each name that a step has, with 6 significant digits; None where a step lacks it.
 

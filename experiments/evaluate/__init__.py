@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from bcd.execution import linear_cross_entropy
 from experiments.data import IGNORED, Batch, Example, collate
 from experiments.errors import UserError
 from experiments.evaluate.generation import generate
@@ -90,13 +91,21 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """Held-out loss alone, see `Evaluation`.     batch_size: examples a forward pass."""
+    """Held-out loss alone, see `Evaluation`.
+
+    batch_size: examples a forward pass.
+    chunk: tokens whose logits exist at the same time (`bcd.execution.linear_cross_entropy`), for models whose logits
+        are their head on their decoder; None: the model's own logits, all of a batch.
+    """
 
     batch_size: int
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"evaluation.batch_size={self.batch_size} is not possible: it must be at least 1")
+        for name in ("batch_size", "chunk"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"evaluation.{name}={value} is not possible: it must be at least 1")
 
     def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
         """Returns `heldout_loss` (nats per answer token) and `items`. `label` names the progress bar."""
@@ -110,9 +119,24 @@ class HeldOutLoss:
                 batch = collate(group, tokenizer.pad_token_id)
                 tokens += batch.answer_tokens
                 # Sums stay on the device until all batches are queued; in double precision they add up exactly enough.
-                found.append(answer_loss(model, batch.to(model.device), "sum").double())
+                found.append(self._sum(model, batch.to(model.device)).double())
         model.train(was_training)
         return {"heldout_loss": torch.stack(found).sum().item() / tokens, "items": len(examples)}
+
+    def _sum(self, model: Any, batch: Batch) -> Tensor:
+        if self.chunk is None:
+            return answer_loss(model, batch, "sum")
+        hidden = model.get_decoder()(input_ids=batch.tokens, use_cache=False)[0]
+        wanted = batch.labels[:, 1:] != IGNORED
+        head = model.get_output_embeddings()
+        return linear_cross_entropy(
+            hidden[:, :-1][wanted],
+            head.weight,
+            batch.labels[:, 1:][wanted],
+            bias=getattr(head, "bias", None),
+            count=1,
+            chunk=self.chunk,
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -65,11 +66,16 @@ class Trainable:
     gradient_peak: Callable[[], int] | None = None
     beside: int = 0
 
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """Of the model; collecting them takes milliseconds, at every step."""
+        return list(self.model.parameters())
+
     def clipped(self, max_norm: float) -> Tensor | None:
         """Clip the global norm of all gradients to max_norm; returns the norm before, see `clip`."""
         if self.clip is not None:
             return self.clip(max_norm)
-        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
+        return torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
 
     def predicted(self) -> Bytes:
         """Peak bytes of weights, gradients and optimizer state, from shapes alone."""
@@ -86,7 +92,7 @@ class Trainable:
 
     def measured(self) -> Bytes:
         """Bytes that weights, gradients and optimizer state hold right now."""
-        now = measured(self.model.parameters(), self.optimizer)
+        now = measured(self.parameters, self.optimizer)
         now = Bytes(now.weights, now.gradients, now.state + self.beside)
         return now if self.gradient_peak is None else now.peak(Bytes(0, self.gradient_peak(), 0))
 

@@ -170,9 +170,12 @@ def test_tokens_of_a_curve_are_those_trained_on(tiny):
         assert point["tokens"] == total
 
 
-def test_the_loss_alone_is_that_of_the_whole_evaluation(tiny):
-    whole = run.execute(tiny("method=sgd"), "whole")
-    record = run.execute(tiny("method=sgd", "evaluation=loss", "evaluation.batch_size=3"), "loss")
+@pytest.mark.parametrize("chunk", ["3", "null"])
+@pytest.mark.parametrize("method", ["sgd", "lora"])
+def test_the_loss_alone_is_that_of_the_whole_evaluation(chunk, method, tiny):
+    whole = run.execute(tiny(f"method={method}"), "whole")
+    options = ["evaluation=loss", "evaluation.batch_size=3", f"evaluation.chunk={chunk}"]
+    record = run.execute(tiny(f"method={method}", *options), "loss")
     assert set(record.measurements["after"]) == {"heldout_loss", "items"}
     for moment in ("before", "after"):
         expected = whole.measurements[moment]["heldout_loss"]
