@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import connection, get_context
 from pathlib import Path
@@ -143,7 +143,8 @@ class _Worker:
 
     def give(self, entry: Entry, force: bool) -> None:
         self.entry = entry
-        self.connection.send((entry.plan, entry.study, force))
+        with suppress(BrokenPipeError):  # a process that died meanwhile has no answer, see there
+            self.connection.send((entry.plan, entry.study, force))
 
     def answer(self) -> tuple[str, str]:
         """What became of the run; the process may have died of it."""
@@ -182,11 +183,12 @@ def _environment(index: int) -> Iterator[None]:
 
 
 def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, ended: Any) -> None:
-    """Each process gets a run when it has none, the longest first; signals end all, each with a checkpoint.
+    """Each process gets a run when it has none; signals end all, each with a checkpoint.
 
-    A process that dies, of a signal or in a library, is replaced; its run leaves what it had written.
+    A process that dies, of a signal or in a library, is replaced; its run leaves what it had written. A run that found
+    no memory on the GPU, which others use too, is tried once more at the end.
     """
-    waiting = sorted(todo, key=lambda entry: -entry.estimate())
+    waiting, again = interleaved(todo, max(1, torch.cuda.device_count())), set[str]()
     with tempfile.TemporaryDirectory() as logs, Interruption():
         running: dict[Any, _Worker] = {}
 
@@ -202,16 +204,33 @@ def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, e
             while running:
                 for ready in connection.wait(list(running)):
                     worker = running.pop(ready)
-                    assert worker.entry is not None
-                    ended(worker.entry, *worker.answer())
-                    if not waiting:
-                        worker.process.terminate() if worker.process.is_alive() else None
-                    elif worker.process.is_alive():
-                        give(worker)
-                    else:
-                        give(_Worker(worker.index, Path(logs)))
+                    entry = worker.entry
+                    assert entry is not None
+                    ended(entry, *worker.answer())
+                    record = run.recorded(entry.plan, entry.study)
+                    error = record.error if record is not None else ""
+                    if "out of memory" in error and entry.plan.key not in again:
+                        again.add(entry.plan.key)
+                        waiting.append(entry)
+                    if "CUDA error" in error or not waiting:  # after such an error a process is of no further use
+                        worker.process.terminate()
+                        worker.process.join()
+                    if waiting:
+                        give(worker if worker.process.is_alive() else _Worker(worker.index, Path(logs)))
         finally:
             for worker in running.values():
                 worker.process.terminate()
             for worker in running.values():
                 worker.process.join()
+
+
+def interleaved(todo: Sequence[Entry], together: int = 1) -> list[Entry]:
+    """The longest runs and the shortest in turn, `together` of each: what runs at the same time has other needs."""
+    left = sorted(todo, key=lambda entry: -entry.estimate())
+    found: list[Entry] = []
+    while left:
+        found += left[:together]
+        left = left[together:]
+        found += left[-together:]
+        left = left[:-together]
+    return found

@@ -298,6 +298,35 @@ def test_a_process_that_dies_is_replaced_and_its_run_is_left(entries, capsys, mo
     assert "sgd-seed7: its process ended with -6" in capsys.readouterr().out
 
 
+def test_long_and_short_runs_take_turns(entries):
+    listed = entries("sizes", {"steps": [1, 2, 3, 4, 5, 6, 7]}, "method=sgd")
+    order = [entry.plan.config.steps for entry in runner.interleaved(listed, 2)]
+    assert order == [7, 6, 2, 1, 5, 4, 3]
+    assert sorted(e.plan.config.steps for e in runner.interleaved(listed, 1)) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_run_without_memory_is_tried_once_more(entries, capsys, monkeypatch, tmp_path):
+    code = f"""
+import torch
+from experiments.evaluate import HeldOutLoss
+
+class Scarce(HeldOutLoss):
+    def __call__(self, *given):
+        with open("{tmp_path}/tries", "a") as file:
+            file.write("x")
+        if len(open("{tmp_path}/tries").read()) < 2:
+            raise RuntimeError("out of memory, as a library says it")
+        return super().__call__(*given)
+"""
+    (tmp_path / "scarce.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    scarce = entries("small", {"method": ["sgd"]}, "evaluation=loss", "evaluation._target_=scarce.Scarce")
+    (record,) = runner.execute(scarce, "small", workers=2)
+    assert record.status == "finished"
+    said = capsys.readouterr().out
+    assert said.index("sgd: FAILED, RuntimeError: out of memory") < said.index("sgd: held-out loss")
+
+
 def test_a_signal_ends_all_processes_with_checkpoints(checkpoint, tmp_path):
     definition = {"name": "long", "axes": {"seed": [0, 1, 2]}, "overrides": [*TINY, "steps=100000", "method=badam"]}
     (tmp_path / "conf" / "study").mkdir(parents=True)
