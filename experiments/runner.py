@@ -5,6 +5,7 @@ machines that share the folder): each run is locked by whoever works on it. A ru
 its key, is executed once.
 """
 
+import itertools
 import os
 import re
 import tempfile
@@ -183,12 +184,14 @@ def _environment(index: int) -> Iterator[None]:
 
 
 def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, ended: Any) -> None:
-    """Each process gets a run when it has none; signals end all, each with a checkpoint.
+    """Each process gets a run when it has none, one study after another; signals end all, each with a checkpoint.
 
     A process that dies, of a signal or in a library, is replaced; its run leaves what it had written. A run that found
     no memory on the GPU, which others use too, is tried once more at the end.
     """
-    waiting, again = interleaved(todo, max(1, torch.cuda.device_count())), set[str]()
+    together, again = max(1, torch.cuda.device_count()), set[str]()
+    studies = itertools.groupby(todo, key=lambda entry: entry.study)
+    waiting = [entry for _, runs in studies for entry in interleaved(list(runs), together)]
     with tempfile.TemporaryDirectory() as logs, Interruption():
         running: dict[Any, _Worker] = {}
 
