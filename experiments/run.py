@@ -211,7 +211,7 @@ class Running:
                 place = ROOT / config.export / self.kept.folder.parent.name / self.planned.name
                 into["export"] = export(trainable, tokenizer, place)
         if config.get("spectrum"):
-            untrained, _ = self.planned.model.load(getattr(torch, config.dtype))
+            untrained, _ = self._loading.model(self.planned)
             into["spectrum"] = spectrum.of_change(untrained, trainable)
 
     def _rollback(self) -> dict[str, Any]:
