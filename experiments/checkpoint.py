@@ -63,6 +63,11 @@ class Checkpoints:
     folder: Path
     key: str
 
+    @property
+    def lock(self) -> Path:
+        """The file that whoever works on the run holds; beside the folder, which ends with the run."""
+        return self.folder.with_name(f"{self.folder.name}.lock")  # a name may have dots: with_suffix would cut it
+
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write the state after `step` optimizer steps and remove all but the newest `KEPT`; returns its path.
 

@@ -83,7 +83,7 @@ def execute(
 def is_busy(entry: Entry) -> bool:
     """Whether another process works on the run at this moment."""
     try:
-        with locked(run.checkpoints(entry.plan, entry.study).folder.with_suffix(".lock")):
+        with locked(run.checkpoints(entry.plan, entry.study).lock):
             return False
     except BusyError:
         return True

@@ -46,7 +46,7 @@ def attempt(planned: run.Plan, study: str, force: bool, loading: Loading | None 
     """Execute the run unless another process works on it or has finished it; returns the record's status, `BUSY` or
     `THERE`. Raises what `run.execute` raises."""
     try:
-        with locked(run.checkpoints(planned, study).folder.with_suffix(".lock")):
+        with locked(run.checkpoints(planned, study).lock):
             if not force and run.finished(planned, study):
                 return THERE
             return run.execute(planned, study, restart=force, loading=loading).status

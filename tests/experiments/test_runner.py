@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from experiments import run, runner, study
+from experiments.checkpoint import Checkpoints
 from experiments.live import Progress
 from experiments.runner import BusyError, locked
 from records import load
@@ -54,11 +55,17 @@ def test_failed_runs_are_run_again_on_request_only(small, monkeypatch, capsys):
 
 def test_a_run_that_another_process_works_on_is_skipped(small, capsys):
     listed = small(["sgd", "adamw"])
-    with locked(run.checkpoints(listed[0].plan, "small").folder.with_suffix(".lock")):
+    with locked(run.checkpoints(listed[0].plan, "small").lock):
         records = runner.execute(listed, "small")
     assert [record.name for record in records] == ["adamw"]
     assert "sgd: another process works on it, skipped" in capsys.readouterr().out
     assert len(runner.execute(small(["sgd", "adamw"]), "small")) == 2
+
+
+def test_runs_whose_names_differ_after_a_dot_do_not_wait_for_each_other(tmp_path):
+    one, other = (Checkpoints(tmp_path / f"sgd-lr0.{digits}-seed0-key", "key") for digits in ("01", "001"))
+    with locked(one.lock), locked(other.lock), pytest.raises(BusyError), locked(one.lock):
+        pass
 
 
 def test_a_run_finished_elsewhere_meanwhile_is_not_repeated(small, monkeypatch):
