@@ -11,10 +11,12 @@ from bcd.checks import require_flag, require_whole
 from bcd.execution.backward import require_possible, step_in_backward
 from bcd.execution.chunked import chunked_loss
 from bcd.execution.compiled import compile_layers
+from bcd.execution.float8 import float8_products
 from bcd.execution.loss import CHUNK
 from bcd.execution.recompute import RESERVE, Budget, recompute_layers
 
 Loss = Literal["plain", "chunked"]
+FrozenProducts = Literal["plain", "float8"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Execution:
     recompute: budget in bytes, 0, None or "free", and reserve, see `recompute_layers`.
     compiled: compile every layer, and the chunked loss, see `compile_layers`.     backend: of torch.compile.
     step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
+    frozen_products: "plain", in the weights' dtype, or "float8", see `float8_products`: the one option that is not
+        the same mathematics, so that it is off unless it is asked for.
 
     Raises ValueError for an impossible value.
     """
@@ -38,6 +42,7 @@ class Execution:
     compiled: bool = False
     backend: str = "inductor"
     step_in_backward: bool = False
+    frozen_products: FrozenProducts = "plain"
 
     def __post_init__(self) -> None:
         if self.loss not in get_args(Loss):
@@ -50,6 +55,9 @@ class Execution:
             require_whole("recompute", self.recompute, least=0, why=why)
         require_flag("compiled", self.compiled)
         require_flag("step_in_backward", self.step_in_backward)
+        if self.frozen_products not in get_args(FrozenProducts):
+            given, known = self.frozen_products, ", ".join(get_args(FrozenProducts))
+            raise ValueError(f"frozen_products={given!r} is not one of {known}")
 
     def __call__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, *, check: bool = True
@@ -62,6 +70,8 @@ class Execution:
         if self.step_in_backward:
             require_possible(optimizer)
         undo: list[Callable[[], None]] = []
+        if self.frozen_products == "float8":
+            undo.append(float8_products(model))
         if self.loss == "chunked":
             undo.append(
                 chunked_loss(
