@@ -48,7 +48,8 @@ def float8_product(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor, dtype: t
     On CUDA in bfloat16 before `dtype`, elsewhere in float32, where it is as slow as it is exact.
     """
     if a.is_cuda:
-        result = torch._scaled_mm(a, b.t(), rows, columns.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
+        product: Any = torch._scaled_mm  # pyright: ignore[reportPrivateImportUsage]
+        result = product(a, b.t(), rows, columns.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
     else:
         result = (a.float() @ b.float().t()) * rows * columns.t()
     return result.to(dtype)

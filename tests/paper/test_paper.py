@@ -1,5 +1,6 @@
 """The paper: every product from small records, what it needs, and what it may not contain."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,9 @@ def cost_records() -> list[Record]:
         "reference-documented",
         "reference-options",
         "lora-documented",
+        "lora-documented-without_tf32",
         "lora-options",
+        "badam-float8",
         "badam-keep",
         "badam-600mb",
     ]
@@ -214,6 +217,25 @@ def test_the_study_of_cost_in_numbers():
     assert found["CostKeepShare"] == "40", "1e14 FLOPs at 5e14 a second are 0.2 s"
     assert found["CostPredictionError"] == "5.0"
     assert found["CostRate"] == "500"
+    ratios = [found[f"Cost{name}"] for name in ("OverLora", "FloatOverReference", "FloatOverKeep")]
+    assert ratios == ["2.00", "2.00", "1.00"]
+    assert found["CostSmallTokens"] == "8\\,192", "2,048 tokens in a quarter of a second"
+
+
+def test_versions_in_print():
+    rows = cost.rows(of_study("cost"))
+    printed = {(row.family, row.tokens, cost.in_print(row)) for row in rows}
+    assert printed >= {
+        ("badam", 8192, "all kept, 8-bit products"),
+        ("badam", 2048, "600 MB kept"),
+        ("lora", 8192, "documented, no TF32"),
+    }
+    small = dataclasses.replace(rows[0], version="float8_700mb")
+    assert cost.in_print(small) == "700 MB kept, 8-bit products"
+    assert cost.recomputed(rows, 2048).version == "600mb"
+    assert cost.recomputed(rows, 100) is None
+    shown = {row.version for row in cost.compared(rows, 8192)}
+    assert shown == {"documented", "options", "documented-without_tf32", "keep", "float8"}
 
 
 def test_fewer_layers_are_followed_to_the_whole_model():

@@ -239,8 +239,8 @@ def test_a_copied_model_and_its_state_dict(llama, tokens):
     assert torch.equal(copied(input_ids=tokens).logits, model(input_ids=tokens).logits)
 
 
-def test_refusals(llama, monkeypatch):
-    with pytest.raises(ValueError, match="no torch.nn.Linear in its layers with both sides a multiple of 16"):
+def test_refusals(llama):
+    with pytest.raises(ValueError, match="in its layers with both sides a multiple of 16"):
         float8_products(nn.Sequential(nn.Linear(8, 8)))
     model = llama()
     undo = float8_products(model)
