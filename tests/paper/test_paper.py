@@ -226,7 +226,7 @@ def test_versions_in_print():
     rows = cost.rows(of_study("cost"))
     printed = {(row.family, row.tokens, cost.in_print(row)) for row in rows}
     assert printed >= {
-        ("badam", 8192, "all kept, 8-bit products"),
+        ("badam", 8192, "8-bit products"),
         ("badam", 2048, "600 MB kept"),
         ("lora", 8192, "documented, no TF32"),
     }
