@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paper import cost, evidence, practice
+from paper import cost, evidence, execution, practice
 from paper.audit_numbers import audit
 from paper.runs import label, method, ordered, source
 from records import Record, RecordError
@@ -124,5 +124,6 @@ PARTS = (
     Part({"adversary": ("verify", "adversary")}, _adversary),
     Part({"practice": ("verify", "practice")}, practice.numbers),
     Part({"cost": ("profile", "cost"), "predicted": ("profile", "cost_predicted")}, cost.numbers),
+    Part({"execution": ("train", "execution")}, execution.numbers),
 )
 SOURCES = {name: place for part in PARTS for name, place in part.sources.items()}

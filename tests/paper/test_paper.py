@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from paper import build, cost, numbers, runs
+from paper import build, cost, execution, numbers, runs
 from paper.audit_numbers import audit
 from records import COMMITTED, Record, RecordError, load_study, write
 
@@ -139,6 +139,18 @@ def cost_records() -> list[Record]:
     return found
 
 
+def execution_records() -> list[Record]:
+    """Held-out losses of seeds 0 and 1 with all options off, all on, and 8-bit products."""
+    found = []
+    for version, losses in {"plain": (1.0, 1.5), "all": (1.01, 1.48), "fp8": (1.1, 1.45)}.items():
+        for seed, loss in enumerate(losses):
+            config = {"choices": {"execution": version}, "seed": seed, "steps": 200}
+            measured = {"after": {"heldout_loss": loss}}
+            name = f"seed{seed}-execution{version}"
+            found.append(Record("train", "execution", name, "k", "finished", config, measured, PROVENANCE))
+    return found
+
+
 def of_study(study: str) -> list[Record]:
     return [record for record in cost_records() if record.study == study]
 
@@ -156,7 +168,7 @@ def outputs(tmp_path, monkeypatch, worst_case_record, curves_record):
     write(practice_record(), tmp_path / "records")
     for record in theory_records():
         write(record, tmp_path / "records")
-    for record in [adversary_record(), *cost_records()]:
+    for record in [adversary_record(), *cost_records(), *execution_records()]:
         write(record, tmp_path / "records")
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
@@ -190,7 +202,7 @@ def theory(worst_case_record, curves_record):
     """What the numbers need besides the quick study."""
     records = {"worst_case": worst_case_record, "curves": curves_record, "practice": practice_record()}
     records["adversary"] = adversary_record()
-    profiles = {"cost": of_study("cost"), "predicted": of_study("cost_predicted")}
+    profiles = {"cost": of_study("cost"), "predicted": of_study("cost_predicted"), "execution": execution_records()}
     return {"theory": theory_records(), **profiles, **{name: [record] for name, record in records.items()}}
 
 
@@ -220,6 +232,20 @@ def test_the_study_of_cost_in_numbers():
     ratios = [found[f"Cost{name}"] for name in ("OverLora", "FloatOverReference", "FloatOverKeep")]
     assert ratios == ["2.00", "2.00", "1.00"]
     assert found["CostSmallTokens"] == "8\\,192", "2,048 tokens in a quarter of a second"
+
+
+def test_the_study_of_execution_in_numbers():
+    found = execution.numbers(execution_records())
+    assert found["ExecutionOffLosses"] == "1.000, 1.500"
+    assert (found["ExecutionOnDifference"], found["ExecutionFloatDifference"]) == ("0.020", "0.100")
+    assert found["ExecutionSeedDifference"] == "0.500"
+    assert (found["ExecutionOnVerdict"], found["ExecutionFloatVerdict"]) == ("less than", "less than")
+    far = [record for record in execution_records() if record.name != "seed1-executionplain"]
+    assert execution.numbers(far)["ExecutionOnVerdict"] == "more than", "one seed has no spread"
+    fewer = execution.numbers(execution_records()[:5])
+    assert (fewer["ExecutionFloatLosses"], fewer["ExecutionFloatDifference"]) == ("1.100", "0.100"), (
+        "the seeds of both"
+    )
 
 
 def test_versions_in_print():
