@@ -76,6 +76,8 @@ def check(config: DictConfig) -> None:
     if config.tokens // config.sequence % config.micro_batches:
         sequences = config.tokens // config.sequence
         raise UserError(f"micro_batches={config.micro_batches} is not possible: it must divide {sequences} sequences")
+    if not isinstance(config.tf32, bool):
+        raise UserError(f"tf32={config.tf32!r} is not possible: give true or false")
     if config.execution.get("step_in_backward", False):
         for key, plain in (("max_grad_norm", None), ("micro_batches", 1)):
             if config[key] != plain:
@@ -156,7 +158,7 @@ def measured(case: Case) -> dict[str, Any]:
     """Build the model on the device, take the steps, and return everything found, as JSON values."""
     config, device = case.config, case.config.device
     torch.compiler.reset()
-    torch.set_float32_matmul_precision("high")  # TensorFloat-32, for adapters in float32
+    torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
     rate = rate_of(case)
     context = limit(config.cap_gb) if device == "cuda" else 0
     method, indices = at_visits(case)

@@ -24,7 +24,7 @@ FAMILIES = {
 CATEGORIES = ("weights", "master", "state", "gradients")
 PHASES = ("forward", "backward", "update")
 WITHOUT_TF32 = "-without_tf32"
-"""In the names of runs from before TensorFloat-32 was on, which matters to adapters in float32; same bytes."""
+"""In the names of runs without TensorFloat-32, torch's default, which matters to adapters in float32; same bytes."""
 
 
 @dataclass(frozen=True)
@@ -122,19 +122,30 @@ def one(all_rows: Sequence[Row], family: str, version: str, tokens: int) -> Row 
     return next((r for r in all_rows if (r.family, r.version, r.tokens) == (family, version, tokens)), None)
 
 
-def compared(all_rows: Sequence[Row], tokens: int) -> list[Row]:
-    """The rows of the comparison: every method as documented and with options; of ours, activations kept.
+def recomputed(all_rows: Sequence[Row], tokens: int) -> Row | None:
+    """Ours with the smallest budget for activations."""
+    budgets = [r for r in all_rows if r.family == "badam" and r.tokens == tokens and r.version[0].isdigit()]
+    return min(budgets, key=lambda row: row.peak, default=None)
 
-    LoRA with options was measured before TensorFloat-32 was on only; it is shown beside its like.
-    """
-    shown = ("documented", "options", "keep", "options-without_tf32")
-    return [row for row in all_rows if row.tokens == tokens and row.version in shown]
+
+def compared(all_rows: Sequence[Row], tokens: int) -> list[Row]:
+    """The rows of the comparison: every method as documented and with options; of ours, activations kept."""
+    shown = ("documented", "options", "keep", "float8")
+    return [r for r in all_rows if r.tokens == tokens and r.version.removesuffix(WITHOUT_TF32) in shown]
 
 
 def in_print(row: Row) -> str:
     """The version of a row as a reader should see it."""
-    known = {"keep": "all kept", "options": "our options", "clipped": "all kept, clipped"}
+    known = {
+        "keep": "all kept",
+        "options": "our options",
+        "documented_again": "documented, another session",
+        "clipped": "all kept, clipped",
+        "float8": "8-bit products",
+    }
     version, _, without = row.version.partition("-")
+    eight = version.startswith("float8_")
+    version = version.removeprefix("float8_")
     if version.startswith("card"):
         name = f"{version.removeprefix('card')} GB card"
     elif version[0].isdigit():
@@ -142,32 +153,42 @@ def in_print(row: Row) -> str:
         name = "recomputed" if number == "0" else f"{number} {unit} kept"
     else:
         name = known.get(version, version)
-    return name + (", no TF32" if without else "")
+    return name + (", 8-bit products" if eight else "") + (", no TF32" if without else "")
 
 
 def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, str]:
     """The macros of the text: ratios of runs of one session on one card, and how far the prediction is off."""
     everything = rows(cost, predicted)
     found = {"CostSource": source(cost)}
-    ratios = {
-        "CostOverReference": ("keep", "reference", "documented", 8192),
-        "CostOverLora": ("keep", "lora", "documented", 8192),
-        "CostOverReferenceOptions": ("keep", "reference", "options", 8192),
-        "CostOverLoraOptions": ("keep", "lora", "options-without_tf32", 8192),
-        "CostSmallOverReference": ("600mb", "reference", "documented", 2048),
-        "CostCardOverReferenceSmall": ("card24", "reference", "documented", 2048),
-        "CostCardOverReference": ("card24", "reference", "documented", 8192),
+    keep, small = one(everything, "badam", "keep", 8192), recomputed(everything, 2048)
+    float8 = one(everything, "badam", "float8", 8192)
+    card = {tokens: one(everything, "badam", "card24", tokens) for tokens in (2048, 8192)}
+    reference = {tokens: one(everything, "reference", "documented", tokens) for tokens in (2048, 8192)}
+    lora = {
+        version: one(everything, "lora", version, 8192)
+        for version in ("documented", "documented-without_tf32", "options-without_tf32")
     }
-    for name, (version, family, other, tokens) in ratios.items():
-        ours, theirs = one(everything, "badam", version, tokens), one(everything, family, other, tokens)
+    ratios = {
+        "CostOverReference": (keep, reference[8192]),
+        "CostOverLora": (keep, lora["documented-without_tf32"]),
+        "CostOverLoraFast": (keep, lora["documented"]),
+        "CostOverReferenceOptions": (keep, one(everything, "reference", "options", 8192)),
+        "CostOverLoraOptions": (keep, lora["options-without_tf32"]),
+        "CostSmallOverReference": (small, reference[2048]),
+        "CostSmallOverReferenceAgain": (small, one(everything, "reference", "documented_again", 2048)),
+        "CostCardOverReferenceSmall": (card[2048], reference[2048]),
+        "CostCardOverReference": (card[8192], reference[8192]),
+        "CostFloatOverReference": (float8, reference[8192]),
+        "CostFloatOverLora": (float8, lora["documented-without_tf32"]),
+        "CostFloatOverKeep": (float8, keep),
+    }
+    for name, (ours, theirs) in ratios.items():
         found[name] = f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if ours and theirs else "--"
-    for name, (version, tokens) in {"CostKeep": ("keep", 8192), "CostSmall": ("600mb", 2048)}.items():
-        row = one(everything, "badam", version, tokens)
+    for name, row in {"CostKeep": keep, "CostSmall": small, "CostFloat": float8}.items():
         found[f"{name}Share"] = f"{100 * row.share:.0f}" if row else "--"
         found[f"{name}Peak"] = f"{row.peak / 1e9:.1f}" if row else "--"
         found[f"{name}Tokens"] = f"{row.tokens_per_second:,.0f}".replace(",", r"\,") if row else "--"
-    top = one(everything, "badam", "keep", 8192)
-    highest = max(top.visits) if top else None
+    highest = max(keep.visits) if keep else None
     found["CostTopShare"] = f"{100 * highest[2] / highest[1]:.0f}" if highest else "--"
     errors = [abs(row.predicted["peak"] / row.peak - 1) for row in everything if row.predicted and not row.layers]
     found["CostRuns"] = str(len(cost))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paper import ablations, cost, evidence, practice
+from paper import ablations, cost, evidence, execution, practice
 from paper.audit_numbers import audit
 from paper.runs import label, method, ordered, source
 from paper.studies import steps
@@ -128,6 +128,7 @@ PARTS = (
     Part({"adversary": ("verify", "adversary")}, _adversary),
     Part({"practice": ("verify", "practice")}, practice.numbers),
     Part({"cost": ("profile", "cost"), "predicted": ("profile", "cost_predicted")}, cost.numbers),
+    Part({"execution": ("train", "execution")}, execution.numbers),
     Part({"cost": ("profile", "cost")}, ablations.numbers, ablations.STUDIES),
 )
 SOURCES = {name: place for part in PARTS for name, place in part.sources.items()}

@@ -1,9 +1,10 @@
-"""How one step is computed cheaply, without changing what it computes: four options that combine freely.
+"""How one step is computed cheaply: options that combine freely, and all but the last compute the same.
 
     chunked_loss(model)                                   the loss without holding the logits
     recompute_layers(model, "free", optimizer=optimizer)  activations kept as far as a byte budget allows
     compile_layers(model)                                 each layer compiled, one graph for each thing to compute
     step_in_backward(optimizer)                           gradients used and freed inside backward
+    float8_products(model)                                products of frozen weights in 8 bits
 
 or together, in a plain loop and before transformers.Trainer alike:
 
@@ -17,6 +18,7 @@ from bcd.execution.backward import step_in_backward
 from bcd.execution.chunked import LossOutput, chunked_loss
 from bcd.execution.compiled import compile_layers, compiled_layers, keep_graphs
 from bcd.execution.execution import Execution
+from bcd.execution.float8 import float8_linears, float8_products
 from bcd.execution.loss import linear_cross_entropy
 from bcd.execution.recompute import Recompute, recompute_layers, recomputed_layers
 
@@ -27,6 +29,8 @@ __all__ = [
     "chunked_loss",
     "compile_layers",
     "compiled_layers",
+    "float8_linears",
+    "float8_products",
     "keep_graphs",
     "linear_cross_entropy",
     "recompute_layers",

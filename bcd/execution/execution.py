@@ -12,11 +12,13 @@ from bcd.checks import require_flag, require_whole
 from bcd.execution.backward import require_possible, step_in_backward
 from bcd.execution.chunked import chunked_loss
 from bcd.execution.compiled import compile_layers
+from bcd.execution.float8 import float8_products
 from bcd.execution.loss import CHUNK
 from bcd.execution.recompute import RESERVE, Budget, recompute_layers
 
 Loss = Literal["plain", "chunked"]
 Autocast = Literal["bfloat16"] | None
+FrozenProducts = Literal["plain", "float8"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Execution:
     autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own
         dtype (torch.autocast). It changes what is computed by that rounding; in force inside `autocasting` only.
     step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
+    frozen_products: "plain", in the weights' dtype, or "float8", see `float8_products`: the one option that is not
+        the same mathematics, so that it is off unless it is asked for.
 
     Raises ValueError for an impossible value.
     """
@@ -43,6 +47,7 @@ class Execution:
     backend: str = "inductor"
     autocast: Autocast = None
     step_in_backward: bool = False
+    frozen_products: FrozenProducts = "plain"
 
     def __post_init__(self) -> None:
         if self.loss not in get_args(Loss):
@@ -59,6 +64,9 @@ class Execution:
                 f"autocast={self.autocast!r} is not possible: give bfloat16, or None for the weights' dtype"
             )
         require_flag("step_in_backward", self.step_in_backward)
+        if self.frozen_products not in get_args(FrozenProducts):
+            given, known = self.frozen_products, ", ".join(get_args(FrozenProducts))
+            raise ValueError(f"frozen_products={given!r} is not one of {known}")
 
     def autocasting(self, device: torch.device) -> AbstractContextManager[object]:
         """Forward and loss on `device` are computed as `autocast` says inside the block; backward follows them."""
@@ -75,6 +83,8 @@ class Execution:
         if self.step_in_backward:
             require_possible(optimizer)
         undo: list[Callable[[], None]] = []
+        if self.frozen_products == "float8":
+            undo.append(float8_products(model))
         if self.loss == "chunked":
             undo.append(
                 chunked_loss(

@@ -11,9 +11,9 @@ from records import Record
 SOURCES = {"cost": ("profile", "cost")}
 LINES = {
     ("reference", "documented"): ("badam 1.4", "#56B4E9", "s"),
-    ("badam", "0gb"): ("ours, recomputed", "#009E73", "."),
-    ("badam", "600mb"): ("ours, recomputed", "#009E73", "."),
+    ("badam", "recomputed"): ("ours, recomputed", "#009E73", "."),
     ("badam", "keep"): ("ours, activations kept", "#0072B2", "."),
+    ("badam", "float8"): ("ours, 8-bit products", "#D55E00", "."),
 }
 
 
@@ -23,6 +23,8 @@ def draw(cost: Sequence[Record]) -> Figure:
     for axes, tokens in zip(panels, (2048, 8192), strict=True):
         for (family, version), (name, colour, mark) in LINES.items():
             row = study.one(everything, family, version, tokens)
+            if version == "recomputed":
+                row = study.recomputed(everything, tokens)
             if row is None:
                 continue
             visits = sorted(row.visits)
@@ -35,5 +37,5 @@ def draw(cost: Sequence[Record]) -> Figure:
                 axes.plot(indices, floor, color="black", linestyle="--", label="floor")
         axes.set(xlabel="active block", title=f"{tokens:,} tokens a step", ylim=(0, None))
     panels[0].set(ylabel="seconds a step")
-    drawn.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    drawn.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7)
     return drawn

@@ -28,6 +28,8 @@ def draw(cost: Sequence[Record]) -> Figure:
         for row in (row for row in here if row.family == "badam" and row.version.startswith("card")):
             colour = style.COLOURS["badam"]
             axes.plot(row.peak / 1e9, row.tokens_per_second / 1e3, "*", color=colour, label="ours, 24 GB card")
+        for row in (row for row in here if row.family == "badam" and row.version.startswith("float8")):
+            axes.plot(row.peak / 1e9, row.tokens_per_second / 1e3, "X", color="#D55E00", label="ours, 8-bit products")
         for row in (row for row in here if row.family != "badam" and not _slower_twin(row, here)):
             colour = {"reference": "#56B4E9", "galore": "#009E73", "lomo": "#E69F00"}.get(
                 row.family, style.COLOURS.get(row.family, style.FALLBACK)
@@ -51,7 +53,7 @@ def draw(cost: Sequence[Record]) -> Figure:
 
 def _slower_twin(row: study.Row, rows: Sequence[study.Row]) -> bool:
     """Whether the same run was made with TensorFloat-32 too."""
-    plain = row.version.removesuffix("-without_tf32")
+    plain = row.version.removesuffix(study.WITHOUT_TF32)
     return plain != row.version and any((r.family, r.version) == (row.family, plain) for r in rows)
 
 

@@ -221,6 +221,7 @@ def test_llama_3_8b_by_hand():
         ("visits=0", "visits=0 is not possible"),
         ("visits=[-1]", r"visits=\[-1\] is not possible"),
         ("cap_gb=-2", "cap_gb=-2 is not possible: give a positive number or null"),
+        ("tf32=1", "tf32=1 is not possible: give true or false"),
         ("max_grad_norm=0", "max_grad_norm=0 is not possible"),
         ("method.inner_steps=0", "inner_steps=0 is not possible"),
         ("outside_layers.embedding=train", "the head is tied to model.embed_tokens.weight"),

@@ -466,22 +466,25 @@ EXECUTIONS = sorted(path.stem for path in (ROOT / "conf" / "execution").glob("*.
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("method", ["badam", "lora", "adamw"])
 @pytest.mark.parametrize("execution", EXECUTIONS)
 def test_every_execution_trains_to_the_same_losses(execution, method, tiny):
-    """The plain one is the default; the others differ by rounding."""
+    """The plain one is the default; the others differ by rounding, products in 8 bits by a coarser one."""
     overrides = [f"method={method}", f"execution={execution}", "max_grad_norm=null"]
     if method != "badam":
         overrides.append("execution.step_in_backward=false")
-    if execution in ("cheap", "packed"):
+    if execution in ("cheap", "packed", "all", "fp8"):
         overrides += ["execution.backend=aot_eager", "execution.autocast=null"]
     _, plain = execute(tiny, f"method={method}", "max_grad_norm=null")
     _, record = execute(tiny, *overrides)
     losses, expected = (r.measurements["steps"]["loss"] for r in (record, plain))
-    assert losses == pytest.approx(expected, rel=1e-4)
+    eight = execution == "fp8" and method != "adamw"  # everything trains there
+    assert losses == pytest.approx(expected, rel=0.05 if eight else 1e-4)
+    assert (losses != pytest.approx(expected, rel=1e-4)) == eight
     if execution == "plain":
         assert metrics(record) == metrics(plain)
-    inside = execution == "small" and method == "badam"
+    inside = execution in ("small", "all") and method == "badam"
     assert ("grad_norm" in record.measurements["steps"]) == (not inside)
 
 

@@ -1,12 +1,13 @@
 """The paper: every product from small records, what it needs, and what it may not contain."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paper import build, cost, numbers, runs
+from paper import build, cost, execution, numbers, runs
 from paper.audit_numbers import audit
 from records import COMMITTED, Record, RecordError, load_study, write
 
@@ -116,7 +117,9 @@ def cost_records() -> list[Record]:
         "reference-documented",
         "reference-options",
         "lora-documented",
+        "lora-documented-without_tf32",
         "lora-options",
+        "badam-float8",
         "badam-keep",
         "badam-600mb",
     ]
@@ -137,6 +140,18 @@ def cost_records() -> list[Record]:
     return found
 
 
+def execution_records() -> list[Record]:
+    """Held-out losses of seeds 0 and 1 with all options off, all on, and 8-bit products."""
+    found = []
+    for version, losses in {"plain": (1.0, 1.5), "all": (1.01, 1.48), "fp8": (1.1, 1.45)}.items():
+        for seed, loss in enumerate(losses):
+            config = {"choices": {"execution": version}, "seed": seed, "steps": 200}
+            measured = {"after": {"heldout_loss": loss}}
+            name = f"seed{seed}-execution{version}"
+            found.append(Record("train", "execution", name, "k", "finished", config, measured, PROVENANCE))
+    return found
+
+
 def of_study(study: str) -> list[Record]:
     return [record for record in cost_records() if record.study == study]
 
@@ -154,7 +169,7 @@ def outputs(tmp_path, monkeypatch, worst_case_record, curves_record):
     write(practice_record(), tmp_path / "records")
     for record in theory_records():
         write(record, tmp_path / "records")
-    for record in [adversary_record(), *cost_records()]:
+    for record in [adversary_record(), *cost_records(), *execution_records()]:
         write(record, tmp_path / "records")
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
@@ -189,7 +204,7 @@ def theory(worst_case_record, curves_record):
     """What the numbers need besides the quick study."""
     records = {"worst_case": worst_case_record, "curves": curves_record, "practice": practice_record()}
     records["adversary"] = adversary_record()
-    profiles = {"cost": of_study("cost"), "predicted": of_study("cost_predicted")}
+    profiles = {"cost": of_study("cost"), "predicted": of_study("cost_predicted"), "execution": execution_records()}
     return {"theory": theory_records(), **profiles, **{name: [record] for name, record in records.items()}}
 
 
@@ -216,6 +231,39 @@ def test_the_study_of_cost_in_numbers():
     assert found["CostKeepShare"] == "40", "1e14 FLOPs at 5e14 a second are 0.2 s"
     assert found["CostPredictionError"] == "5.0"
     assert found["CostRate"] == "500"
+    ratios = [found[f"Cost{name}"] for name in ("OverLora", "FloatOverReference", "FloatOverKeep")]
+    assert ratios == ["2.00", "2.00", "1.00"]
+    assert found["CostSmallTokens"] == "8\\,192", "2,048 tokens in a quarter of a second"
+
+
+def test_the_study_of_execution_in_numbers():
+    found = execution.numbers(execution_records())
+    assert found["ExecutionOffLosses"] == "1.000, 1.500"
+    assert (found["ExecutionOnDifference"], found["ExecutionFloatDifference"]) == ("0.020", "0.100")
+    assert found["ExecutionSeedDifference"] == "0.500"
+    assert (found["ExecutionOnVerdict"], found["ExecutionFloatVerdict"]) == ("less than", "less than")
+    far = [record for record in execution_records() if record.name != "seed1-executionplain"]
+    assert execution.numbers(far)["ExecutionOnVerdict"] == "more than", "one seed has no spread"
+    fewer = execution.numbers(execution_records()[:5])
+    assert (fewer["ExecutionFloatLosses"], fewer["ExecutionFloatDifference"]) == ("1.100", "0.100"), (
+        "the seeds of both"
+    )
+
+
+def test_versions_in_print():
+    rows = cost.rows(of_study("cost"))
+    printed = {(row.family, row.tokens, cost.in_print(row)) for row in rows}
+    assert printed >= {
+        ("badam", 8192, "8-bit products"),
+        ("badam", 2048, "600 MB kept"),
+        ("lora", 8192, "documented, no TF32"),
+    }
+    small = dataclasses.replace(rows[0], version="float8_700mb")
+    assert cost.in_print(small) == "700 MB kept, 8-bit products"
+    assert cost.recomputed(rows, 2048).version == "600mb"
+    assert cost.recomputed(rows, 100) is None
+    shown = {row.version for row in cost.compared(rows, 8192)}
+    assert shown == {"documented", "options", "documented-without_tf32", "keep", "float8"}
 
 
 def test_fewer_layers_are_followed_to_the_whole_model():
