@@ -1,7 +1,7 @@
 # Two commands do everything: `make paper` runs the main job, `make test` passes the tests.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup paper test check theory study figures pdf lock clean
+.PHONY: help setup paper test check theory study ablations figures pdf lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -41,6 +41,26 @@ theory: setup ## verify the convergence bounds (quick tier), their algebra, wors
 
 study: setup ## train the methods of the quick study; finished runs are skipped
 	$(RUN) -m experiments.train study=quick
+
+# Folder with the files of the data sets (unset: the hub), and runs at the same time, about ten a GPU of 80 GB.
+DATA ?=
+WORKERS ?= 1
+HERE := workers=$(WORKERS) $(if $(DATA),local_data=$(DATA))
+TRAIN := $(RUN) -m experiments.train $(HERE)
+# A run that diverges is a result, and makes the command of its study exit with 1.
+OR_FAILED := || [ $$? = 1 ]
+
+ablations: setup ## the studies of records/PLAN.md, for GPUs: DATA=folder of data sets, WORKERS=runs at a time
+	$(TRAIN) 'studies=[tuning_gsm8k,tuning_variants,tuning_alpaca,learning_rate]' $(OR_FAILED)
+	$(RUN) -m experiments.tuning $(HERE) study=tuning_gsm8k
+	$(RUN) -m experiments.tuning $(HERE) study=tuning_variants
+	$(RUN) -m experiments.tuning $(HERE) study=tuning_alpaca
+	$(TRAIN) 'studies=[headline,methods,variants,order,inner_steps,rank,state,outside_layers,partition]' $(OR_FAILED)
+	$(RUN) -m experiments.alone $(HERE) 'studies=[headline,methods,variants]'
+	$(TRAIN) study=scratch export=outputs/exports $(OR_FAILED)
+	$(TRAIN) study=tuning_scale $(OR_FAILED)
+	$(RUN) -m experiments.tuning $(HERE) study=tuning_scale
+	$(TRAIN) study=scale $(OR_FAILED)
 
 figures: setup ## figures, tables and numbers of the paper, from records
 	$(RUN) -m paper.build
