@@ -125,7 +125,7 @@ def axis_runs(generator: np.random.Generator) -> Iterator[Record]:
 
         for i, order in enumerate(ORDERS):
             yield run("order", f"order{order}", "badam", seed, loss(0.69 + 0.004 * i), choices={"order": order})
-        for K in (1, 3, 7, 14, 42, 140):
+        for K in (1, 3, 6, 14, 30, 90):
             found = loss(0.69 + 0.006 * abs(math.log(K / 14)))
             yield run("inner_steps", f"inner_steps{K}", "badam", seed, found, values={"inner_steps": K})
         for i, partition in enumerate(("by_layer", "by_module", "by_matrix", "by_ratio", "by_groups")):

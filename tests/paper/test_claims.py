@@ -4,11 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from paper import statistics, verdicts
 from paper.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RULES, SUPERIOR, Claim
 from paper.tables import claims as table
-from records import COMMITTED, Record, load_study
+from records import COMMITTED, ROOT, Record, load_study
 from tests.paper.synthetic import PROVENANCE, run
 
 MARGIN = 0.01
@@ -176,3 +177,11 @@ def test_the_table_has_every_claim_its_numbers_and_what_is_missing() -> None:
     assert r"headline & GSM8K, $n=3$ & $+0.202$ $[+0.194, +0.209]$ & $1.000$ & 0.045 & 0.009 \\" in text
     assert "study order: no records" in text
     assert text.count(r"\textbf{not supported}") == 2
+
+
+@pytest.mark.parametrize(("axis", "key"), [("order", "order"), ("inner_steps", "method.inner_steps")])
+def test_the_claims_compare_what_the_frozen_studies_have(axis: str, key: str) -> None:
+    frozen = yaml.safe_load((ROOT / "conf" / "study" / f"{axis}.yaml").read_text())
+    compared = {cell for each in CLAIMS if each.axis == axis for contrast in each.contrasts for cell in contrast}
+    assert compared <= {str(value) for value in frozen["axes"][key]}
+    assert compared
