@@ -43,7 +43,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line above the table."""
-        tqdm.write(line, file=sys.stdout) if self._workers == 1 else self._console.print(line, highlight=False)
+        tqdm.write(line, file=sys.stdout) if self._workers == 1 else self._console.print(line, highlight=False, markup=False)
 
     def started(self, entry: Entry) -> None:
         self._states[place(entry)] = "running"
