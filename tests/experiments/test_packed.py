@@ -155,6 +155,25 @@ def test_a_curve_survives_an_interruption(tiny, monkeypatch):
     assert measured(resumed) == measured(whole)
 
 
+def test_a_curve_has_its_ends_once_when_the_test_part_was_interrupted(tiny, monkeypatch):
+    planned = tiny("method=sgd", "evaluate_every=2", "data.test=true", "data.test_size=4")
+    whole = run.execute(planned, "whole")
+    source = type(planned.data)
+    real = source.load_test
+
+    def interrupted(self, tokenizer):
+        monkeypatch.setattr(source, "load_test", real)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, tokenizer)
+
+    monkeypatch.setattr(source, "load_test", interrupted)
+    with pytest.raises(run.Interrupted):
+        run.execute(planned, "cut")
+    resumed = run.execute(planned, "cut")
+    assert resumed.provenance["resumed_after_step"] == 6
+    assert measured(resumed) == measured(whole)
+
+
 def test_tokens_of_a_curve_are_those_trained_on(tiny):
     planned = tiny("method=sgd", "evaluate_every=1")
     record = run.execute(planned, "single")
