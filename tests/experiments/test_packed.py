@@ -306,6 +306,23 @@ def test_a_run_that_two_studies_have_is_executed_once(entries, capsys, monkeypat
     assert measured(later) == measured(records[3])
 
 
+@pytest.mark.parametrize("failed", ["a", "z"])
+def test_a_run_that_failed_here_is_taken_over_from_where_it_finished(failed, entries, monkeypatch):
+    other = {"a": "z", "z": "a"}[failed]
+    measure = run.Running.measure
+
+    def broken(self, found, interruption):
+        raise OSError("no luck")
+
+    monkeypatch.setattr(run.Running, "measure", broken)
+    assert runner.execute(entries(failed, {"method": ["sgd"]}), failed)[0].status == "failed"
+    monkeypatch.setattr(run.Running, "measure", measure)
+    assert runner.execute(entries(other, {"method": ["sgd"]}), other)[0].status == "finished"
+    monkeypatch.setattr(run, "execute", None)
+    (record,) = runner.execute(entries(failed, {"method": ["sgd"]}), failed)
+    assert (record.study, record.status) == (failed, "finished")
+
+
 def test_a_process_that_dies_is_replaced_and_its_run_is_left(entries, capsys, monkeypatch, tmp_path):
     (tmp_path / "deadly.py").write_text("def deadly(**_):\n    import os\n    return lambda *_: os.abort()\n")
     monkeypatch.syspath_prepend(tmp_path)
