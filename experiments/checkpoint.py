@@ -172,7 +172,7 @@ def require_room(folder: Path, needed: int) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"\0")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another run in the same folder removes it too
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written to ({error.strerror}); choose another folder") from error
     if (free := shutil.disk_usage(folder).free) < needed:

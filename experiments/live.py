@@ -42,8 +42,11 @@ class Progress:
         self._open.close()
 
     def say(self, line: str) -> None:
-        """Print a line above the table."""
-        tqdm.write(line, file=sys.stdout) if self._workers == 1 else self._console.print(line, highlight=False)
+        """Print a line above the table, as it is: brackets are no markup."""
+        if self._workers == 1:
+            tqdm.write(line, file=sys.stdout)
+        else:
+            self._console.print(line, highlight=False, markup=False)
 
     def started(self, entry: Entry) -> None:
         self._states[place(entry)] = "running"

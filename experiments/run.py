@@ -199,8 +199,9 @@ class Running:
             raise FloatingPointError(f"the held-out loss after training is {loss}; try a smaller method.lr")
         into["after"] = after
         if config.get("evaluate_every"):
-            ends = [self._point(0, into["before"]), *into["curve"], self._point(training.steps, after)]
-            into["curve"] = ends
+            # A run that was interrupted after this has both ends already.
+            between = [point for point in into["curve"] if 0 < point["step"] < training.steps]
+            into["curve"] = [self._point(0, into["before"]), *between, self._point(training.steps, after)]
         if self.planned.data.test:
             self.save()  # a test set that cannot be read must not cost the training
             test = self.planned.data.load_test(tokenizer)

@@ -42,10 +42,11 @@ def execute(
     first: dict[str, Entry] = {}
     same: dict[str, list[Entry]] = {}
     for entry in listed:
-        if not force and not wanted(entry, retry, progress.say):
+        path = None if entry.state == "finished" else elsewhere.get(entry.plan.key)
+        if path is None and not force and not wanted(entry, retry, progress.say):
             continue
-        path = elsewhere.get(entry.plan.key)
-        if path is not None and (record := load(path)).status == "finished" and path != record_path(entry):
+        if path is not None:
+            record = load(path)
             take_over(record, entry)
             progress.say(f"{entry.plan.name}: finished before in the study {record.study}, taken over")
             progress.ended(entry, "finished")
@@ -89,21 +90,18 @@ def is_busy(entry: Entry) -> bool:
         return True
 
 
-def record_path(entry: Entry) -> Path:
-    """Where the run's record is."""
-    return run.folder(entry.plan.config) / entry.study / f"{entry.plan.name}.json"
-
-
 def take_over(record: Record, entry: Entry) -> None:
     """Write the record of this very run in another study as that of the entry."""
     write(replace(record, study=entry.study, name=entry.plan.name), run.folder(entry.plan.config))
 
 
 def _by_key(folder: Path) -> dict[str, Path]:
-    """Key -> record, for all records below the folder, without judging them."""
+    """Key -> record, for all finished runs below the folder; files that are no records are passed over."""
     found = {}
     for path in sorted(folder.glob("*/*.json")):
-        if key := re.search(r'^ "key": "(\w+)"', path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        key = re.search(r'^ "key": "(\w+)"', text, re.MULTILINE)
+        if key and re.search(r'^ "status": "finished"', text, re.MULTILINE):
             found[key[1]] = path
     return found
 

@@ -1,6 +1,7 @@
 """Studies: a frozen list of runs, what is known of each, and how long the rest will take."""
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -126,7 +127,7 @@ def entries(
     (`method.lr: learning_rates`: those of each method; `learning_rates[1:4]`: its second to fourth), or the values by
     those of an earlier axis (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`). With `tuned: NAME`, or a
     list of names, every run takes its method.lr from the choice that `python -m experiments.tuning study=NAME`
-    recorded.
+    recorded; a run whose method has none, because all that were tried failed, is left out and named.
 
     Raises UserError when an override names an axis of the study, when a choice is needed that is not
     recorded, and when a study with ``tuning: true`` has a seed of reported runs or reads a test part.
@@ -142,15 +143,16 @@ def entries(
     found = []
     for cell in cells(study, extra, composer):
         config, chosen = composer(cell)
-        if study.get("tuned"):
+        given = any(item.lstrip("+~").startswith(f"{tuned.RATE}=") for item in extra)
+        if study.get("tuned") and not given:
             try:
-                rate = tuned.rate(study.tuned, config, chosen)
+                OmegaConf.update(config, tuned.RATE, tuned.rate(study.tuned, config, chosen))
+            except tuned.NoRateError as error:
+                print(f"{label(cell)}: left out, {error}", file=sys.stderr)
+                continue
             except UserError:
                 if not dry:
                     raise
-            else:
-                if not any(item.lstrip("+~").startswith(f"{tuned.RATE}=") for item in extra):  # an override still wins
-                    OmegaConf.update(config, tuned.RATE, rate)
         planned = run.plan(config, chosen, label(cell), shared)
         if study.get("tuning"):
             require_tuning(config.seed, test=planned.data.test)

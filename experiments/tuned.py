@@ -23,6 +23,10 @@ FOLDER = "tuned"
 COMMON = ("model", "data")  # choices that a learning rate is tuned for, whether or not the study has them as axes
 
 
+class NoRateError(UserError):
+    """Every learning rate that was tried failed."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """What was chosen for one cell of a tuning study: one value of every axis but the learning rate and the seed.
@@ -42,7 +46,7 @@ class Choice:
 def choose(cell: Mapping[str, Any], losses: Mapping[float, Sequence[float | None]]) -> Choice:
     """Apply the rule.     losses: learning rate -> held-out loss of each seed, None for a run that failed.
 
-    Raises UserError when no learning rate has finished runs only.
+    Raises NoRateError when no learning rate has finished runs only.
 
     >>> choose({"method": "sgd"}, {0.1: [2.0], 0.01: [2.0], 1.0: [None]}).rate
     0.01
@@ -50,7 +54,7 @@ def choose(cell: Mapping[str, Any], losses: Mapping[float, Sequence[float | None
     means = {rate: fmean(math.inf if x is None else x for x in losses[rate]) for rate in sorted(losses)}
     rate = min(means, key=lambda rate: (means[rate], rate))
     if means[rate] == math.inf:
-        raise UserError(f"every learning rate of {describe(cell)} has a failed run: {', '.join(map(str, means))}")
+        raise NoRateError(f"every learning rate of {describe(cell)} has a failed run: {', '.join(map(str, means))}")
     tried = [(rate, None if loss == math.inf else loss) for rate, loss in means.items()]
     return Choice(dict(cell), rate, means[rate], tried, rate in (min(means), max(means)))
 
@@ -81,14 +85,19 @@ def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, 
     studies: a name, or names of which the first that tuned for this model, data and method counts. A configuration
         with ``rate_of: NAME`` takes the learning rate of that method.
 
-    Raises UserError when nothing is recorded, for another model or data, or not for this method.
+    Raises UserError when nothing is recorded, for another model or data, or not for this method; NoRateError when
+    every learning rate of the method failed.
     """
     names = [studies] if isinstance(studies, str) else list(studies)
     method = config.get(RATE_OF) or chosen.get("method")
     known = {**chosen, "method": method}
-    errors = []
+    errors, failed = [], []
     for name in names:
-        found = _rates(name, config, known)
+        try:
+            found = _rates(name, config, known)
+        except NoRateError as error:
+            failed.append(str(error))
+            continue
         if isinstance(found, str):
             errors.append(found)
         elif len(found) == 1:
@@ -98,11 +107,11 @@ def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, 
                 f"study={name} has {len(found)} learning rates for method={method} with these values, and one is "
                 f"needed; add what is missing to conf/study/{name}.yaml, then {_commands(name)}"
             )
-    raise UserError("; ".join(errors))
+    raise NoRateError("; ".join(failed)) if failed else UserError("; ".join(errors))
 
 
 def _rates(name: str, config: DictConfig, known: Mapping[str, str | None]) -> list[float] | str:
-    """The learning rates that the study has for this run, or why it can have none."""
+    """The learning rates that the study has for this run, or why it can have none. Raises NoRateError."""
     record = recorded(name, ROOT / config.records_dir)
     if record is None:
         return f"the learning rates of study={name} are not recorded; {_commands(name)} find and record them"
@@ -112,11 +121,13 @@ def _rates(name: str, config: DictConfig, known: Mapping[str, str | None]) -> li
                 f"study={name} tuned for {key}={tuned_for}, and this run has {key}={known.get(key)}; tune for it "
                 "in a study of its own"
             )
-    return [
-        choice["rate"]
-        for choice in record.measurements["choices"]
-        if all((known.get(key) or OmegaConf.select(config, key)) == value for key, value in choice["cell"].items())
-    ]
+
+    def fits(cell: Mapping[str, Any]) -> bool:
+        return all((known.get(key) or OmegaConf.select(config, key)) == value for key, value in cell.items())
+
+    if failed := [cell for cell in record.measurements.get("failed", []) if fits(cell)]:
+        raise NoRateError(f"every learning rate of {describe(failed[0])} failed in study={name}")
+    return [choice["rate"] for choice in record.measurements["choices"] if fits(choice["cell"])]
 
 
 def _commands(name: str) -> str:

@@ -24,8 +24,10 @@ from records.provenance import provenance
 def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
     """The choice from the runs of the tuning study `name`, as a record.
 
+    A cell whose every learning rate failed has no choice and is named; other studies leave it out.
+
     Raises UserError when a run is missing, when the study does not vary the learning rate, when the grids differ in
-    size, and when all runs of a cell failed.
+    size, and when no cell has a choice.
     """
     waiting = [entry.plan.name for entry in listed if entry.state not in ("finished", "failed")]
     if waiting:
@@ -40,7 +42,14 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
         cell = tuple((key, value) for key, value in entry.cell.items() if key not in (tuned.RATE, "seed"))
         rates = losses.setdefault(cell, {})
         rates.setdefault(float(entry.cell[tuned.RATE]), []).append(validation_loss(entry))
-    choices = [tuned.choose(dict(cell), rates) for cell, rates in losses.items()]
+    choices, failed = [], []
+    for cell, rates in losses.items():
+        try:
+            choices.append(tuned.choose(dict(cell), rates))
+        except tuned.NoRateError:
+            failed.append(dict(cell))
+    if not choices:
+        raise UserError(f"every learning rate of study={name} has a failed run")
     tuned.require_equal_grids(choices)
     first = listed[0].plan
     common = {key: first.config.choices[key] for key in tuned.COMMON if key not in listed[0].cell}
@@ -59,7 +68,7 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
         key=run_key(config, keys),
         status="finished",
         config=config,
-        measurements={"choices": tuned.to_json(choices), "runs": keys},
+        measurements={"choices": tuned.to_json(choices), "failed": failed, "runs": keys},
         provenance=provenance(first.device.type),
     )
 
@@ -79,7 +88,20 @@ def table(record: Record) -> str:
         )
         edge = "   (at the edge of what was tried)" if choice["at_edge"] else ""
         rows.append(f"{tuned.describe(choice['cell'])}  {tuned.RATE}={choice['rate']:g}{edge}\n    {tried}")
+    rows += [
+        f"{tuned.describe(cell)}  no choice: every learning rate failed" for cell in record.measurements["failed"]
+    ]
     return "\n".join(rows)
+
+
+def other_failures(listed: Sequence[study.Entry]) -> list[str]:
+    """A line for each run that failed for another reason than a loss or gradient that is not finite."""
+    found = [entry.record for entry in listed if entry.record is not None and entry.record.error]
+    return [
+        f"warning: {record.name} counts as one that diverged, but failed otherwise: {record.error}"
+        for record in found
+        if "FloatingPointError" not in record.error
+    ]
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -90,9 +112,10 @@ def main(config: DictConfig) -> None:
         given = HydraConfig.get().overrides.task
         extra = extra_overrides(given)
         name = study.study_name(config.study, extra)
-        record = choice_record(name, study.entries(config.study, extra, passed_on(given)))
+        listed = study.entries(config.study, extra, passed_on(given))
+        record = choice_record(name, listed)
         path = write(record, run.folder(config))
-        print(f"{table(record)}\n{path}")
+        print("\n".join([table(record), *other_failures(listed), str(path)]))
     except (ValueError, OmegaConfBaseException, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

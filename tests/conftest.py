@@ -1,7 +1,12 @@
 """Fixtures and the one tolerance table of the suite."""
 
 import importlib.util
+import os
 from pathlib import Path
+
+# Before torch is loaded, and for every process a test starts: what the tests compute is too small for threads, which
+# wait for each other by spinning and take five times the processor time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

@@ -115,6 +115,19 @@ def test_too_little_room_is_told_before(tmp_path):
     with pytest.raises(CheckpointError, match=r"GB free, and the checkpoints of this run need 1000000000\.00 GB"):
         require_room(tmp_path, 10**18)
     require_room(tmp_path, 1)
+
+
+def test_runs_that_look_at_the_same_folder_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
+    real = Path.write_bytes
+
+    def while_another_looks(self, data):
+        written = real(self, data)
+        monkeypatch.setattr(Path, "write_bytes", real)
+        require_room(self.parent, 0)
+        return written
+
+    monkeypatch.setattr(Path, "write_bytes", while_another_looks)
+    require_room(tmp_path, 0)
     assert not list(tmp_path.iterdir())
 
 

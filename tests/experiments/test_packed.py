@@ -155,6 +155,25 @@ def test_a_curve_survives_an_interruption(tiny, monkeypatch):
     assert measured(resumed) == measured(whole)
 
 
+def test_a_curve_has_its_ends_once_when_the_test_part_was_interrupted(tiny, monkeypatch):
+    planned = tiny("method=sgd", "evaluate_every=2", "data.test=true", "data.test_size=4")
+    whole = run.execute(planned, "whole")
+    source = type(planned.data)
+    real = source.load_test
+
+    def interrupted(self, tokenizer):
+        monkeypatch.setattr(source, "load_test", real)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, tokenizer)
+
+    monkeypatch.setattr(source, "load_test", interrupted)
+    with pytest.raises(run.Interrupted):
+        run.execute(planned, "cut")
+    resumed = run.execute(planned, "cut")
+    assert resumed.provenance["resumed_after_step"] == 6
+    assert measured(resumed) == measured(whole)
+
+
 def test_tokens_of_a_curve_are_those_trained_on(tiny):
     planned = tiny("method=sgd", "evaluate_every=1")
     record = run.execute(planned, "single")
@@ -285,6 +304,23 @@ def test_a_run_that_two_studies_have_is_executed_once(entries, capsys, monkeypat
     assert later.study == "third"
     assert len(executed) == 3
     assert measured(later) == measured(records[3])
+
+
+@pytest.mark.parametrize("failed", ["a", "z"])
+def test_a_run_that_failed_here_is_taken_over_from_where_it_finished(failed, entries, monkeypatch):
+    other = {"a": "z", "z": "a"}[failed]
+    measure = run.Running.measure
+
+    def broken(self, found, interruption):
+        raise OSError("no luck")
+
+    monkeypatch.setattr(run.Running, "measure", broken)
+    assert runner.execute(entries(failed, {"method": ["sgd"]}), failed)[0].status == "failed"
+    monkeypatch.setattr(run.Running, "measure", measure)
+    assert runner.execute(entries(other, {"method": ["sgd"]}), other)[0].status == "finished"
+    monkeypatch.setattr(run, "execute", None)
+    (record,) = runner.execute(entries(failed, {"method": ["sgd"]}), failed)
+    assert (record.study, record.status) == (failed, "finished")
 
 
 def test_a_process_that_dies_is_replaced_and_its_run_is_left(entries, capsys, monkeypatch, tmp_path):

@@ -53,6 +53,12 @@ def test_failed_runs_are_run_again_on_request_only(small, monkeypatch, capsys):
     assert [record.status for record in runner.execute(listed, "small", retry=True)] == ["finished"]
 
 
+def test_an_error_with_brackets_is_told_as_it_is():
+    console = Console(file=io.StringIO(), width=200)
+    Progress("small", [], 2, console).say("sgd: FAILED, RuntimeError: [/tmp/x.so] [bold] is missing")
+    assert console.file.getvalue() == "sgd: FAILED, RuntimeError: [/tmp/x.so] [bold] is missing\n"
+
+
 def test_a_run_that_another_process_works_on_is_skipped(small, capsys):
     listed = small(["sgd", "adamw"])
     with locked(run.checkpoints(listed[0].plan, "small").lock):

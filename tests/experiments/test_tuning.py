@@ -9,7 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments import runner, study, train, tuned, tuning
+from experiments import run, runner, study, train, tuned, tuning
 from experiments.errors import UserError
 from records import ROOT, load, write
 
@@ -170,6 +170,32 @@ def test_a_failed_run_is_a_result_of_tuning(small):
     assert choice["rate"] == 0.01
     assert choice["tried"][1] == [1e30, None]
     assert "1e+30: failed" in tuning.table(record)
+
+
+def test_a_method_whose_every_rate_failed_holds_nothing_up(small, tmp_path, capsys):
+    rates = {"method": {"sgd": [1e30, 1e31], "lora": [1e-3, 1e-2]}}
+    axes = {"method": ["sgd", "lora"], "method.lr": rates, "seed": [1000]}
+    runner.execute(small(axes), "small")
+    record = tuning.choice_record("small", small(axes))
+    write(record, tmp_path)
+    assert [choice["cell"] for choice in record.measurements["choices"]] == [{"method": "lora"}]
+    assert "method=sgd  no choice: every learning rate failed" in tuning.table(record)
+    assert tuning.other_failures(small(axes)) == []
+    taken = small({"method": ["sgd", "lora"], "seed": [0]}, tuned=["small", "other"])
+    assert [entry.plan.name for entry in taken] == ["lora-seed0"]
+    assert "sgd-seed0: left out, every learning rate of method=sgd failed in study=small" in capsys.readouterr().err
+    with pytest.raises(UserError, match="every learning rate of study=small has a failed run"):
+        tuning.choice_record("small", small(axes)[:2])
+
+
+def test_a_failure_that_is_no_divergence_is_told(small, monkeypatch):
+    def scarce(self, found, interruption):
+        raise MemoryError("none left")
+
+    monkeypatch.setattr(run.Running, "measure", scarce)
+    runner.execute(small({"method": ["sgd"]}), "small")
+    (line,) = tuning.other_failures(small({"method": ["sgd"]}))
+    assert line == "warning: sgd counts as one that diverged, but failed otherwise: MemoryError: none left"
 
 
 def test_learning_rates_of_another_model_are_refused(small, tmp_path):
