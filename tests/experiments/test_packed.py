@@ -399,7 +399,32 @@ def test_the_cost_of_a_step_is_measured_once_for_each_method(entries):
     chosen = alone.configurations(listed)
     assert [entry.cell["method"] for entry in chosen] == ["sgd", "badam"]
     found = alone.record(chosen[1], alone.measure(chosen[1].plan, Loading(), steps=4, timed=2))
-    assert (found.kind, found.study, found.name) == ("profile", "steps_alone", "badam")
+    assert (found.kind, found.study, found.name) == ("profile", "steps_alone", "pretrained-reasoning_gym-badam")
     assert len(found.measurements["seconds"]) == 2
     assert min(found.measurements["seconds"]) <= found.measurements["seconds_per_step"]
     assert found.measurements["peak_allocated"] is None, "a CPU keeps no account"
+
+
+def test_what_costs_the_same_has_one_name_in_every_study_and_is_measured_once(entries, capsys, monkeypatch):
+    first = entries("first", {"method": ["sgd", "badam"], "seed": [0]})
+    second = entries(
+        "second", {"data": ["reasoning_gym"], "method": ["badam", "adamw"], "method.lr": [0.1]}, "data.test=true"
+    )
+    third = entries("third", {"order": ["ascending"]}, "method=badam")
+    real, measured = alone.measure, []
+
+    def broken(planned, loading):
+        measured.append(planned.name)
+        if planned.config.choices.method == "sgd":
+            raise RuntimeError("no luck")
+        return real(planned, loading, steps=2, timed=1)
+
+    monkeypatch.setattr(alone, "measure", broken)
+    found = alone.execute([*first, *second, *third])
+    names = [f"pretrained-reasoning_gym-{name}" for name in ("sgd", "badam", "adamw", "ascending")]
+    assert [record.name for record in found] == names
+    assert [record.status for record in found] == ["failed", *["finished"] * 3]
+    assert "pretrained-reasoning_gym-sgd: FAILED, RuntimeError: no luck" in capsys.readouterr().out
+    measured.clear()
+    assert [record.name for record in alone.execute([*second, *first])] == [names[1], names[2], names[0]]
+    assert measured == ["sgd-seed0"], "what is finished is not measured again, whichever study asks"
