@@ -341,6 +341,36 @@ def test_long_and_short_runs_take_turns(entries):
     assert sorted(e.plan.config.steps for e in runner.interleaved(listed, 1)) == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_a_process_keeps_to_the_forms_that_it_has_compiled(entries):
+    listed = entries("forms", {"method": ["sgd", "adamw"], "method.lr": [0.1, 0.01], "seed": [0, 1]})
+    sgd, adamw = listed[0].plan.form, listed[4].plan.form
+    first = runner.rounds(listed)
+    assert [[entry.cell["method"] for entry in part] for part in first] == [["sgd", "adamw"]] * 4
+    assert sorted(entry.plan.name for part in first for entry in part) == sorted(e.plan.name for e in listed)
+    waiting = [entry for part in first for entry in part]
+    assert [runner.next_for(forms, waiting) for forms in ({sgd}, {adamw}, {"x"}, ())] == [0, 1, 0, 0]
+    later = entries("later", {"method": ["lora"]})
+    assert runner.next_for({adamw}, [*later, *waiting]) == 0, "the study in turn comes first"
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_the_runs_of_one_command_compile_once(entries, monkeypatch):
+    torch.compiler.reset()
+    real, counts = run.execute, []
+
+    def counted(*given, **options):
+        record = real(*given, **options)
+        counts.append(counters["stats"]["unique_graphs"])
+        return record
+
+    monkeypatch.setattr(run, "execute", counted)
+    options = ["execution=packed", "execution.backend=aot_eager", "method.inner_steps=1"]
+    records = runner.execute(entries("small", {"seed": [0, 1]}, *options), "small")
+    assert [record.status for record in records] == ["finished"] * 2
+    assert counts[0] == counts[1] > 0
+
+
 def test_a_run_without_memory_is_tried_once_more(entries, capsys, monkeypatch, tmp_path):
     code = f"""
 import torch
