@@ -159,6 +159,14 @@ class _Worker:
             return "", f"its process ended with {self.process.exitcode}{last}; the same command tries it again"
 
 
+SCARCE = (
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+)
+"""How torch and the libraries say that the GPU had no memory left."""
+
 DEFAULTS = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 """Of processes that share a GPU: none that compile beside them, no memory lost between batches of other lengths."""
 
@@ -216,7 +224,7 @@ def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, e
                     ended(entry, *worker.answer())
                     record = run.recorded(entry.plan, entry.study)
                     error = record.error if record is not None else ""
-                    if "out of memory" in error and entry.plan.key not in again:
+                    if any(text in error for text in SCARCE) and entry.plan.key not in again:
                         again.add(entry.plan.key)
                         waiting.append(entry)
                     if "CUDA error" in error or not waiting:  # after such an error a process is of no further use

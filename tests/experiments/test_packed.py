@@ -371,7 +371,8 @@ def test_the_runs_of_one_command_compile_once(entries, monkeypatch):
     assert counts[0] == counts[1] > 0
 
 
-def test_a_run_without_memory_is_tried_once_more(entries, capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize("error", ["out of memory, as a library says it", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"])
+def test_a_run_without_memory_is_tried_once_more(error, entries, capsys, monkeypatch, tmp_path):
     code = f"""
 import torch
 from experiments.evaluate import HeldOutLoss
@@ -381,7 +382,7 @@ class Scarce(HeldOutLoss):
         with open("{tmp_path}/tries", "a") as file:
             file.write("x")
         if len(open("{tmp_path}/tries").read()) < 2:
-            raise RuntimeError("out of memory, as a library says it")
+            raise RuntimeError("{error}")
         return super().__call__(*given)
 """
     (tmp_path / "scarce.py").write_text(code)
@@ -390,7 +391,7 @@ class Scarce(HeldOutLoss):
     (record,) = runner.execute(scarce, "small", workers=2)
     assert record.status == "finished"
     said = capsys.readouterr().out
-    assert said.index("sgd: FAILED, RuntimeError: out of memory") < said.index("sgd: held-out loss")
+    assert said.index(f"sgd: FAILED, RuntimeError: {error}") < said.index("sgd: held-out loss")
 
 
 def test_a_signal_ends_all_processes_with_checkpoints(checkpoint, tmp_path):
