@@ -20,6 +20,7 @@ from torch._dynamo.utils import counters
 from bcd.execution import Execution, keep_graphs
 from experiments import alone, run, runner, study
 from experiments.data import batches
+from experiments.errors import UserError
 from experiments.loading import Loading, copied
 from records import load
 
@@ -244,6 +245,13 @@ def test_composing_once_gives_what_hydra_gives(entries):
             assert again.identity == entry.plan.identity
             assert again.key == entry.plan.key
             assert again.expected == entry.plan.expected
+
+
+def test_two_runs_never_share_a_name(entries):
+    with pytest.raises(UserError, match="study=twice has two runs named badam-seed0"):
+        entries("twice", {"method": ["badam", "badam"], "seed": [0]})
+    with pytest.raises(UserError, match="study=print has two runs named a_b-sgd"):
+        entries("print", {"data.system": ["a b", "a_b"], "method": ["sgd"]})
 
 
 def test_a_plan_travels_without_its_skeleton(tiny):
