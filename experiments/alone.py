@@ -3,7 +3,8 @@
 Runs of a study that share a GPU wait for each other, so their own seconds say nothing of a method. Here each
 configuration of the study (seeds and learning rates left aside) trains for some steps with nothing beside it: the
 seconds of a step are the median of the last ones, when graphs are compiled and kernels loaded; the bytes are the
-largest number allocated by then. Nothing is evaluated. One record for each, in the study `steps_alone`.
+largest number allocated by then. Nothing is evaluated. One record for each, in the study `steps_alone`: one that is
+finished is not measured again (force=true does), and one that fails stops no other.
 """
 
 import statistics
@@ -22,7 +23,7 @@ from experiments.errors import UserError
 from experiments.loading import Loading
 from experiments.train import chosen_studies, extra_overrides, passed_on
 from experiments.training import any_length
-from records import Record, digest, run_key, write
+from records import Record, find, run_key, write
 from records.provenance import provenance, source_hash
 
 STUDY = "steps_alone"
@@ -33,11 +34,10 @@ LEFT_ASIDE = ("seed", "method.lr")
 
 
 def configurations(listed: list[study.Entry]) -> list[study.Entry]:
-    """The first run of each cell of the study, by all axes but `LEFT_ASIDE`."""
+    """The first run of each cell of the studies, by all axes but `LEFT_ASIDE`."""
     found: dict[str, study.Entry] = {}
     for entry in listed:
-        cell = {key: value for key, value in entry.cell.items() if key not in LEFT_ASIDE}
-        found.setdefault(digest(cell), entry)
+        found.setdefault(name(entry), entry)
     return list(found.values())
 
 
@@ -66,21 +66,61 @@ def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int 
     }
 
 
-def record(entry: study.Entry, measurements: dict[str, Any]) -> Record:
-    """The measurement as a record, by the name of the cell."""
+def name(entry: study.Entry) -> str:
+    """Of the record: model, data and the cell, so that no two studies give one name to two things."""
+    chosen = entry.plan.config.choices
+    cell = {"model": chosen.model, "data": chosen.data} | dict(entry.cell)
+    return study.label({key: value for key, value in cell.items() if key not in LEFT_ASIDE})
+
+
+def key(planned: run.Plan) -> str:
+    """Identity of the measurement: the configuration, without what no cost depends on, and the code."""
+    identity = run.without(planned.identity, ("seed", "lr", "test", "test_size", "spectrum"))
+    return run_key(identity, {"code": source_hash(("bcd", "experiments")), "model": planned.model_key})
+
+
+def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") -> Record:
+    """The measurement as a record."""
     planned = entry.plan
-    cell = {key: value for key, value in entry.cell.items() if key not in LEFT_ASIDE}
-    name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
+    device = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
     return Record(
         kind="profile",
         study=STUDY,
-        name=study.label(cell) or planned.name,
-        key=run_key(planned.identity, {"code": source_hash(("bcd", "experiments"))}),
-        status="finished",
+        name=name(entry),
+        key=key(planned),
+        status="failed" if error else "finished",
         config=planned.identity,
         measurements=measurements,
-        provenance=provenance(name),
+        provenance=provenance(device),
+        error=error,
     )
+
+
+def execute(listed: list[study.Entry], *, force: bool = False) -> list[Record]:
+    """Measure every configuration that has no record yet; returns the records of all."""
+    loading, found = Loading(keep=True), list[Record]()
+    with keep_graphs():
+        for entry in configurations(listed):
+            folder = run.folder(entry.plan.config)
+            there = None if force else find(STUDY, name(entry), key(entry.plan), folder)
+            if there is None:
+                try:
+                    there = record(entry, measure(entry.plan, loading))
+                except Exception as failure:  # is the result; the other methods are measured
+                    there = record(entry, {}, f"{type(failure).__name__}: {failure}")
+                write(there, folder)
+            found.append(there)
+            print(line(there), flush=True)
+    return found
+
+
+def line(found: Record) -> str:
+    """The measurement for readers."""
+    if found.error:
+        return f"{found.name}: FAILED, {found.error}"
+    peak = found.measurements["peak_allocated"]
+    memory = f", {peak / 1e9:.2f} GB" if peak else ""
+    return f"{found.name}: {found.measurements['seconds_per_step'] * 1e3:.1f} ms a step{memory}"
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -90,24 +130,16 @@ def main(config: DictConfig) -> None:
         extra, controls = extra_overrides(given), passed_on(given)
         if not config.get("study") and not config.studies:
             raise UserError("which study? give study=NAME, for example study=quick")
-        shared, loading, done = run.Shared(), Loading(keep=True), set[str]()
-        with keep_graphs():
-            for each in chosen_studies(config, controls):
-                for entry in configurations(study.entries(each, extra, controls, shared)):
-                    if (form := digest([entry.plan.form, entry.plan.data_key, entry.plan.config.batch_size])) in done:
-                        continue  # another study has it
-                    done.add(form)
-                    found = record(entry, measure(entry.plan, loading))
-                    write(found, run.folder(config))
-                    peak = found.measurements["peak_allocated"]
-                    memory = f", {peak / 1e9:.2f} GB" if peak else ""
-                    print(
-                        f"{found.name}: {found.measurements['seconds_per_step'] * 1e3:.1f} ms a step{memory}",
-                        flush=True,
-                    )
+        shared = run.Shared()
+        chosen = chosen_studies(config, controls)
+        # dry: no cost depends on a learning rate, so that none needs to be recorded.
+        listed = [entry for each in chosen for entry in study.entries(each, extra, controls, shared, dry=True)]
+        found = execute(listed, force=config.force)
     except (ValueError, OmegaConfBaseException, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    if any(each.error for each in found):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A model source answers three questions without loading weights (`skeleton`, `fin
 that a wrong configuration stops before any long work.
 """
 
+import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -75,28 +76,35 @@ class GGUFPackage:
         return _content_hash([self.file()])
 
     def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
+        folder = CONVERTED / self.fingerprint()[:16]
+        if not folder.exists():
+            CONVERTED.mkdir(parents=True, exist_ok=True)
+            with folder.with_suffix(".lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # processes that start together wait for the first one
+                if not folder.exists():
+                    self._convert(folder)
+        model, tokenizer = _load_folder(folder, dtype)
+        _check_architecture(model, self.architecture, f"the file of {self.package}")
+        return model, tokenizer
+
+    def _convert(self, folder: Path) -> None:
         import transformers
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         transformers.utils.logging.disable_progress_bar()
         file = self.file()
-        folder = CONVERTED / self.fingerprint()[:16]
-        if not folder.exists():
-            print(f"converting {file.name} once (about half a minute)", file=sys.stderr)
-            partial = folder.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            decoded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-            # transformers marks a decoded model as quantized and refuses to save it, so move the weights over.
-            marked = decoded.config.to_dict()
-            marked.pop("quantization_config", None)
-            model = AutoModelForCausalLM.from_config(type(decoded.config).from_dict(marked))
-            model.load_state_dict(decoded.state_dict())
-            model.save_pretrained(partial)
-            AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(partial)
-            partial.rename(folder)
-        model, tokenizer = _load_folder(folder, dtype)
-        _check_architecture(model, self.architecture, f"the file of {self.package}")
-        return model, tokenizer
+        print(f"converting {file.name} once (about half a minute)", file=sys.stderr)
+        partial = folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        decoded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        # transformers marks a decoded model as quantized and refuses to save it, so move the weights over.
+        marked = decoded.config.to_dict()
+        marked.pop("quantization_config", None)
+        model = AutoModelForCausalLM.from_config(type(decoded.config).from_dict(marked))
+        model.load_state_dict(decoded.state_dict())
+        model.save_pretrained(partial)
+        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(partial)
+        partial.rename(folder)
 
 
 class Pretrained:

@@ -117,7 +117,7 @@ class Plan:
         """Identity of the skeleton: runs that differ in seeds and learning rates have the same."""
         identity = self.identity
         parts = [identity.get(name) for name in ("method", "schedule", "execution", "accumulation", "dtype")]
-        return digest([self.model_key, _without(parts, ("seed", "lr"))])
+        return digest([self.model_key, without(parts, ("seed", "lr"))])
 
     @cached_property
     def expected(self) -> Bytes:
@@ -167,11 +167,11 @@ def _identity(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items() if key not in (*CONTROLS, GRID, RATE_OF)}
 
 
-def _without(tree: Any, names: Sequence[str]) -> Any:
+def without(tree: Any, names: Sequence[str]) -> Any:
     """A copy of nested dicts and lists without the entries of these names."""
     if isinstance(tree, dict):
-        return {key: _without(value, names) for key, value in tree.items() if key not in names}
-    return [_without(value, names) for value in tree] if isinstance(tree, list) else tree
+        return {key: without(value, names) for key, value in tree.items() if key not in names}
+    return [without(value, names) for value in tree] if isinstance(tree, list) else tree
 
 
 def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared: Shared | None = None) -> Plan:

@@ -38,6 +38,7 @@ from experiments.plan import (
     folder,
     plan,
     recorded,
+    without,
 )
 from experiments.training import Training, any_length, columns
 from records import ROOT, Record, digest, write
@@ -62,6 +63,7 @@ __all__ = [
     "recorded",
     "start",
     "stream_seed",
+    "without",
 ]
 
 DATA_ORDER = "data order"  # the random stream of the batches

@@ -9,7 +9,8 @@ import itertools
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import connection, get_context
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 
+from bcd.execution import keep_graphs
 from experiments import run
 from experiments.interruption import Interruption
 from experiments.live import Progress
@@ -69,7 +71,7 @@ def execute(
                 take_over(record, other)
             progress.ended(other, state or "failed")
 
-    with progress:
+    with progress, keep_graphs():
         if workers == 1:
             loading = Loading(keep=len(first) > 1)
             for entry in first.values():
@@ -130,7 +132,9 @@ class _Worker:
     """A process of `experiments.worker` and the run that it has."""
 
     def __init__(self, index: int, folder: Path) -> None:
-        self.index, self.entry = index, None
+        self.index = index
+        self.entry: Entry | None = None
+        self.forms: set[str] = set()  # of the runs that it had: their graphs are compiled
         self.log = folder / f"{index}.log"
         self.connection, other = get_context("spawn").Pipe()
         self.process = get_context("spawn").Process(target=work, args=(other, str(self.log)), daemon=True)
@@ -138,10 +142,9 @@ class _Worker:
             self.process.start()
         other.close()  # so that the end of the process is the end of the pipe
 
-    entry: Entry | None
-
     def give(self, entry: Entry, force: bool) -> None:
         self.entry = entry
+        self.forms.add(entry.plan.form)
         with suppress(BrokenPipeError):  # a process that died meanwhile has no answer, see there
             self.connection.send((entry.plan, entry.study, force))
 
@@ -155,6 +158,14 @@ class _Worker:
             last = f": {lines[-1]}" if lines else ""
             return "", f"its process ended with {self.process.exitcode}{last}; the same command tries it again"
 
+
+SCARCE = (
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+)
+"""How torch and the libraries say that the GPU had no memory left."""
 
 DEFAULTS = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 """Of processes that share a GPU: none that compile beside them, no memory lost between batches of other lengths."""
@@ -184,17 +195,20 @@ def _environment(index: int) -> Iterator[None]:
 def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, ended: Any) -> None:
     """Each process gets a run when it has none, one study after another; signals end all, each with a checkpoint.
 
+    At first every process gets a form of its own as far as there are some, and then keeps to it: compiling costs more
+    than a short run, and graphs that one process left on the disk are cheaper for the next one.
+
     A process that dies, of a signal or in a library, is replaced; its run leaves what it had written. A run that found
     no memory on the GPU, which others use too, is tried once more at the end.
     """
     together, again = max(1, torch.cuda.device_count()), set[str]()
     studies = itertools.groupby(todo, key=lambda entry: entry.study)
-    waiting = [entry for _, runs in studies for entry in interleaved(list(runs), together)]
+    waiting = [entry for _, runs in studies for part in rounds(list(runs)) for entry in interleaved(part, together)]
     with tempfile.TemporaryDirectory() as logs, Interruption():
         running: dict[Any, _Worker] = {}
 
         def give(worker: _Worker) -> None:
-            entry = waiting.pop(0)
+            entry = waiting.pop(next_for(worker.forms, waiting))
             running[worker.connection] = worker
             progress.started(entry)
             worker.give(entry, force)
@@ -210,7 +224,7 @@ def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, e
                     ended(entry, *worker.answer())
                     record = run.recorded(entry.plan, entry.study)
                     error = record.error if record is not None else ""
-                    if "out of memory" in error and entry.plan.key not in again:
+                    if any(text in error for text in SCARCE) and entry.plan.key not in again:
                         again.add(entry.plan.key)
                         waiting.append(entry)
                     if "CUDA error" in error or not waiting:  # after such an error a process is of no further use
@@ -223,6 +237,23 @@ def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, e
                 worker.process.terminate()
             for worker in running.values():
                 worker.process.join()
+
+
+def next_for(forms: Container[str], waiting: Sequence[Entry]) -> int:
+    """Index of the first run of the study in turn that has one of the forms, else of the first run."""
+    same = (i for i, entry in enumerate(waiting) if entry.study == waiting[0].study and entry.plan.form in forms)
+    return next(same, 0)
+
+
+def rounds(todo: Sequence[Entry]) -> list[list[Entry]]:
+    """The first run of every form, the second of every form, and so on."""
+    seen, found = Counter[str](), list[list[Entry]]()
+    for entry in todo:
+        if seen[entry.plan.form] == len(found):
+            found.append([])
+        found[seen[entry.plan.form]].append(entry)
+        seen[entry.plan.form] += 1
+    return found
 
 
 def interleaved(todo: Sequence[Entry], together: int = 1) -> list[Entry]:

@@ -129,8 +129,9 @@ def entries(
     list of names, every run takes its method.lr from the choice that `python -m experiments.tuning study=NAME`
     recorded; a run whose method has none, because all that were tried failed, is left out and named.
 
-    Raises UserError when an override names an axis of the study, when a choice is needed that is not
-    recorded, and when a study with ``tuning: true`` has a seed of reported runs or reads a test part.
+    Raises UserError when an override names an axis of the study, when two runs would have the same name (and with it
+    the same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a seed
+    of reported runs or reads a test part.
     """
     for override in extra:
         if (key := override.lstrip("+~").partition("=")[0]) in study.axes:
@@ -140,8 +141,13 @@ def entries(
     name = study_name(study, extra)
     composer = Composer(study.overrides, [*extra, *controls])
     shared = run.Shared() if shared is None else shared
-    found = []
+    found, names = [], set[str]()
     for cell in cells(study, extra, composer):
+        if label(cell) in names:
+            raise UserError(
+                f"study={study.name} has two runs named {label(cell)}; values of an axis must differ in print"
+            )
+        names.add(label(cell))
         config, chosen = composer(cell)
         given = any(item.lstrip("+~").startswith(f"{tuned.RATE}=") for item in extra)
         if study.get("tuned") and not given:

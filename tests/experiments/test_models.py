@@ -3,16 +3,18 @@
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 import yaml
 from hydra import initialize_config_dir
 
-from experiments import run, study
+from experiments import models, run, study
 from experiments.data import IGNORED, Example, collate
 from experiments.errors import UserError
-from experiments.models import Pretrained, RandomLlama
+from experiments.models import GGUFPackage, Pretrained, RandomLlama
 from records import ROOT, load
 
 ARCHITECTURE = {
@@ -25,6 +27,28 @@ ARCHITECTURE = {
     "tie_word_embeddings": True,
 }
 TINY = ["steps=2", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
+
+
+# --- the embedded model ---
+
+
+def test_those_that_load_together_convert_once(tmp_path, monkeypatch):
+    converted = []
+
+    def convert(self, folder):
+        converted.append(folder)
+        time.sleep(0.3)
+        folder.mkdir()
+
+    monkeypatch.setattr(models, "CONVERTED", tmp_path / "models")
+    monkeypatch.setattr(models, "_load_folder", lambda folder, dtype: (folder.is_dir(), None))
+    monkeypatch.setattr(GGUFPackage, "fingerprint", lambda self: "a" * 64)
+    monkeypatch.setattr(GGUFPackage, "_convert", convert)
+    source = GGUFPackage("none", "none", {})
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(source.load, [torch.float32] * 4))
+    assert loaded == [(True, None)] * 4
+    assert converted == [tmp_path / "models" / ("a" * 16)]
 
 
 # --- random weights ---

@@ -20,6 +20,7 @@ from torch._dynamo.utils import counters
 from bcd.execution import Execution, keep_graphs
 from experiments import alone, run, runner, study
 from experiments.data import batches
+from experiments.errors import UserError
 from experiments.loading import Loading, copied
 from records import load
 
@@ -246,6 +247,13 @@ def test_composing_once_gives_what_hydra_gives(entries):
             assert again.expected == entry.plan.expected
 
 
+def test_two_runs_never_share_a_name(entries):
+    with pytest.raises(UserError, match="study=twice has two runs named badam-seed0"):
+        entries("twice", {"method": ["badam", "badam"], "seed": [0]})
+    with pytest.raises(UserError, match="study=print has two runs named a_b-sgd"):
+        entries("print", {"data.system": ["a b", "a_b"], "method": ["sgd"]})
+
+
 def test_a_plan_travels_without_its_skeleton(tiny):
     import pickle
 
@@ -341,7 +349,38 @@ def test_long_and_short_runs_take_turns(entries):
     assert sorted(e.plan.config.steps for e in runner.interleaved(listed, 1)) == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_run_without_memory_is_tried_once_more(entries, capsys, monkeypatch, tmp_path):
+def test_a_process_keeps_to_the_forms_that_it_has_compiled(entries):
+    listed = entries("forms", {"method": ["sgd", "adamw"], "method.lr": [0.1, 0.01], "seed": [0, 1]})
+    sgd, adamw = listed[0].plan.form, listed[4].plan.form
+    first = runner.rounds(listed)
+    assert [[entry.cell["method"] for entry in part] for part in first] == [["sgd", "adamw"]] * 4
+    assert sorted(entry.plan.name for part in first for entry in part) == sorted(e.plan.name for e in listed)
+    waiting = [entry for part in first for entry in part]
+    assert [runner.next_for(forms, waiting) for forms in ({sgd}, {adamw}, {"x"}, ())] == [0, 1, 0, 0]
+    later = entries("later", {"method": ["lora"]})
+    assert runner.next_for({adamw}, [*later, *waiting]) == 0, "the study in turn comes first"
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_the_runs_of_one_command_compile_once(entries, monkeypatch):
+    torch.compiler.reset()
+    real, counts = run.execute, []
+
+    def counted(*given, **options):
+        record = real(*given, **options)
+        counts.append(counters["stats"]["unique_graphs"])
+        return record
+
+    monkeypatch.setattr(run, "execute", counted)
+    options = ["execution=packed", "execution.backend=aot_eager", "method.inner_steps=1"]
+    records = runner.execute(entries("small", {"seed": [0, 1]}, *options), "small")
+    assert [record.status for record in records] == ["finished"] * 2
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("error", ["out of memory, as a library says it", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"])
+def test_a_run_without_memory_is_tried_once_more(error, entries, capsys, monkeypatch, tmp_path):
     code = f"""
 import torch
 from experiments.evaluate import HeldOutLoss
@@ -351,7 +390,7 @@ class Scarce(HeldOutLoss):
         with open("{tmp_path}/tries", "a") as file:
             file.write("x")
         if len(open("{tmp_path}/tries").read()) < 2:
-            raise RuntimeError("out of memory, as a library says it")
+            raise RuntimeError("{error}")
         return super().__call__(*given)
 """
     (tmp_path / "scarce.py").write_text(code)
@@ -360,7 +399,7 @@ class Scarce(HeldOutLoss):
     (record,) = runner.execute(scarce, "small", workers=2)
     assert record.status == "finished"
     said = capsys.readouterr().out
-    assert said.index("sgd: FAILED, RuntimeError: out of memory") < said.index("sgd: held-out loss")
+    assert said.index(f"sgd: FAILED, RuntimeError: {error}") < said.index("sgd: held-out loss")
 
 
 def test_a_signal_ends_all_processes_with_checkpoints(checkpoint, tmp_path):
@@ -399,7 +438,32 @@ def test_the_cost_of_a_step_is_measured_once_for_each_method(entries):
     chosen = alone.configurations(listed)
     assert [entry.cell["method"] for entry in chosen] == ["sgd", "badam"]
     found = alone.record(chosen[1], alone.measure(chosen[1].plan, Loading(), steps=4, timed=2))
-    assert (found.kind, found.study, found.name) == ("profile", "steps_alone", "badam")
+    assert (found.kind, found.study, found.name) == ("profile", "steps_alone", "pretrained-reasoning_gym-badam")
     assert len(found.measurements["seconds"]) == 2
     assert min(found.measurements["seconds"]) <= found.measurements["seconds_per_step"]
     assert found.measurements["peak_allocated"] is None, "a CPU keeps no account"
+
+
+def test_what_costs_the_same_has_one_name_in_every_study_and_is_measured_once(entries, capsys, monkeypatch):
+    first = entries("first", {"method": ["sgd", "badam"], "seed": [0]})
+    second = entries(
+        "second", {"data": ["reasoning_gym"], "method": ["badam", "adamw"], "method.lr": [0.1]}, "data.test=true"
+    )
+    third = entries("third", {"order": ["ascending"]}, "method=badam")
+    real, measured = alone.measure, []
+
+    def broken(planned, loading):
+        measured.append(planned.name)
+        if planned.config.choices.method == "sgd":
+            raise RuntimeError("no luck")
+        return real(planned, loading, steps=2, timed=1)
+
+    monkeypatch.setattr(alone, "measure", broken)
+    found = alone.execute([*first, *second, *third])
+    names = [f"pretrained-reasoning_gym-{name}" for name in ("sgd", "badam", "adamw", "ascending")]
+    assert [record.name for record in found] == names
+    assert [record.status for record in found] == ["failed", *["finished"] * 3]
+    assert "pretrained-reasoning_gym-sgd: FAILED, RuntimeError: no luck" in capsys.readouterr().out
+    measured.clear()
+    assert [record.name for record in alone.execute([*second, *first])] == [names[1], names[2], names[0]]
+    assert measured == ["sgd-seed0"], "what is finished is not measured again, whichever study asks"
