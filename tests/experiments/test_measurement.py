@@ -310,7 +310,9 @@ def test_every_committed_peak_is_predicted_within_five_percent():
     assert len(measured) >= 20
     errors = {}
     for record in measured:
-        phases = predicted[record.name.replace("-without_tf32", "")].measurements["predicted"]["phases"]
+        phases = predicted[record.name.replace("-without_tf32", "").replace("_again", "")].measurements["predicted"][
+            "phases"
+        ]
         errors[record.name] = max(phases.values()) / record.measurements["peak"] - 1
     assert max(map(abs, errors.values())) <= 0.05, errors
 

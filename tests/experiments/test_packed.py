@@ -1,5 +1,6 @@
 """Cheap and packed runs: nothing loaded twice, several studies at once, processes that live on, and the same bits."""
 
+import io
 import itertools
 import json
 import os
@@ -8,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -29,35 +32,57 @@ TINY = ["steps=6", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "
 METHODS = ["badam", "lora", "adamw", "schedule_free", "bsgd"]
 
 
+def below(folder, checkpoint):
+    """Overrides that put a run on the tiny Llama, with everything it writes below the folder."""
+    folders = [f"records_dir={folder}/records", f"checkpoint.folder={folder}/checkpoints"]
+    return ["model=pretrained", f"model.path={checkpoint}", *folders]
+
+
+def planned_at(places, *overrides):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return run.plan(*study.compose([*places, *TINY, *overrides]))
+
+
+def entries_at(places, name, axes, *overrides):
+    fixed = [item for item in places if item.startswith("model")]
+    config = OmegaConf.create({"name": name, "axes": axes, "overrides": [*fixed, *TINY, *overrides]})
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return study.entries(config, [], [item for item in places if not item.startswith("model")])
+
+
 @pytest.fixture
 def places(checkpoint, tmp_path):
-    """Overrides that put a run on the tiny Llama, with everything it writes below tmp_path."""
-    folders = [f"records_dir={tmp_path}/records", f"checkpoint.folder={tmp_path}/checkpoints"]
-    return ["model=pretrained", f"model.path={checkpoint}", *folders]
+    return below(tmp_path, checkpoint)
 
 
 @pytest.fixture
 def tiny(places):
     """tiny(*overrides) -> the plan of a run on the tiny Llama."""
-
-    def compose(*overrides):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return run.plan(*study.compose([*places, *TINY, *overrides]))
-
-    return compose
+    return partial(planned_at, places)
 
 
 @pytest.fixture
 def entries(places):
     """entries(name, axes, *overrides) -> the runs of a study on the tiny Llama."""
+    return partial(entries_at, places)
 
-    def make(name, axes, *overrides):
-        fixed = [item for item in places if item.startswith("model")]
-        config = OmegaConf.create({"name": name, "axes": axes, "overrides": [*fixed, *TINY, *overrides]})
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return study.entries(config, [], [item for item in places if not item.startswith("model")])
 
-    return make
+@pytest.fixture(scope="module")
+def alone_of(checkpoint, tmp_path_factory):
+    """alone_of(method) -> record of the method's run on the tiny Llama with nothing shared, executed once."""
+    places = below(tmp_path_factory.mktemp("alone"), checkpoint)
+
+    @cache
+    def of(method):
+        kept = dict(run._evaluations)
+        run._evaluations.clear()
+        record = run.execute(planned_at(places, f"method={method}"), "alone")
+        run._evaluations.clear()
+        run._evaluations.update(kept)
+        assert record.status == "finished", record.error
+        return record
+
+    return of
 
 
 def measured(record):
@@ -70,21 +95,52 @@ def measured(record):
 
 
 @pytest.mark.usefixtures("global_generator_untouched")
-def test_runs_of_one_process_are_bitwise_those_of_a_process_each(entries, tiny):
+def test_runs_of_one_process_are_bitwise_those_of_a_process_each(entries, alone_of):
     listed = entries("small", {"method": METHODS})
-    runner.execute(listed, "small")
     run._evaluations.clear()
+    runner.execute(listed, "small")
     for entry in listed:
-        alone = run.execute(tiny(f"method={entry.cell['method']}"), "alone")
+        alone = alone_of(entry.cell["method"])
         assert measured(run.recorded(entry.plan, "small")) == measured(alone), entry.plan.name
 
 
-def test_two_processes_share_five_runs_and_give_the_same_bits(entries, tiny):
-    listed = entries("small", {"method": METHODS})
-    records = runner.execute(listed, "small", workers=2)
-    assert [record.name for record in records] == METHODS
-    for record in records:
-        assert measured(record) == measured(run.execute(tiny(f"method={record.name}"), "alone"))
+SCARCE = """
+from experiments.evaluate import HeldOutLoss
+
+class Scarce(HeldOutLoss):
+    def __call__(self, *given):
+        with open("{folder}/tries", "a") as file:
+            file.write("x")
+        if len(open("{folder}/tries").read()) < 2:
+            raise RuntimeError("out of memory, as a library says it")
+        return super().__call__(*given)
+"""
+
+
+@pytest.fixture(scope="module")
+def two_processes(checkpoint, tmp_path_factory):
+    """(records, text): five runs, one whose process dies and one that finds no memory at first, in two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    places, said = below(folder, checkpoint), io.StringIO()
+    (folder / "deadly.py").write_text("def deadly(**_):\n    import os\n    return lambda *_: os.abort()\n")
+    (folder / "scarce.py").write_text(SCARCE.format(folder=folder))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        patch.syspath_prepend(folder)
+        deadly = entries_at(places, "small", {"method": ["sgd"], "seed": [7]}, "evaluation._target_=deadly.deadly")
+        scarce = entries_at(
+            places, "small", {"method": ["sgd"], "seed": [3]}, "evaluation=loss", "evaluation._target_=scarce.Scarce"
+        )
+        others = entries_at(places, "small", {"method": METHODS})
+        records = runner.execute([*deadly, *scarce, *others], "small", workers=2)
+    return records, said.getvalue()
+
+
+def test_two_processes_share_five_runs_and_give_the_same_bits(two_processes, alone_of):
+    records, _ = two_processes
+    shared = [record for record in records if record.name in METHODS]
+    assert [record.name for record in shared] == METHODS
+    for record in shared:
+        assert measured(record) == measured(alone_of(record.name))
 
 
 def test_a_kept_model_is_copied_with_what_is_tied_and_shares_nothing(tiny):
@@ -106,7 +162,8 @@ def test_a_kept_model_is_copied_with_what_is_tied_and_shares_nothing(tiny):
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_the_second_run_of_a_method_compiles_nothing(tiny):
     torch.compiler.reset()
-    planned = tiny("method=badam", "execution=packed", "execution.backend=aot_eager", "method.inner_steps=1")
+    given = ["method=badam", "execution=packed", "execution.backend=aot_eager", "method.inner_steps=1"]
+    planned = tiny(*given, "steps=3")  # a visit of each of the two layers, and back
     with keep_graphs():
         run.execute(planned, "first")
         before = counters["stats"]["unique_graphs"]
@@ -114,7 +171,7 @@ def test_the_second_run_of_a_method_compiles_nothing(tiny):
         record = run.execute(planned, "second")
         assert record.status == "finished", record.error
         assert counters["stats"]["unique_graphs"] == before
-    run.execute(planned, "third")
+    run.execute(tiny(*given, "steps=1"), "third")
     assert counters["stats"]["unique_graphs"] > before
 
 
@@ -123,8 +180,8 @@ def test_the_second_run_of_a_method_compiles_nothing(tiny):
 
 @pytest.mark.usefixtures("global_generator_untouched")
 @pytest.mark.parametrize("method", METHODS)
-def test_evaluating_along_the_way_changes_nothing(method, tiny):
-    plain = run.execute(tiny(f"method={method}"), "plain")
+def test_evaluating_along_the_way_changes_nothing(method, tiny, alone_of):
+    plain = alone_of(method)
     record = run.execute(tiny(f"method={method}", "evaluate_every=2"), "curve")
     curve = record.measurements["curve"]
     assert [point["step"] for point in curve] == [0, 2, 4, 6]
@@ -132,8 +189,8 @@ def test_evaluating_along_the_way_changes_nothing(method, tiny):
     assert curve[0]["heldout_loss"] == record.measurements["before"]["heldout_loss"]
     assert curve[-1]["heldout_loss"] == record.measurements["after"]["heldout_loss"]
     assert len({point["heldout_loss"] for point in curve}) == 4
-    record.measurements["curve"] = plain.measurements["curve"]
     assert plain.measurements["curve"] == []
+    record.measurements["curve"] = []
     assert measured(record) == measured(plain)
 
 
@@ -192,8 +249,8 @@ def test_tokens_of_a_curve_are_those_trained_on(tiny):
 
 @pytest.mark.parametrize("chunk", ["3", "null"])
 @pytest.mark.parametrize("method", ["sgd", "lora"])
-def test_the_loss_alone_is_that_of_the_whole_evaluation(chunk, method, tiny):
-    whole = run.execute(tiny(f"method={method}"), "whole")
+def test_the_loss_alone_is_that_of_the_whole_evaluation(chunk, method, tiny, alone_of):
+    whole = alone_of(method)
     options = ["evaluation=loss", "evaluation.batch_size=3", f"evaluation.chunk={chunk}"]
     record = run.execute(tiny(f"method={method}", *options), "loss")
     assert set(record.measurements["after"]) == {"heldout_loss", "items"}
@@ -206,7 +263,7 @@ def test_the_loss_alone_is_that_of_the_whole_evaluation(chunk, method, tiny):
 # --- autocast ---
 
 
-def test_autocast_rounds_products_and_leaves_weights_gradients_and_state(tiny):
+def test_autocast_rounds_products_and_leaves_weights_gradients_and_state(tiny, alone_of):
     planned = tiny("method=adamw", "execution.autocast=bfloat16")
     model, tokenizer = planned.model.load(torch.float32)
     training = run.start(planned, model, tokenizer, planned.data.load(tokenizer))
@@ -217,7 +274,7 @@ def test_autocast_rounds_products_and_leaves_weights_gradients_and_state(tiny):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     state = training.trainable.optimizer.state.values()
     assert {v.dtype for each in state for v in each.values()} == {torch.float32}
-    plain = run.execute(tiny("method=adamw"), "plain").measurements
+    plain = alone_of("adamw").measurements
     rounded = run.execute(planned, "rounded").measurements
     assert rounded["steps"]["loss"] != plain["steps"]["loss"]
     assert rounded["steps"]["loss"] == pytest.approx(plain["steps"]["loss"], rel=1e-2)
@@ -331,15 +388,11 @@ def test_a_run_that_failed_here_is_taken_over_from_where_it_finished(failed, ent
     assert (record.study, record.status) == (failed, "finished")
 
 
-def test_a_process_that_dies_is_replaced_and_its_run_is_left(entries, capsys, monkeypatch, tmp_path):
-    (tmp_path / "deadly.py").write_text("def deadly(**_):\n    import os\n    return lambda *_: os.abort()\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    deadly = entries("small", {"method": ["sgd"], "seed": [7]}, "evaluation._target_=deadly.deadly")
-    others = entries("small", {"method": ["sgd"], "seed": [0, 1, 2]})
-    records = runner.execute([*deadly, *others], "small", workers=2)
-    assert [record.name for record in records] == ["sgd-seed0", "sgd-seed1", "sgd-seed2"]
+def test_a_process_that_dies_is_replaced_and_its_run_is_left(two_processes):
+    records, said = two_processes
+    assert [record.name for record in records] == ["sgd-seed3", *METHODS]
     assert all(record.status == "finished" for record in records)
-    assert "sgd-seed7: its process ended with -6" in capsys.readouterr().out
+    assert "sgd-seed7: its process ended with -6" in said
 
 
 def test_long_and_short_runs_take_turns(entries):
@@ -379,8 +432,8 @@ def test_the_runs_of_one_command_compile_once(entries, monkeypatch):
     assert counts[0] == counts[1] > 0
 
 
-@pytest.mark.parametrize("error", ["out of memory, as a library says it", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"])
-def test_a_run_without_memory_is_tried_once_more(error, entries, capsys, monkeypatch, tmp_path):
+def test_a_run_for_which_a_library_finds_no_memory_is_tried_once_more(entries, capsys, monkeypatch, tmp_path):
+    error = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"
     code = f"""
 import torch
 from experiments.evaluate import HeldOutLoss
@@ -400,6 +453,12 @@ class Scarce(HeldOutLoss):
     assert record.status == "finished"
     said = capsys.readouterr().out
     assert said.index(f"sgd: FAILED, RuntimeError: {error}") < said.index("sgd: held-out loss")
+
+
+def test_a_run_without_memory_is_tried_once_more(two_processes):
+    records, said = two_processes
+    assert next(record.status for record in records if record.name == "sgd-seed3") == "finished"
+    assert said.index("sgd-seed3: FAILED, RuntimeError: out of memory") < said.index("sgd-seed3: held-out loss")
 
 
 def test_a_signal_ends_all_processes_with_checkpoints(checkpoint, tmp_path):

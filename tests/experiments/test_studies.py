@@ -1,13 +1,14 @@
 """The committed studies: every one composes and lists, and what is tuned covers what is reported."""
 
 import json
+from functools import cache
 
 import pytest
 import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments import models, study, tuned
+from experiments import models, run, study, tuned
 from experiments.errors import UserError
 from records import ROOT, Record, write
 
@@ -29,8 +30,14 @@ def local(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared():
+    """What plans that are made together share: the studies have methods, models and data in common."""
+    return run.Shared()
+
+
 @pytest.fixture
-def listed(local, checkpoint, tmp_path, monkeypatch):
+def listed(local, checkpoint, tmp_path, monkeypatch, shared):
     """listed(name, dry) -> entries of a committed study on small data; trained models are a tiny checkpoint."""
     monkeypatch.setattr(models.Pretrained, "local", lambda self: checkpoint)
 
@@ -40,19 +47,19 @@ def listed(local, checkpoint, tmp_path, monkeypatch):
         extra += ["data.test_size=null"] if "data.test=true" in STUDIES[name]["overrides"] else []
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             given = OmegaConf.create(STUDIES[name])
-            return study.entries(given, extra, [f"records_dir={tmp_path}"], dry=dry)
+            return study.entries(given, extra, [f"records_dir={tmp_path}"], shared, dry=dry)
 
     return make
 
 
 def choose_middle(name, folder, listed):
     """Record the third rate of every cell of a tuning study, as if it had been run."""
-    cells = {}
-    for entry in listed(name):
+    entries, cells = listed(name), {}
+    for entry in entries:
         cell = {key: value for key, value in entry.cell.items() if key not in (tuned.RATE, "seed")}
         cells.setdefault(json.dumps(cell), []).append(entry.cell[tuned.RATE])
     choices = [{"cell": json.loads(cell), "rate": sorted(rates)[len(rates) // 2]} for cell, rates in cells.items()]
-    chosen = listed(name)[0].plan.config.choices
+    chosen = entries[0].plan.config.choices
     common = {key: chosen[key] for key in tuned.COMMON}
     config = {"study": name, "rule": "", "steps": 1, "batch_size": 1, **common}
     record = Record("tuning", tuned.FOLDER, name, "0" * 64, "finished", config, {"choices": choices}, {})
@@ -78,6 +85,7 @@ def test_every_study_lists_with_names_of_its_own_and_a_time(name, listed, monkey
     assert f"left: {len(names)} runs, about" in text
 
 
+@cache
 def cells_of(name):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return study.cells(OmegaConf.create(STUDIES[name]), [])
@@ -109,9 +117,12 @@ def test_every_reported_run_has_a_tuned_rate(name):
     for cell in cells_of(name):
         overrides = [*given["overrides"], *study.as_overrides(cell)]
         method = next(item for item in reversed(overrides) if item.startswith("method=")).partition("=")[2]
-        path = ROOT / "conf" / "method" / f"{method}.yaml"
-        borrowed = yaml.safe_load(path.read_text()).get("rate_of")
-        assert (borrowed or method, data_of(overrides)) in known
+        assert (rate_of(method) or method, data_of(overrides)) in known
+
+
+@cache
+def rate_of(method):
+    return yaml.safe_load((ROOT / "conf" / "method" / f"{method}.yaml").read_text()).get("rate_of")
 
 
 def data_of(overrides):
