@@ -162,11 +162,8 @@ def diverged(records: Iterable[Record]) -> list[Row]:
 
 
 def steps(record: Record) -> dict[str, list[Any]]:
-    """The metrics of every step as columns; a record of before columns has one mapping a step."""
-    found = record.measurements["steps"]
-    if isinstance(found, Mapping):
-        return {name: list(values) for name, values in found.items()}
-    return {name: [entry.get(name) for entry in found] for name in dict.fromkeys(k for entry in found for k in entry)}
+    """The metrics of every step, a column for each; None where a step lacks it."""
+    return record.measurements["steps"]
 
 
 def seconds_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, float]:

@@ -113,15 +113,6 @@ def test_numbers_of_one_axis():
     assert found["StudyVariantsWithin"] == "none"
 
 
-def test_steps_are_read_in_both_forms():
-    columns = ALL[0].measurements["steps"]
-    listed = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    assert studies.steps(ALL[0]) == columns
-    assert studies.steps(replace(ALL[0], measurements={"steps": listed})) == columns
-    listed[0].pop("grad_norm")
-    assert studies.steps(replace(ALL[0], measurements={"steps": listed}))["grad_norm"][0] is None
-
-
 def test_two_runs_of_one_cell_and_seed_are_refused():
     with pytest.raises(ValueError, match="share a seed"):
         studies.cells(studies.rows(of("order")), lambda row: "all of them")

@@ -25,7 +25,12 @@ def train_record(method: str, loss: float) -> Record:
         "method": {"lr": 1e-3, "inner_steps": 2} if "b" in method else {"lr": 1e-4},
     }
     measured = {
-        "steps": [{"loss": 5 - 0.1 * i, "lr": 1e-3, "grad_norm": 1.0, "seconds": 0.5} for i in range(12)],
+        "steps": {
+            "loss": [5 - 0.1 * i for i in range(12)],
+            "lr": [1e-3] * 12,
+            "grad_norm": [1.0] * 12,
+            "seconds": [0.5] * 12,
+        },
         "before": {"heldout_loss": 4.5, "exact_match": 0.0, "items": 64},
         "after": {"heldout_loss": loss, "exact_match": 0.25, "items": 64},
         "predicted_bytes": BYTES,
