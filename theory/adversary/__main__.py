@@ -12,9 +12,10 @@ import sys
 from collections.abc import Sequence
 
 import records
-from records.provenance import provenance, source_hash
+from records.provenance import source_hash
 from theory.adversary.report import report
 from theory.adversary.run import TIERS, chosen, measure
+from theory.recorded import recorded
 
 STUDIES = {"quick": "adversary-quick", "full": "adversary"}
 
@@ -36,19 +37,18 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     tier = TIERS[given.tier]
     config = {"tier": given.tier, "seed": given.seed, "targets": names, **tier}
-    key = records.run_key(config, {"code": source_hash(("bcd", "theory"))})
     # a part of the targets is another study, so that the record of all of them stays
     study = f"{STUDIES[given.tier]}-{records.digest(given.targets)[:8]}" if given.targets else STUDIES[given.tier]
     name = f"{given.tier}-seed{given.seed}"
-    record = None if given.force else records.find(study, name, key, records.OUTPUTS)
-    if record:
-        print(f"finished before, read from {record.path} (--force computes it again)\n")
-    else:
-        origin = provenance("cpu")
-        found = measure(given.targets, tier, seed=given.seed, workers=given.workers)
-        record = records.Record("verify", study, name, key, "finished", config, found, origin)
-        print(f"wrote {records.write(record, records.OUTPUTS)}\n")
-    print("\n".join(report(record.measurements)))
+    record, where = recorded(
+        study,
+        name,
+        config,
+        {"code": source_hash(("bcd", "theory"))},
+        lambda: measure(given.targets, tier, seed=given.seed, workers=given.workers),
+        force=given.force,
+    )
+    print("\n".join([where, "", *report(record.measurements)]))
     return 1 if record.measurements["failures"] else 0
 
 

@@ -10,9 +10,9 @@ import argparse
 import sys
 from typing import Any
 
-import records
-from records.provenance import provenance, source_hash
+from records.provenance import source_hash
 from theory.curves import floor, steps, vacuous
+from theory.recorded import recorded
 
 STUDY, NAME = "curves", "curves"
 CONFIG: dict[str, Any] = {
@@ -95,15 +95,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m theory.curves", description="curves of the paper's figures")
     parser.add_argument("--force", action="store_true", help="compute again although the record exists")
     force = parser.parse_args(arguments).force
-    key = records.run_key(CONFIG, {"code": source_hash(("bcd", "theory"))})
-    record = None if force else records.find(STUDY, NAME, key, records.OUTPUTS)
-    if record:
-        print(f"finished before, read from {record.path} (--force computes it again)\n")
-    else:
-        origin = provenance("cpu")
-        record = records.Record("verify", STUDY, NAME, key, "finished", CONFIG, measure(CONFIG), origin)
-        print(f"wrote {records.write(record, records.OUTPUTS)}\n")
-    print("\n".join(report(record.measurements)))
+    inputs = {"code": source_hash(("bcd", "theory"))}
+    record, where = recorded(STUDY, NAME, CONFIG, inputs, lambda: measure(CONFIG), force=force)
+    print("\n".join([where, "", *report(record.measurements)]))
     return 0 if record.measurements["holds"] else 1
 
 

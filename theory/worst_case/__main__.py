@@ -15,9 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import records
-from records.provenance import provenance, source_hash
+from records.provenance import source_hash
 from theory.certificates import verify
+from theory.recorded import recorded
 from theory.worst_case import tables
 
 STUDY, NAME = "worst_case", "tables"
@@ -107,15 +107,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--force", action="store_true", help="compute again although the record exists")
     force = parser.parse_args(arguments).force
     files = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(FOLDER.glob("*.json")))).hexdigest()
-    key = records.run_key(CONFIG, {"code": source_hash(("theory",)), "certificates": files})
-    record = None if force else records.find(STUDY, NAME, key, records.OUTPUTS)
-    if record:
-        print(f"finished before, read from {record.path} (--force computes it again)\n")
-    else:
-        origin = provenance("cpu")
-        record = records.Record("verify", STUDY, NAME, key, "finished", CONFIG, measure(CONFIG), origin)
-        print(f"wrote {records.write(record, records.OUTPUTS)}\n")
-    print("\n".join(report(record.measurements)))
+    inputs = {"code": source_hash(("theory",)), "certificates": files}
+    record, where = recorded(STUDY, NAME, CONFIG, inputs, lambda: measure(CONFIG), force=force)
+    print("\n".join([where, "", *report(record.measurements)]))
     return 0 if record.measurements["holds"] else 1
 
 
