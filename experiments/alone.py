@@ -21,6 +21,7 @@ from bcd.execution import keep_graphs
 from experiments import run, study
 from experiments.errors import UserError
 from experiments.loading import Loading
+from experiments.plan import device_name
 from experiments.train import chosen_studies, extra_overrides, passed_on
 from experiments.training import any_length
 from records import Record, find, run_key, write
@@ -82,7 +83,6 @@ def key(planned: run.Plan) -> str:
 def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") -> Record:
     """The measurement as a record."""
     planned = entry.plan
-    device = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
     return Record(
         kind="profile",
         study=STUDY,
@@ -91,7 +91,7 @@ def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") ->
         status="failed" if error else "finished",
         config=planned.identity,
         measurements=measurements,
-        provenance=provenance(device),
+        provenance=provenance(device_name(planned.device.type)),
         error=error,
     )
 

@@ -13,9 +13,9 @@ from experiments.errors import UserError
 from experiments.floor import must_run, products, sustained_rate
 from experiments.measurement import PHASES, Steps, clear, run_visits
 from experiments.methods import BlockMethod, Method
+from experiments.plan import DTYPES, build, device_name
 from experiments.prediction import Prediction, predict
 from experiments.random_weights import materialise
-from experiments.run import DTYPES, build
 from records import Record, run_key
 from records.provenance import provenance, source_hash
 
@@ -241,7 +241,6 @@ def record(case: Case, study: str, measurements: dict[str, Any], error: str = ""
     assert isinstance(identity, dict)
     known = {str(key): value for key, value in identity.items() if key not in IGNORED}
     known["choices"] = dict(case.choices)
-    name = torch.cuda.get_device_name() if case.config.device == "cuda" else "cpu"
     return Record(
         kind="profile",
         study=study,
@@ -250,6 +249,6 @@ def record(case: Case, study: str, measurements: dict[str, Any], error: str = ""
         status="failed" if error else "finished",
         config=known,
         measurements=measurements,
-        provenance=provenance(name),
+        provenance=provenance(device_name(case.config.device)),
         error=error,
     )

@@ -33,6 +33,7 @@ from experiments.errors import UserError
 from experiments.evaluate import answer_loss
 from experiments.hessian import Hessian, coupling, curvature, dot, norm
 from experiments.noise import noise
+from experiments.plan import device_name
 from experiments.training import Training
 from records import Record, write
 from records.provenance import provenance
@@ -208,7 +209,7 @@ def measure(model: Any, tokenizer: Any, dataset: Dataset, partition: Partition, 
 def execute(planned: run.Plan) -> Record:
     """Measure, train, measure again, and write the record, also when it fails (see `experiments.run.execute`)."""
     config = planned.config
-    origin = provenance(torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu")
+    origin = provenance(device_name(planned.device.type))
     measurements: dict[str, Any] = {"states": []}
     error = ""
     begin = time.perf_counter()

@@ -21,7 +21,7 @@ from experiments.errors import UserError
 from experiments.methods import Method, Trainable
 from experiments.training import PLAIN, require_nonfinite
 from experiments.tuned import RATE_OF
-from records import ROOT, Record, digest, find, load, run_key
+from records import ROOT, Record, digest, load, run_key
 from records.provenance import source_hash
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and wrong values should be told at once
@@ -278,14 +278,20 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def device_name(kind: str) -> str:
+    """What the provenance of a record calls the device.     kind: "cuda" for the present GPU, else the CPU."""
+    return torch.cuda.get_device_name() if kind == "cuda" else "cpu"
+
+
 def folder(config: DictConfig) -> Path:
     """Where records go; a relative `records_dir` is below the repository's root."""
     return ROOT / config.records_dir
 
 
 def finished(planned: Plan, study: str) -> Record | None:
-    """The record of this very run, when there is one."""
-    return find(study, planned.name, planned.key, folder(planned.config))
+    """The finished record of this very run, when there is one."""
+    record = recorded(planned, study)
+    return record if record is not None and record.status == "finished" else None
 
 
 def recorded(planned: Plan, study: str) -> Record | None:

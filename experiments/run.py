@@ -32,6 +32,7 @@ from experiments.plan import (
     Shared,
     build,
     checkpoints,
+    device_name,
     device_of,
     execution,
     finished,
@@ -89,8 +90,8 @@ def execute(planned: Plan, study: str, *, restart: bool = False, loading: Loadin
     if restart:
         kept.remove()
     found = kept.load()
-    name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
-    running = Running(planned, kept, {"predicted_bytes": asdict(expected)}, provenance(name), loading or Loading())
+    origin = provenance(device_name(planned.device.type))
+    running = Running(planned, kept, {"predicted_bytes": asdict(expected)}, origin, loading or Loading())
     error, stopped = "", None
     with Interruption() as interruption, torch.random.fork_rng(), any_length():
         # Dropout draws from the global generator; everything else has a generator of its own.

@@ -14,6 +14,7 @@ from experiments import run
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
 from experiments.interruption import Interrupted, Interruption
+from experiments.plan import device_name
 from records import ROOT, Record, digest, find, load, load_study, run_key, write
 from records.provenance import provenance, source_hash
 
@@ -142,8 +143,7 @@ def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
 
 
 def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
-    name = torch.cuda.get_device_name() if planned.device.type == "cuda" else "cpu"
-    origin, begin, error, stopped = provenance(name), time.perf_counter(), "", None
+    origin, begin, error, stopped = provenance(device_name(planned.device.type)), time.perf_counter(), "", None
     measured: dict[str, Any] = {}
     with Interruption():
         try:
