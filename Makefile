@@ -51,7 +51,7 @@ TRAIN := $(RUN) -m experiments.train $(HERE)
 OR_FAILED := || [ $$? = 1 ]
 
 ablations: setup ## the studies of records/PLAN.md, for GPUs: DATA=folder of data sets, WORKERS=runs at a time
-	$(TRAIN) 'studies=[tuning_gsm8k,tuning_variants,tuning_alpaca,learning_rate]' $(OR_FAILED)
+	$(TRAIN) 'studies=[tuning_gsm8k,tuning_variants,tuning_alpaca]' $(OR_FAILED)
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_gsm8k
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_variants
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_alpaca
@@ -60,7 +60,7 @@ ablations: setup ## the studies of records/PLAN.md, for GPUs: DATA=folder of dat
 	$(TRAIN) study=scratch export=outputs/exports $(OR_FAILED)
 	$(TRAIN) study=tuning_scale $(OR_FAILED)
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_scale
-	$(TRAIN) study=scale $(OR_FAILED)
+	$(TRAIN) 'studies=[scale,learning_rate]' $(OR_FAILED)
 
 figures: setup ## figures, tables and numbers of the paper, from records
 	$(RUN) -m paper.build

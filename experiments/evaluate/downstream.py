@@ -26,7 +26,9 @@ class Downstream:
 
     tasks: names of files in `tasks`; null: all.     items: most items of a task, see `subsets.chosen`.
     folder: local folder with the test sets in the hub's schema; null: the hub. Never the one in place of the other.
-    max_new_tokens: of a generated answer.     batch_size: of a forward pass.
+    max_new_tokens: of a generated answer.
+    batch_size: of a forward pass that scores given answers, which holds the logits of every token.
+    generation_batch_size: of a generation, which holds those of the last token alone; null: the same.
     system: system message; null: what the chat template puts there itself.
 
     Raises UserError for an unknown task and numbers below 1.
@@ -40,12 +42,15 @@ class Downstream:
         batch_size: int,
         folder: str | None,
         system: str | None,
+        generation_batch_size: int | None = None,
     ) -> None:
         known = sorted(path.stem for path in TASKS.glob("*.yaml"))
         for name in tasks or ():
             if name not in known:
                 raise UserError(f"downstream.tasks has {name!r}; there are {', '.join(known)}")
-        for name, value in (("items", items), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        generation_batch_size = batch_size if generation_batch_size is None else generation_batch_size
+        numbers = {"items": items, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        for name, value in (numbers | {"generation_batch_size": generation_batch_size}).items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"downstream.{name}={value} is not possible: give a whole number of at least 1")
         if folder is not None and not Path(folder).expanduser().is_dir():
@@ -54,6 +59,7 @@ class Downstream:
         self.items = items
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
+        self.generation_batch_size = generation_batch_size
         self.folder = Path(folder).expanduser() if folder is not None else None
         self.system = system
 
@@ -73,15 +79,11 @@ class Downstream:
     def __call__(self, subject: Subject) -> dict[str, Any]:
         """Returns task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts."""
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        from lm_eval.models.huggingface import HFLM
-
-        given: dict[str, Any] = {"pretrained": subject.model, "tokenizer": subject.tokenizer}
-        language_model = HFLM(**given, batch_size=self.batch_size)  # pyright: ignore[reportCallIssue]
         found: dict[str, Any] = {}
         for task in self.tasks:
             kept = subject.place / f"{task}.json"
             if not kept.exists():
-                measured = self._measure(language_model, task)
+                measured = self._measure(subject, task)
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 partial = kept.with_suffix(".partial")
                 partial.write_text(json.dumps(measured), encoding="utf-8")
@@ -94,14 +96,20 @@ class Downstream:
         both = [task for task in after if task in before]
         return {task: shares(before[task], after[task], ALPHA / len(both)) for task in both}
 
-    def _measure(self, language_model: Any, name: str) -> dict[str, Any]:
+    def _measure(self, subject: Subject, name: str) -> dict[str, Any]:
         from datasets import Dataset
         from lm_eval.api.task import ConfigurableTask
         from lm_eval.evaluator import evaluate
+        from lm_eval.models.huggingface import HFLM
 
         rows, origin = self.rows(name)
         given = definition(name)
         about, generates = given["metadata"], given["output_type"] == "generate_until"
+        language_model: Any = HFLM(
+            pretrained=subject.model,  # pyright: ignore[reportCallIssue]
+            tokenizer=subject.tokenizer,  # pyright: ignore[reportCallIssue]
+            batch_size=self.generation_batch_size if generates else self.batch_size,  # pyright: ignore[reportCallIssue]
+        )
         if generates:
             given["generation_kwargs"] |= {"max_gen_toks": self.max_new_tokens}
         fields = about["fields"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KEPT = ROOT / "outputs" / "evaluate"
 CODE = ("bcd", "experiments")
-MAY_DIFFER = ("tasks", "folder", "batch_size", "judge")
+MAY_DIFFER = ("tasks", "folder", "batch_size", "generation_batch_size", "judge")
 """Options of a part that two models under comparison need not share: every task says itself which items it has."""
 
 
