@@ -90,7 +90,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         inputs = {"code": source_hash(CODE), "data": part.fingerprint(), "model": fingerprint}
         before = None
         if config.before is not None:
-            path = run.folder(config) / config.study / f"{config.before}-{name}.json"
+            path = run.folder(config) / config.recorded_as / f"{config.before}-{name}.json"
             if not path.exists():
                 raise UserError(
                     f"before={config.before}: there is no {path}; evaluate that model first, with this name"
@@ -111,10 +111,10 @@ def table(planned: Plan) -> str:
     """The parts as text: finished or to do, how many items, and the seconds of the last other model here."""
     config, rows = planned.config, []
     for part in planned.parts:
-        done = find(config.study, part.name, part.key, run.folder(config))
+        done = find(config.recorded_as, part.name, part.key, run.folder(config))
         others = [
             record
-            for record in load_study(config.study, kind="evaluate", folder=run.folder(config))
+            for record in load_study(config.recorded_as, kind="evaluate", folder=run.folder(config))
             if record.config["part"] == part.identity["part"] and record.config["device"] == planned.device.type
         ]
         took = done or max(others, key=lambda record: record.provenance["date"], default=None)
@@ -132,7 +132,7 @@ def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
     """
     config, loaded = planned.config, None
     for part in planned.parts:
-        record = None if config.force else find(config.study, part.name, part.key, run.folder(config))
+        record = None if config.force else find(config.recorded_as, part.name, part.key, run.folder(config))
         if record is None:
             if loaded is None:
                 loaded = planned.model.load(getattr(torch, config.dtype))
@@ -154,7 +154,7 @@ def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
             error = str(failure) if isinstance(failure, UserError) else f"{type(failure).__name__}: {failure}"
         record = Record(
             kind="evaluate",
-            study=planned.config.study,
+            study=planned.config.recorded_as,
             name=part.name,
             key=part.key,
             status="interrupted" if stopped else "failed" if error else "finished",
@@ -181,7 +181,7 @@ def _compare(planned: Plan, part: Evaluating, after: Record) -> Record | None:
     )
     record = Record(
         kind="compare",
-        study=planned.config.study,
+        study=planned.config.recorded_as,
         name=f"{after.name}-against-{planned.config.before}",
         key=run_key({"before": part.before.key, "after": after.key}, {"code": source_hash(CODE)}),
         status="finished",
