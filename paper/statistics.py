@@ -105,6 +105,21 @@ def contrast(weights: Mapping[str, float], cells: Mapping[str, Mapping[int, floa
     return Difference(found.mean, found.low, found.high, found.n, _error(values))
 
 
+def mean_of(measured: Sequence[tuple[float, float, int]]) -> Difference:
+    """The mean of independent differences, each with its standard error and the number of items that it is from.
+
+    The error is sqrt(sum of squares)/number; the degrees of freedom are those of all items together.
+
+    >>> mean_of([(0.25, 0.03, 100), (0.75, 0.04, 100)]).error
+    0.025
+    """
+    average = float(np.mean([difference for difference, _, _ in measured]))
+    error = math.sqrt(sum(error**2 for _, error, _ in measured)) / len(measured)
+    n = sum(items - 1 for _, _, items in measured) + 1
+    half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * error
+    return Difference(average, average - half, average + half, n, error)
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """p values adjusted by Holm's method, in the order given (Holm 1979).
 

@@ -59,6 +59,7 @@ def paired(before: Sequence[bool], after: Sequence[bool], alpha: float = ALPHA) 
     p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     return {
         "kind": "same items",
+        "items": n,
         "difference": difference,
         "standard_error": math.sqrt(spread / (n - 1)) if n > 1 else None,
         "gained": gained,
@@ -80,6 +81,7 @@ def unpaired(before: Sequence[bool], after: Sequence[bool], alpha: float = ALPHA
     z = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER)
     return {
         "kind": "different items",
+        "items": min(n, m),
         "difference": q - p,
         "standard_error": math.sqrt(p * (1 - p) / (n - 1) + q * (1 - q) / (m - 1)) if min(n, m) > 1 else None,
         "p": float(np.asarray(stats.fisher_exact([[r, n - r], [s, m - s]]))[1]),

@@ -127,23 +127,39 @@ def test_training_loss_is_the_mean_of_the_last_tenth() -> None:
     assert verdicts.training_loss(verdicts.Row(run("s", "n", "badam", 0, 0.5, measured={"steps": steps}))) == 2.0
 
 
-def compared(after: str, before: str, **tasks: str) -> Record:
-    found = {"difference": 0.1, "standard_error": 0.01, "p": 0.001, "smallest_detectable": 0.05}
-    config = {"after": f"{after}-downstream", "before": f"{before}-seed0", "part": "downstream"}
-    measured = {task: found | {"verdict": verdict} for task, verdict in tasks.items()}
-    return Record("compare", "downstream", f"{after}-{before}", "k", "finished", config, measured, PROVENANCE)
+def compared(after: str, before: str, part: str = "downstream", **differences: float) -> Record:
+    config = {"after": f"{after}-gsm8k-{part}", "before": f"{before}-gsm8k-{part}", "part": part}
+    measured = {
+        task: {"difference": difference, "standard_error": 0.01, "items": 500, "verdict": "better", "p": 0.001}
+        for task, difference in differences.items()
+    }
+    return Record("compare", "downstream", f"{after}-{before}-{part}", "k", "finished", config, measured, PROVENANCE)
 
 
-def test_downstream_tasks_are_compared_item_by_item() -> None:
-    downstream: dict[str, Any] = {"measure": "downstream", "studies": ("downstream",)}
-    unknown = verdicts.NOT_TESTABLE
-    for tasks, verdict in (
-        ({"gsm8k": "better", "math": "better"}, verdicts.SUPPORTED),
-        ({"gsm8k": "better", "math": unknown}, verdicts.NOT_TESTABLE),
-        ({"gsm8k": "better", "math": "worse"}, verdicts.NOT_SUPPORTED),
-    ):
-        records = [compared("badam", "lora", **tasks), compared("sgd", "lora", gsm8k="worse")]
-        assert judged({"downstream": records}, **downstream).verdict == verdict
+@pytest.mark.parametrize(
+    ("rule", "differences", "verdict"),
+    [
+        (verdicts.SUPERIOR, (0.05, 0.0), verdicts.SUPPORTED),
+        (verdicts.SUPERIOR, (0.03, -0.01), verdicts.NOT_TESTABLE),
+        (verdicts.SUPERIOR, (-0.02, 0.01), verdicts.NOT_SUPPORTED),
+        (verdicts.NOT_INFERIOR, (0.02, -0.02), verdicts.SUPPORTED),
+        (verdicts.NOT_INFERIOR, (-0.02, -0.01), verdicts.NOT_TESTABLE),
+        (verdicts.NOT_INFERIOR, (-0.05, -0.04), verdicts.NOT_SUPPORTED),
+    ],
+)
+def test_downstream_the_mean_of_the_tasks_counts(rule: str, differences: tuple[float, float], verdict: str) -> None:
+    records = [
+        compared("badam", "lora", gsm8k=differences[0], math=differences[1]),
+        compared("badam", "lora", "reasoning_gym", loss=9.0),
+        compared("badam_blocks5", "lora", gsm8k=9.0),
+        compared("badam", "untrained", gsm8k=9.0),
+    ]
+    found = judged({"downstream": records}, measure="downstream", studies=("downstream",), rule=rule)
+    assert found.verdict == verdict
+    (finding,) = found.findings
+    assert finding.effect == pytest.approx(sum(differences) / 2)
+    assert finding.high is not None
+    assert finding.high - finding.effect == pytest.approx(1.96 * 0.01 / 2**0.5, rel=1e-2)
 
 
 def test_the_claims_about_cost_are_judged_on_the_committed_runs() -> None:
