@@ -139,13 +139,10 @@ def in_print(row: Row) -> str:
     known = {
         "keep": "all kept",
         "options": "our options",
-        "documented_again": "documented, another session",
         "clipped": "all kept, clipped",
         "float8": "8-bit products",
     }
     version, _, without = row.version.partition("-")
-    eight = version.startswith("float8_")
-    version = version.removeprefix("float8_")
     if version.startswith("card"):
         name = f"{version.removeprefix('card')} GB card"
     elif version[0].isdigit():
@@ -153,7 +150,7 @@ def in_print(row: Row) -> str:
         name = "recomputed" if number == "0" else f"{number} {unit} kept"
     else:
         name = known.get(version, version)
-    return name + (", 8-bit products" if eight else "") + (", no TF32" if without else "")
+    return name + (", no TF32" if without else "")
 
 
 def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, str]:
@@ -166,7 +163,7 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
     reference = {tokens: one(everything, "reference", "documented", tokens) for tokens in (2048, 8192)}
     lora = {
         version: one(everything, "lora", version, 8192)
-        for version in ("documented", "documented-without_tf32", "options-without_tf32")
+        for version in ("documented", "documented-without_tf32", "options", "options-without_tf32")
     }
     ratios = {
         "CostOverReference": (keep, reference[8192]),
@@ -174,8 +171,8 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
         "CostOverLoraFast": (keep, lora["documented"]),
         "CostOverReferenceOptions": (keep, one(everything, "reference", "options", 8192)),
         "CostOverLoraOptions": (keep, lora["options-without_tf32"]),
+        "CostOverLoraOptionsFast": (keep, lora["options"]),
         "CostSmallOverReference": (small, reference[2048]),
-        "CostSmallOverReferenceAgain": (small, one(everything, "reference", "documented_again", 2048)),
         "CostCardOverReferenceSmall": (card[2048], reference[2048]),
         "CostCardOverReference": (card[8192], reference[8192]),
         "CostFloatOverReference": (float8, reference[8192]),
