@@ -14,7 +14,7 @@ from paper.figures.state import name as state_name
 from paper.runs import named, source, sources
 from paper.studies import Row
 from paper.tables import claims as claims_table
-from paper.tables import tuning
+from paper.tables import downstream, tuning
 from records import Record
 
 STUDIES: dict[str, tuple[str, str]] = {
@@ -23,7 +23,12 @@ STUDIES: dict[str, tuple[str, str]] = {
         *("headline", "methods", "learning_rate", "order", "inner_steps", "partition", "state", "rank"),
         *("outside_layers", "variants", "scale"),
     )
-} | {"steps_alone": ("profile", "steps_alone"), "downstream": ("compare", "downstream"), "tuned": ("tuning", "tuned")}
+} | {
+    "steps_alone": ("profile", "steps_alone"),
+    "evaluated": ("evaluate", "downstream"),
+    "downstream": ("compare", "downstream"),
+    "tuned": ("tuning", "tuned"),
+}
 AXES: dict[str, tuple[Callable[[Row], Any], str]] = {
     "order": (lambda row: row.choice("order").replace("_", " "), "random reshuffle"),
     "inner_steps": (lambda row: f"$K={row.value('method.inner_steps')}$", f"$K={claims.RECOMMENDED_K}$"),
@@ -58,6 +63,8 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
         edges = [choice for choice in tuning.choices(present["tuned"]) if choice.at_edge]
         macros["StudyTunedChoices"] = str(len(list(tuning.choices(present["tuned"]))))
         macros["StudyTunedEdges"] = str(len(edges))
+    if "evaluated" in present:
+        macros |= _evaluated(present["evaluated"], present.get("downstream", ()))
     if "scale" in present:
         macros["StudyScaleList"] = _gaps(studies.rows(present["scale"]))
     return macros | _claims(cost, found)
@@ -148,6 +155,22 @@ def _ranks(rows: Sequence[Row]) -> str:
     return ", ".join(
         f"{cell} ({100 * means[cell]:.0f}\\,\\%)" for cell in sorted(means, key=lambda cell: -means[cell])
     )
+
+
+def _evaluated(evaluated: Sequence[Record], compared: Sequence[Record]) -> dict[str, str]:
+    """Means over the tasks in per cent, the highest first, and the comparisons with the untrained model."""
+    means = {name: downstream.mean(tasks) for name, tasks in downstream.shares(evaluated).items()}
+    tests = [test for found in downstream.tests(compared, downstream.UNTRAINED).values() for test in found.values()]
+    verdicts_found = [test["verdict"] for test in tests]
+    return {
+        "StudyEvaluatedList": ", ".join(
+            f"{named(name)} ({downstream.percent(means[name])})"
+            for name in sorted(means, key=lambda name: -means[name])
+        ),
+        "StudyEvaluatedTests": str(len(tests)),
+        "StudyEvaluatedBetter": str(verdicts_found.count("better")),
+        "StudyEvaluatedWorse": str(verdicts_found.count("worse")),
+    }
 
 
 def _variants(*records: Sequence[Record]) -> dict[str, str]:

@@ -196,7 +196,43 @@ def tuned() -> Iterator[Record]:
         yield Record("tuning", "tuned", f"tuning_{data}", data, "finished", config, measured, PROVENANCE)
 
 
+def downstream() -> Iterator[Record]:
+    """The untrained model and two trained ones, compared with it."""
+    shares = {
+        "untrained": {"gsm8k": 0.02, "arc_easy": 0.40},
+        "badam": {"gsm8k": 0.024},
+        "lora": {"gsm8k": 0.06, "arc_easy": 0.44},
+    }
+
+    def of(share: float, chance: float = 0.0) -> dict[str, Any]:
+        return {"items": 500, "share": share, "standard_error": 0.01, "chance": chance}
+
+    for name, tasks in shares.items():
+        measured = {task: of(share, 0.25 if task == "arc_easy" else 0.0) for task, share in tasks.items()}
+        yield evaluated("evaluate", f"{name}-gsm8k-downstream", {"part": "downstream"}, measured | {"seconds": 1.0})
+        if name == "untrained":
+            puzzles = {"loss": {"value": 3.0}, "exact_match": of(0.01), "seconds": 1.0}
+            yield evaluated("evaluate", f"{name}-gsm8k-reasoning_gym", {"part": "reasoning_gym"}, puzzles)
+            continue
+        config = {"before": "untrained-gsm8k-downstream", "after": f"{name}-gsm8k-downstream", "part": "downstream"}
+        tests = {
+            task: {
+                "difference": share - shares["untrained"][task],
+                "standard_error": 0.01,
+                "items": 500,
+                "smallest_detectable": 0.032,
+                "verdict": "better" if share == 0.06 else "not testable at this scale",
+            }
+            for task, share in tasks.items()
+        }
+        yield evaluated("compare", f"{name}-gsm8k-downstream-against-untrained-gsm8k", config, tests)
+
+
+def evaluated(kind: str, name: str, config: dict[str, Any], measured: dict[str, Any]) -> Record:
+    return Record(kind, "downstream", name, name, "finished", config, measured, PROVENANCE)
+
+
 def studies() -> list[Record]:
     """Every study, all of it."""
     generator = np.random.default_rng(0)
-    return [*method_runs(generator), *axis_runs(generator), *alone_runs(), *tuned()]
+    return [*method_runs(generator), *axis_runs(generator), *alone_runs(), *tuned(), *downstream()]

@@ -1,6 +1,7 @@
 """Figures, tables and numbers of the studies: what they show of complete records, and what happens without some."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from paper import ablations, build, frontier, placement, statistics, studies
 from paper.figures import frontier as frontier_figure
 from paper.figures import headline, inner_steps, learning_rate, order, rank, scale, style
-from paper.tables import methods_in_numbers, tuning, variants_in_numbers
+from paper.tables import downstream, methods_in_numbers, tuning, variants_in_numbers
 from records import COMMITTED, Record, load_study, write
 from tests.paper import synthetic
 
@@ -23,15 +24,22 @@ def of(study: str) -> list[Record]:
     return [record for record in ALL if record.study == study]
 
 
+def of_kind(kind: str) -> list[Record]:
+    return [record for record in ALL if record.kind == kind]
+
+
 def numbers(records: list[Record]) -> dict[str, str]:
     cost = load_study("cost", kind="profile", folder=COMMITTED)
-    return ablations.numbers(cost, **{name: [r for r in records if r.study == name] for name in ablations.STUDIES})
+    found = {name: [r for r in records if (r.kind, r.study) == source] for name, source in ablations.STUDIES.items()}
+    return ablations.numbers(cost, **found)
 
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     for record in ALL:
         write(record, tmp_path / "records")
+    shutil.copytree(COMMITTED / "cost", tmp_path / "committed" / "cost")
+    monkeypatch.setattr(build, "COMMITTED", tmp_path / "committed")
     monkeypatch.setattr(build, "OUTPUTS", tmp_path / "records")
     monkeypatch.setattr(build, "BUILD", tmp_path / "build")
     return tmp_path
@@ -62,8 +70,7 @@ def test_every_study_is_shown_and_a_study_without_records_is_left_out(folders):
 def test_no_study_at_all_leaves_the_claims_about_cost(folders, monkeypatch):
     monkeypatch.setattr(build, "OUTPUTS", folders / "nothing")
     made = [p.name for p in shown() if not p.absent(build.read(p))]
-    committed = {path.name for path in COMMITTED.iterdir() if path.is_dir()}
-    assert [name for name in made if name not in committed] == ["claims"] or committed & set(ablations.STUDIES)
+    assert made == ["claims"]
     found = numbers([])
     assert found["ClaimsCount"] == str(int(found["ClaimsSupported"]) + int(found["ClaimsNoRecords"]))
     assert not any(name.startswith("Study") for name in found)
@@ -88,7 +95,9 @@ def test_a_study_without_records_has_no_macro_and_the_text_asks_for_it():
     assert not any(name.startswith(("StudyOrder", "StudyVariants")) for name in made)
     assert "StudyStateSource" in made
     studies_of_text = dict(re.findall(r"\\ifstudy\{(\w+)\}\{([\w\\]+)\}", SECTION))
-    assert {name.replace("\\", "") for name in studies_of_text.values()} == set(ablations.STUDIES) - {"downstream"}
+    shown_as = {"evaluated": "downstream"}
+    expected = {shown_as.get(name, name) for name in ablations.STUDIES}
+    assert {name.replace("\\", "") for name in studies_of_text.values()} == expected
     main = (ROOT / "paper" / "main.tex").read_text(encoding="utf-8")
     assert r"\ifcsname Study#1Source\endcsname" in main
     assert "no records." in main
@@ -230,6 +239,21 @@ def test_tables_of_methods_and_variants():
     ]
     assert len(best) == 1
     assert best[0].endswith(r"-- & no \\"), "no time was measured, and the loss alone is too high"
+
+
+def test_downstream_marks_what_differs_from_the_untrained_model():
+    text = downstream.text(of_kind("evaluate"), of_kind("compare"))
+    assert r"GSM8K & 500 & 0.0 & 2.0 & 2.4 & 6.0$^*$ & 3.2 \\" in text
+    assert r"ARC easy & 500 & 25.0 & 40.0 & -- & 44.0 & 3.2 \\" in text
+    assert r"reasoning gym & 500 & 0.0 & 1.0 & -- & -- & -- \\" in text
+    assert r"mean of lm-eval's &  &  & 21.0 & 2.4 & 25.0 &  \\" in text
+    found = numbers(ALL)
+    assert found["StudyEvaluatedList"] == "LoRA (25.0), untrained (21.0), BAdam (2.4)"
+    assert (found["StudyEvaluatedTests"], found["StudyEvaluatedBetter"], found["StudyEvaluatedWorse"]) == (
+        "3",
+        "1",
+        "0",
+    )
 
 
 def test_tuning_says_what_lies_at_the_edge():
