@@ -60,7 +60,7 @@ ablations: setup ## the studies of records/PLAN.md, for GPUs: DATA=folder of dat
 	$(TRAIN) study=scratch export=outputs/exports $(OR_FAILED)
 	$(TRAIN) study=tuning_scale $(OR_FAILED)
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_scale
-	$(TRAIN) 'studies=[scale,learning_rate]' $(OR_FAILED)
+	$(TRAIN) 'studies=[scale,learning_rate,equal_time]' $(OR_FAILED)
 
 figures: setup ## figures, tables and numbers of the paper, from records
 	$(RUN) -m paper.build

@@ -20,7 +20,7 @@ from records import Record
 STUDIES: dict[str, tuple[str, str]] = {
     name: ("train", name)
     for name in (
-        *("headline", "methods", "learning_rate", "order", "inner_steps", "partition", "state", "rank"),
+        *("headline", "equal_time", "methods", "learning_rate", "order", "inner_steps", "partition", "state", "rank"),
         *("outside_layers", "variants", "scale"),
     )
 } | {
@@ -49,8 +49,8 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
     trained = [row for name in STUDIES for row in _trained(name, present)]
     if trained:
         macros |= _set_up(trained)
-    if "headline" in present:
-        macros |= _headline(studies.rows(present["headline"]))
+    for name in {"headline", "equal_time"} & present.keys():
+        macros |= _main(camel(name), studies.rows(present[name]))
     if "inner_steps" in present:
         macros["StudyInnerStepsRecommended"] = f"{recommended(studies.rows(present['inner_steps'])[0]):.0f}"
     if "learning_rate" in present:
@@ -67,6 +67,9 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
         macros |= _evaluated(present["evaluated"], present.get("downstream", ()))
     if "scale" in present:
         macros["StudyScaleList"] = _gaps(studies.rows(present["scale"]))
+        chosen = tuning.choices_by_model(present.get("tuned", ()))
+        macros["StudyScaleChoices"] = str(len(chosen))
+        macros["StudyScaleEdges"] = str(sum(choice["at_edge"] for choice in chosen))
     return macros | _claims(cost, found)
 
 
@@ -127,7 +130,8 @@ def listed(means: Mapping[str, float]) -> str:
     return ", ".join(f"{cell} ({means[cell]:.3f})" for cell in sorted(means, key=lambda cell: means[cell]))
 
 
-def _headline(rows: Sequence[Row]) -> dict[str, str]:
+def _main(name: str, rows: Sequence[Row]) -> dict[str, str]:
+    """Of a comparison of methods on several data sets: their mean losses, the lowest first."""
     sentences, seeds = [], 0
     sets = studies.groups(sorted(rows, key=lambda row: row.data != "gsm8k"), lambda row: row.data)
     for data, here in sets.items():
@@ -137,9 +141,9 @@ def _headline(rows: Sequence[Row]) -> dict[str, str]:
         seeds = max(seeds, *(len(runs) for runs in cells.values()))
     read = any("test" in row.record.measurements for row in rows)
     return {
-        "StudyHeadlineList": "; ".join(sentences),
-        "StudyHeadlineSeeds": str(seeds),
-        "StudyHeadlinePart": "test" if read else "held-out",
+        f"Study{name}List": "; ".join(sentences),
+        f"Study{name}Seeds": str(seeds),
+        f"Study{name}Part": "test" if read else "held-out",
     }
 
 

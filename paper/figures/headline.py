@@ -32,6 +32,9 @@ def draw(headline: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
             if name in times[data]:
                 steps = runs[0].config["steps"]
                 _curve(line[1], runs, colour, steps * times[data][name] / runs[0].tokens)
+        if len(line) > 1 and not times[data]:
+            line[1].set(xticks=[])
+            line[1].text(0.5, 0.5, "no step timed alone", transform=line[1].transAxes, ha="center", color="0.5")
         line[0].set(ylabel=f"{data_in_print(data)}: held-out loss")
         line[0].set_xlim(line[0].get_xlim()[0], max(row.tokens for row in rows if row.data == data) * 1e-6)
         style.end_labels(line[0], ends)

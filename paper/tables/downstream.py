@@ -64,7 +64,7 @@ def text(evaluated: Sequence[Record], compared: Sequence[Record]) -> str:
     models, against = shares(evaluated), tests(compared, UNTRAINED)
     known = [*TASKS, GENERATED]
     tasks = sorted({task for found in models.values() for task in found}, key=known.index)
-    lines = [rf"\begin{{tabular}}{{@{{}}lrr{'r' * len(models)}r@{{}}}}", r"\toprule"]
+    lines = [r"\setlength{\tabcolsep}{3.5pt}", rf"\begin{{tabular}}{{@{{}}lrr{'r' * len(models)}r@{{}}}}", r"\toprule"]
     heads = [rf"\rotatebox{{60}}{{{named(name)}}}" for name in models]
     lines.append(" & ".join(["task", "items", "chance", *heads, "detectable"]) + r" \\")
     lines.append(r"\midrule")

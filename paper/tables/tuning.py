@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from paper.runs import LABELS, named
 from paper.tables.quick_study import power
@@ -37,6 +38,12 @@ def choices(tuned: Sequence[Record]) -> Iterator[Choice]:
                     failed=sum(loss is None for _, loss in found["tried"]),
                     at_edge=found["at_edge"],
                 )
+
+
+def choices_by_model(tuned: Sequence[Record]) -> list[dict[str, Any]]:
+    """What `choices` leaves out: the choices of studies that tune each method for models of several sizes."""
+    found = [choice for record in tuned for choice in record.measurements["choices"]]
+    return [choice for choice in found if set(choice["cell"]) != {METHOD}]
 
 
 def text(tuned: Sequence[Record]) -> str:

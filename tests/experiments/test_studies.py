@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from experiments import models, run, study, tuned
 from experiments.errors import UserError
-from records import ROOT, Record, write
+from records import COMMITTED, ROOT, Record, load_study, write
 
 STUDIES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf" / "study").glob("*.yaml"))}
 TUNED = sorted(name for name, given in STUDIES.items() if "tuned" in given)
@@ -130,6 +130,7 @@ def data_of(overrides):
 
 
 def test_a_study_takes_the_rates_of_several_tuning_studies_and_of_other_methods(listed, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuned, "COMMITTED", tmp_path / "nothing")
     every = study.cells
     kept = {"variant/badam_blocks5", "variant/badam_window5", "variant/badam_kept", "bread", "badam"}
     monkeypatch.setattr(
@@ -165,6 +166,18 @@ def test_values_by_an_earlier_axis():
     given["axes"]["steps"] = {"order": {"by_layer": 7}}
     with pytest.raises(UserError, match="no values of steps for the axis order, which is none before it"):
         study.cells(OmegaConf.create(given), [])
+
+
+def test_equal_time_is_the_time_of_the_steps_of_lora():
+    alone = load_study("steps_alone", kind="profile", folder=COMMITTED)
+    seconds = {
+        record.name.removeprefix("smollm2_135m-gsm8k-"): record.measurements["seconds_per_step"] for record in alone
+    }
+    steps = STUDIES["equal_time"]["axes"]["steps"]["method"]
+    assert steps == {
+        method: round(180 * seconds["lora"] / seconds[method.rpartition("/")[2]])
+        for method in STUDIES["headline"]["axes"]["method"]
+    }
 
 
 def test_the_plan_counts_the_runs_of_every_study():

@@ -116,6 +116,16 @@ def method_runs(generator: np.random.Generator) -> Iterator[Record]:
                 yield record
 
 
+def equal_time_runs(generator: np.random.Generator) -> Iterator[Record]:
+    """The headline's methods with other numbers of steps."""
+    for data, level in (("gsm8k", 0.0), ("alpaca_cleaned", 0.9)):
+        for seed in range(5):
+            for method, value in LOSSES.items():
+                found, name = value + level + generator.normal(0, 0.004), f"{data}-{method}"
+                config = {"steps": 420 if method == "lora" else 900}
+                yield run("equal_time", name, method, seed, found, choices={"data": data}, config=config)
+
+
 def axis_runs(generator: np.random.Generator) -> Iterator[Record]:
     for seed in range(3):
         shared = noise(generator)  # runs of one seed share their data, so their losses move together
@@ -235,4 +245,11 @@ def evaluated(kind: str, name: str, config: dict[str, Any], measured: dict[str, 
 def studies() -> list[Record]:
     """Every study, all of it."""
     generator = np.random.default_rng(0)
-    return [*method_runs(generator), *axis_runs(generator), *alone_runs(), *tuned(), *downstream()]
+    return [
+        *method_runs(generator),
+        *axis_runs(generator),
+        *equal_time_runs(generator),
+        *alone_runs(),
+        *tuned(),
+        *downstream(),
+    ]

@@ -11,7 +11,7 @@ import pytest
 from paper import ablations, build, frontier, placement, statistics, studies
 from paper.figures import frontier as frontier_figure
 from paper.figures import headline, inner_steps, learning_rate, order, rank, scale, style
-from paper.tables import downstream, methods_in_numbers, tuning, variants_in_numbers
+from paper.tables import downstream, equal_time, methods_in_numbers, tuning, variants_in_numbers
 from records import COMMITTED, Record, load_study, write
 from tests.paper import synthetic
 
@@ -256,11 +256,23 @@ def test_downstream_marks_what_differs_from_the_untrained_model():
     )
 
 
+def test_equal_time_has_the_steps_and_the_difference_to_lora():
+    rows = [line.split(" & ") for line in equal_time.text(of("equal_time")).splitlines() if " & " in line][2:]
+    assert [row[:2] for row in rows[:2]] == [["AdamW", "900"], ["LoRA", "420"]]
+    assert rows[1][3:5] == ["--", "--"], "LoRA is what the others are compared with"
+    (badam,) = (row for row in rows if row[0] == "BAdam")
+    assert float(badam[3].strip("$")) == pytest.approx(0.07, abs=0.01)
+    assert float(badam[6].strip("$")) == pytest.approx(0.07, abs=0.01)
+    assert numbers(ALL)["StudyEqualTimeSeeds"] == "5"
+
+
 def test_tuning_says_what_lies_at_the_edge():
     text = tuning.text(of("tuned"))
     assert r"BAdam & $1 \times 10^{-4}$* & 1 of 5 & $1 \times 10^{-4}$* & 1 of 5 \\" in text
     assert r"GaLore & $1 \times 10^{-3}$ & 1 of 5 & -- & -- \\" in text
-    assert numbers(ALL)["StudyTunedEdges"] == "2"
+    found = numbers(ALL)
+    assert found["StudyTunedEdges"] == "2"
+    assert (found["StudyScaleChoices"], found["StudyScaleEdges"]) == ("2", "2"), "those of a depth are told apart"
 
 
 def test_names_of_a_scatter_plot_do_not_cover_each_other():

@@ -1,0 +1,40 @@
+"""Every headline method for the time of LoRA's steps: how many steps that is, the loss, and the difference to LoRA."""
+
+from collections.abc import Sequence
+
+from paper import statistics, studies
+from paper.runs import named
+from paper.tables.claims import p_value
+from paper.tables.methods_in_numbers import mean
+from paper.verdicts import data_in_print
+from records import Record
+
+STUDIES = {"equal_time": ("train", "equal_time")}
+REFERENCE = "lora"
+
+
+def text(equal_time: Sequence[Record]) -> str:
+    """p is two-sided, adjusted by Holm's method over the methods of a data set."""
+    sets = studies.groups(studies.rows(equal_time), lambda row: row.data)
+    names = sorted(sets, key=lambda name: (name != "gsm8k", name))
+    cells = {data: studies.cells(sets[data], lambda row: row.method) for data in names}
+    losses = {data: {m: {row.seed: row.reported for row in runs} for m, runs in cells[data].items()} for data in names}
+    tests = {data: studies.against(losses[data], REFERENCE) for data in names}
+    means = {m: statistics.mean(list(values.values())) for m, values in losses[names[0]].items()}
+    lines = [rf"\begin{{tabular}}{{@{{}}lr{'rrr' * len(names)}@{{}}}}", r"\toprule"]
+    lines.append(
+        " & ".join(["", "", *(rf"\multicolumn{{3}}{{c}}{{{data_in_print(data)}}}" for data in names)]) + r" \\"
+    )
+    lines.append(" & ".join(["method", "steps", *(f"loss & minus {named(REFERENCE)} & $p$" for _ in names)]) + r" \\")
+    lines.append(r"\midrule")
+    for method in sorted(means, key=lambda m: means[m].mean):
+        row = [named(method), str(cells[names[0]][method][0].config["steps"])]
+        for data in names:
+            values, test = losses[data].get(method), tests[data].get(method)
+            row += [
+                mean(statistics.mean(list(values.values()))) if values else "--",
+                f"${test.difference.mean:+.3f}$" if test else "--",
+                p_value(test.p) if test else "--",
+            ]
+        lines.append(" & ".join(row) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
