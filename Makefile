@@ -1,7 +1,7 @@
 # Two commands do everything: `make paper` runs the main job, `make test` passes the tests.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup paper test check theory study ablations figures pdf lock clean
+.PHONY: help setup paper test check theory study ablations downstream figures pdf lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -61,6 +61,19 @@ ablations: setup ## the studies of records/PLAN.md, for GPUs: DATA=folder of dat
 	$(TRAIN) study=tuning_scale $(OR_FAILED)
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_scale
 	$(TRAIN) 'studies=[scale,learning_rate,equal_time]' $(OR_FAILED)
+
+HEADLINE := badam badam_all badam_blocks5 adamw lora sgd bsgd
+EVALUATE := $(RUN) -m experiments.evaluate recorded_as=downstream parts=[downstream,reasoning_gym] \
+  $(if $(DATA),downstream.folder=$(DATA)) downstream.generation_batch_size=128 reasoning_gym.evaluation.batch_size=128
+EXPORT := outputs/exports/headline/gsm8k-$$method-seed0
+AFTER := $(EVALUATE) path=$(EXPORT) name=$$method-gsm8k
+
+downstream: setup ## evaluate one seed of the headline before and after training; after the tuning of ablations
+	set -e; for method in $(HEADLINE); do [ -d $(EXPORT) ] || $(RUN) -m experiments.train $(if $(DATA),local_data=$(DATA)) \
+	  study=headline only=gsm8k-$$method-seed0 export=outputs/exports force=true; done
+	$(EVALUATE) model=smollm2_135m name=untrained-gsm8k
+	set -e; for method in $(HEADLINE); do $(AFTER) before=untrained-gsm8k; done
+	set -e; for method in badam badam_all badam_blocks5; do $(AFTER) before=lora-gsm8k; $(AFTER) before=adamw-gsm8k; done
 
 figures: setup ## figures, tables and numbers of the paper, from records
 	$(RUN) -m paper.build
