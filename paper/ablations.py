@@ -14,7 +14,7 @@ from paper.figures.state import name as state_name
 from paper.runs import named, source, sources
 from paper.studies import Row
 from paper.tables import claims as claims_table
-from paper.tables import downstream, tuning
+from paper.tables import downstream, gap, tuning
 from records import Record
 
 STUDIES: dict[str, tuple[str, str]] = {
@@ -59,6 +59,9 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
         macros["StudyRankList"] = _ranks(studies.rows(present["rank"]))
     if "variants" in present:
         macros |= _variants(*(found.get(name, ()) for name in frontier.STUDIES))
+        macros |= {
+            f"StudyVariantsGap{camel(name)}": interval(d) for name, d in gap.gaps(present.get("methods", ())).items()
+        }
     if "tuned" in present:
         edges = [choice for choice in tuning.choices(present["tuned"]) if choice.at_edge]
         macros["StudyTunedChoices"] = str(len(list(tuning.choices(present["tuned"]))))

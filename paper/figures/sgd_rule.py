@@ -41,6 +41,7 @@ def draw(headline: Sequence[Record]) -> Figure:
                 color=colour,
                 marker="o",
                 markersize=4,
+                label=rule,
             )
             for (place, runs), item in zip(here, found, strict=True):
                 axes.plot([place + shift] * 2, [item.low, item.high], color=colour, linewidth=1.4)
@@ -52,11 +53,6 @@ def draw(headline: Sequence[Record]) -> Figure:
                     markersize=2.2,
                     alpha=0.4,
                 )
-            if found:
-                rising = found[-1].mean > found[0].mean
-                offset = (3, -13) if rising else (3, 7)
-                at = (here[0][0] + shift, found[0].mean)
-                axes.annotate(rule, at, offset, textcoords="offset points", color=colour, fontsize=8)
         axes.set_xticks((0, 1), ("all weights", "one block"))
         axes.set(title=data_in_print(data), xlim=(-0.25, 1.25))
         axes.margins(y=0.15)
@@ -73,4 +69,5 @@ def draw(headline: Sequence[Record]) -> Figure:
     effects.set(xlabel="difference (nats)")
     effects.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=7.5, handlelength=1.2)
     panels[0].set(ylabel="held-out loss (nats a token)")
+    panels[0].legend(loc="upper left", fontsize=7.5, handlelength=1.2)
     return drawn

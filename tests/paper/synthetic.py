@@ -37,7 +37,7 @@ ORDERS = ("random_reshuffle", "ascending", "descending", "uniform", "weighted", 
 def run(study: str, name: str, method: str, seed: int, loss: float, **changes: Any) -> Record:
     """One finished run. changes: choices, values (of the method), config, measured."""
     block = method.startswith(("badam", "bsgd", "bread", "lisa"))
-    values = {"lr": 1e-3, **({"inner_steps": 7, "state": "reset", "switch_warmup": 0} if block else {})}
+    values = {"lr": 1e-3, **({"inner_steps": 3, "state": "reset", "switch_warmup": 0} if block else {})}
     choices = {"method": method, "data": "gsm8k", "model": "smollm2_135m"}
     config: dict[str, Any] = {
         "choices": choices | changes.get("choices", {}),

@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from paper import ablations, build, frontier, placement, statistics, studies
 from paper.figures import frontier as frontier_figure
 from paper.figures import headline, inner_steps, learning_rate, order, rank, scale, style
-from paper.tables import downstream, equal_time, methods_in_numbers, tuning, variants_in_numbers
+from paper.tables import downstream, equal_time, gap, methods_in_numbers, tuning, variants_in_numbers
 from records import COMMITTED, Record, load_study, write
 from tests.paper import synthetic
 
@@ -61,7 +62,7 @@ def test_every_study_is_shown_and_a_study_without_records_is_left_out(folders):
     for path in (folders / "records" / "order").glob("*.json"):
         path.unlink()
     (own,) = (p for p in products if p.name == "order")
-    assert build.build(products) == 1, "the table of claims changes, nothing else"
+    assert build.build(products) == 2, "the tables of claims and of the gap change, nothing else"
     assert not any(path.exists() for path in own.files)
     assert "order" not in build.read_manifest()
     assert "study order: no records" in (folders / "build" / "tables" / "claims.tex").read_text()
@@ -254,6 +255,23 @@ def test_downstream_marks_what_differs_from_the_untrained_model():
         "1",
         "0",
     )
+
+
+def test_the_gap_is_taken_apart():
+    given = {name: of(name) for name in gap.STUDIES}
+    found = {cause.name: cause for cause in gap.causes(**given)}
+    assert found["size of a block"].choice == "10 layers a block"
+    assert (found["size of a block"].number, found["order"].number, found["steps a visit"].number) == (3, 5, 5)
+    assert found["size of a block"].difference.mean == pytest.approx(0.63 - 0.69, abs=0.01)
+    assert all(cause.difference.mean <= after.difference.mean for cause, after in pairwise(found.values()))
+    apart = {d.choice for d in found.values()}
+    assert "reset" not in apart
+    assert "random reshuffle" not in apart
+    row = next(line for line in gap.text(**given).splitlines() if line.startswith("size of a block"))
+    closed = int(row.split(" & ")[-1].split("\\")[0].strip("$+"))
+    wide = gap.gaps(of("methods"))["adamw"].mean
+    assert closed == round(-100 * found["size of a block"].difference.mean / wide)
+    assert "averaged weights" not in {c.name for c in gap.causes(**given | {"variants": []})}
 
 
 def test_equal_time_has_the_steps_and_the_difference_to_lora():
