@@ -20,7 +20,9 @@ def label(
     *,
     size: float = 7,
 ) -> None:
-    """Write the names; scales and limits must be set before. Where a name stands far off, a thin line leads to it.
+    """Write the names that are not empty; scales and limits must be set before.
+
+    Where a name stands far off, a thin line leads to it.
 
     spans: (low, high) of the vertical interval drawn through each point.
     The box of a name is estimated from its length, because its true extent is known only when the figure is drawn.
@@ -38,7 +40,7 @@ def label(
     for (x, _), span in zip(points, spans, strict=True):
         (across, low), (_, high) = place(x, span[0]), place(x, span[1])
         taken.append((across - 1, max(low, 0.0), across + 1, min(high, height)))
-    for i in sorted(range(len(points)), key=lambda i: -places[i][1]):
+    for i in sorted((i for i in range(len(points)) if names[i]), key=lambda i: -places[i][1]):
         x, y = places[i]
         best: tuple[float, float, float, str, Box] | None = None
         for dx, dy, side in _offsets():

@@ -15,6 +15,8 @@ from records import Record
 
 STUDIES = frontier.STUDIES
 TARGET_COLOUR = "#009E73"
+LEAST = 0.01
+"""Nats that a variant must be below BAdam with its whole interval for its name to be written."""
 BEYOND = 3.0
 """Losses above the upper quartile by more than this many interquartile ranges are named at the top, not drawn."""
 
@@ -54,7 +56,13 @@ def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
             axes.set(xlim=(left, right), ylim=(bottom, top))
     places = [(x, entry.loss.mean) for entry, x in points]
     spans = [(entry.loss.low, entry.loss.high) for entry, _ in points]
-    placement.label(axes, places, [named(entry.method) for entry, _ in points], spans)
+    placement.label(axes, places, [_name(entry) for entry, _ in points], spans)
+
+
+def _name(entry: Entry) -> str:
+    """Empty for a variant that may be no better than BAdam: a dozen names at one loss could not be read."""
+    gain = entry.against.get("badam")
+    return named(entry.method) if not entry.variant or (gain and gain.difference.high < -LEAST) else ""
 
 
 def _drawn(points: Sequence[tuple[Entry, float]]) -> tuple[list[tuple[Entry, float]], list[str]]:

@@ -221,6 +221,13 @@ def test_a_loss_far_above_is_named_and_not_drawn():
     assert frontier_figure.draw(of("variants"), of("methods"), []).axes[0].get_title(loc="right") == ""
 
 
+def test_a_variant_is_named_where_it_is_clearly_below_badam():
+    axes = frontier_figure.draw(of("variants"), of("methods"), of("steps_alone")).axes[0]
+    written = {text.get_text() for text in axes.texts}
+    assert {"10 layers a block", "BAdam", "LoRA"} <= written
+    assert not {"bfloat16, exact master", "state kept"} & written
+
+
 def test_failed_runs_are_counted_in_the_source():
     assert numbers(ALL)["StudyLearningRateSource"].endswith("; 6 more failed")
     assert "failed" not in numbers(ALL)["StudyOrderSource"]
