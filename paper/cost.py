@@ -143,6 +143,8 @@ def in_print(row: Row) -> str:
         "float8": "8-bit products",
     }
     version, _, without = row.version.partition("-")
+    eight = version.startswith("float8_")
+    version = version.removeprefix("float8_")
     if version.startswith("card"):
         name = f"{version.removeprefix('card')} GB card"
     elif version[0].isdigit():
@@ -150,7 +152,7 @@ def in_print(row: Row) -> str:
         name = "recomputed" if number == "0" else f"{number} {unit} kept"
     else:
         name = known.get(version, version)
-    return name + (", no TF32" if without else "")
+    return name + (", 8-bit products" if eight else "") + (", no TF32" if without else "")
 
 
 def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, str]:

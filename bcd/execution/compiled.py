@@ -20,7 +20,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from bcd.checks import require_flag
+from bcd.execution.float8 import Float8Linear
 from bcd.execution.layers import Call, LayerCall, install, remove, tensors
+
+FUNCTIONS_ARE_RECOMPUTED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)
+"""Whether checkpointing inside a compiled graph recomputes a torch.autograd.Function too: 2.11 keeps its outputs."""
 
 _kept: dict[Any, dict[Any, Call]] | None = None
 
@@ -55,6 +59,9 @@ class CompiledLayers:
     def __call__(
         self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recompute: bool = False
     ) -> Any:
+        if recompute and not FUNCTIONS_ARE_RECOMPUTED and any(isinstance(m, Float8Linear) for m in layer.modules()):
+            # The kept graph, with everything that it saves forgotten: its last product is computed again for nothing.
+            return checkpoint(lambda *inputs: self(layer, inputs, kwargs), *args, use_reentrant=False)
         grad = torch.is_grad_enabled()
         inputs = tuple(grad and t.requires_grad for t in tensors((args, kwargs)))
         weights = tuple(grad and p.requires_grad for p in layer.parameters())

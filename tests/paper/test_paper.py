@@ -1,5 +1,6 @@
 """The paper: every product from small records, what it needs, and what it may not contain."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,8 @@ def test_versions_in_print():
         ("badam", 2048, "600 MB kept"),
         ("lora", 8192, "documented, no TF32"),
     }
+    small = dataclasses.replace(rows[0], version="float8_700mb")
+    assert cost.in_print(small) == "700 MB kept, 8-bit products"
     assert cost.recomputed(rows, 2048).version == "600mb"
     assert cost.recomputed(rows, 100) is None
     shown = {row.version for row in cost.compared(rows, 8192)}

@@ -9,9 +9,11 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from bcd import SGD, Adam, BlockCoordinateDescent, Descending, by_layer
+from bcd.activations import SavedTensors
 from bcd.execution import (
     Execution,
     compile_layers,
+    compiled,
     compiled_layers,
     float8_linears,
     float8_products,
@@ -193,6 +195,27 @@ def test_only_frozen_layers_round(llama, tokens, activate):
     assert 0.005 < distance < 0.3
     cosine = nn.functional.cosine_similarity(*found, dim=0).item()
     assert cosine > 0.96
+
+
+def test_a_recomputed_layer_keeps_its_input_alone(llama, tokens, monkeypatch):
+    """As without 8-bit products; inside the graph only where torch's compiler recomputes functions, else outside."""
+    held, gradients = {}, {}
+    runs = {"plain": (0, "plain", True), "kept": (None, "float8", True), "outside": (0, "float8", False)}
+    runs["inside"] = (0, "float8", compiled.FUNCTIONS_ARE_RECOMPUTED)
+    for name, (budget, products, inside) in runs.items():
+        torch.compiler.reset()
+        monkeypatch.setattr(compiled, "FUNCTIONS_ARE_RECOMPUTED", inside)
+        model = llama(torch.bfloat16).requires_grad_(False)
+        active = model.model.layers[1].requires_grad_(True)
+        Execution(recompute=budget, compiled=True, backend="aot_eager", frozen_products=products)(model)
+        with SavedTensors() as saved:
+            loss = model(input_ids=tokens, labels=tokens).loss
+            held[name] = saved.nbytes([*model.parameters(), *model.buffers()])
+        loss.backward()
+        gradients[name] = [p.grad for p in active.parameters()]
+    assert max(held["inside"], held["outside"]) <= 1.02 * held["plain"] < 0.5 * held["kept"]
+    for name in ("inside", "outside"):
+        assert all(torch.equal(a, b) for a, b in zip(gradients[name], gradients["kept"], strict=True))
 
 
 @pytest.mark.gpu
