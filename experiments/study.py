@@ -124,8 +124,8 @@ def entries(
     dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
 
     An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
-    (`method.lr: learning_rates`: those of each method; `learning_rates[1:4]`: its second to fourth), or the values by
-    those of an earlier axis (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`). With `tuned: NAME`, or a
+    (`method.lr: learning_rates`: those of each method), or the values by those of an earlier axis
+    (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`). With `tuned: NAME`, or a
     list of names, every run takes its method.lr from the choice that `python -m experiments.tuning study=NAME`
     recorded; a run whose method has none, because all that were tried failed, is left out and named.
 
@@ -178,7 +178,7 @@ def cells(study: DictConfig, extra: Sequence[str], composer: Composer | None = N
         for cell in found:
             given = values
             if isinstance(values, str):
-                given = _listed(composer(cell)[0], values)
+                given = OmegaConf.select(composer(cell)[0], values)
             elif OmegaConf.is_dict(values):
                 given = _by_earlier_axis(study, str(key), cell)
             if not OmegaConf.is_list(given):
@@ -204,17 +204,6 @@ def label(cell: Mapping[str, Any]) -> str:
         else:
             parts.append(f"{key.rpartition('.')[2]}{value}")
     return re.sub(r"[^\w.=-]+", "_", "-".join(parts))
-
-
-def _listed(config: DictConfig, key: str) -> Any:
-    """The list that stands under `key`, or the part of it that a slice names.
-
-    >>> list(_listed(OmegaConf.create({"rates": [1, 2, 3, 4, 5]}), "rates[1:4]"))
-    [2, 3, 4]
-    """
-    key, *cut = re.split(r"[\[:\]]", key)
-    found = OmegaConf.select(config, key)
-    return OmegaConf.create(list(found)[int(cut[0]) : int(cut[1])]) if cut and OmegaConf.is_list(found) else found
 
 
 def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import run, study, tuned
 from experiments.errors import UserError
+from experiments.plan import device_name
 from experiments.train import extra_overrides, passed_on
 from records import Record, run_key, write
 from records.provenance import provenance
@@ -69,7 +70,7 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
         status="finished",
         config=config,
         measurements={"choices": tuned.to_json(choices), "failed": failed, "runs": keys},
-        provenance=provenance(first.device.type),
+        provenance=provenance(device_name(first.device.type)),
     )
 
 
