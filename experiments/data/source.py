@@ -122,16 +122,24 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 
+def _local_files(source: Source, split: str) -> str:
+    """What to do without the hub, in the words of the commands that read data."""
+    return (
+        f"give a folder that has {source.file}.{split}.jsonl: data.source.local=FOLDER for a run, "
+        "local_data=FOLDER for a study, local=FOLDER for experiments.overlap"
+    )
+
+
 @functools.lru_cache(maxsize=8)
 def _hub_rows(source: Source, split: str) -> list[dict[str, Any]]:
     if source.hub is None:
-        raise UserError(f"{source.file} is on no hub in this form: give local=FOLDER with {source.file}.{split}.jsonl")
+        raise UserError(f"{source.file} is on no hub in this form: {_local_files(source, split)}")
     try:
         from datasets import disable_progress_bars, load_dataset
     except ImportError as error:
         raise UserError(
             f"{source.hub} is loaded from the hub by the package datasets, which is missing: pip install datasets, or "
-            f"give local files with local=FOLDER ({source.file}.{split}.jsonl)"
+            f"{_local_files(source, split)}"
         ) from error
     disable_progress_bars()
     rows: list[dict[str, Any]] = []
@@ -142,6 +150,6 @@ def _hub_rows(source: Source, split: str) -> list[dict[str, Any]]:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{source.hub}{f' ({config})' if config else ''}, split {split}, cannot be had from the hub "
-                f"({reason}); with local files give local=FOLDER ({source.file}.{split}.jsonl)"
+                f"({reason}); {_local_files(source, split)}"
             ) from error
     return rows

@@ -114,14 +114,15 @@ def test_a_hub_that_cannot_be_had_is_told_with_the_way_out(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     told = done.stderr.strip().splitlines()[-1]
     assert re.search(
-        r"UserError: nobody/nothing-at-all, split train, cannot be had from the hub \(.+\); .*local=FOLDER", told
+        r"UserError: nobody/nothing-at-all, split train, cannot be had from the hub \(.+\); .*local_data=FOLDER",
+        told,
     )
 
 
 def test_a_missing_library_is_told_with_its_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(
-        UserError, match="by the package datasets, which is missing: pip install datasets, or give local"
+        UserError, match="by the package datasets, which is missing: pip install datasets, or give a folder"
     ):
         Source(hub="openai/gsm8k", file="gsm8k").rows("train", ())
 

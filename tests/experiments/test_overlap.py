@@ -160,7 +160,10 @@ def test_nothing_shared_writes_no_list(files):
         (["n=3"], "shortest=8 exceeds n=3"),
         (["sets.gsm8k.fields=[problem]"], r"gsm8k\.test\.jsonl, row 1: the field 'problem' is None, no text"),
         (["sets.gsm8k.split=dev"], r"has no gsm8k\.dev\{"),
-        (["local=null", "~sets.gsm8k"], "mt_bench is on no hub in this form: give local=FOLDER"),
+        (
+            ["local=null", "~sets.gsm8k"],
+            "mt_bench is on no hub in this form: give a folder that has mt_bench.question.jsonl: .*local=FOLDER",
+        ),
     ],
 )
 def test_bad_input_is_one_line(extra, message, files):
