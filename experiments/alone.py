@@ -3,7 +3,7 @@
 Runs of a study that share a GPU wait for each other, so their own seconds say nothing of a method. Here each
 configuration of the study (seeds and learning rates left aside) trains for some steps with nothing beside it: the
 seconds of a step are the median of the last ones, when graphs are compiled and kernels loaded; the bytes are the
-largest number allocated by then. Nothing is evaluated. One record for each, in the study `steps_alone`: one that is
+largest number allocated in these. Nothing is evaluated. One record for each, in the study `steps_alone`: one that is
 finished is not measured again (force=true does), and one that fails stops no other.
 """
 
@@ -28,7 +28,7 @@ from records import Record, find, run_key, write
 from records.provenance import provenance, source_hash
 
 STUDY = "steps_alone"
-STEPS, TIMED = 40, 20
+STEPS, TIMED = 60, 40
 """Steps of each configuration, and how many of them, the last, count."""
 LEFT_ASIDE = ("seed", "method.lr")
 """Axes on which no cost depends."""
@@ -43,7 +43,7 @@ def configurations(listed: list[study.Entry]) -> list[study.Entry]:
 
 
 def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int = TIMED) -> dict[str, Any]:
-    """Train for `steps` steps; returns seconds of a step, tokens of a step (median of the same steps), peak bytes.
+    """Train for `steps` steps; returns the seconds of the last `timed`, their median, and their peak of bytes.
 
     peak_allocated is None where the device keeps no account, as the CPU.
     """
@@ -51,11 +51,11 @@ def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int 
     model, tokenizer = loading.model(planned)
     training = run.start(planned, model, tokenizer, loading.data(planned, tokenizer))
     cuda = planned.device.type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
     with torch.random.fork_rng(), any_length(), training.prepared():
         torch.manual_seed(run.stream_seed(planned.config.seed, "dropout"))
         while training.steps < steps:
+            if cuda and training.steps == steps - timed:  # the compiler's trials of kernels are over
+                torch.cuda.reset_peak_memory_stats()
             training.step()
     seconds = [entry["seconds"] for entry in training.metrics[-timed:]]
     return {

@@ -7,6 +7,8 @@ says "no records" otherwise. Means are over seeds; lists go from the lowest loss
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from paper import claims, frontier, statistics, studies, verdicts
 from paper.figures.inner_steps import recommended
 from paper.figures.outside_layers import name as outside_name
@@ -49,8 +51,9 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
     trained = [row for name in STUDIES for row in _trained(name, present)]
     if trained:
         macros |= _set_up(trained)
-    for name in {"headline", "equal_time"} & present.keys():
-        macros |= _main(camel(name), studies.rows(present[name]))
+    for name in ("headline", "equal_time"):
+        if name in present:
+            macros |= _main(camel(name), studies.rows(present[name]))
     if "inner_steps" in present:
         macros["StudyInnerStepsRecommended"] = f"{recommended(studies.rows(present['inner_steps'])[0]):.0f}"
     if "learning_rate" in present:
@@ -59,20 +62,29 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
         macros["StudyRankList"] = _ranks(studies.rows(present["rank"]))
     if "variants" in present:
         macros |= _variants(*(found.get(name, ()) for name in frontier.STUDIES))
+        gaps = gap.gaps(present.get("methods", ()))
         macros |= {
-            f"StudyVariantsGap{camel(name)}": interval(d) for name, d in gap.gaps(present.get("methods", ())).items()
+            f"StudyVariantsGap{camel(name)}": interval(gaps[name]) if name in gaps else "--" for name in gap.GAPS
         }
+        read = [_finished(found.get(name, ())) for name in gap.STUDIES]
+        macros["StudyVariantsGapSource"] = sources([records for records in read if records])
+        macros["StudyVariantsGapSeeds"] = str(len({row.seed for row in studies.rows(present["variants"])}))
+        causes = gap.causes(**{name: found.get(name, ()) for name in gap.STUDIES})
+        macros["StudyVariantsGapChoices"] = str(sum(cause.number for cause in causes))
+        macros["StudyVariantsGapSignificant"] = str(sum(cause.p <= statistics.ALPHA for cause in causes))
     if "tuned" in present:
         edges = [choice for choice in tuning.choices(present["tuned"]) if choice.at_edge]
         macros["StudyTunedChoices"] = str(len(list(tuning.choices(present["tuned"]))))
         macros["StudyTunedEdges"] = str(len(edges))
     if "evaluated" in present:
         macros |= _evaluated(present["evaluated"], present.get("downstream", ()))
+    if "steps_alone" in present:
+        macros["StudyStepsAloneSpread"] = _spread(present["steps_alone"])
     if "scale" in present:
         macros["StudyScaleList"] = _gaps(studies.rows(present["scale"]))
         chosen = tuning.choices_by_model(present.get("tuned", ()))
         macros["StudyScaleChoices"] = str(len(chosen))
-        macros["StudyScaleEdges"] = str(sum(choice["at_edge"] for choice in chosen))
+        macros["StudyScaleEdges"] = _edges(chosen)
     return macros | _claims(cost, found)
 
 
@@ -96,7 +108,7 @@ def _trained(name: str, present: Mapping[str, Sequence[Record]]) -> list[Row]:
 
 
 def _set_up(rows: Sequence[Row]) -> dict[str, str]:
-    """What all runs share, from the first; how many runs there are."""
+    """What all runs share but those at equal time, from the first; how many runs there are."""
     first = rows[0]
     block = next((row for row in rows if row.value("method.inner_steps") is not None), None)
     return {
@@ -165,19 +177,39 @@ def _ranks(rows: Sequence[Row]) -> str:
 
 
 def _evaluated(evaluated: Sequence[Record], compared: Sequence[Record]) -> dict[str, str]:
-    """Means over the tasks in per cent, the highest first, and the comparisons with the untrained model."""
-    means = {name: downstream.mean(tasks) for name, tasks in downstream.shares(evaluated).items()}
-    tests = [test for found in downstream.tests(compared, downstream.UNTRAINED).values() for test in found.values()]
-    verdicts_found = [test["verdict"] for test in tests]
+    """Means over the tasks in per cent, the highest first, and what the comparisons with the untrained model say."""
+    models = downstream.shares(evaluated)
+    tasks = {task for found in models.values() for task in found}
+    means = {name: mean for name, found in models.items() if (mean := downstream.mean(found, list(tasks))) is not None}
+    tests = downstream.tests(compared, downstream.UNTRAINED).values()
+    found = [downstream.verdict(test, len(tested)) for tested in tests for test in tested.values()]
     return {
         "StudyEvaluatedList": ", ".join(
             f"{named(name)} ({downstream.percent(means[name])})"
             for name in sorted(means, key=lambda name: -means[name])
         ),
-        "StudyEvaluatedTests": str(len(tests)),
-        "StudyEvaluatedBetter": str(verdicts_found.count("better")),
-        "StudyEvaluatedWorse": str(verdicts_found.count("worse")),
-    }
+        "StudyEvaluatedTests": str(len(found)),
+        **{
+            f"StudyEvaluated{verdict.capitalize()}": str(found.count(verdict))
+            for verdict in ("better", "worse", "guessing")
+        },
+    } | {f"StudyEvaluatedAbove{camel(name)}": _above_guessing(name, models, compared) for name in ("lora", "adamw")}
+
+
+def _above_guessing(reference: str, models: Mapping[str, Mapping[str, Any]], compared: Sequence[Record]) -> str:
+    """BAdam minus the reference in points, the mean over the tasks where one of them does better than guessing."""
+    tests = downstream.tests(compared, reference).get("badam", {})
+    both = [models.get(name, {}) for name in ("badam", reference)]
+    kept = [
+        (test["difference"], test["standard_error"], test["items"])
+        for task, test in tests.items()
+        if any(found.get(task, {}).get("above_guessing") for found in both)
+    ]
+    if not kept:
+        return "--"
+    d = statistics.mean_of(kept)
+    points = f"${100 * d.mean:+.1f}$ $[{100 * d.low:+.1f}, {100 * d.high:+.1f}]$"
+    return f"{points} over {len(kept)} tasks"
 
 
 def _variants(*records: Sequence[Record]) -> dict[str, str]:
@@ -212,6 +244,23 @@ def _gaps(rows: Sequence[Row]) -> str:
         if difference := statistics.contrast({"badam": 1, "adamw": -1}, losses):
             parts.append(f"{interval(difference)} with {depth} layers")
     return ", ".join(parts) or "--"
+
+
+def _edges(chosen: Sequence[Mapping[str, Any]]) -> str:
+    """Whose choices lie at the edge of their grid, and with how many layers."""
+    at: dict[str, list[str]] = {}
+    for choice in chosen:
+        if choice["at_edge"]:
+            cell = choice["cell"]
+            at.setdefault(named(cell["method"]), []).append(str(cell["model.architecture.num_hidden_layers"]))
+    return "; ".join(f"{name} with {', '.join(depths)} layers" for name, depths in at.items()) or "none"
+
+
+def _spread(alone: Sequence[Record]) -> str:
+    """The middle 80 % of a method's seconds over their median, in per cent: the median of the methods."""
+    seconds = [np.asarray(record.measurements["seconds"]) for record in _finished(alone)]
+    widths = [np.subtract(*np.percentile(found, (90, 10))) / np.median(found) for found in seconds]
+    return f"{100 * float(np.median(widths)):.0f}"
 
 
 def _claims(cost: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> dict[str, str]:

@@ -76,15 +76,17 @@ def products() -> list[Product]:
 def read(product: Product) -> dict[str, list[Record]]:
     """The records that the producer asks for: this clone's own runs, else the committed ones of that study.
 
+    Own runs that are a part of the committed study, as some that were run again, do not stand for the whole.
+
     Of a study that may be missing the failed runs are read too: that a run diverged is a result.
     Raises RecordError, naming the command to run, when a study that is needed has no finished record.
     """
     found = {}
     for argument, (kind, study) in product.studies.items():
-        found[argument] = _all_runs(study, kind, OUTPUTS) or _all_runs(study, kind, COMMITTED)
+        found[argument] = _own_or_committed(_all_runs(study, kind, OUTPUTS), _all_runs(study, kind, COMMITTED))
     for argument, (kind, study) in product.sources.items():
         own = load_study(study, kind=kind, folder=OUTPUTS)
-        records = own or load_study(study, kind=kind, folder=COMMITTED)
+        records = _own_or_committed(own, load_study(study, kind=kind, folder=COMMITTED))
         if not records:
             raise RecordError(
                 f"{product.name} needs finished {kind} records of the study {study!r}, none is in {OUTPUTS}; "
@@ -92,6 +94,11 @@ def read(product: Product) -> dict[str, list[Record]]:
             )
         found[argument] = records
     return found
+
+
+def _own_or_committed(own: list[Record], committed: list[Record]) -> list[Record]:
+    names = {record.name for record in own}
+    return committed if names < {record.name for record in committed} else own
 
 
 def _all_runs(study: str, kind: str, folder: Path) -> list[Record]:
@@ -105,7 +112,8 @@ def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
     """SHA-256 over what decides the product: its producer, the modules that producers share, and the records."""
     total = hashlib.sha256()
     own = Path(product.module.__file__ or "")
-    shared = [*PAPER.glob("*.py"), PAPER / "figures" / "style.py"]
+    # Producers use each other's functions, and a table is drawn in no time: any change draws all tables again.
+    shared = [*PAPER.glob("*.py"), PAPER / "figures" / "style.py", *PAPER.glob("tables/*.py")]
     for path in sorted({own, *shared}):
         total.update(path.name.encode() + path.read_bytes())
     for record in (record for group in records.values() for record in group):

@@ -108,14 +108,17 @@ def contrast(weights: Mapping[str, float], cells: Mapping[str, Mapping[int, floa
 def mean_of(measured: Sequence[tuple[float, float, int]]) -> Difference:
     """The mean of independent differences, each with its standard error and the number of items that it is from.
 
-    The error is sqrt(sum of squares)/number; the degrees of freedom are those of all items together.
+    The error is sqrt(sum of e_i^2)/number, the degrees of freedom (sum of e_i^2)^2 / sum of e_i^4/(items_i - 1)
+    (Satterthwaite 1946), rounded down.
 
     >>> mean_of([(0.25, 0.03, 100), (0.75, 0.04, 100)]).error
     0.025
     """
     average = float(np.mean([difference for difference, _, _ in measured]))
-    error = math.sqrt(sum(error**2 for _, error, _ in measured)) / len(measured)
-    n = sum(items - 1 for _, _, items in measured) + 1
+    squares = sum(error**2 for _, error, _ in measured)
+    error = math.sqrt(squares) / len(measured)
+    fourth = sum(error**4 / (items - 1) for _, error, items in measured)
+    n = int(squares**2 / fourth) + 1 if fourth else sum(items for _, _, items in measured)
     half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * error
     return Difference(average, average - half, average + half, n, error)
 

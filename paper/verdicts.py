@@ -147,18 +147,18 @@ def _compared(claim: Claim, rows: Sequence[Row]) -> Iterator[Finding]:
             p, refuted = tested(claim.rule, difference, margin, lower=measure.lower)
             what = _in_print(claim, contrast) if len(claim.contrasts) > 1 else data_in_print(data)
             tests.append((p, refuted))
-            found.append(
-                Finding(
-                    comparison=f"{what}, $n={difference.n}$",
-                    effect=difference.mean,
-                    verdict=NOT_TESTABLE,
-                    unit=measure.unit,
-                    low=difference.low,
-                    high=difference.high,
-                    margin=margin,
-                    smallest=difference.smallest_detectable(),
-                )
-            )
+            found.append(_finding(f"{what}, $n={difference.n}$", difference, measure.unit, margin))
+    yield from _adjusted(found, tests)
+
+
+def _finding(comparison: str, d: statistics.Difference, unit: str, margin: float) -> Finding:
+    """Without p and verdict, which depend on the other comparisons of the claim."""
+    small = d.smallest_detectable()
+    return Finding(comparison, d.mean, NOT_TESTABLE, unit, d.low, d.high, margin=margin, smallest=small)
+
+
+def _adjusted(found: Sequence[Finding], tests: Sequence[tuple[float, bool]]) -> Iterator[Finding]:
+    """The findings with p adjusted by Holm's method and the verdict.    tests: (p, refuted) of each."""
     adjusted = statistics.holm([p for p, _ in tests])
     for finding, p, (_, refuted) in zip(found, adjusted, tests, strict=True):
         verdict = SUPPORTED if p <= statistics.ALPHA else NOT_SUPPORTED if refuted else NOT_TESTABLE
@@ -206,6 +206,7 @@ def _downstream(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
     """The mean over the tasks of the difference of two trained models; its error is that of the items alone."""
     (contrast,) = claim.contrasts
     ours, theirs = sorted(contrast, key=lambda cell: -contrast[cell])
+    found, tests = [], []
     for record in records:
         names = record.config["after"], record.config["before"]
         if record.config["part"] != "downstream" or not all(map(str.startswith, names, (f"{ours}-", f"{theirs}-"))):
@@ -213,18 +214,10 @@ def _downstream(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
         difference = statistics.mean_of(
             [(found["difference"], found["standard_error"], found["items"]) for found in record.measurements.values()]
         )
-        p, refuted = tested(claim.rule, difference, DOWNSTREAM_MARGIN, lower=False)
-        yield Finding(
-            comparison=f"mean of {len(record.measurements)} tasks",
-            effect=difference.mean,
-            verdict=SUPPORTED if p <= statistics.ALPHA else NOT_SUPPORTED if refuted else NOT_TESTABLE,
-            unit="of items",
-            low=difference.low,
-            high=difference.high,
-            p=p,
-            margin=DOWNSTREAM_MARGIN,
-            smallest=difference.smallest_detectable(),
-        )
+        tests.append(tested(claim.rule, difference, DOWNSTREAM_MARGIN, lower=False))
+        what = f"mean of {len(record.measurements)} tasks"
+        found.append(_finding(what, difference, "of items", DOWNSTREAM_MARGIN))
+    yield from _adjusted(found, tests)
 
 
 def _in_print(claim: Claim, contrast: Mapping[str, int]) -> str:

@@ -144,11 +144,26 @@ def test_readme_names_existing_targets_files_and_folders():
         assert re.search(rf"^{folder}/ ", text, re.MULTILINE), folder
 
 
-def test_the_documentation_examples_of_bcd_run():
-    command = [sys.executable, "-W", "error", "-m", "pytest", "--doctest-modules", "bcd", "theory", "-q"]
+def test_the_documentation_examples_run():
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "pytest",
+        "--doctest-modules",
+        *("bcd", "theory", "experiments", "paper"),
+        "-q",
+    ]
     done = subprocess.run([*command, "-p", "no:cacheprovider"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) >= 8
+    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) >= 15
+
+
+def test_make_downstream_evaluates_the_methods_of_the_headline():
+    made = re.search(r"^HEADLINE := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1).split()
+    study = yaml.safe_load((ROOT / "conf" / "study" / "headline.yaml").read_text())
+    assert sorted(made) == sorted(name.rpartition("/")[2] for name in study["axes"]["method"])
 
 
 def test_make_help_lists_every_public_target():

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from paper import statistics
 from paper.runs import LABELS, named
 from records import Record
 
@@ -24,7 +25,11 @@ TASKS = {
     "boolq": "BoolQ",
 }
 GENERATED = "reasoning_gym"
-"""The part besides lm-eval's tasks; it counts exact matches."""
+"""The part besides lm-eval's tasks; its loss counts: right answers in so few tokens there are none."""
+UNCERTAIN = "not testable at this scale"
+
+Tested = Mapping[str, Any]
+"""What `experiments.evaluate.significance.shares` returns."""
 
 
 def model(name: str) -> str:
@@ -32,71 +37,81 @@ def model(name: str) -> str:
     return name.partition("-")[0]
 
 
-def shares(evaluated: Sequence[Record]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Model -> task -> the share of right answers, its standard error and the chance level, see significance.share."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for record in evaluated:
-        measured = record.measurements
-        tasks = {GENERATED: measured["exact_match"]} if record.config["part"] == GENERATED else measured
-        found.setdefault(model(record.name), {}).update({k: v for k, v in tasks.items() if isinstance(v, dict)})
+def shares(evaluated: Sequence[Record]) -> dict[str, dict[str, Tested]]:
+    """Model -> task of lm-eval -> the share of right answers, its standard error and the chance level."""
+    found: dict[str, dict[str, Tested]] = {
+        model(record.name): {task: value for task, value in record.measurements.items() if isinstance(value, dict)}
+        for record in _finished(evaluated, "downstream")
+    }
     places = {name: i for i, name in enumerate((UNTRAINED, *LABELS))}
     return dict(sorted(found.items(), key=lambda item: places.get(item[0], len(places))))
 
 
-def tests(compared: Sequence[Record], reference: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """Model -> task -> the comparison with the reference on the same items."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for record in compared:
-        if model(record.config["before"]) == reference:
-            measured = record.measurements
-            tasks = {GENERATED: measured["exact_match"]} if record.config["part"] == GENERATED else measured
-            found.setdefault(model(record.config["after"]), {}).update(tasks)
-    return found
+def tests(compared: Sequence[Record], reference: str) -> dict[str, dict[str, Tested]]:
+    """Model -> task of lm-eval -> the comparison with the reference on the same items."""
+    return {
+        model(record.config["after"]): dict(record.measurements)
+        for record in _finished(compared, "downstream")
+        if model(record.config["before"]) == reference
+    }
 
 
-def mean(tasks: Mapping[str, Mapping[str, Any]]) -> float:
-    """Mean over lm-eval's tasks."""
-    return fmean(share["share"] for task, share in tasks.items() if task != GENERATED)
+def puzzle_losses(evaluated: Sequence[Record]) -> dict[str, float]:
+    """Model -> its loss on the generated puzzles, which no model was trained on."""
+    return {model(record.name): record.measurements["loss"]["value"] for record in _finished(evaluated, GENERATED)}
+
+
+def mean(tasks: Mapping[str, Tested], every: Sequence[str]) -> float | None:
+    """Mean over the tasks, None where the model lacks one of them."""
+    return fmean(tasks[task]["share"] for task in every) if tasks.keys() >= set(every) else None
+
+
+def verdict(test: Tested, number: int) -> str:
+    """ "better", "worse", "guessing" where the test rejects and neither model beats guessing, else `UNCERTAIN`.
+
+    number: of tests that share the level.
+    """
+    if test["verdict"] != UNCERTAIN:
+        return test["verdict"]
+    least = test["smallest_detectable"]
+    large = least is not None and abs(test["difference"]) >= least
+    return "guessing" if test["p"] <= statistics.ALPHA / number and large else UNCERTAIN
 
 
 def text(evaluated: Sequence[Record], compared: Sequence[Record]) -> str:
-    """A star marks a difference to the untrained model that is significant and large enough to be found."""
-    models, against = shares(evaluated), tests(compared, UNTRAINED)
-    known = [*TASKS, GENERATED]
-    tasks = sorted({task for found in models.values() for task in found}, key=known.index)
+    """A star marks a difference to the untrained model, a dagger one between models that do not beat guessing."""
+    models, against, puzzles = shares(evaluated), tests(compared, UNTRAINED), puzzle_losses(evaluated)
+    tasks = sorted({task for found in models.values() for task in found}, key=list(TASKS).index)
     lines = [r"\setlength{\tabcolsep}{3.5pt}", rf"\begin{{tabular}}{{@{{}}lrr{'r' * len(models)}r@{{}}}}", r"\toprule"]
     heads = [rf"\rotatebox{{60}}{{{named(name)}}}" for name in models]
-    lines.append(" & ".join(["task", "items", "chance", *heads, "detectable"]) + r" \\")
-    lines.append(r"\midrule")
+    rows = [["task", "items", "chance", *heads, "detectable"]]
     for task in tasks:
         one = next(found[task] for found in models.values() if task in found)
         least = [found[task]["smallest_detectable"] for found in against.values() if task in found]
-        cells = [_cell(found.get(task), against.get(name, {}).get(task)) for name, found in models.items()]
         largest = max((value for value in least if value is not None), default=None)
-        lines.append(
-            " & ".join(
-                [
-                    TASKS.get(task, task.replace("_", " ")),
-                    str(one["items"]),
-                    percent(one["chance"]),
-                    *cells,
-                    "--" if largest is None else percent(largest),
-                ]
-            )
-            + r" \\"
-        )
-    lines += [
-        r"\midrule",
-        " & ".join(["mean of lm-eval's", "", "", *map(percent, map(mean, models.values())), ""]) + r" \\",
-    ]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        cells = [_cell(found.get(task), against.get(name, {}), task) for name, found in models.items()]
+        rows.append([TASKS[task], str(one["items"]), percent(one["chance"]), *cells, percent(largest)])
+    means = [percent(mean(found, tasks)) for found in models.values()]
+    rows.append(["mean", "", "", *means, ""])
+    if puzzles:
+        losses = [f"{puzzles[name]:.2f}" if name in puzzles else "--" for name in models]
+        rows.append(["puzzles, loss", "", "", *losses, ""])
+    written = [" & ".join(row) + r" \\" for row in rows]
+    written[1:1] = [r"\midrule"]
+    written[2 + len(tasks) : 2 + len(tasks)] = [r"\midrule"]
+    return "\n".join([*lines, *written, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def percent(share: float | None) -> str:
+    return "--" if share is None else f"{100 * share:.1f}"
 
 
-def _cell(share: Mapping[str, Any] | None, test: Mapping[str, Any] | None) -> str:
+def _finished(records: Sequence[Record], part: str) -> list[Record]:
+    return [record for record in records if record.status == "finished" and record.config["part"] == part]
+
+
+def _cell(share: Tested | None, tested: Mapping[str, Tested], task: str) -> str:
     if share is None:
         return "--"
-    return percent(share["share"]) + ("$^*$" if test is not None and test["verdict"] in ("better", "worse") else "")
+    found = verdict(tested[task], len(tested)) if task in tested else UNCERTAIN
+    return percent(share["share"]) + {UNCERTAIN: "", "guessing": r"$^\dagger$"}.get(found, "$^*$")

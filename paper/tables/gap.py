@@ -17,24 +17,28 @@ from records import Record
 STUDIES = {
     "variants": ("train", "variants"),
     "methods": ("train", "methods"),
-    **{name: ("train", name) for name in ("inner_steps", "order", "state", "outside_layers")},
+    **{name: ("train", name) for name in ("inner_steps", "order", "state", "outside_layers", "partition")},
 }
 BADAM, GAPS = "badam", ("lora", "adamw")
 VARIANTS = {
     "size of a block": ("blocks2", "blocks5", "blocks10", "blocks5_slow"),
     "overlapping blocks": ("window2", "window5"),
     "the other blocks move too": ("bread", "bread_low_rank"),
-    "two of these": ("bread_blocks5", "blocks5_embedding"),
+    "two causes at once": ("bread_blocks5", "blocks5_embedding"),
+    "embedding always active": ("embedding",),
     "averaged weights": ("average_steps", "average_visits"),
     "bfloat16 weights": ("bf16",),
     "bfloat16 with a master": ("bf16_exact", "bf16_remainder"),
 }
 """Cause -> variants, without the first part of their names where that is badam."""
-AXES: dict[str, tuple[str, Callable[[Row], Any], Any]] = {
+LEFT_OUT = {"badam_kept": "of the study of state", "badam_cost_aware": "of the study of the order"}
+"""Variants that another study has."""
+AXES: dict[str, tuple[str, Callable[[Row], str], str | None]] = {
     "steps a visit": ("inner_steps", lambda row: f"$K={row.value('method.inner_steps')}$", None),
     "order": ("order", lambda row: row.choice("order").replace("_", " "), "random reshuffle"),
     "state": ("state", state_name, "reset"),
     "outside the layers": ("outside_layers", outside_name, FROZEN),
+    "partition": ("partition", lambda row: row.choice("partition").replace("_", " "), "by layer"),
 }
 """Cause -> study, what a cell of it is, and the cell that is BAdam; None: that with the K of the other studies."""
 
@@ -74,15 +78,16 @@ def gaps(methods: Sequence[Record]) -> dict[str, Difference]:
 
 def text(**records: Sequence[Record]) -> str:
     """A share above 0 is a part of the gap that is closed."""
-    wide = gaps(records["methods"])
+    wide = {name: gap for name, gap in gaps(records["methods"]).items() if gap.mean > 0}
     lines = [rf"\begin{{tabular}}{{@{{}}llrrr{'r' * len(wide)}@{{}}}}", r"\toprule"]
-    lines.append(rf" & & & & & \multicolumn{{{len(wide)}}}{{c@{{}}}}{{of the gap to}} \\")
+    if wide:
+        lines.append(rf" & & & & & \multicolumn{{{len(wide)}}}{{c@{{}}}}{{of the gap to}} \\")
     heads = ["cause", "best choice", "of", r"change of the loss", "$p$", *map(named, wide)]
     lines.append(" & ".join(heads) + r" \\")
     lines.append(r"\midrule")
     for cause in causes(**records):
         d = cause.difference
-        shares = [rf"${-100 * d.mean / gap.mean:+.0f}\,\%$" for gap in wide.values()]
+        shares = [rf"${round(-100 * d.mean / gap.mean):+d}\,\%$" for gap in wide.values()]
         change = f"${d.mean:+.3f}$ $[{d.low:+.3f}, {d.high:+.3f}]$"
         lines.append(
             " & ".join([cause.name, cause.choice, str(cause.number), change, p_value(cause.p), *shares]) + r" \\"
@@ -103,7 +108,7 @@ def _differences(records: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str,
         losses = _losses(studies.cells(studies.rows(records.get(study, ())), of))
         reference = given or usual
         for choice in losses:
-            if choice != reference:
+            if reference is not None and choice != reference:
                 yield cause, choice, statistics.contrast({choice: 1, reference: -1}, losses)
 
 

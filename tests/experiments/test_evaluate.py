@@ -116,6 +116,24 @@ def test_every_task_runs_through_lm_eval(data, subject):
     assert found["boolq"]["constant_answer"] == pytest.approx(5 / 7)
 
 
+def test_generated_and_scored_answers_have_batches_of_their_own(data, subject, monkeypatch):
+    import lm_eval.models.huggingface
+
+    sizes = []
+    given = lm_eval.models.huggingface.HFLM.__init__
+
+    def seen(self, *args, **kwargs):
+        sizes.append(kwargs["batch_size"])
+        given(self, *args, **kwargs)
+
+    monkeypatch.setattr(lm_eval.models.huggingface.HFLM, "__init__", seen)
+    downstream(data, ["piqa", "gsm8k"], batch_size=2, generation_batch_size=5)(subject)
+    assert sizes == [2, 5]
+    assert downstream(data, ["gsm8k"], batch_size=2).generation_batch_size == 2
+    with pytest.raises(UserError, match=r"downstream\.generation_batch_size=0 is not possible"):
+        downstream(data, generation_batch_size=0)
+
+
 @pytest.mark.parametrize(("task", "normed"), [("arc_easy", True), ("boolq", False)])
 def test_multiple_choice_is_the_likeliest_continuation(task, normed, data, subject):
     part = downstream(data, [task])
@@ -396,12 +414,18 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_task(planned, monkeypat
     assert not list((tmp_path / "kept").glob("*")), "what was kept for going on is removed"
 
 
+def test_records_go_where_recorded_as_says(planned):
+    ((record, _),) = evaluation.execute(planned("parts=[downstream]", "downstream.tasks=[piqa]", "recorded_as=mine"))
+    assert record.study == "mine"
+
+
 def test_models_evaluated_differently_are_not_compared(planned):
     chosen = ["parts=[downstream]", "downstream.tasks=[arc_easy,piqa]"]
     list(evaluation.execute(planned(*chosen, "name=a")))
     with pytest.raises(UserError, match=r"was evaluated with other values of items, system"):
         planned(*chosen, "name=b", "before=a", "downstream.items=3", "downstream.system=Think.")
-    fewer = planned("parts=[downstream]", "downstream.tasks=[piqa]", "downstream.batch_size=2", "name=b", "before=a")
+    sizes = ["downstream.batch_size=2", "downstream.generation_batch_size=3"]
+    fewer = planned("parts=[downstream]", "downstream.tasks=[piqa]", *sizes, "name=b", "before=a")
     ((_, compared),) = evaluation.execute(fewer)
     assert compared.name == "b-downstream-against-a"
     assert list(compared.measurements) == ["piqa"]

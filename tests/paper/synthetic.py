@@ -52,7 +52,7 @@ def run(study: str, name: str, method: str, seed: int, loss: float, **changes: A
         config["outside_layers"] = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
         config["choices"] = {"partition": "by_layer", "order": "random_reshuffle", "rule": "adam"} | config["choices"]
     measured: dict[str, Any] = {
-        "data": {"train_examples": 6725, "heldout_examples": 320, "tokens": TOKENS + 100 * seed, "padding_waste": 0.1},
+        "data": {"train_examples": 6711, "heldout_examples": 320, "tokens": TOKENS + 100 * seed, "padding_waste": 0.1},
         "before": {"heldout_loss": BEFORE, "items": 320},
         "after": {"heldout_loss": loss, "items": 320},
         "steps": {"loss": [1.4, loss], "lr": [1e-3, 0.0], "grad_norm": [1.0, 1.0], "seconds": [0.1, 0.1]},
@@ -212,17 +212,20 @@ def downstream() -> Iterator[Record]:
         "untrained": {"gsm8k": 0.02, "arc_easy": 0.40},
         "badam": {"gsm8k": 0.024},
         "lora": {"gsm8k": 0.06, "arc_easy": 0.44},
+        "badam_blocks5": {"gsm8k": 0.0, "arc_easy": 0.46},
     }
 
     def of(share: float, chance: float = 0.0) -> dict[str, Any]:
-        return {"items": 500, "share": share, "standard_error": 0.01, "chance": chance}
+        beats = share > 0.05 and not chance
+        return {"items": 500, "share": share, "standard_error": 0.01, "chance": chance, "above_guessing": beats}
 
     for name, tasks in shares.items():
         measured = {task: of(share, 0.25 if task == "arc_easy" else 0.0) for task, share in tasks.items()}
         yield evaluated("evaluate", f"{name}-gsm8k-downstream", {"part": "downstream"}, measured | {"seconds": 1.0})
         if name == "untrained":
-            puzzles = {"loss": {"value": 3.0}, "exact_match": of(0.01), "seconds": 1.0}
-            yield evaluated("evaluate", f"{name}-gsm8k-reasoning_gym", {"part": "reasoning_gym"}, puzzles)
+            for other, loss in ((name, 3.0), ("badam", 3.5)):
+                puzzles = {"loss": {"value": loss}, "exact_match": of(0.01), "seconds": 1.0}
+                yield evaluated("evaluate", f"{other}-gsm8k-reasoning_gym", {"part": "reasoning_gym"}, puzzles)
             continue
         config = {"before": "untrained-gsm8k-downstream", "after": f"{name}-gsm8k-downstream", "part": "downstream"}
         tests = {
@@ -231,11 +234,16 @@ def downstream() -> Iterator[Record]:
                 "standard_error": 0.01,
                 "items": 500,
                 "smallest_detectable": 0.032,
-                "verdict": "better" if share == 0.06 else "not testable at this scale",
+                "p": 0.001 if share in (0.06, 0.46) else 0.2,
+                "verdict": {0.06: "better", 0.0: "worse"}.get(share, "not testable at this scale"),
             }
             for task, share in tasks.items()
         }
         yield evaluated("compare", f"{name}-gsm8k-downstream-against-untrained-gsm8k", config, tests)
+    config = {"before": "lora-gsm8k-downstream", "after": "badam-gsm8k-downstream", "part": "downstream"}
+    test = {"difference": -0.02, "standard_error": 0.01, "items": 500, "p": 0.05, "smallest_detectable": 0.032}
+    both = {task: test | {"verdict": "not testable at this scale"} for task in ("gsm8k", "boolq")}
+    yield evaluated("compare", "badam-gsm8k-downstream-against-lora-gsm8k", config, both)
 
 
 def evaluated(kind: str, name: str, config: dict[str, Any], measured: dict[str, Any]) -> Record:

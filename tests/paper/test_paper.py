@@ -195,6 +195,17 @@ def test_every_product_is_made_once_and_again_when_a_record_changes(outputs):
     assert build.build(products) == 1
 
 
+def test_some_runs_of_a_committed_study_do_not_stand_for_it(outputs):
+    (product,) = (p for p in build.products() if p.name == "loss_curves")
+    own = build.read(product)["quick"]
+    for record in own:
+        write(record, outputs / "committed")
+    (outputs / "records" / "quick" / f"{own[0].name}.json").unlink()
+    assert [r.path.parent.parent.name for r in build.read(product)["quick"]] == ["committed"] * len(own)
+    write(train_record("another", 0.5), outputs / "records")
+    assert {r.path.parent.parent.name for r in build.read(product)["quick"]} == {"records"}
+
+
 def test_the_manifest_traces_every_file_to_records(outputs):
     import json
 

@@ -4,13 +4,15 @@ import json
 import math
 import warnings
 from fractions import Fraction
+from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
 import records
 from theory.bounds.a1 import kappa
-from theory.worst_case import Case, SolverError, identity, solve, worst_case
+from theory.worst_case import Case, SolverError, identity, sdp, solve, worst_case
 from theory.worst_case.forms import Form, combine
 from theory.worst_case.tables import largest_step, recursive_constant, step_limit
 
@@ -69,6 +71,32 @@ def test_momentum_with_reset_lies_below_its_theorem(steps: int, step: str, decay
     a, b = fractions(step, decay)
     found = worst_case(Case("epoch", 1, steps, 1, "momentum", a, b))
     assert found / momentum_theorem(steps, float(a), float(b)) == pytest.approx(ratio, abs=1e-3)
+
+
+def test_a_second_factorisation_is_tried_and_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an exception of the solver and after a solution that is not accurate enough; not after "infeasible"."""
+    given, first = cp.Problem.solve, iter([sdp.NumericalError("numerical"), None])
+    calls: list[dict[str, Any]] = []
+
+    def spoiled(problem: Any, **settings: Any) -> Any:
+        calls.append(settings)
+        if len(calls) % 2 == 0:
+            return given(problem, **settings)
+        if isinstance(error := next(first), Exception):
+            raise error
+        return given(problem, **settings, max_iter=3)
+
+    monkeypatch.setattr(cp.Problem, "solve", spoiled)
+    for _ in range(2):
+        assert worst_case(Case("epoch", blocks=2)) == pytest.approx(2.7553, abs=1e-4)
+    assert [call.get("direct_solve_method") for call in calls] == [None, "qdldl"] * 2
+
+    def numerical(problem: Any, **settings: Any) -> Any:
+        raise sdp.NumericalError("numerical")
+
+    monkeypatch.setattr(cp.Problem, "solve", numerical)
+    with pytest.raises(SolverError, match="no solution: numerical trouble"):
+        worst_case(Case("epoch", blocks=2))
 
 
 def test_momentum_without_decay_is_the_gradient_step() -> None:

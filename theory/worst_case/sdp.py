@@ -13,6 +13,7 @@ from fractions import Fraction
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from cvxpy.error import SolverError as NumericalError
 
 from theory.worst_case.cases import Case, Identity, Key, identity
 from theory.worst_case.forms import Form
@@ -85,11 +86,14 @@ def solve(data: Identity, constant: Fraction | None = None) -> Solution:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Solution may be inaccurate")
         for settings in SETTINGS:
-            problem.solve(solver=cp.CLARABEL, **settings)
-            if problem.status in enough:
+            try:
+                problem.solve(solver=cp.CLARABEL, **settings)
+            except NumericalError:  # numerical trouble; the status is the one before
+                continue
+            if problem.status in (*enough, cp.INFEASIBLE, cp.UNBOUNDED):
                 break
     if problem.status not in enough:
-        raise SolverError(f"the worst case has no solution: {problem.status}")
+        raise SolverError(f"the worst case has no solution: {problem.status or 'numerical trouble'}")
     value = np.asarray(problem.value, dtype=float).item()
     found = dict(zip(keys, np.asarray(multipliers.value, dtype=float).tolist(), strict=True))
     if constant is None:
