@@ -209,7 +209,7 @@ def _above_guessing(reference: str, models: Mapping[str, Mapping[str, Any]], com
         return "--"
     d = statistics.mean_of(kept)
     points = f"${100 * d.mean:+.1f}$ $[{100 * d.low:+.1f}, {100 * d.high:+.1f}]$"
-    return f"{points} over {len(kept)} tasks"
+    return f"{points} points over {len(kept)} tasks"
 
 
 def _variants(*records: Sequence[Record]) -> dict[str, str]:

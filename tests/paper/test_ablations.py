@@ -264,7 +264,7 @@ def test_downstream_marks_what_differs_from_the_untrained_model():
     assert found["StudyEvaluatedList"] == "LoRA (25.0), 5 layers a block (23.0), untrained (21.0)"
     counts = [found[f"StudyEvaluated{name}"] for name in ("Tests", "Better", "Worse", "Guessing")]
     assert counts == ["5", "1", "1", "1"]
-    assert found["StudyEvaluatedAboveLora"] == r"$-2.0$ $[-4.0, -0.0]$ over 1 tasks"
+    assert found["StudyEvaluatedAboveLora"] == r"$-2.0$ $[-4.0, -0.0]$ points over 1 tasks"
     assert found["StudyEvaluatedAboveAdamw"] == "--"
 
 
