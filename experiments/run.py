@@ -83,6 +83,8 @@ def execute(planned: Plan, study: str, *, restart: bool = False, loading: Loadin
     expected = planned.expected
     kept, every = checkpoints(planned, study), planned.config.checkpoint.every
     require_room(folder(planned.config) / study, 0)
+    if planned.config.export is not None:
+        require_room(ROOT / planned.config.export, 0)
     if every is not None:
         require_room(
             kept.folder, (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0

@@ -119,7 +119,8 @@ def remove_strangers(listed: Sequence[Entry], folder: Path) -> None:
 def wanted(entry: Entry, retry: bool, say: Any) -> bool:
     """Whether the run is to be executed; says why not."""
     if entry.state == "finished":
-        say(f"{entry.plan.name}: finished before, skipped")
+        unwritten = "; only force=true writes export=..." if entry.plan.config.export is not None else ""
+        say(f"{entry.plan.name}: finished before, skipped{unwritten}")
         return False
     if entry.state == "failed" and not retry:
         assert entry.record is not None

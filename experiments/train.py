@@ -40,7 +40,8 @@ def run_single(config: DictConfig) -> bool:
     planned = run.plan(config, study.choices(HydraConfig.get()))
     record = run.finished(planned, "single")
     if record is not None and not config.force:
-        print(f"finished before (force=true runs it again)\n{study.summary(record)}\n{record.path}")
+        again = "force=true runs it again" + (", and only that writes export=..." if config.export is not None else "")
+        print(f"finished before ({again})\n{study.summary(record)}\n{record.path}")
         return True
     record = run.execute(planned, "single", restart=config.force)
     print(f"{study.summary(record)}\n{run.folder(config) / 'single' / record.name}.json")

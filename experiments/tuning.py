@@ -30,6 +30,8 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
     Raises UserError when a run is missing, when the study does not vary the learning rate, when the grids differ in
     size, and when no cell has a choice.
     """
+    if any(tuned.RATE not in entry.cell for entry in listed):
+        raise UserError(f"study={name} has no axis {tuned.RATE}, so there is nothing to choose")
     waiting = [entry.plan.name for entry in listed if entry.state not in ("finished", "failed")]
     if waiting:
         raise UserError(
@@ -38,8 +40,6 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
         )
     losses: dict[tuple[tuple[str, object], ...], dict[float, list[float | None]]] = {}
     for entry in listed:
-        if tuned.RATE not in entry.cell:
-            raise UserError(f"study={name} has no axis {tuned.RATE}, so there is nothing to choose")
         cell = tuple((key, value) for key, value in entry.cell.items() if key not in (tuned.RATE, "seed"))
         rates = losses.setdefault(cell, {})
         rates.setdefault(float(entry.cell[tuned.RATE]), []).append(validation_loss(entry))

@@ -29,6 +29,19 @@ class RecordError(ValueError):
     """A file or a value that does not follow the schema of records; the message names it."""
 
 
+def require_writable(folder: Path) -> None:
+    """Raise RecordError unless files can be written to the folder, which is made if it is missing."""
+    probe = folder / ".probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink(missing_ok=True)  # another process in the same folder removes it too
+    except OSError as error:
+        raise RecordError(
+            f"{folder} cannot be written to ({error.strerror}); choose another folder with records_dir=..."
+        ) from error
+
+
 @dataclass(frozen=True)
 class Record:
     """One run; every field holds JSON values only.

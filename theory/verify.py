@@ -88,8 +88,10 @@ def plan(overrides: Sequence[str]) -> list[Job]:
     jobs = []
     for bound in dict.fromkeys(bounds):
         applies = list(hydra.compose("verify", [*rest_of(rest, "problem"), f"bound={bound}"]).bound.problems)
-        named = "bound" in given and "problem" in given
-        for problem in wanted or [] if named else [name for name in applies if wanted is None or name in wanted]:
+        if "bound" in given and (other := [name for name in wanted or [] if name not in applies]):
+            known = ", ".join(applies) or "none"
+            raise ValueError(f"{bound} does not apply to problem={', '.join(other)}: its problems are {known}")
+        for problem in [name for name in applies if wanted is None or name in wanted]:
             composed = hydra.compose("verify", [f"bound={bound}", f"problem={problem}", *rest])
             resolved = OmegaConf.to_container(composed, resolve=True)
             assert isinstance(resolved, dict)  # for the type checker: a DictConfig gives a dict
@@ -226,7 +228,9 @@ codes: list[int] = []
 @hydra.main(config_path="../conf", config_name="verify", version_base="1.3")
 def main(config: DictConfig) -> None:
     try:
-        codes.append(run(plan(list(HydraConfig.get().overrides.task))))
+        jobs = plan(list(HydraConfig.get().overrides.task))
+        records.require_writable(records.ROOT / config.records_dir / jobs[0].study)
+        codes.append(run(jobs))
     except (ValueError, InstantiationException, OmegaConfBaseException, ConfigCompositionException) as error:
         # Hydra wraps what a constructor raises and adds its own words; the cause is the message.
         wrapped = isinstance(error, InstantiationException) and error.__cause__

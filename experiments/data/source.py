@@ -46,7 +46,7 @@ class Source:
         local = Path(self.local).expanduser()
         if local.is_file():
             if split != "train":
-                raise UserError(f"local={self.local} is one file, so it has no {split} split")
+                raise UserError(f"{self.local} is one file, so it has no {split} split")
             if not local.name.endswith(SUFFIXES):
                 raise UserError(f"{local}: the name ends in none of {', '.join(SUFFIXES)}")
             return local
@@ -55,8 +55,8 @@ class Source:
         if len(found) != 1:
             what = f"both {found[0].name} and {found[1].name}" if found else f"no {stem}{{{','.join(SUFFIXES)}}}"
             raise UserError(
-                f"local={self.local} has {what}; give a folder with one such file"
-                + (f", or local=null for {self.hub} from the hub" if self.hub else "")
+                f"{self.local} has {what}; give a folder with one such file"
+                + (f", or null for {self.hub} from the hub" if self.hub else "")
             )
         return found[0]
 

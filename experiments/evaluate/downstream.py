@@ -45,6 +45,8 @@ class Downstream:
         generation_batch_size: int | None = None,
     ) -> None:
         known = sorted(path.stem for path in TASKS.glob("*.yaml"))
+        if isinstance(tasks, str):
+            raise UserError(f"downstream.tasks={tasks} is not possible: give a list, for example [{tasks}]")
         for name in tasks or ():
             if name not in known:
                 raise UserError(f"downstream.tasks has {name!r}; there are {', '.join(known)}")

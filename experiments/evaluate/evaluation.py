@@ -15,7 +15,7 @@ from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
 from experiments.interruption import Interrupted, Interruption
 from experiments.plan import device_name
-from records import ROOT, Record, digest, find, load, load_study, run_key, write
+from records import ROOT, Record, digest, find, load, load_study, require_writable, run_key, write
 from records.provenance import provenance, source_hash
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
                     f"before={config.before}: {path} was evaluated with other values of {', '.join(other)}"
                 )
         found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, before))
+    if not config.dry:
+        require_writable(run.folder(config) / config.recorded_as)
     return Plan(config, title, device, model, fingerprint, found)
 
 

@@ -129,7 +129,7 @@ def test_a_missing_library_is_told_with_its_name(monkeypatch):
 
 def test_local_files_are_never_replaced_by_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "_hub_rows", lambda *_: pytest.fail("the hub was asked"))
-    with pytest.raises(UserError, match=r"has no gsm8k\.train\{\.jsonl,.*local=null for openai/gsm8k"):
+    with pytest.raises(UserError, match=r"has no gsm8k\.train\{\.jsonl,.* or null for openai/gsm8k"):
         Source(hub="openai/gsm8k", file="gsm8k", local=str(tmp_path)).rows("train", ())
     write(tmp_path / "gsm8k.train.jsonl", ROWS)
     write(tmp_path / "gsm8k.train.json", ROWS)

@@ -414,6 +414,17 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_task(planned, monkeypat
     assert not list((tmp_path / "kept").glob("*")), "what was kept for going on is removed"
 
 
+def test_what_cannot_be_evaluated_is_told_before_any_weight_is_loaded(planned, data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file/evaluate cannot be written to"):
+        planned("parts=[downstream]", "downstream.tasks=[piqa]", f"records_dir={tmp_path}/file")
+    planned("parts=[downstream]", "downstream.tasks=[piqa]", f"records_dir={tmp_path}/file", "dry=true")
+    with pytest.raises(
+        UserError, match=r"downstream\.tasks=gsm8k is not possible: give a list, for example \[gsm8k\]"
+    ):
+        downstream(data, "gsm8k")
+
+
 def test_records_go_where_recorded_as_says(planned):
     ((record, _),) = evaluation.execute(planned("parts=[downstream]", "downstream.tasks=[piqa]", "recorded_as=mine"))
     assert record.study == "mine"

@@ -286,7 +286,7 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run_and_keeps_the_last(ti
 def test_folders_are_checked_before_anything_is_computed(tiny, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(run.Running, "measure", lambda *_: pytest.fail("work was done"))
-    for key in ("records_dir", "checkpoint.folder"):
+    for key in ("records_dir", "checkpoint.folder", "export"):
         with pytest.raises(CheckpointError, match=f"{tmp_path}/file/.* cannot be written to"):
             run.execute(tiny("method=badam", f"{key}={tmp_path}/file/below"), "single")
     monkeypatch.setattr("shutil.disk_usage", lambda folder: os.statvfs_result([0] * 10) and type("U", (), {"free": 0}))

@@ -218,7 +218,8 @@ def test_a_study_that_varies_no_learning_rate_chooses_none(small):
     ("overrides", "message"),
     [
         ([], "error: which tuning study? give study=NAME"),
-        (["study=quick"], "runs of study=quick are not finished"),
+        (["study=quick"], "study=quick has no axis method.lr"),
+        (["study=tuning"], "80 of 80 runs of study=tuning are not finished"),
     ],
 )
 def test_the_command_stops_with_one_message(overrides, message, tmp_path):

@@ -71,6 +71,24 @@ def test_command_writes_a_record_and_reports(tmp_path: Path) -> None:
     assert found["precise"]["instances"] > 0, "scalar blocks make A0 an equality, which float64 does not decide"
 
 
+def test_a_bound_is_checked_on_its_problems_alone() -> None:
+    """On another one the theorem's assumptions may not hold, and what is violated then says nothing about it."""
+    with initialize_config_dir(str(records.ROOT / "conf"), version_base="1.3"):
+        with pytest.raises(ValueError, match=r"a1 does not apply to problem=bilinear: its problems are quadratic, "):
+            verify.plan(["bound=a1", "problem=bilinear"])
+        assert {job.bound for job in verify.plan(["problem=quadratic"])} >= {"a1", "b1"}
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        records.RecordError, match=r"file/theory cannot be written to .*choose another folder with rec"
+    ):
+        records.require_writable(tmp_path / "file" / "theory")
+    records.require_writable(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_a_finished_record_is_read_not_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path) == 0
     first = capsys.readouterr().out
