@@ -19,6 +19,7 @@ from typing import IO, Any
 import torch
 
 from experiments.errors import UserError
+from records import RecordError, require_writable
 
 KEPT = 2
 """Checkpoints of a run that stay: the newest, and the one before it in case the newest is damaged later."""
@@ -166,19 +167,19 @@ class Checkpoints:
         return "there is none before it"
 
 
-def require_room(folder: Path, needed: int) -> None:
-    """Raise CheckpointError unless files can be written to `folder` (made if missing) and `needed` bytes are free."""
-    probe = folder / ".probe"
+def require_room(folder: Path, needed: int, option: str = "checkpoint.folder") -> None:
+    """Raise CheckpointError unless files can be written to `folder` (made if missing) and `needed` bytes are free.
+
+    option: that names the folder.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"\0")
-        probe.unlink(missing_ok=True)  # another run in the same folder removes it too
-    except OSError as error:
-        raise CheckpointError(f"{folder} cannot be written to ({error.strerror}); choose another folder") from error
+        require_writable(folder, option)
+    except RecordError as error:
+        raise CheckpointError(str(error)) from error
     if (free := shutil.disk_usage(folder).free) < needed:
         raise CheckpointError(
             f"{folder} has {free / 1e9:.2f} GB free, and the checkpoints of this run need {needed / 1e9:.2f} GB; "
-            "free space or choose another folder with checkpoint.folder=..."
+            f"free space or choose another folder with {option}=..."
         )
 
 

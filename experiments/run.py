@@ -82,9 +82,9 @@ def execute(planned: Plan, study: str, *, restart: bool = False, loading: Loadin
     """
     expected = planned.expected
     kept, every = checkpoints(planned, study), planned.config.checkpoint.every
-    require_room(folder(planned.config) / study, 0)
+    require_room(folder(planned.config) / study, 0, "records_dir")
     if planned.config.export is not None:
-        require_room(ROOT / planned.config.export, 0)
+        require_room(ROOT / planned.config.export, 0, "export")
     if every is not None:
         require_room(
             kept.folder, (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0

@@ -29,8 +29,8 @@ class RecordError(ValueError):
     """A file or a value that does not follow the schema of records; the message names it."""
 
 
-def require_writable(folder: Path) -> None:
-    """Raise RecordError unless files can be written to the folder, which is made if it is missing."""
+def require_writable(folder: Path, option: str = "records_dir") -> None:
+    """Raise RecordError unless files can be written to the folder, made if missing, that the option names."""
     probe = folder / ".probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def require_writable(folder: Path) -> None:
         probe.unlink(missing_ok=True)  # another process in the same folder removes it too
     except OSError as error:
         raise RecordError(
-            f"{folder} cannot be written to ({error.strerror}); choose another folder with records_dir=..."
+            f"{folder} cannot be written to ({error.strerror}); choose another folder with {option}=..."
         ) from error
 
 

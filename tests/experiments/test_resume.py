@@ -287,7 +287,9 @@ def test_folders_are_checked_before_anything_is_computed(tiny, tmp_path, monkeyp
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(run.Running, "measure", lambda *_: pytest.fail("work was done"))
     for key in ("records_dir", "checkpoint.folder", "export"):
-        with pytest.raises(CheckpointError, match=f"{tmp_path}/file/.* cannot be written to"):
+        with pytest.raises(
+            CheckpointError, match=f"{tmp_path}/file/.* cannot be written to .*; choose another folder with {key}="
+        ):
             run.execute(tiny("method=badam", f"{key}={tmp_path}/file/below"), "single")
     monkeypatch.setattr("shutil.disk_usage", lambda folder: os.statvfs_result([0] * 10) and type("U", (), {"free": 0}))
     with pytest.raises(CheckpointError, match=r"has 0\.00 GB free"):
