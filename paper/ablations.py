@@ -108,17 +108,13 @@ def _trained(name: str, present: Mapping[str, Sequence[Record]]) -> list[Row]:
 
 
 def _set_up(rows: Sequence[Row]) -> dict[str, str]:
-    """What all runs share but those at equal time, from the first; how many runs there are."""
+    """What all runs share but those at equal time, from the first."""
     first = rows[0]
     block = next((row for row in rows if row.value("method.inner_steps") is not None), None)
     return {
-        "StudyRuns": str(len(rows)),
         "StudySteps": str(first.config["steps"]),
         "StudyBatch": str(first.config["batch_size"]),
         "StudyInnerSteps": str(block.value("method.inner_steps")) if block else "--",
-        "StudyHeldoutItems": str(first.record.measurements["before"]["items"]),
-        "StudyMarginShare": f"{100 * verdicts.LOSS_MARGIN:.0f}",
-        "StudyRankMarginShare": f"{100 * verdicts.RANK_MARGIN:.0f}",
     }
 
 
