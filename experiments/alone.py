@@ -14,11 +14,13 @@ from typing import Any
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bcd.execution import keep_graphs
 from experiments import run, study
+from experiments.command import in_one_line, start
 from experiments.errors import UserError
 from experiments.loading import Loading
 from experiments.plan import device_name
@@ -135,12 +137,12 @@ def main(config: DictConfig) -> None:
         # dry: no cost depends on a learning rate, so that none needs to be recorded.
         listed = [entry for each in chosen for entry in study.entries(each, extra, controls, shared, dry=True)]
         found = execute(listed, force=config.force)
-    except (ValueError, OmegaConfBaseException, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (HydraException, ValueError, OmegaConfBaseException, OSError) as error:
+        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     if any(each.error for each in found):
         raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

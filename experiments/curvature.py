@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from bcd import BlockCoordinateDescent, Fixed, Partition, Rule
 from experiments import run, study
+from experiments.command import in_one_line, start
 from experiments.data import Batch, Dataset, batches, collate
 from experiments.errors import UserError
 from experiments.evaluate import answer_loss
@@ -270,7 +271,7 @@ def main(config: DictConfig) -> None:
         record = None if config.force else run.finished(planned, STUDY)
         record = record or execute(planned)
     except (ValueError, OmegaConfBaseException) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     print(f"{summary(record)}\n{run.folder(config) / STUDY / record.name}.json")
     if record.status != "finished":
@@ -278,4 +279,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

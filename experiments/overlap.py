@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from experiments import run, study
+from experiments.command import in_one_line, start
 from experiments.data.overlap import NEAR, Found, Index
 from experiments.data.source import Source
 from experiments.data.splits import identity
@@ -156,9 +157,9 @@ def main(config: DictConfig) -> None:
     try:
         print(overlap(config, study.choices(HydraConfig.get())["data"])[1])
     except (ValueError, OSError, OmegaConfBaseException) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

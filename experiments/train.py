@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import run, runner, study
+from experiments.command import in_one_line, start
 from experiments.errors import UserError
 from experiments.interruption import Interrupted
 
@@ -20,8 +22,8 @@ PASSED_ON = ("records_dir=", "local_data=", "checkpoint.", "export=", *(f"{name}
 def main(config: DictConfig) -> None:
     try:
         succeeded = run_studies(config) if config.get("study") or config.studies else run_single(config)
-    except (ValueError, OmegaConfBaseException) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (HydraException, ValueError, OmegaConfBaseException) as error:
+        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except Interrupted as stop:
         print(f"\ninterrupted by {stop}: the same command goes on from the checkpoint", file=sys.stderr)
@@ -102,4 +104,4 @@ def run_studies(config: DictConfig) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

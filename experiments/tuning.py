@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import run, study, tuned
+from experiments.command import in_one_line, start
 from experiments.errors import UserError
 from experiments.plan import device_name
 from experiments.train import extra_overrides, passed_on
@@ -118,9 +119,9 @@ def main(config: DictConfig) -> None:
         path = write(record, run.folder(config))
         print("\n".join([table(record), *other_failures(listed), str(path)]))
     except (ValueError, OmegaConfBaseException, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

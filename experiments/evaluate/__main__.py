@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import run, study
+from experiments.command import in_one_line, start
 from experiments.evaluate import evaluation
 from experiments.interruption import Interrupted
 from records import Record
@@ -74,7 +75,7 @@ def main(config: DictConfig) -> None:
             print(f"  {run.folder(config) / record.study / record.name}.json", flush=True)
             succeeded &= record.status == "finished"
     except (ValueError, OmegaConfBaseException) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         print(f"error: {error.strerror}: {error.filename or os.fspath(run.folder(config))}", file=sys.stderr)
@@ -87,4 +88,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)
