@@ -125,9 +125,9 @@ def entries(
 
     An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
     (`method.lr: learning_rates`: those of each method), or the values by those of an earlier axis
-    (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`). With `tuned: NAME`, or a
-    list of names, every run takes its method.lr from the choice that `python -m experiments.tuning study=NAME`
-    recorded; a run whose method has none, because all that were tried failed, is left out and named.
+    (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`). With `tuned: NAME`, or a list of names, every run
+    takes its method.lr from the choice that `python -m experiments.tuning study=NAME` recorded; a run whose method has
+    none, because all that were tried failed, is left out and named.
 
     Raises UserError when an override names an axis of the study, when two runs would have the same name (and with it
     the same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a seed

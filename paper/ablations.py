@@ -11,8 +11,6 @@ import numpy as np
 
 from paper import claims, frontier, statistics, studies, verdicts
 from paper.figures.inner_steps import recommended
-from paper.figures.outside_layers import name as outside_name
-from paper.figures.state import name as state_name
 from paper.runs import named, source, sources
 from paper.studies import Row
 from paper.tables import claims as claims_table
@@ -32,13 +30,8 @@ STUDIES: dict[str, tuple[str, str]] = {
     "tuned": ("tuning", "tuned"),
 }
 AXES: dict[str, tuple[Callable[[Row], Any], str]] = {
-    "order": (lambda row: row.choice("order").replace("_", " "), "random reshuffle"),
-    "inner_steps": (lambda row: f"$K={row.value('method.inner_steps')}$", f"$K={claims.RECOMMENDED_K}$"),
-    "partition": (lambda row: row.choice("partition").replace("_", " "), "by layer"),
-    "state": (state_name, "reset"),
-    "outside_layers": (outside_name, "layers only"),
-    "methods": (lambda row: named(row.method), named("adamw")),
-}
+    study: (of, reference or f"$K={claims.RECOMMENDED_K}$") for study, of, reference in gap.AXES.values()
+} | {"methods": (lambda row: named(row.method), named("adamw"))}
 
 
 def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]:
@@ -62,16 +55,7 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
         macros["StudyRankList"] = _ranks(studies.rows(present["rank"]))
     if "variants" in present:
         macros |= _variants(*(found.get(name, ()) for name in frontier.STUDIES))
-        gaps = gap.gaps(present.get("methods", ()))
-        macros |= {
-            f"StudyVariantsGap{camel(name)}": interval(gaps[name]) if name in gaps else "--" for name in gap.GAPS
-        }
-        read = [_finished(found.get(name, ())) for name in gap.STUDIES]
-        macros["StudyVariantsGapSource"] = sources([records for records in read if records])
-        macros["StudyVariantsGapSeeds"] = str(len({row.seed for row in studies.rows(present["variants"])}))
-        causes = gap.causes(**{name: found.get(name, ()) for name in gap.STUDIES})
-        macros["StudyVariantsGapChoices"] = str(sum(cause.number for cause in causes))
-        macros["StudyVariantsGapSignificant"] = str(sum(cause.p <= statistics.ALPHA for cause in causes))
+        macros |= _gap({name: found.get(name, ()) for name in gap.STUDIES})
     if "tuned" in present:
         edges = [choice for choice in tuning.choices(present["tuned"]) if choice.at_edge]
         macros["StudyTunedChoices"] = str(len(list(tuning.choices(present["tuned"]))))
@@ -144,9 +128,9 @@ def listed(means: Mapping[str, float]) -> str:
 def _main(name: str, rows: Sequence[Row]) -> dict[str, str]:
     """Of a comparison of methods on several data sets: their mean losses, the lowest first."""
     sentences, seeds = [], 0
-    sets = studies.groups(sorted(rows, key=lambda row: row.data != "gsm8k"), lambda row: row.data)
-    for data, here in sets.items():
-        cells = studies.cells(here, lambda row: named(row.method))
+    sets = studies.groups(rows, lambda row: row.data)
+    for data in studies.data_sets(sets):
+        cells = studies.cells(sets[data], lambda row: named(row.method))
         means = {cell: statistics.mean([row.reported for row in runs]).mean for cell, runs in cells.items()}
         sentences.append(f"on {verdicts.data_in_print(data)} {listed(means)}")
         seeds = max(seeds, *(len(runs) for runs in cells.values()))
@@ -221,6 +205,18 @@ def _variants(*records: Sequence[Record]) -> dict[str, str]:
         "StudyVariantsBestGap": interval(test.difference) if test else "--",
         "StudyVariantsWithin": ", ".join(within) or "none",
         "StudyVariantsUndecided": str(undecided),
+    }
+
+
+def _gap(records: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """BAdam above LoRA and AdamW, and how many choices of which causes were tried for it."""
+    gaps, causes = gap.gaps(records["methods"]), gap.causes(**records)
+    macros = {f"StudyVariantsGap{camel(name)}": interval(gaps[name]) if name in gaps else "--" for name in gap.GAPS}
+    return macros | {
+        "StudyVariantsGapSource": sources([_finished(runs) for runs in records.values()]),
+        "StudyVariantsGapSeeds": str(len({row.seed for row in studies.rows(records["variants"])})),
+        "StudyVariantsGapChoices": str(sum(cause.number for cause in causes)),
+        "StudyVariantsGapSignificant": str(sum(cause.p <= statistics.ALPHA for cause in causes)),
     }
 
 

@@ -112,8 +112,9 @@ def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
     """SHA-256 over what decides the product: its producer, the modules that producers share, and the records."""
     total = hashlib.sha256()
     own = Path(product.module.__file__ or "")
-    # Producers use each other's functions, and a table is drawn in no time: any change draws all tables again.
-    shared = [*PAPER.glob("*.py"), PAPER / "figures" / "style.py", *PAPER.glob("tables/*.py")]
+    # Tables and numbers use functions of other producers and are made in no time: any change makes all of them again.
+    every = product.folder.name != "figures"
+    shared = PAPER.rglob("*.py") if every else [*PAPER.glob("*.py"), PAPER / "figures" / "style.py"]
     for path in sorted({own, *shared}):
         total.update(path.name.encode() + path.read_bytes())
     for record in (record for group in records.values() for record in group):

@@ -111,6 +111,11 @@ def cells(found: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]
     return together
 
 
+def data_sets(names: Iterable[str]) -> list[str]:
+    """Each name of a data set once, in the order of print: GSM8K, then by name."""
+    return sorted(set(names), key=lambda name: (name != "gsm8k", name))
+
+
 def groups(found: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
     """Value of `of` -> its runs, in the order of the rows."""
     together: dict[Any, list[Row]] = {}

@@ -132,7 +132,7 @@ def _findings(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
 def _compared(claim: Claim, rows: Sequence[Row]) -> Iterator[Finding]:
     """One finding for each data set and contrast that has runs."""
     measure, found, tests = MEASURES[claim.measure], [], []
-    for data in sorted({row.data for row in rows}, key=lambda name: (name != "gsm8k", name)):
+    for data in studies.data_sets(row.data for row in rows):
         cells: dict[str, dict[int, Row]] = {}
         for row in rows:
             if row.data == data:

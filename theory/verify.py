@@ -141,6 +141,7 @@ def run(jobs: Sequence[Job]) -> int:
     """
     config = jobs[0].config
     folder = records.ROOT / config["records_dir"]
+    records.require_writable(folder / jobs[0].study)
     done: dict[str, dict[str, Any]] = {}
     for job in jobs:
         record = None if config["force"] else records.find(job.study, job.name, job.key, folder)
@@ -228,9 +229,7 @@ codes: list[int] = []
 @hydra.main(config_path="../conf", config_name="verify", version_base="1.3")
 def main(config: DictConfig) -> None:
     try:
-        jobs = plan(list(HydraConfig.get().overrides.task))
-        records.require_writable(records.ROOT / config.records_dir / jobs[0].study)
-        codes.append(run(jobs))
+        codes.append(run(plan(list(HydraConfig.get().overrides.task))))
     except (ValueError, InstantiationException, OmegaConfBaseException, ConfigCompositionException) as error:
         # Hydra wraps what a constructor raises and adds its own words; the cause is the message.
         wrapped = isinstance(error, InstantiationException) and error.__cause__

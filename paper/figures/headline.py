@@ -19,7 +19,7 @@ STUDIES = {"headline": ("train", "headline"), "steps_alone": ("profile", "steps_
 def draw(headline: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     """One row of panels a data set; times are left out where no step was measured alone."""
     rows = studies.rows(headline)
-    sets = sorted({row.data for row in rows}, key=lambda name: (name != "gsm8k", name))
+    sets = studies.data_sets(row.data for row in rows)
     drawn = Figure(figsize=(style.WIDTH, 2.5 * len(sets) + 0.3))
     cells = {data: studies.cells([row for row in rows if row.data == data], lambda row: row.method) for data in sets}
     times = {data: studies.seconds_alone(steps_alone, cells[data]) for data in sets}

@@ -25,7 +25,7 @@ def draw(headline: Sequence[Record]) -> Figure:
     The interaction is below 0 where BCD narrows the gap between the rules.
     """
     rows = studies.rows(headline)
-    sets = sorted({row.data for row in rows}, key=lambda name: (name != "gsm8k", name))
+    sets = studies.data_sets(row.data for row in rows)
     drawn = Figure(figsize=(style.WIDTH, 2.8))
     panels = drawn.subplots(1, len(sets) + 1, width_ratios=[*([1] * len(sets)), 1.3], squeeze=False)[0]
     effects = panels[-1]

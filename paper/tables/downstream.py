@@ -6,6 +6,7 @@ from typing import Any
 
 from paper import statistics
 from paper.runs import LABELS, named
+from paper.verdicts import NOT_TESTABLE
 from records import Record
 
 STUDIES = {"evaluated": ("evaluate", "downstream"), "compared": ("compare", "downstream")}
@@ -26,7 +27,6 @@ TASKS = {
 }
 GENERATED = "reasoning_gym"
 """The part besides lm-eval's tasks; its loss counts: right answers in so few tokens there are none."""
-UNCERTAIN = "not testable at this scale"
 
 Tested = Mapping[str, Any]
 """What `experiments.evaluate.significance.shares` returns."""
@@ -67,39 +67,38 @@ def mean(tasks: Mapping[str, Tested], every: Sequence[str]) -> float | None:
 
 
 def verdict(test: Tested, number: int) -> str:
-    """ "better", "worse", "guessing" where the test rejects and neither model beats guessing, else `UNCERTAIN`.
+    """ "better", "worse", "guessing" where the test rejects and neither model beats guessing, else `NOT_TESTABLE`.
 
     number: of tests that share the level.
     """
-    if test["verdict"] != UNCERTAIN:
+    if test["verdict"] != NOT_TESTABLE:
         return test["verdict"]
     least = test["smallest_detectable"]
     large = least is not None and abs(test["difference"]) >= least
-    return "guessing" if test["p"] <= statistics.ALPHA / number and large else UNCERTAIN
+    return "guessing" if test["p"] <= statistics.ALPHA / number and large else NOT_TESTABLE
 
 
 def text(evaluated: Sequence[Record], compared: Sequence[Record]) -> str:
     """A star marks a difference to the untrained model, a dagger one between models that do not beat guessing."""
     models, against, puzzles = shares(evaluated), tests(compared, UNTRAINED), puzzle_losses(evaluated)
     tasks = sorted({task for found in models.values() for task in found}, key=list(TASKS).index)
-    lines = [r"\setlength{\tabcolsep}{3.5pt}", rf"\begin{{tabular}}{{@{{}}lrr{'r' * len(models)}r@{{}}}}", r"\toprule"]
     heads = [rf"\rotatebox{{60}}{{{named(name)}}}" for name in models]
-    rows = [["task", "items", "chance", *heads, "detectable"]]
+    rows = []
     for task in tasks:
         one = next(found[task] for found in models.values() if task in found)
         least = [found[task]["smallest_detectable"] for found in against.values() if task in found]
         largest = max((value for value in least if value is not None), default=None)
         cells = [_cell(found.get(task), against.get(name, {}), task) for name, found in models.items()]
         rows.append([TASKS[task], str(one["items"]), percent(one["chance"]), *cells, percent(largest)])
-    means = [percent(mean(found, tasks)) for found in models.values()]
-    rows.append(["mean", "", "", *means, ""])
+    below = [["mean", "", "", *(percent(mean(found, tasks)) for found in models.values()), ""]]
     if puzzles:
         losses = [f"{puzzles[name]:.2f}" if name in puzzles else "--" for name in models]
-        rows.append(["puzzles, loss", "", "", *losses, ""])
-    written = [" & ".join(row) + r" \\" for row in rows]
-    written[1:1] = [r"\midrule"]
-    written[2 + len(tasks) : 2 + len(tasks)] = [r"\midrule"]
-    return "\n".join([*lines, *written, r"\bottomrule", r"\end{tabular}", ""])
+        below.append(["puzzles, loss", "", "", *losses, ""])
+    lines = [r"\setlength{\tabcolsep}{3.5pt}", rf"\begin{{tabular}}{{@{{}}lrr{'r' * len(models)}r@{{}}}}", r"\toprule"]
+    for part in ([["task", "items", "chance", *heads, "detectable"]], rows, below):
+        lines += [*(" & ".join(row) + r" \\" for row in part), r"\midrule"]
+    lines[-1] = r"\bottomrule"
+    return "\n".join([*lines, r"\end{tabular}", ""])
 
 
 def percent(share: float | None) -> str:
@@ -113,5 +112,5 @@ def _finished(records: Sequence[Record], part: str) -> list[Record]:
 def _cell(share: Tested | None, tested: Mapping[str, Tested], task: str) -> str:
     if share is None:
         return "--"
-    found = verdict(tested[task], len(tested)) if task in tested else UNCERTAIN
-    return percent(share["share"]) + {UNCERTAIN: "", "guessing": r"$^\dagger$"}.get(found, "$^*$")
+    found = verdict(tested[task], len(tested)) if task in tested else NOT_TESTABLE
+    return percent(share["share"]) + {NOT_TESTABLE: "", "guessing": r"$^\dagger$"}.get(found, "$^*$")

@@ -16,7 +16,7 @@ REFERENCE = "lora"
 def text(equal_time: Sequence[Record]) -> str:
     """p is two-sided, adjusted by Holm's method over the methods of a data set."""
     sets = studies.groups(studies.rows(equal_time), lambda row: row.data)
-    names = sorted(sets, key=lambda name: (name != "gsm8k", name))
+    names = studies.data_sets(sets)
     cells = {data: studies.cells(sets[data], lambda row: row.method) for data in names}
     losses = {data: {m: {row.seed: row.reported for row in runs} for m, runs in cells[data].items()} for data in names}
     tests = {data: studies.against(losses[data], REFERENCE) for data in names}

@@ -58,15 +58,14 @@ def causes(**records: Sequence[Record]) -> list[Cause]:
     """Those that there are runs for, the largest gain first."""
     found = [(cause, choice, d) for cause, choice, d in _differences(records) if d is not None]
     adjusted = statistics.holm([d.p for _, _, d in found])
-    best: dict[str, Cause] = {}
+    choices: dict[str, list[tuple[str, Difference, float]]] = {}
     for (cause, choice, difference), p in zip(found, adjusted, strict=True):
-        before = best.get(cause)
-        number = 1 + (before.number if before else 0)
-        if before is None or difference.mean < before.difference.mean:
-            best[cause] = Cause(cause, choice, number, difference, p)
-        else:
-            best[cause] = Cause(cause, before.choice, number, before.difference, before.p)
-    return sorted(best.values(), key=lambda cause: cause.difference.mean)
+        choices.setdefault(cause, []).append((choice, difference, p))
+    best = []
+    for cause, tried in choices.items():
+        choice, difference, p = min(tried, key=lambda entry: entry[1].mean)
+        best.append(Cause(cause, choice, len(tried), difference, p))
+    return sorted(best, key=lambda cause: cause.difference.mean)
 
 
 def gaps(methods: Sequence[Record]) -> dict[str, Difference]:

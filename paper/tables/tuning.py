@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paper import studies
 from paper.runs import LABELS, named
 from paper.tables.quick_study import power
 from paper.verdicts import data_in_print
@@ -49,7 +50,7 @@ def choices_by_model(tuned: Sequence[Record]) -> list[dict[str, Any]]:
 def text(tuned: Sequence[Record]) -> str:
     """A row a method, a column a data set; a star marks the edge."""
     known = {(choice.method, choice.data): choice for choice in choices(tuned)}
-    sets = sorted({data for _, data in known}, key=lambda name: (name != "gsm8k", name))
+    sets = studies.data_sets(data for _, data in known)
     methods = sorted({name for name, _ in known}, key=lambda name: (name not in LABELS, [*LABELS, name].index(name)))
     lines = [rf"\begin{{tabular}}{{@{{}}l{'rr' * len(sets)}@{{}}}}", r"\toprule"]
     lines.append(" & ".join(["method", *(rf"{data_in_print(data)} & failed" for data in sets)]) + r" \\")
