@@ -57,6 +57,7 @@ ablations: setup ## the studies of records/PLAN.md, for GPUs: DATA=folder of dat
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_alpaca
 	$(TRAIN) 'studies=[headline,methods,variants,order,inner_steps,rank,state,outside_layers,partition]' $(OR_FAILED)
 	$(RUN) -m experiments.alone $(HERE) 'studies=[headline,methods,variants]'
+	$(RUN) -m experiments.alone $(HERE) study=headline rounds=3
 	$(TRAIN) study=scratch export=outputs/exports $(OR_FAILED)
 	$(TRAIN) study=tuning_scale $(OR_FAILED)
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_scale

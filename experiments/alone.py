@@ -1,10 +1,13 @@
 """Entry point: `python -m experiments.alone study=NAME`: what a step of each method costs, alone on the device.
 
 Runs of a study that share a GPU wait for each other, so their own seconds say nothing of a method. Here each
-configuration of the study (seeds and learning rates left aside) trains for some steps with nothing beside it: the
-seconds of a step are the median of the last ones, when graphs are compiled and kernels loaded; the bytes are the
-largest number allocated in these. Nothing is evaluated. One record for each, in the study `steps_alone`: one that is
-finished is not measured again (force=true does), and one that fails stops no other.
+configuration of the study (seeds and learning rates left aside) trains for some steps with nothing beside it. The
+last ones count, when graphs are compiled and kernels loaded: their bytes are the largest number allocated in them,
+their seconds the mean, because the steps of a block method differ with the block's depth, and those of all methods
+with the lengths in a batch. `rounds=N` measures all configurations N times, one after the other: a step's seconds are
+then the median of its rounds, so that a disturbance of the machine shows and counts little. Nothing is evaluated. One
+record for each, in the study `steps_alone`, written after every round: rounds that are recorded are not measured
+again (force=true does), and a configuration that fails stops no other.
 """
 
 import statistics
@@ -30,8 +33,8 @@ from records import Record, find, run_key, write
 from records.provenance import provenance, source_hash
 
 STUDY = "steps_alone"
-STEPS, TIMED = 60, 40
-"""Steps of each configuration, and how many of them, the last, count."""
+STEPS, TIMED = 100, 90
+"""Steps of each configuration, and how many of them, the last, count: one visit to each of 30 layers of 3 steps."""
 LEFT_ASIDE = ("seed", "method.lr")
 """Axes on which no cost depends."""
 
@@ -44,10 +47,10 @@ def configurations(listed: list[study.Entry]) -> list[study.Entry]:
     return list(found.values())
 
 
-def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int = TIMED) -> dict[str, Any]:
-    """Train for `steps` steps; returns the seconds of the last `timed`, their median, and their peak of bytes.
+def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int = TIMED) -> tuple[list[float], Any]:
+    """Train for `steps` steps; returns the seconds of each of the last `timed`, and the peak of bytes over them.
 
-    peak_allocated is None where the device keeps no account, as the CPU.
+    The peak is None where the device keeps no account, as the CPU.
     """
     loading.clear(planned.device)
     model, tokenizer = loading.model(planned)
@@ -60,12 +63,17 @@ def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int 
                 torch.cuda.reset_peak_memory_stats()
             training.step()
     seconds = [entry["seconds"] for entry in training.metrics[-timed:]]
+    return seconds, torch.cuda.max_memory_allocated() if cuda else None
+
+
+def joined(before: dict[str, Any] | None, seconds: list[float], peak: int | None) -> dict[str, Any]:
+    """The measurements of a record with one round more than `before`."""
+    rounds = [*(before["rounds"] if before else []), seconds]
+    peaks = [value for value in (before["peak_allocated"] if before else None, peak) if value is not None]
     return {
-        "seconds_per_step": statistics.median(seconds),
-        "seconds": seconds,
-        "peak_allocated": torch.cuda.max_memory_allocated() if cuda else None,
-        "steps": steps,
-        "timed": timed,
+        "seconds_per_step": statistics.mean(map(statistics.median, zip(*rounds, strict=True))),
+        "rounds": rounds,
+        "peak_allocated": max(peaks, default=None),
     }
 
 
@@ -98,22 +106,27 @@ def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") ->
     )
 
 
-def execute(listed: list[study.Entry], *, force: bool = False) -> list[Record]:
-    """Measure every configuration that has no record yet; returns the records of all."""
-    loading, found = Loading(keep=True), list[Record]()
+def execute(listed: list[study.Entry], *, rounds: int = 1, force: bool = False) -> list[Record]:
+    """Measure every configuration until its record has `rounds` rounds; returns the records of all."""
+    loading, found = Loading(keep=True), dict[str, Record]()
     with keep_graphs():
-        for entry in configurations(listed):
-            folder = run.folder(entry.plan.config)
-            there = None if force else find(STUDY, name(entry), key(entry.plan), folder)
-            if there is None:
-                try:
-                    there = record(entry, measure(entry.plan, loading))
-                except Exception as failure:  # is the result; the other methods are measured
-                    there = record(entry, {}, f"{type(failure).__name__}: {failure}")
-                write(there, folder)
-            found.append(there)
-            print(line(there), flush=True)
-    return found
+        for turn in range(rounds):
+            for entry in configurations(listed):
+                folder, called = run.folder(entry.plan.config), name(entry)
+                there = found.get(called) or (None if force else find(STUDY, called, key(entry.plan), folder))
+                if there is None or (not there.error and len(there.measurements["rounds"]) <= turn):
+                    there = _measured_once_more(entry, there, loading)
+                    write(there, folder)
+                    print(line(there), flush=True)
+                found[called] = there
+    return list(found.values())
+
+
+def _measured_once_more(entry: study.Entry, there: Record | None, loading: Loading) -> Record:
+    try:
+        return record(entry, joined(there and there.measurements, *measure(entry.plan, loading)))
+    except Exception as failure:  # is the result; the other methods are measured
+        return record(entry, {}, f"{type(failure).__name__}: {failure}")
 
 
 def line(found: Record) -> str:
@@ -122,7 +135,9 @@ def line(found: Record) -> str:
         return f"{found.name}: FAILED, {found.error}"
     peak = found.measurements["peak_allocated"]
     memory = f", {peak / 1e9:.2f} GB" if peak else ""
-    return f"{found.name}: {found.measurements['seconds_per_step'] * 1e3:.1f} ms a step{memory}"
+    rounds = [f"{statistics.mean(seconds) * 1e3:.1f}" for seconds in found.measurements["rounds"]]
+    each = f" ({', '.join(rounds)})" if len(rounds) > 1 else ""
+    return f"{found.name}: {found.measurements['seconds_per_step'] * 1e3:.1f} ms a step{each}{memory}"
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -130,13 +145,15 @@ def main(config: DictConfig) -> None:
     try:
         given = HydraConfig.get().overrides.task
         extra, controls = extra_overrides(given), passed_on(given)
+        if isinstance(config.rounds, bool) or not isinstance(config.rounds, int) or config.rounds < 1:
+            raise UserError(f"rounds={config.rounds} is not possible: give a whole number of at least 1")
         if not config.get("study") and not config.studies:
             raise UserError("which study? give study=NAME, for example study=quick")
         shared = run.Shared()
         chosen = chosen_studies(config, controls)
         # dry: no cost depends on a learning rate, so that none needs to be recorded.
         listed = [entry for each in chosen for entry in study.entries(each, extra, controls, shared, dry=True)]
-        found = execute(listed, force=config.force)
+        found = execute(listed, rounds=config.rounds, force=config.force)
     except (HydraException, ValueError, OmegaConfBaseException, OSError) as error:
         print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # importing transformers takes seconds, and wrong values shou
 AXES = ("partition", "order", "rule")
 # How to run, not what: no part of a run's identity.
 CONTROLS = (
-    *("study", "studies", "dry", "force", "retry", "workers", "worker", "only"),
+    *("study", "studies", "dry", "force", "retry", "workers", "worker", "rounds", "only"),
     *("records_dir", "checkpoint", "export", "local_data"),
 )
 GRID = "learning_rates"  # what a tuning study tries; each run has the one that it tries

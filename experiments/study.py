@@ -125,9 +125,10 @@ def entries(
 
     An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
     (`method.lr: learning_rates`: those of each method), or the values by those of an earlier axis
-    (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`). With `tuned: NAME`, or a list of names, every run
-    takes its method.lr from the choice that `python -m experiments.tuning study=NAME` recorded; a run whose method has
-    none, because all that were tried failed, is left out and named.
+    (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`), or of several, one in the other. With
+    `tuned: NAME`, or a list of names, every run takes its method.lr from the choice that
+    `python -m experiments.tuning study=NAME` recorded; a run whose method has none, because all that were tried
+    failed, is left out and named.
 
     Raises UserError when an override names an axis of the study, when two runs would have the same name (and with it
     the same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a seed
@@ -207,12 +208,14 @@ def label(cell: Mapping[str, Any]) -> str:
 
 
 def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> Any:
-    """The values of the axis `key` for the value that `cell` has on the axis that they are given by."""
-    ((axis, table),) = study.axes[key].items()
-    if axis not in cell or cell[axis] not in table:
-        value = f"{axis}={cell[axis]}" if axis in cell else f"the axis {axis}, which is none before it"
-        raise UserError(f"study={study.name} has no values of {key} for {value}")
-    values = table[cell[axis]]
+    """The values of the axis `key` for the values that `cell` has on the axes that they are given by."""
+    values, passed = study.axes[key], list[str]()
+    while OmegaConf.is_dict(values) and (not passed or set(values) <= set(cell)):
+        ((axis, table),) = values.items()
+        passed.append(f"{axis}={cell[axis]}" if axis in cell else f"the axis {axis}, which is none before it")
+        if axis not in cell or cell[axis] not in table:
+            raise UserError(f"study={study.name} has no values of {key} for {', '.join(passed)}")
+        values = table[cell[axis]]
     return values if OmegaConf.is_list(values) else OmegaConf.create([values])
 
 

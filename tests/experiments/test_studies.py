@@ -160,6 +160,14 @@ def test_values_by_an_earlier_axis():
         ("by_module", 3),
         ("by_module", 4),
     ]
+    given["axes"]["seed"] = [0, 1]
+    given["axes"]["batch_size"] = {"seed": {0: {"steps": {7: 2, 3: 4, 4: [5, 6]}}, 1: 8}}
+    made = [(cell["seed"], cell["steps"], cell["batch_size"]) for cell in study.cells(OmegaConf.create(given), [])]
+    assert made == [(0, 7, 2), (1, 7, 8), (0, 3, 4), (1, 3, 8), (0, 4, 5), (0, 4, 6), (1, 4, 8)]
+    given["axes"]["batch_size"] = {"seed": {0: {"steps": {7: 2}}, 1: 8}}
+    with pytest.raises(UserError, match="study=small has no values of batch_size for seed=0, steps=3"):
+        study.cells(OmegaConf.create(given), [])
+    del given["axes"]["batch_size"], given["axes"]["seed"]
     given["axes"]["steps"] = {"partition": {"by_layer": 7}}
     with pytest.raises(UserError, match="study=small has no values of steps for partition=by_module"):
         study.cells(OmegaConf.create(given), [])
