@@ -63,7 +63,7 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
     if "evaluated" in present:
         macros |= _evaluated(present["evaluated"], present.get("downstream", ()))
     if "steps_alone" in present:
-        macros["StudyStepsAloneSpread"] = _spread(present["steps_alone"])
+        macros |= _spread(present["steps_alone"])
     if "scale" in present:
         macros["StudyScaleList"] = _gaps(studies.rows(present["scale"]))
         chosen = tuning.choices_by_model(present.get("tuned", ()))
@@ -248,11 +248,20 @@ def _edges(chosen: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(f"{name} with {', '.join(depths)} layers" for name, depths in at.items()) or "none"
 
 
-def _spread(alone: Sequence[Record]) -> str:
-    """The middle 80 % of a method's seconds over their median, in per cent: the median of the methods."""
-    seconds = [np.asarray(record.measurements["seconds"]) for record in _finished(alone)]
-    widths = [np.subtract(*np.percentile(found, (90, 10))) / np.median(found) for found in seconds]
-    return f"{100 * float(np.median(widths)):.0f}"
+def _spread(alone: Sequence[Record]) -> dict[str, str]:
+    """How much the steps of one round differ, and the rounds of one method.
+
+    Spread: the middle 80 % of the seconds over their median, in per cent: the median of all rounds.
+    Rounds: the largest median of the rounds over the smallest, less one, in per cent: the median of the methods.
+    """
+    timed = [np.asarray(record.measurements["rounds"]) for record in _finished(alone)]
+    widths = [np.subtract(*np.percentile(each, (90, 10))) / np.median(each) for rounds in timed for each in rounds]
+    medians = [np.median(rounds, axis=1) for rounds in timed if len(rounds) > 1]
+    return {
+        "StudyStepsAloneSpread": f"{100 * float(np.median(widths)):.0f}",
+        "StudyStepsAloneRounds": f"{100 * float(np.median([m.max() / m.min() - 1 for m in medians] or [0])):.0f}",
+        "StudyStepsAloneRepeated": str(len(medians)),
+    }
 
 
 def _claims(cost: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> dict[str, str]:

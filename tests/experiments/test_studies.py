@@ -178,13 +178,15 @@ def test_values_by_an_earlier_axis():
 
 def test_equal_time_is_the_time_of_the_steps_of_lora():
     alone = load_study("steps_alone", kind="profile", folder=COMMITTED)
-    seconds = {
-        record.name.removeprefix("smollm2_135m-gsm8k-"): record.measurements["seconds_per_step"] for record in alone
-    }
-    steps = STUDIES["equal_time"]["axes"]["steps"]["method"]
-    assert steps == {
-        method: round(180 * seconds["lora"] / seconds[method.rpartition("/")[2]])
-        for method in STUDIES["headline"]["axes"]["method"]
+    seconds = {record.name: record.measurements["seconds_per_step"] for record in alone}
+
+    def of(data, method):
+        return seconds[f"smollm2_135m-{data}-{method.rpartition('/')[2]}"]
+
+    axes = STUDIES["headline"]["axes"]
+    assert STUDIES["equal_time"]["axes"]["steps"]["data"] == {
+        data: {"method": {method: round(180 * of(data, "lora") / of(data, method)) for method in axes["method"]}}
+        for data in axes["data"]
     }
 
 

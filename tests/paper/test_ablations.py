@@ -306,12 +306,18 @@ def test_every_variant_is_a_cause_of_the_gap_or_of_another_study():
 
 def test_equal_time_has_the_steps_and_the_difference_to_lora():
     rows = [line.split(" & ") for line in equal_time.text(of("equal_time")).splitlines() if " & " in line][2:]
-    assert [row[:2] for row in rows[:2]] == [["AdamW", "900"], ["LoRA", "420"]]
+    assert [[row[0], row[1], row[5]] for row in rows[:2]] == [["AdamW", "900", "700"], ["LoRA", "420", "420"]]
     assert rows[1][3:5] == ["--", "--"], "LoRA is what the others are compared with"
     (badam,) = (row for row in rows if row[0] == "BAdam")
     assert float(badam[3].strip("$")) == pytest.approx(0.07, abs=0.01)
-    assert float(badam[6].strip("$")) == pytest.approx(0.07, abs=0.01)
+    assert float(badam[7].strip("$")) == pytest.approx(0.07, abs=0.01)
     assert numbers(ALL)["StudyEqualTimeSeeds"] == "5"
+
+
+def test_rounds_of_the_steps_alone_are_compared():
+    found = numbers(ALL)
+    assert (found["StudyStepsAloneSpread"], found["StudyStepsAloneRounds"]) == ("0", "10")
+    assert found["StudyStepsAloneRepeated"] == str(len(of("steps_alone")))
 
 
 def test_tuning_says_what_lies_at_the_edge():
