@@ -27,6 +27,7 @@ from experiments.command import in_one_line, start
 from experiments.errors import UserError
 from experiments.loading import Loading
 from experiments.plan import device_name
+from experiments.randomness import seeded
 from experiments.train import chosen_studies, extra_overrides, passed_on
 from experiments.training import any_length
 from records import Record, find, run_key, write
@@ -56,8 +57,7 @@ def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int 
     model, tokenizer = loading.model(planned)
     training = run.start(planned, model, tokenizer, loading.data(planned, tokenizer))
     cuda = planned.device.type == "cuda"
-    with torch.random.fork_rng(), any_length(), training.prepared():
-        torch.manual_seed(run.stream_seed(planned.config.seed, "dropout"))
+    with seeded(run.stream_seed(planned.config.seed, "dropout")), any_length(), training.prepared():
         while training.steps < steps:
             if cuda and training.steps == steps - timed:  # the compiler's trials of kernels are over
                 torch.cuda.reset_peak_memory_stats()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from experiments.errors import UserError
+from experiments.randomness import seeded
 from records import ROOT, digest
 
 if TYPE_CHECKING:  # importing transformers takes seconds that a finished or an impossible run need not wait
@@ -187,8 +188,7 @@ class RandomLlama:
             )
         ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
         # transformers draws from the global generator; fork it so that nothing else depends on the weights.
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             model = AutoModelForCausalLM.from_config(LlamaConfig(**self.architecture, **ids), dtype=torch.float32)
         return model.to(dtype).train(), tokenizer
 

@@ -41,6 +41,7 @@ from experiments.plan import (
     recorded,
     without,
 )
+from experiments.randomness import seeded
 from experiments.training import Training, any_length, columns
 from records import ROOT, Record, digest, write
 from records.provenance import provenance
@@ -95,9 +96,9 @@ def execute(planned: Plan, study: str, *, restart: bool = False, loading: Loadin
     origin = provenance(device_name(planned.device.type))
     running = Running(planned, kept, {"predicted_bytes": asdict(expected)}, origin, loading or Loading())
     error, stopped = "", None
-    with Interruption() as interruption, torch.random.fork_rng(), any_length():
-        # Dropout draws from the global generator; everything else has a generator of its own.
-        torch.manual_seed(stream_seed(planned.config.seed, "dropout"))
+    # Dropout draws from the global generator; everything else has a generator of its own.
+    dropout = stream_seed(planned.config.seed, "dropout")
+    with Interruption() as interruption, seeded(dropout), any_length():
         try:
             running.measure(found, interruption)
         except Interrupted as signal:

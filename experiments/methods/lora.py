@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from bcd.rules.rule import require
 from experiments.methods import FullMethod, Trainable
+from experiments.randomness import seeded
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,9 @@ class LoRAMethod(FullMethod):
             r=self.rank, lora_alpha=alpha, target_modules=list(self.target_modules), task_type="CAUSAL_LM"
         )
         # peft draws A from the global generator; fork it so that nothing else depends on the adapter.
-        with torch.random.fork_rng(), warnings.catch_warnings():
+        with seeded(self.seed), warnings.catch_warnings():
             # peft 0.21 asks transformers 5 for a property by its former name.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            torch.manual_seed(self.seed)
             adapted = get_peft_model(model, config)
         # Merging uses the adapter up, so that what asks again gets the same model.
         return replace(super().__call__(adapted), merge=functools.cache(adapted.merge_and_unload))

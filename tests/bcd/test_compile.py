@@ -8,8 +8,6 @@ from bcd import SGD, Adam, AdamW, BlockCoordinateDescent, Cyclic, Momentum, Rand
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 TOKENS = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 0]])
-# torch's compiler imports a part of torch that warns of its own age.
-compiles = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 
 
 def bcd(model, rule, **options):
@@ -25,7 +23,6 @@ def train(model, optimizer, step, steps):
         optimizer.zero_grad()
 
 
-@compiles
 @pytest.mark.parametrize("rule", [Adam(), SGD()], ids=str)
 def test_a_compiled_step_is_the_step_visits_included(rule, decoder):
     # Traced by the compiler, the step would stay at the first block for ever, so it is marked as not to be traced.
@@ -39,7 +36,6 @@ def test_a_compiled_step_is_the_step_visits_included(rule, decoder):
     assert all(torch.equal(x, y) for x, y in zip(eager.parameters(), compiled.parameters(), strict=True))
 
 
-@compiles
 # Powers of one half are exact. A compiled 1 - beta2^k is one of float32, eager's of float64, which for beta2 = 0.999
 # moves the first steps by 2^-24 / (1 - beta2) / 2 = 3e-5 of lr; that is of torch's Adam and none of ours.
 @pytest.mark.parametrize(("plain", "options"), [(Sign, {}), (AdamW, {"betas": (0.5, 0.5)})])
@@ -101,7 +97,6 @@ def test_formulas_are_the_rules(rule):
             torch.testing.assert_close(tensor, state[name], rtol=1e-12, atol=1e-14)
 
 
-@compiles
 @pytest.mark.parametrize(
     ("device", "rule"),
     [("cpu", AdamW()), *(pytest.param("cuda", rule, marks=pytest.mark.gpu, id=f"cuda {rule}") for rule in RULES)],

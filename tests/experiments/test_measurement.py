@@ -25,10 +25,6 @@ from experiments.random_weights import materialise
 from records import COMMITTED, load, load_study
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-pytestmark = [  # of the compiler
-    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
-]
 WIDTH, MLP, LAYERS, VOCABULARY = 64, 160, 3, 320
 
 

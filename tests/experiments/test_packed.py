@@ -158,8 +158,6 @@ def test_a_kept_model_is_copied_with_what_is_tied_and_shares_nothing(tiny):
     assert copied(second, torch.device("cpu")).config is not second.config
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_the_second_run_of_a_method_compiles_nothing(tiny):
     torch.compiler.reset()
     given = ["method=badam", "execution=packed", "execution.backend=aot_eager", "method.inner_steps=1"]
@@ -414,8 +412,6 @@ def test_a_process_keeps_to_the_forms_that_it_has_compiled(entries):
     assert runner.next_for({adamw}, [*later, *waiting]) == 0, "the study in turn comes first"
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_the_runs_of_one_command_compile_once(entries, monkeypatch):
     torch.compiler.reset()
     real, counts = run.execute, []

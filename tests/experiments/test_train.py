@@ -466,9 +466,6 @@ def test_the_embedded_model_is_what_its_configuration_says():
 EXECUTIONS = sorted(path.stem for path in (ROOT / "conf" / "execution").glob("*.yaml"))
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("method", ["badam", "lora", "adamw"])
 @pytest.mark.parametrize("execution", EXECUTIONS)
 def test_every_execution_trains_to_the_same_losses(execution, method, tiny):

@@ -215,8 +215,6 @@ def test_other_optimizers_are_refused(llama):
         step_in_backward(torch.optim.SGD(llama().parameters()))
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_with_compiled_layers(llama, tokens):
     usual, model = llama(), llama()
     optimizers = bcd(usual), bcd(model)

@@ -9,12 +9,6 @@ from torch._dynamo.utils import counters
 from bcd import SGD, BlockCoordinateDescent, Descending, by_layer, by_matrix
 from bcd.execution import compile_layers, compiled_layers, recompute_layers
 
-# torch's compiler imports a part of torch that warns of its own age, and looks at .grad of every input, which it hides
-# from users but not from a filter that makes errors of warnings.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
-]
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 RTOL = 1e-5  # same mathematics in float32
 

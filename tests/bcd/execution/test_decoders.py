@@ -7,10 +7,6 @@ import transformers as hf
 from bcd.execution import chunked_loss, compile_layers, recompute_layers
 from bcd.execution.layers import install
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning",
-    "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning",
-)
 RTOL = 1e-5  # same mathematics in float32
 SHAPE = {
     "vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,

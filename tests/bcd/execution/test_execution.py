@@ -13,10 +13,6 @@ from bcd.execution import Execution
 ROOT = Path(__file__).resolve().parents[3]
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 RTOL = 1e-5  # same mathematics in float32
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
-]
 
 
 def bcd(model, **options):

@@ -21,12 +21,6 @@ from bcd.execution import (
 )
 from bcd.execution.float8 import LARGEST, float8_product, quantised
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
-    # torch's compiler instantiates it itself.
-    pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning"),
-]
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 HALF_STEP = 2.0**-4  # of e4m3, relative
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -11,7 +11,6 @@ from bcd.activations import LivePeak
 from bcd.execution import chunked_loss, linear_cross_entropy
 
 RTOL = 1e-5  # same mathematics in float32
-compiles = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 
 
 def inputs(dtype=torch.float32, rows=50, width=16, vocabulary=40, bias=False):
@@ -109,7 +108,6 @@ def test_only_gradients_that_are_needed_take_memory(needs):
     assert live.peak < 4 * rows * vocabulary / 2, "all logits never exist"
 
 
-@compiles
 @pytest.mark.parametrize("z_loss", [0.0, 1e-2])
 def test_the_compiled_kernel_agrees(z_loss):
     hidden, weight, _, labels = inputs()
