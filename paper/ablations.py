@@ -47,6 +47,8 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
     for name in ("headline", "equal_time"):
         if name in present:
             macros |= _main(camel(name), studies.rows(present[name]))
+    if "equal_time" in present:
+        macros["StudyEqualTimeWithin"] = _within(studies.rows(present["equal_time"]))
     if "inner_steps" in present:
         macros["StudyInnerStepsRecommended"] = f"{recommended(studies.rows(present['inner_steps'])[0]):.0f}"
     if "learning_rate" in present:
@@ -140,6 +142,23 @@ def _main(name: str, rows: Sequence[Row]) -> dict[str, str]:
         f"Study{name}Seeds": str(seeds),
         f"Study{name}Part": "test" if read else "held-out",
     }
+
+
+def _within(rows: Sequence[Row]) -> str:
+    """The methods on each data set that end at LoRA's mean loss or below, with its peak of memory or less."""
+    sets, sentences = studies.groups(rows, lambda row: row.data), []
+    for data in studies.data_sets(sets):
+        cells = studies.cells(sets[data], lambda row: row.method)
+        numbers = {
+            name: (statistics.mean([row.reported for row in runs]).mean, studies.peak(runs) or np.nan)
+            for name, runs in cells.items()
+        }
+        (limit, memory), found = numbers[frontier.TARGET], []
+        for name, (loss, peak) in sorted(numbers.items(), key=lambda item: item[1]):
+            if name != frontier.TARGET and loss <= limit and peak <= memory:
+                found.append(named(name))
+        sentences.append(f"on {verdicts.data_in_print(data)} {', '.join(found) or 'none'}")
+    return "; ".join(sentences)
 
 
 def _diverged(records: Sequence[Record]) -> str:

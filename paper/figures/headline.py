@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper import studies
 from paper.figures import style
 from paper.runs import named
-from paper.studies import Row
 from paper.verdicts import data_in_print
 from records import Record
 
@@ -28,10 +25,11 @@ def draw(headline: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
         ends = []
         for name, runs in cells[data].items():
             colour = style.COLOURS.get(name, style.FALLBACK)
-            ends.append((_curve(line[0], runs, colour, 1e-6), named(name), colour))
+            ends.append((style.curve(line[0], [row.curve for row in runs], colour, 1e-6), named(name), colour))
             if name in times[data]:
                 steps = runs[0].config["steps"]
-                _curve(line[1], runs, colour, steps * times[data][name] / runs[0].tokens)
+                scale = steps * times[data][name] / runs[0].tokens
+                style.curve(line[1], [row.curve for row in runs], colour, scale)
         if len(line) > 1 and not times[data]:
             line[1].set(xticks=[])
             line[1].text(0.5, 0.5, "no step timed alone", transform=line[1].transAxes, ha="center", color="0.5")
@@ -41,17 +39,3 @@ def draw(headline: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     for axes, name in zip(panels[-1], ("tokens trained on (millions)", "time of the steps alone (s)"), strict=False):
         axes.set(xlabel=name)
     return drawn
-
-
-def _curve(axes: Axes, runs: Sequence[Row], colour: str, scale: float) -> float:
-    """The mean over seeds at the points that all runs share, and the range of the runs; returns the last mean.
-
-    The untrained model is left out where there are points on the way: it would flatten all the rest.
-    """
-    length = min(len(row.curve) for row in runs)
-    first = 1 if length > 2 else 0
-    tokens = np.mean([[point[0] for point in row.curve[first:length]] for row in runs], axis=0) * scale
-    losses = np.array([[point[1] for point in row.curve[first:length]] for row in runs])
-    axes.fill_between(tokens, losses.min(axis=0), losses.max(axis=0), color=colour, alpha=0.2, linewidth=0)
-    axes.plot(tokens, losses.mean(axis=0), color=colour, marker="o", markersize=2.4)
-    return float(losses[:, -1].mean())

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from paper import ablations, build, frontier, placement, statistics, studies
+from paper.figures import equal_time as equal_time_figure
 from paper.figures import frontier as frontier_figure
 from paper.figures import headline, inner_steps, learning_rate, order, rank, scale, style
-from paper.tables import downstream, equal_time, gap, methods_in_numbers, tuning, variants_in_numbers
-from records import COMMITTED, Record, load_study, write
+from paper.tables import downstream, equal_time_in_numbers, gap, methods_in_numbers, tuning, variants_in_numbers
+from records import COMMITTED, Record, RecordError, load_study, write
 from tests.paper import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -305,13 +306,29 @@ def test_every_variant_is_a_cause_of_the_gap_or_of_another_study():
 
 
 def test_equal_time_has_the_steps_and_the_difference_to_lora():
-    rows = [line.split(" & ") for line in equal_time.text(of("equal_time")).splitlines() if " & " in line][2:]
-    assert [[row[0], row[1], row[5]] for row in rows[:2]] == [["AdamW", "900", "700"], ["LoRA", "420", "420"]]
-    assert rows[1][3:5] == ["--", "--"], "LoRA is what the others are compared with"
+    text = equal_time_in_numbers.text(of("equal_time"))
+    rows = [line.split(" & ") for line in text.splitlines() if " & " in line][2:]
+    assert [[row[0], row[1], row[6]] for row in rows[:2]] == [["AdamW", "900", "700"], ["LoRA", "420", "420"]]
+    assert rows[1][2:6] == ["2.60", *rows[1][3:4], "--", "--"], "LoRA is what the others are compared with"
     (badam,) = (row for row in rows if row[0] == "BAdam")
-    assert float(badam[3].strip("$")) == pytest.approx(0.07, abs=0.01)
-    assert float(badam[7].strip("$")) == pytest.approx(0.07, abs=0.01)
-    assert numbers(ALL)["StudyEqualTimeSeeds"] == "5"
+    assert float(badam[4].strip("$")) == pytest.approx(0.07, abs=0.01)
+    assert float(badam[9].strip("$")) == pytest.approx(0.07, abs=0.01)
+    found = numbers(ALL)
+    assert found["StudyEqualTimeSeeds"] == "5"
+    assert found["StudyEqualTimeWithin"] == "on GSM8K none; on Alpaca none", (
+        "AdamW is below LoRA's loss, not its memory"
+    )
+    small = [replace(r, measurements=r.measurements | {"peak_allocated": 2.6e9}) for r in of("equal_time")]
+    assert numbers(small)["StudyEqualTimeWithin"] == "on GSM8K AdamW; on Alpaca AdamW"
+
+
+def test_methods_at_equal_time_end_at_one_time():
+    drawn = equal_time_figure.draw(of("equal_time"), of("steps_alone"))
+    for axes, others, times in zip(drawn.axes, (900, 700), (1, 2), strict=True):
+        ends = [times * (420 if name == "lora" else others) * seconds for name, seconds in synthetic.SECONDS.items()]
+        assert sorted(line.get_xdata()[-1] for line in axes.lines) == pytest.approx(sorted(ends), rel=1e-3)
+    with pytest.raises(RecordError, match=r"no step of .*badam.* on gsm8k was timed alone; run experiments.alone"):
+        equal_time_figure.draw(of("equal_time"), [])
 
 
 def test_rounds_of_the_steps_alone_are_compared():

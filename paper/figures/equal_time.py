@@ -1,0 +1,35 @@
+"""Held-out loss along training against the time of the steps, where every method has the time of LoRA's steps."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from paper import studies
+from paper.figures import style
+from paper.runs import named
+from paper.verdicts import data_in_print
+from records import Record, RecordError
+
+STUDIES = {"equal_time": ("train", "equal_time"), "steps_alone": ("profile", "steps_alone")}
+
+
+def draw(equal_time: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
+    """One panel a data set. Raises RecordError for a method none of whose steps was timed alone."""
+    rows = studies.rows(equal_time)
+    sets = studies.groups(rows, lambda row: row.data)
+    drawn, panels = style.figure(len(sets), 2.9)
+    for axes, data in zip(panels, studies.data_sets(sets), strict=True):
+        cells = studies.cells(sets[data], lambda row: row.method)
+        seconds = studies.seconds_alone(steps_alone, cells)
+        if untimed := ", ".join(cells.keys() - seconds.keys()):
+            raise RecordError(f"no step of {untimed} on {data} was timed alone; run experiments.alone study=headline")
+        ends, times = [], []
+        for name, runs in cells.items():
+            colour = style.COLOURS.get(name, style.FALLBACK)
+            times.append(runs[0].config["steps"] * seconds[name])
+            last = style.curve(axes, [row.curve for row in runs], colour, times[-1] / runs[0].tokens)
+            ends.append((last, named(name), colour))
+        axes.set(xlabel="time of the steps alone (s)", ylabel=f"{data_in_print(data)}: held-out loss")
+        axes.set_xlim(axes.get_xlim()[0], max(times))
+        style.end_labels(axes, ends)
+    return drawn
