@@ -15,30 +15,25 @@ REFERENCE = "lora"
 
 
 def text(equal_time: Sequence[Record]) -> str:
-    """p is two-sided, adjusted by Holm's method over the methods of a data set."""
+    """The methods of each data set, the lowest loss first; p is two-sided, adjusted by Holm's method over them."""
     sets = studies.groups(studies.rows(equal_time), lambda row: row.data)
-    names = studies.data_sets(sets)
-    cells = {data: studies.cells(sets[data], lambda row: row.method) for data in names}
-    losses = {data: {m: {row.seed: row.reported for row in runs} for m, runs in cells[data].items()} for data in names}
-    tests = {data: studies.against(losses[data], REFERENCE) for data in names}
-    means = {m: statistics.mean(list(values.values())) for m, values in losses[names[0]].items()}
-    lines = [rf"\begin{{tabular}}{{@{{}}l{'rrrrr' * len(names)}@{{}}}}", r"\toprule"]
-    lines.append(" & ".join(["", *(rf"\multicolumn{{5}}{{c}}{{{data_in_print(data)}}}" for data in names)]) + r" \\")
-    lines.append(
-        " & ".join(["method", *(f"steps & GB & loss & minus {named(REFERENCE)} & $p$" for _ in names)]) + r" \\"
-    )
-    lines.append(r"\midrule")
-    for method in sorted(means, key=lambda m: means[m].mean):
-        row = [named(method)]
-        for data in names:
-            values, test = losses[data].get(method), tests[data].get(method)
-            peak = studies.peak(cells[data].get(method, []))
-            row += [
-                str(cells[data][method][0].config["steps"]) if values else "--",
+    lines = [r"\begin{tabular}{@{}lrrrrr@{}}", r"\toprule"]
+    lines.append(rf"method & steps & peak (GB) & loss & minus {named(REFERENCE)} & $p$ \\")
+    for data in studies.data_sets(sets):
+        cells = studies.cells(sets[data], lambda row: row.method)
+        losses = {method: {row.seed: row.reported for row in runs} for method, runs in cells.items()}
+        means = {method: statistics.mean(list(values.values())) for method, values in losses.items()}
+        tests = studies.against(losses, REFERENCE)
+        lines += [r"\midrule", rf"\multicolumn{{6}}{{@{{}}l}}{{\emph{{{data_in_print(data)}}}}} \\"]
+        for method in sorted(means, key=lambda method: means[method].mean):
+            peak, test = studies.peak(cells[method]), tests.get(method)
+            row = [
+                named(method),
+                str(cells[method][0].config["steps"]),
                 f"{peak / 1e9:.2f}" if peak is not None else "--",
-                mean(statistics.mean(list(values.values()))) if values else "--",
+                mean(means[method]),
                 f"${test.difference.mean:+.3f}$" if test else "--",
                 p_value(test.p) if test else "--",
             ]
-        lines.append(" & ".join(row) + r" \\")
+            lines.append(" & ".join(row) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
