@@ -26,7 +26,7 @@ from experiments import run, study
 from experiments.command import in_one_line, start
 from experiments.errors import UserError
 from experiments.loading import Loading
-from experiments.plan import device_name
+from experiments.plan import device_name, require_controls
 from experiments.randomness import seeded
 from experiments.train import chosen_studies, extra_overrides, passed_on
 from experiments.training import any_length
@@ -145,8 +145,7 @@ def main(config: DictConfig) -> None:
     try:
         given = HydraConfig.get().overrides.task
         extra, controls = extra_overrides(given), passed_on(given)
-        if isinstance(config.rounds, bool) or not isinstance(config.rounds, int) or config.rounds < 1:
-            raise UserError(f"rounds={config.rounds} is not possible: give a whole number of at least 1")
+        require_controls(config)
         if not config.get("study") and not config.studies:
             raise UserError("which study? give study=NAME, for example study=quick")
         shared = run.Shared()

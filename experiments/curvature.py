@@ -34,7 +34,7 @@ from experiments.errors import UserError
 from experiments.evaluate import answer_loss
 from experiments.hessian import Hessian, coupling, curvature, dot, norm
 from experiments.noise import noise
-from experiments.plan import device_name
+from experiments.plan import device_name, require_controls
 from experiments.training import Training
 from records import Record, write
 from records.provenance import provenance
@@ -266,6 +266,7 @@ def summary(record: Record) -> str:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="curvature")
 def main(config: DictConfig) -> None:
     try:
+        require_controls(config)
         check(config)
         planned = run.plan(config, study.choices(HydraConfig.get()))
         record = None if config.force else run.finished(planned, STUDY)

@@ -131,6 +131,11 @@ class Pretrained:
         """The local folder. Raises UserError when the path is neither a folder nor reachable on the hub."""
         if (local := self.local()) is not None:
             return local
+        if self.path.count("/") > 1 or self.path.startswith((".", "/", "~")):
+            raise UserError(
+                f"model.path={self.path!r} is no folder with a config.json; experiments.train with "
+                "export=outputs/exports writes such folders, outputs/exports/STUDY/RUN"
+            )
         from huggingface_hub import snapshot_download
 
         try:

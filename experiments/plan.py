@@ -174,6 +174,16 @@ def without(tree: Any, names: Sequence[str]) -> Any:
     return [without(value, names) for value in tree] if isinstance(tree, list) else tree
 
 
+def require_controls(config: DictConfig) -> None:
+    """Raise UserError unless switches are true or false and counts whole numbers, of those that `config` has."""
+    for key in ("dry", "force", "retry"):
+        if key in config and not isinstance(config[key], bool):
+            raise UserError(f"{key}={config[key]} is not possible: give true or false")
+    for key in ("workers", "rounds"):
+        if key in config and (isinstance(config[key], bool) or not isinstance(config[key], int) or config[key] < 1):
+            raise UserError(f"{key}={config[key]} is not possible: give a whole number of at least 1")
+
+
 def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared: Shared | None = None) -> Plan:
     """Check the configuration and find the identity of the run; `Plan.skeleton` checks method against model.
 

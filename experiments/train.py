@@ -14,6 +14,7 @@ from experiments import run, runner, study
 from experiments.command import in_one_line, start
 from experiments.errors import UserError
 from experiments.interruption import Interrupted
+from experiments.plan import require_controls
 
 PASSED_ON = ("records_dir=", "local_data=", "checkpoint.", "export=", *(f"{name}=" for name in run.PLACES))
 
@@ -21,6 +22,7 @@ PASSED_ON = ("records_dir=", "local_data=", "checkpoint.", "export=", *(f"{name}
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(config: DictConfig) -> None:
     try:
+        require_controls(config)
         succeeded = run_studies(config) if config.get("study") or config.studies else run_single(config)
     except (HydraException, ValueError, OmegaConfBaseException) as error:
         print(f"error: {in_one_line(str(error))}", file=sys.stderr)
@@ -76,10 +78,6 @@ def run_studies(config: DictConfig) -> bool:
     """Every run of the studies that is not finished. Returns whether all succeeded."""
     given = HydraConfig.get().overrides
     extra, controls = extra_overrides(given.task), passed_on(given.task)
-    if isinstance(config.workers, bool) or not isinstance(config.workers, int) or config.workers < 1:
-        raise UserError(
-            f"workers={config.workers} is not possible: give a number of runs at the same time, at least 1"
-        )
     listed, names, shared = [], [], run.Shared()
     for each in chosen_studies(config, controls):
         names.append(study.study_name(each, extra))

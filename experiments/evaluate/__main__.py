@@ -21,6 +21,7 @@ from experiments import run, study
 from experiments.command import in_one_line, start
 from experiments.evaluate import evaluation
 from experiments.interruption import Interrupted
+from experiments.plan import require_controls
 from records import Record
 
 
@@ -66,6 +67,7 @@ def _said(value: Any) -> str:
 def main(config: DictConfig) -> None:
     succeeded = True
     try:
+        require_controls(config)
         planned = evaluation.plan(config, study.choices(HydraConfig.get()))
         if config.dry:
             print(evaluation.table(planned))

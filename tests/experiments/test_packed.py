@@ -25,6 +25,7 @@ from experiments import alone, run, runner, study
 from experiments.data import batches
 from experiments.errors import UserError
 from experiments.loading import Loading, copied
+from experiments.plan import require_controls
 from records import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -499,6 +500,18 @@ def test_the_cost_of_a_step_is_measured_once_for_each_method(entries):
     found = alone.record(chosen[1], alone.joined(None, seconds, peak))
     assert (found.kind, found.study, found.name) == ("profile", "steps_alone", "pretrained-reasoning_gym-badam")
     assert found.measurements["seconds_per_step"] == pytest.approx(sum(seconds) / 2)
+
+
+@pytest.mark.parametrize("value", ["0", "two", "true", "1.5", "null"])
+def test_impossible_counts_and_switches_are_refused(value):
+    config = OmegaConf.from_dotlist([f"rounds={value}"])
+    with pytest.raises(UserError, match=rf"rounds={config.rounds} is not possible: give a whole number of at least 1"):
+        require_controls(config)
+    if value != "true":
+        config = OmegaConf.from_dotlist([f"force={value}"])
+        with pytest.raises(UserError, match=rf"force={config.force} is not possible: give true or false"):
+            require_controls(config)
+    require_controls(OmegaConf.from_dotlist(["rounds=2", "workers=1", "dry=true", "retry=false"]))
 
 
 def test_a_disturbed_step_counts_little_where_there_are_rounds():

@@ -380,6 +380,12 @@ def command(*overrides):
         (["method.inner_step=3"], 2, "error: there is no option 'method.inner_step'"),
         (["studies=[quick,nothing]"], 2, "error: study=nothing is not one of equal_time, "),
         (["dry=true"], 2, "give study=NAME too"),
+        (["study=quick", "dry=banana"], 2, "error: dry=banana is not possible: give true or false"),
+        (
+            ["model=pretrained", "model.path=outputs/exports/no/such"],
+            2,
+            "export=outputs/exports writes such",
+        ),
         (["model=pretrained"], 2, "Missing mandatory value: model.path"),
     ],
 )

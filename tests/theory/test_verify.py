@@ -136,10 +136,14 @@ def test_a_refuted_statement_succeeds_only_if_its_violation_is_found(
     monkeypatch.setattr(A1, "controls", lambda self: iter(()))
     if violated:
         monkeypatch.setattr(a1, "kappa", lambda gamma, steps: 4 * true(gamma, steps))
-    assert run(tmp_path) == code
+    assert run(tmp_path, "bound.problems=[quadratic]") == code
     out = capsys.readouterr().out
     assert ("refuted as expected: a1" in out) == violated
     assert ("first violation: " in out) == violated
+    if not violated:
+        assert run(tmp_path, "bound.problems=[quadratic,huber]") == 0, "where it fails was not asked for"
+        assert "HOLDS: " in (out := capsys.readouterr().out)
+        assert "refuted on other families: a1" in out
 
 
 def test_several_bounds_and_families_by_name_and_as_a_multirun(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Bound:
     example: the setting of the run for the figures, with `epochs`; empty for none.
     least: family -> instances that it gets at least, where an equal share of the tier is not enough.
 
-    refuted: the statement is published and false; verify then succeeds only if it finds the violation.
+    refuted: the statement is published and false; verify succeeds if it finds the violation, or leaves out a family.
     precise: whether the bound can be evaluated in multi-precision.
     true: the statement of the theorem.
 
