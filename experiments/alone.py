@@ -22,12 +22,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bcd.execution import keep_graphs
-from experiments import run, study
+from experiments import planning, run, study
 from experiments.command import in_one_line, start
 from experiments.errors import UserError
 from experiments.loading import Loading
-from experiments.plan import device_name, require_controls
-from experiments.randomness import seeded
+from experiments.randomness import DROPOUT, seeded, stream_seed
 from experiments.train import chosen_studies, extra_overrides, passed_on
 from experiments.training import any_length
 from records import Record, find, run_key, write
@@ -48,7 +47,9 @@ def configurations(listed: list[study.Entry]) -> list[study.Entry]:
     return list(found.values())
 
 
-def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int = TIMED) -> tuple[list[float], Any]:
+def measure(
+    planned: planning.Plan, loading: Loading, steps: int = STEPS, timed: int = TIMED
+) -> tuple[list[float], Any]:
     """Train for `steps` steps; returns the seconds of each of the last `timed`, and the peak of bytes over them.
 
     The peak is None where the device keeps no account, as the CPU.
@@ -57,7 +58,7 @@ def measure(planned: run.Plan, loading: Loading, steps: int = STEPS, timed: int 
     model, tokenizer = loading.model(planned)
     training = run.start(planned, model, tokenizer, loading.data(planned, tokenizer))
     cuda = planned.device.type == "cuda"
-    with seeded(run.stream_seed(planned.config.seed, "dropout")), any_length(), training.prepared():
+    with seeded(stream_seed(planned.config.seed, DROPOUT)), any_length(), training.prepared():
         while training.steps < steps:
             if cuda and training.steps == steps - timed:  # the compiler's trials of kernels are over
                 torch.cuda.reset_peak_memory_stats()
@@ -84,9 +85,9 @@ def name(entry: study.Entry) -> str:
     return study.label({key: value for key, value in cell.items() if key not in LEFT_ASIDE})
 
 
-def key(planned: run.Plan) -> str:
+def key(planned: planning.Plan) -> str:
     """Identity of the measurement: the configuration, without what no cost depends on, and the code."""
-    identity = run.without(planned.identity, ("seed", "lr", "test", "test_size", "spectrum"))
+    identity = planning.without(planned.identity, ("seed", "lr", "test", "test_size", "spectrum"))
     return run_key(identity, {"code": source_hash(("bcd", "experiments")), "model": planned.model_key})
 
 
@@ -101,7 +102,7 @@ def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") ->
         status="failed" if error else "finished",
         config=planned.identity,
         measurements=measurements,
-        provenance=provenance(device_name(planned.device.type)),
+        provenance=provenance(planning.device_name(planned.device.type)),
         error=error,
     )
 
@@ -112,7 +113,7 @@ def execute(listed: list[study.Entry], *, rounds: int = 1, force: bool = False) 
     with keep_graphs():
         for turn in range(rounds):
             for entry in configurations(listed):
-                folder, called = run.folder(entry.plan.config), name(entry)
+                folder, called = planning.folder(entry.plan.config), name(entry)
                 there = found.get(called) or (None if force else find(STUDY, called, key(entry.plan), folder))
                 if there is None or (not there.error and len(there.measurements["rounds"]) <= turn):
                     there = _measured_once_more(entry, there, loading)
@@ -145,10 +146,10 @@ def main(config: DictConfig) -> None:
     try:
         given = HydraConfig.get().overrides.task
         extra, controls = extra_overrides(given), passed_on(given)
-        require_controls(config)
+        planning.require_controls(config)
         if not config.get("study") and not config.studies:
             raise UserError("which study? give study=NAME, for example study=quick")
-        shared = run.Shared()
+        shared = planning.Shared()
         chosen = chosen_studies(config, controls)
         # dry: no cost depends on a learning rate, so that none needs to be recorded.
         listed = [entry for each in chosen for entry in study.entries(each, extra, controls, shared, dry=True)]

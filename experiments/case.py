@@ -13,7 +13,7 @@ from experiments.errors import UserError
 from experiments.floor import must_run, products, sustained_rate
 from experiments.measurement import PHASES, Steps, clear, run_visits
 from experiments.methods import BlockMethod, Method
-from experiments.plan import DTYPES, build, device_name
+from experiments.planning import DTYPES, build, device_name
 from experiments.prediction import Prediction, predict
 from experiments.random_weights import materialise
 from records import Record, run_key

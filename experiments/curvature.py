@@ -27,14 +27,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bcd import BlockCoordinateDescent, Fixed, Partition, Rule
-from experiments import run, study
+from experiments import planning, study
 from experiments.command import in_one_line, start
 from experiments.data import Batch, Dataset, batches, collate
 from experiments.errors import UserError
 from experiments.evaluate import answer_loss
 from experiments.hessian import Hessian, coupling, curvature, dot, norm
 from experiments.noise import noise
-from experiments.plan import device_name, require_controls
+from experiments.randomness import DATA_ORDER, stream_seed
 from experiments.training import Training
 from records import Record, write
 from records.provenance import provenance
@@ -107,7 +107,7 @@ def second_order(model: Any, partition: Partition, batch: Batch, eps: float, con
     loss = answer_loss(model, batch)
     hessian = Hessian(loss, tensors)
     place = {i: every.index(i) for i in chosen}
-    generator = torch.Generator().manual_seed(run.stream_seed(config.seed, "directions"))
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, "directions"))
     limits = (generator, config.iterations, config.tolerance)
     found: dict[str, Any] = {"loss": loss.item(), "blocks": [], "couplings": []}
     for i in chosen:
@@ -178,7 +178,7 @@ def visits(
             for kind in config.visits.gradients:
                 examples = dataset.train[: config.examples]
                 size = config.examples if kind == "full" else config.batch_size
-                seed = run.stream_seed(config.seed, "visits")
+                seed = stream_seed(config.seed, "visits")
                 stream = (b.to(batch.tokens.device) for b in batches(examples, size, pad, seed))
                 losses = visit(model, partition, rule, block, lr, stream, batch, list(config.visits.inner_steps))
                 found.append({"block": block, "lr": lr, "gradients": kind, "losses": losses})
@@ -187,7 +187,7 @@ def visits(
 
 def measure(model: Any, tokenizer: Any, dataset: Dataset, partition: Partition, config: DictConfig) -> dict[str, Any]:
     """Everything at the present weights, with the seconds that each part took."""
-    rule, device, pad = run.build(config.rule), model.device, tokenizer.pad_token_id
+    rule, device, pad = planning.build(config.rule), model.device, tokenizer.pad_token_id
     batch = collate(dataset.train[: config.examples], pad).to(device)
     seconds, begin = {}, time.perf_counter()
     found = second_order(model, partition, batch, rule.hyperparameters().get("eps", 0.0), config)
@@ -199,7 +199,7 @@ def measure(model: Any, tokenizer: Any, dataset: Dataset, partition: Partition, 
     tensors = parameters(partition, config.blocks)
     activate(model, tensors)
     singles = [collate([example], pad).to(device) for example in dataset.train[: config.noise.examples]]
-    generator = torch.Generator().manual_seed(run.stream_seed(config.seed, "coordinates"))
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, "coordinates"))
     options = {"coordinates": config.noise.coordinates, "kept": config.noise.kept}
     drawn = noise(lambda single: answer_loss(model, single), singles, tensors, generator, **options)
     found["noise"] = [{"block": i, **part} for i, part in zip(config.blocks, drawn, strict=True)]
@@ -207,10 +207,10 @@ def measure(model: Any, tokenizer: Any, dataset: Dataset, partition: Partition, 
     return found | {"seconds": seconds}
 
 
-def execute(planned: run.Plan) -> Record:
+def execute(planned: planning.Plan) -> Record:
     """Measure, train, measure again, and write the record, also when it fails (see `experiments.run.execute`)."""
     config = planned.config
-    origin = provenance(device_name(planned.device.type))
+    origin = provenance(planning.device_name(planned.device.type))
     measurements: dict[str, Any] = {"states": []}
     error = ""
     begin = time.perf_counter()
@@ -219,19 +219,19 @@ def execute(planned: run.Plan) -> Record:
         model.set_attn_implementation("eager")
         dataset = planned.data.load(tokenizer)
         model.to(planned.device)  # pyright: ignore[reportArgumentType]
-        partition = run.build(config.method.partition)(model)
+        partition = planning.build(config.method.partition)(model)
         parameters(partition, config.blocks)
         for steps in tqdm((0, config.steps), desc=f"measure {planned.name}", leave=False):
             if steps:
                 activate(model, [list(block.parameters.values()) for block in partition.blocks])
-                trainable = run.build(config.method)(model)
-                seed = run.stream_seed(config.seed, "data order")
+                trainable = planning.build(config.method)(model)
+                seed = stream_seed(config.seed, DATA_ORDER)
 
                 def stream(start: int, seed: int = seed) -> Iterator[Batch]:
                     drawn = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed, start)
                     return (batch.to(planned.device) for batch in drawn)
 
-                schedule = run.build(config.schedule)(trainable.optimizer)
+                schedule = planning.build(config.schedule)(trainable.optimizer)
                 training = Training(trainable, schedule, stream, max_grad_norm=config.max_grad_norm)
                 for _ in range(steps):
                     training.step()
@@ -245,7 +245,7 @@ def execute(planned: run.Plan) -> Record:
     record = Record(
         "curvature", STUDY, planned.name, planned.key, status, planned.identity, measurements, origin, error
     )
-    write(record, run.folder(config))
+    write(record, planning.folder(config))
     return record
 
 
@@ -266,15 +266,15 @@ def summary(record: Record) -> str:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="curvature")
 def main(config: DictConfig) -> None:
     try:
-        require_controls(config)
+        planning.require_controls(config)
         check(config)
-        planned = run.plan(config, study.choices(HydraConfig.get()))
-        record = None if config.force else run.finished(planned, STUDY)
+        planned = planning.plan(config, study.choices(HydraConfig.get()))
+        record = None if config.force else planning.finished(planned, STUDY)
         record = record or execute(planned)
     except (ValueError, OmegaConfBaseException) as error:
         print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
-    print(f"{summary(record)}\n{run.folder(config) / STUDY / record.name}.json")
+    print(f"{summary(record)}\n{planning.folder(config) / STUDY / record.name}.json")
     if record.status != "finished":
         raise SystemExit(1)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from experiments.data import Dataset
-from experiments.plan import Plan
+from experiments.planning import Plan
 
 
 class Loading:

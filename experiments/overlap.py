@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from experiments import run, study
+from experiments import planning, study
 from experiments.command import in_one_line, start
 from experiments.data.overlap import NEAR, Found, Index
 from experiments.data.source import Source
@@ -97,13 +97,13 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
     """
     if not isinstance(config.coverage, int | float) or not 0 <= config.coverage < 1:
         raise UserError(f"coverage={config.coverage} is not possible: give a share of at least 0 and below 1")
-    data = run.build(config.data)
+    data = planning.build(config.data)
     texts = data.texts()
     train = texts["train"]
     sets = {"validation": [[prompt] for prompt, _ in texts["heldout"]]}
     for name, chosen in config.sets.items():
         try:
-            sets[str(name)] = items(run.build(chosen.source), chosen.split, list(chosen.fields))
+            sets[str(name)] = items(planning.build(chosen.source), chosen.split, list(chosen.fields))
         except UserError as error:
             raise UserError(f"sets.{name}: {error}; ~sets.{name} leaves the set out") from error
     index = Index(sets, config.n, config.shortest)  # pyright: ignore[reportArgumentType]

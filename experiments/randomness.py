@@ -1,9 +1,18 @@
-"""The global generators of torch, which libraries draw from."""
+"""Random numbers of a run: a seed for each of its streams, and the global generators of torch, which libraries use."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+DATA_ORDER = "data order"  # the stream of the batches
+DROPOUT = "dropout"  # the stream of the global generators; everything else has a generator of its own
+
+
+def stream_seed(seed: int, stream: str) -> int:
+    """A seed of its own for each named random stream of a run, so that streams never share numbers."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:4])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from experiments import run
+from experiments import planning, run
 from experiments.errors import UserError
 from records import Record, load
 from records.provenance import source_hash
@@ -60,7 +60,7 @@ def replay(path: Path, rtol: float) -> list[str]:
         places = {"records_dir": folder, "checkpoint": {"every": None, "folder": folder}, "export": None}
         config = OmegaConf.create({**FORMER, **old.config, **places})
         assert OmegaConf.is_dict(config)
-        planned = run.plan(config, old.config["choices"], old.name)
+        planned = planning.plan(config, old.config["choices"], old.name)
         if planned.key != old.key:
             print(
                 f"note: code, data or model changed since the record (code now {source_hash()[:12]})", file=sys.stderr

@@ -1,6 +1,5 @@
 """One run, from a plan to a record. No line here knows a method's name."""
 
-import hashlib
 import itertools
 import math
 import sys
@@ -23,52 +22,17 @@ from experiments.export import export
 from experiments.interruption import Interrupted, Interruption
 from experiments.loading import Loading
 from experiments.methods import Trainable
-from experiments.plan import (
-    AXES,
-    CONTROLS,
-    DTYPES,
-    PLACES,
+from experiments.planning import (
     Plan,
-    Shared,
     build,
     checkpoints,
     device_name,
-    device_of,
-    execution,
-    finished,
     folder,
-    plan,
-    recorded,
-    without,
 )
-from experiments.randomness import seeded
+from experiments.randomness import DATA_ORDER, DROPOUT, seeded, stream_seed
 from experiments.training import Training, any_length, columns
 from records import ROOT, Record, digest, write
 from records.provenance import provenance
-
-__all__ = [
-    "AXES",
-    "CONTROLS",
-    "DTYPES",
-    "PLACES",
-    "Plan",
-    "Running",
-    "Shared",
-    "build",
-    "checkpoints",
-    "device_of",
-    "execute",
-    "execution",
-    "finished",
-    "folder",
-    "plan",
-    "recorded",
-    "start",
-    "stream_seed",
-    "without",
-]
-
-DATA_ORDER = "data order"  # the random stream of the batches
 
 
 def execute(planned: Plan, study: str, *, restart: bool = False, loading: Loading | None = None) -> Record:
@@ -96,9 +60,7 @@ def execute(planned: Plan, study: str, *, restart: bool = False, loading: Loadin
     origin = provenance(device_name(planned.device.type))
     running = Running(planned, kept, {"predicted_bytes": asdict(expected)}, origin, loading or Loading())
     error, stopped = "", None
-    # Dropout draws from the global generator; everything else has a generator of its own.
-    dropout = stream_seed(planned.config.seed, "dropout")
-    with Interruption() as interruption, seeded(dropout), any_length():
+    with Interruption() as interruption, seeded(stream_seed(planned.config.seed, DROPOUT)), any_length():
         try:
             running.measure(found, interruption)
         except Interrupted as signal:
@@ -328,11 +290,6 @@ def start(
         execution=planned.execution(),
         rollback=rollback,
     )
-
-
-def stream_seed(seed: int, stream: str) -> int:
-    """A seed of its own for each named random stream of a run, so that streams never share numbers."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:4])
 
 
 _evaluations: dict[str, dict[str, Any]] = {}

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from bcd.execution import keep_graphs
-from experiments import run
+from experiments import planning
 from experiments.interruption import Interruption
 from experiments.live import Progress
 from experiments.loading import Loading
@@ -40,7 +40,7 @@ def execute(
     A failing run stops no other; Interrupted (see `run.execute`) stops all.
     """
     progress = Progress(name, listed, workers)
-    elsewhere = {} if force or not listed else _by_key(run.folder(listed[0].plan.config))
+    elsewhere = {} if force or not listed else _by_key(planning.folder(listed[0].plan.config))
     first: dict[str, Entry] = {}
     same: dict[str, list[Entry]] = {}
     for entry in listed:
@@ -58,7 +58,7 @@ def execute(
             first[entry.plan.key] = entry
 
     def ended(entry: Entry, status: str, why: str) -> None:
-        record = run.recorded(entry.plan, entry.study)
+        record = planning.recorded(entry.plan, entry.study)
         told = f"{entry.plan.name}: {why}" if why or record is None else summary(record)
         if status == BUSY:
             progress.say(f"{entry.plan.name}: another process works on it, skipped")
@@ -80,13 +80,13 @@ def execute(
                 loading.clear(entry.plan.device)
         else:
             _several(list(first.values()), force, workers, progress, ended)
-    return [record for entry in listed if (record := run.recorded(entry.plan, entry.study)) is not None]
+    return [record for entry in listed if (record := planning.recorded(entry.plan, entry.study)) is not None]
 
 
 def is_busy(entry: Entry) -> bool:
     """Whether another process works on the run at this moment."""
     try:
-        with locked(run.checkpoints(entry.plan, entry.study).lock):
+        with locked(planning.checkpoints(entry.plan, entry.study).lock):
             return False
     except BusyError:
         return True
@@ -94,7 +94,7 @@ def is_busy(entry: Entry) -> bool:
 
 def take_over(record: Record, entry: Entry) -> None:
     """Write the record of this very run in another study as that of the entry."""
-    write(replace(record, study=entry.study, name=entry.plan.name), run.folder(entry.plan.config))
+    write(replace(record, study=entry.study, name=entry.plan.name), planning.folder(entry.plan.config))
 
 
 def _by_key(folder: Path) -> dict[str, Path]:
@@ -223,7 +223,7 @@ def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, e
                     entry = worker.entry
                     assert entry is not None
                     ended(entry, *worker.answer())
-                    record = run.recorded(entry.plan, entry.study)
+                    record = planning.recorded(entry.plan, entry.study)
                     error = record.error if record is not None else ""
                     if any(text in error for text in SCARCE) and entry.plan.key not in again:
                         again.add(entry.plan.key)

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiments import run, tuned
+from experiments import planning, tuned
 from experiments.cost import flops_per_second, forward_flops, step_flops
 from experiments.data.splits import require_tuning
 from experiments.errors import UserError
@@ -23,7 +23,7 @@ from records import Record, digest
 class Entry:
     """One run of a study: its plan, its record when there is one, its value of every axis, the study's name."""
 
-    plan: run.Plan
+    plan: planning.Plan
     record: Record | None
     cell: Mapping[str, Any] = field(default_factory=dict)
     study: str = ""
@@ -113,7 +113,7 @@ def entries(
     study: DictConfig,
     extra: Sequence[str],
     controls: Sequence[str],
-    shared: run.Shared | None = None,
+    shared: planning.Shared | None = None,
     *,
     dry: bool = False,
 ) -> list[Entry]:
@@ -141,7 +141,7 @@ def entries(
         raise UserError(f"study={study.name} sweeps over {tuned.RATE}, which tuned={study.tuned} would set; drop one")
     name = study_name(study, extra)
     composer = Composer(study.overrides, [*extra, *controls])
-    shared = run.Shared() if shared is None else shared
+    shared = planning.Shared() if shared is None else shared
     found, names = [], set[str]()
     for cell in cells(study, extra, composer):
         if label(cell) in names:
@@ -160,10 +160,10 @@ def entries(
             except UserError:
                 if not dry:
                     raise
-        planned = run.plan(config, chosen, label(cell), shared)
+        planned = planning.plan(config, chosen, label(cell), shared)
         if study.get("tuning"):
             require_tuning(config.seed, test=planned.data.test)
-        record = run.recorded(planned, name)
+        record = planning.recorded(planned, name)
         if record is None or record.status != "finished":
             _ = planned.expected  # a method that does not fit the model should be told before the first run starts
         found.append(Entry(planned, record, cell, name))

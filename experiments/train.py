@@ -10,19 +10,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import run, runner, study
+from experiments import planning, run, runner, study
 from experiments.command import in_one_line, start
 from experiments.errors import UserError
 from experiments.interruption import Interrupted
-from experiments.plan import require_controls
 
-PASSED_ON = ("records_dir=", "local_data=", "checkpoint.", "export=", *(f"{name}=" for name in run.PLACES))
+PASSED_ON = ("records_dir=", "local_data=", "checkpoint.", "export=", *(f"{name}=" for name in planning.PLACES))
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(config: DictConfig) -> None:
     try:
-        require_controls(config)
+        planning.require_controls(config)
         succeeded = run_studies(config) if config.get("study") or config.studies else run_single(config)
     except (HydraException, ValueError, OmegaConfBaseException) as error:
         print(f"error: {in_one_line(str(error))}", file=sys.stderr)
@@ -41,20 +40,20 @@ def run_single(config: DictConfig) -> bool:
     """One run, unless its record is there already. Returns whether it succeeded."""
     if config.dry:
         raise ValueError("dry=true lists the runs of a study; give study=NAME too")
-    planned = run.plan(config, study.choices(HydraConfig.get()))
-    record = run.finished(planned, "single")
+    planned = planning.plan(config, study.choices(HydraConfig.get()))
+    record = planning.finished(planned, "single")
     if record is not None and not config.force:
         again = "force=true runs it again" + (", and only that writes export=..." if config.export is not None else "")
         print(f"finished before ({again})\n{study.summary(record)}\n{record.path}")
         return True
     record = run.execute(planned, "single", restart=config.force)
-    print(f"{study.summary(record)}\n{run.folder(config) / 'single' / record.name}.json")
+    print(f"{study.summary(record)}\n{planning.folder(config) / 'single' / record.name}.json")
     return record.status == "finished"
 
 
 def extra_overrides(given: Sequence[str]) -> list[str]:
     """Those of the overrides that change the runs of a study."""
-    own = (*(f"{name}=" for name in (*run.CONTROLS, *run.PLACES)), "checkpoint.")
+    own = (*(f"{name}=" for name in (*planning.CONTROLS, *planning.PLACES)), "checkpoint.")
     return [item for item in given if not item.lstrip("+").startswith(own)]
 
 
@@ -78,13 +77,13 @@ def run_studies(config: DictConfig) -> bool:
     """Every run of the studies that is not finished. Returns whether all succeeded."""
     given = HydraConfig.get().overrides
     extra, controls = extra_overrides(given.task), passed_on(given.task)
-    listed, names, shared = [], [], run.Shared()
+    listed, names, shared = [], [], planning.Shared()
     for each in chosen_studies(config, controls):
         names.append(study.study_name(each, extra))
         found = study.entries(each, extra, controls, shared, dry=config.dry)
         listed += found
         if not config.dry:
-            runner.remove_strangers(found, run.folder(config) / names[-1])
+            runner.remove_strangers(found, planning.folder(config) / names[-1])
     print(study.table(listed), flush=True)
     if config.dry:
         return True
@@ -94,7 +93,7 @@ def run_studies(config: DictConfig) -> bool:
         if not listed:
             raise UserError(f"only={config.only!r} is no run of the study {title}; dry=true lists them")
     records = runner.execute(listed, title, force=config.force, retry=config.retry, workers=config.workers)
-    places = ", ".join(str(run.folder(config) / name) for name in names)
+    places = ", ".join(str(planning.folder(config) / name) for name in names)
     print("\n".join([f"study {title}: records in {places}", *map(study.summary, records)]))
     finished = {(record.study, record.name) for record in records if record.status == "finished"}
     left = [entry for entry in listed if (entry.study, entry.plan.name) not in finished]

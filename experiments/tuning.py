@@ -14,10 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import run, study, tuned
+from experiments import planning, study, tuned
 from experiments.command import in_one_line, start
 from experiments.errors import UserError
-from experiments.plan import device_name
 from experiments.train import extra_overrides, passed_on
 from records import Record, run_key, write
 from records.provenance import provenance
@@ -71,7 +70,7 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
         status="finished",
         config=config,
         measurements={"choices": tuned.to_json(choices), "failed": failed, "runs": keys},
-        provenance=provenance(device_name(first.device.type)),
+        provenance=provenance(planning.device_name(first.device.type)),
     )
 
 
@@ -116,7 +115,7 @@ def main(config: DictConfig) -> None:
         name = study.study_name(config.study, extra)
         listed = study.entries(config.study, extra, passed_on(given))
         record = choice_record(name, listed)
-        path = write(record, run.folder(config))
+        path = write(record, planning.folder(config))
         print("\n".join([table(record), *other_failures(listed), str(path)]))
     except (ValueError, OmegaConfBaseException, OSError) as error:
         print(f"error: {in_one_line(str(error))}", file=sys.stderr)

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bcd.execution import keep_graphs
-from experiments import run
+from experiments import planning, run
 from experiments.errors import UserError
 from experiments.interruption import Interrupted
 from experiments.loading import Loading
@@ -42,12 +42,12 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def attempt(planned: run.Plan, study: str, force: bool, loading: Loading | None = None) -> str:
+def attempt(planned: planning.Plan, study: str, force: bool, loading: Loading | None = None) -> str:
     """Execute the run unless another process works on it or has finished it; returns the record's status, `BUSY` or
     `THERE`. Raises what `run.execute` raises."""
     try:
-        with locked(run.checkpoints(planned, study).lock):
-            if not force and run.finished(planned, study):
+        with locked(planning.checkpoints(planned, study).lock):
+            if not force and planning.finished(planned, study):
                 return THERE
             return run.execute(planned, study, restart=force, loading=loading).status
     except BusyError:

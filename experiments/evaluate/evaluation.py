@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import run
+from experiments import planning
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
 from experiments.interruption import Interrupted, Interruption
-from experiments.plan import device_name
 from records import ROOT, Record, digest, find, load, load_study, require_writable, run_key, write
 from records.provenance import provenance, source_hash
 
@@ -65,13 +64,13 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         config.model.path = config.path
     elif OmegaConf.is_missing(config.model, "path"):
         raise UserError("path=... is missing: give a folder in the Hugging Face format, a hub name, or model=NAME")
-    if config.dtype not in run.DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(run.DTYPES)}")
+    if config.dtype not in planning.DTYPES:
+        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(planning.DTYPES)}")
     for name in config.parts:
         if name not in config or "_target_" not in config[name]:
             raise UserError(f"parts has {name!r}; there are heldout, reasoning_gym, downstream, mt_bench")
-    device = run.device_of(config.device)
-    model = run.build(config.model)
+    device = planning.device_of(config.device)
+    model = planning.build(config.model)
     fingerprint = digest([model.fingerprint(), config.dtype, device.type])
     stem = re.sub(
         r"[^\w.=-]+", "_", str(config.path).rstrip("/").rpartition("/")[2] if config.path else choices["model"]
@@ -79,7 +78,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
     title = str(config.name) if config.name is not None else f"{stem}-{fingerprint[:8]}"
     found = []
     for name in config.parts:
-        part: Part = run.build(config[name])
+        part: Part = planning.build(config[name])
         identity = {
             "part": name,
             name: OmegaConf.to_container(config[name], resolve=True),
@@ -90,7 +89,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         inputs = {"code": source_hash(CODE), "data": part.fingerprint(), "model": fingerprint}
         before = None
         if config.before is not None:
-            path = run.folder(config) / config.recorded_as / f"{config.before}-{name}.json"
+            path = planning.folder(config) / config.recorded_as / f"{config.before}-{name}.json"
             if not path.exists():
                 raise UserError(
                     f"before={config.before}: there is no {path}; evaluate that model first, with this name"
@@ -105,7 +104,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
                 )
         found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, before))
     if not config.dry:
-        require_writable(run.folder(config) / config.recorded_as)
+        require_writable(planning.folder(config) / config.recorded_as)
     return Plan(config, title, device, model, fingerprint, found)
 
 
@@ -113,10 +112,10 @@ def table(planned: Plan) -> str:
     """The parts as text: finished or to do, how many items, and the seconds of the last other model here."""
     config, rows = planned.config, []
     for part in planned.parts:
-        done = find(config.recorded_as, part.name, part.key, run.folder(config))
+        done = find(config.recorded_as, part.name, part.key, planning.folder(config))
         others = [
             record
-            for record in load_study(config.recorded_as, kind="evaluate", folder=run.folder(config))
+            for record in load_study(config.recorded_as, kind="evaluate", folder=planning.folder(config))
             if record.config["part"] == part.identity["part"] and record.config["device"] == planned.device.type
         ]
         took = done or max(others, key=lambda record: record.provenance["date"], default=None)
@@ -134,7 +133,7 @@ def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
     """
     config, loaded = planned.config, None
     for part in planned.parts:
-        record = None if config.force else find(config.recorded_as, part.name, part.key, run.folder(config))
+        record = None if config.force else find(config.recorded_as, part.name, part.key, planning.folder(config))
         if record is None:
             if loaded is None:
                 loaded = planned.model.load(getattr(torch, config.dtype))
@@ -145,7 +144,12 @@ def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
 
 
 def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
-    origin, begin, error, stopped = provenance(device_name(planned.device.type)), time.perf_counter(), "", None
+    origin, begin, error, stopped = (
+        provenance(planning.device_name(planned.device.type)),
+        time.perf_counter(),
+        "",
+        None,
+    )
     measured: dict[str, Any] = {}
     with Interruption():
         try:
@@ -165,7 +169,7 @@ def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
             provenance=origin,
             error=error,
         )
-        write(record, run.folder(planned.config))
+        write(record, planning.folder(planned.config))
     if stopped:
         raise stopped
     if record.status == "finished":
@@ -191,5 +195,5 @@ def _compare(planned: Plan, part: Evaluating, after: Record) -> Record | None:
         measurements=part.part.compare(first, second),
         provenance=after.provenance,
     )
-    write(record, run.folder(planned.config))
+    write(record, planning.folder(planned.config))
     return record

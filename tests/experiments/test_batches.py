@@ -9,11 +9,12 @@ import pytest
 import torch
 from hydra import initialize_config_dir
 
-from experiments import run, study
+from experiments import planning, run, study
 from experiments.data import IGNORED, Example, batches, collate
 from experiments.data.bucketing import groups, padding_waste, parts
 from experiments.errors import UserError
 from experiments.evaluate import answer_loss
+from experiments.randomness import DATA_ORDER, stream_seed
 from experiments.training import Training
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,7 +32,7 @@ def tiny(checkpoint, tmp_path):
         sizes = ["steps=3", "batch_size=4", "data.train_size=20", "data.heldout_size=4", "data.max_tokens=256"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             places = [f"checkpoint.folder={tmp_path}/checkpoints"]
-            return run.plan(*study.compose([*fixed, *sizes, *places, *overrides]))
+            return planning.plan(*study.compose([*fixed, *sizes, *places, *overrides]))
 
     return compose
 
@@ -54,8 +55,8 @@ def plain_steps(planned, count):
     model, tokenizer = planned.model.load(torch.float32)
     dataset = planned.data.load(tokenizer)
     trainable = planned.method()(model)
-    schedule = run.build(planned.config.schedule)(trainable.optimizer)
-    stream = batches(dataset.train, 4, tokenizer.pad_token_id, run.stream_seed(planned.config.seed, "data order"))
+    schedule = planning.build(planned.config.schedule)(trainable.optimizer)
+    stream = batches(dataset.train, 4, tokenizer.pad_token_id, stream_seed(planned.config.seed, DATA_ORDER))
     losses = []
     for batch in itertools.islice(stream, count):
         loss = answer_loss(trainable.model, batch)
@@ -131,7 +132,9 @@ def test_buckets_and_parts_waste_less():
 
 
 def test_padding_does_not_change_the_loss(checkpoint):
-    model, _ = run.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(torch.float64)
+    model, _ = planning.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(
+        torch.float64
+    )
     examples = [Example(list(range(5, 5 + n)), list(range(9, 9 + m)), bool) for n, m in ((3, 2), (9, 1), (2, 6))]
     alone = [answer_loss(model, collate([example], 1), reduction="sum").double() for example in examples]
     together = answer_loss(model, collate(examples, 1))
@@ -168,9 +171,9 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(checkpoint):
     examples = [Example([5 + i] * (2 + i), [7 + i] * n + [1], bool) for i, n in enumerate((4, 0, 2, 1))]
     found = []
     for accumulation in (1, 2, 4):
-        source = run.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)})
+        source = planning.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)})
         model, _ = source.load(torch.float64)
-        trainable = run.build({"_target_": "experiments.methods.FullMethod", **SGD})(model)
+        trainable = planning.build({"_target_": "experiments.methods.FullMethod", **SGD})(model)
         schedule = torch.optim.lr_scheduler.ConstantLR(trainable.optimizer, factor=1.0)
         training = Training(
             trainable, schedule, lambda start: batches(examples, 4, 1, 0, start), accumulation=accumulation

@@ -11,7 +11,7 @@ import torch
 from hydra import initialize_config_dir
 from omegaconf import open_dict
 
-from experiments import curvature, run, study
+from experiments import curvature, planning, study
 from experiments.errors import UserError
 from experiments.hessian import Hessian, coupling, power
 from experiments.hessian import curvature as block_curvature
@@ -171,11 +171,11 @@ def tiny(checkpoint, tmp_path):
 def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
     config, chosen = tiny()
     curvature.check(config)
-    planned = run.plan(config, chosen)
+    planned = planning.plan(config, chosen)
     record = curvature.execute(planned)
     assert record.status == "finished", record.error
     assert (record.kind, record.study) == ("curvature", "practice")
-    path = run.folder(config) / "practice" / f"{record.name}.json"
+    path = planning.folder(config) / "practice" / f"{record.name}.json"
     assert load(path).measurements == record.measurements
     first, second = record.measurements["states"]
     assert (first["steps"], second["steps"]) == (0, 2)
@@ -198,22 +198,22 @@ def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
             model = state["loss"] - 1e-5 * block["slope"] + 1e-10 * block["bend"] / 2
             assert seen["losses"][0] == pytest.approx(model, abs=1e-3 * 1e-5 * block["slope"])
     assert "after 2 steps" in curvature.summary(record)
-    again = curvature.execute(run.plan(*tiny()))
+    again = curvature.execute(planning.plan(*tiny()))
 
     def without_seconds(measurements):
         return re.sub(r'"(seconds|second_order|visits|noise)": [0-9.e+-]+', "", json.dumps(measurements))
 
     assert without_seconds(again.measurements) == without_seconds(record.measurements)
-    assert run.finished(planned, "practice") is not None
+    assert planning.finished(planned, "practice") is not None
 
 
 def test_weights_come_back_after_a_visit(tiny):
     config, chosen = tiny()
-    planned = run.plan(config, chosen)
+    planned = planning.plan(config, chosen)
     model, tokenizer = planned.model.load(torch.float64)
     model.set_attn_implementation("eager")
     dataset = planned.data.load(tokenizer)
-    partition = run.build(config.method.partition)(model)
+    partition = planning.build(config.method.partition)(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     curvature.measure(model, tokenizer, dataset, partition, config)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
@@ -246,4 +246,4 @@ def test_impossible_values_are_named(override, message, tiny):
 @pytest.mark.parametrize("override", ["blocks=[7]", "partition=by_ratio"])
 def test_blocks_that_the_model_lacks_are_named(override, tiny):
     with pytest.raises(UserError, match=r"blocks=7 is not possible: 2 blocks|partition is not possible"):
-        curvature.execute(run.plan(*tiny(override)))
+        curvature.execute(planning.plan(*tiny(override)))

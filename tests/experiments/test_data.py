@@ -14,7 +14,7 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments import run, study
+from experiments import planning, run, study
 from experiments.data import source
 from experiments.data.answers import boxed, normal, number, same_boxed, same_number
 from experiments.data.schemas import GSM8K, MATH, Alpaca, Instruction, Text
@@ -66,7 +66,7 @@ def tiny(checkpoint, tmp_path, files):
 
     def compose(*overrides):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return run.plan(*study.compose([*fixed(checkpoint, tmp_path, files), *overrides]))
+            return planning.plan(*study.compose([*fixed(checkpoint, tmp_path, files), *overrides]))
 
     return compose
 
@@ -332,7 +332,7 @@ def test_a_test_split_with_a_fault_costs_no_training(tiny, files, monkeypatch):
     assert record.provenance["resumed_after_step"] == 4
     assert record.measurements["test"]["items"] == len(TESTS)
     assert len(record.provenance["test_rows"]) == 64
-    again = run.finished(tiny("data.test=true"), "single")
+    again = planning.finished(tiny("data.test=true"), "single")
     assert again is not None, "a finished run is not run again, so the test is read once"
 
 
@@ -341,7 +341,7 @@ def test_the_final_test_of_generated_questions_is_disjoint(tiny):
 
     options = ["data=reasoning_gym", "data.train_size=40", "data.heldout_size=12", "data.max_tokens=256"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        data = run.build(study.compose([*options, "data.test=true", "data.test_size=30"])[0].data)
+        data = planning.build(study.compose([*options, "data.test=true", "data.test_size=30"])[0].data)
     tokenizer = AutoTokenizer.from_pretrained(tiny().model.folder())
     dataset, test = data.load(tokenizer), data.load_test(tokenizer)
     assert len(test) == 30
@@ -519,7 +519,7 @@ needs_copies = pytest.mark.skipif(not COPIES.is_dir(), reason="no local copies o
 def test_real_sets_fit_their_schema_and_score_their_own_answers(name, local, rows):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config, _ = study.compose([f"data={name}", f"data.source.local={COPIES / local}", "data.heldout_size=null"])
-    data = run.build(config.data)
+    data = planning.build(config.data)
     parts = data._parts()
     texts = [*parts.train, *parts.heldout, *(parts.test or [])]
     assert len(texts) == rows

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from experiments import run, study
+from experiments import planning, run, study
 from experiments.data import collate
 from experiments.errors import UserError
 from experiments.evaluate import Evaluation, answer_loss, evaluation, scoring
@@ -93,7 +93,7 @@ def downstream(folder, tasks=None, **options):
 
 @pytest.fixture
 def subject(checkpoint, tmp_path):
-    model, tokenizer = run.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(
+    model, tokenizer = planning.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(
         torch.float32
     )
     return Subject("tiny", model.eval(), tokenizer, "fingerprint", tmp_path / "place")
@@ -340,7 +340,7 @@ def test_a_trained_export_evaluates_to_the_recorded_heldout_loss(checkpoint, pla
         ]
         places = [f"records_dir={tmp_path}/trained", f"export={tmp_path}/exports"]
         places += [f"checkpoint.folder={tmp_path}/checkpoints"]
-        trained = run.execute(run.plan(*study.compose([*given, *places, *TINY])), "single")
+        trained = run.execute(planning.plan(*study.compose([*given, *places, *TINY])), "single")
     assert trained.status == "finished", trained.error
     before = planned("parts=[heldout]", "name=before")
     with pytest.raises(UserError, match="evaluate that model first"):
@@ -361,7 +361,7 @@ def test_a_trained_export_evaluates_to_the_recorded_heldout_loss(checkpoint, pla
 
 
 def test_losses_of_the_answers_add_up(subject):
-    source = run.build(
+    source = planning.build(
         {"_target_": "experiments.data.reasoning_gym.ReasoningGym", "tasks": {"lcm": {"max_value": 30}}}
         | {"train_size": 2, "heldout_size": 7, "train_seed": 0, "heldout_seed": 1000, "system": "", "max_tokens": 300}
     )

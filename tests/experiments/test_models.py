@@ -11,7 +11,7 @@ import torch
 import yaml
 from hydra import initialize_config_dir
 
-from experiments import models, run, study
+from experiments import models, planning, run, study
 from experiments.data import IGNORED, Example, collate
 from experiments.errors import UserError
 from experiments.models import GGUFPackage, Pretrained, RandomLlama
@@ -96,7 +96,7 @@ def test_the_option_reaches_the_examples(checkpoint, tmp_path):
     for choice in ("answers", "all"):
         overrides = ["data=gsm8k", f"data.source.local={tmp_path}", "data.heldout_size=2", f"data.loss_on={choice}"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            data = run.build(study.compose(overrides)[0].data).load(tokenizer)
+            data = planning.build(study.compose(overrides)[0].data).load(tokenizer)
         found[choice] = collate(data.train[:4], 1).answer_tokens, sum(example.length for example in data.train[:4])
     (answers, tokens), (every, _) = found["answers"], found["all"]
     assert answers < every == tokens - 4, "all but the first of each"
@@ -104,7 +104,7 @@ def test_the_option_reaches_the_examples(checkpoint, tmp_path):
         initialize_config_dir(str(ROOT / "conf"), version_base="1.3"),
         pytest.raises(UserError, match=r"data\.loss_on='prompts' is not one of answers, all"),
     ):
-        run.build(study.compose(["data=gsm8k", "data.loss_on=prompts"])[0].data)
+        planning.build(study.compose(["data=gsm8k", "data.loss_on=prompts"])[0].data)
 
 
 # --- from the command line ---
@@ -156,7 +156,7 @@ def test_one_study_exports_what_the_next_one_loads(checkpoint, tmp_path):
     assert 4 in scratch["axes"][key]
     name = study.label({key: 4, "seed": 0})
     assert name == pattern.replace("${.architecture.num_hidden_layers}", "4")
-    record = run.execute(run.plan(config, chosen, name), "scratch")
+    record = run.execute(planning.plan(config, chosen, name), "scratch")
     assert record.status == "finished", record.error
     assert record.measurements["export"] == str(tmp_path / "scratch" / name)
     model, _ = Pretrained(record.measurements["export"], {"num_hidden_layers": 8}).load(torch.float32)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from experiments import run, study
+from experiments import planning, study
 from experiments.errors import UserError
 from experiments.evaluate import endpoint, evaluation, mt_bench
 from experiments.evaluate.endpoint import Endpoint
@@ -173,7 +173,7 @@ def bench(files, **options):
 
 @pytest.fixture
 def subject(checkpoint, tmp_path):
-    source = run.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)})
+    source = planning.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)})
     model, tokenizer = source.load(torch.float32)
     return Subject("tiny", model.eval(), tokenizer, "fingerprint", tmp_path / "place")
 

@@ -21,11 +21,11 @@ from omegaconf import OmegaConf
 from torch._dynamo.utils import counters
 
 from bcd.execution import Execution, keep_graphs
-from experiments import alone, run, runner, study
+from experiments import alone, planning, run, runner, study
 from experiments.data import batches
 from experiments.errors import UserError
 from experiments.loading import Loading, copied
-from experiments.plan import require_controls
+from experiments.randomness import DATA_ORDER, stream_seed
 from records import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -41,7 +41,7 @@ def below(folder, checkpoint):
 
 def planned_at(places, *overrides):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return run.plan(*study.compose([*places, *TINY, *overrides]))
+        return planning.plan(*study.compose([*places, *TINY, *overrides]))
 
 
 def entries_at(places, name, axes, *overrides):
@@ -102,7 +102,7 @@ def test_runs_of_one_process_are_bitwise_those_of_a_process_each(entries, alone_
     runner.execute(listed, "small")
     for entry in listed:
         alone = alone_of(entry.cell["method"])
-        assert measured(run.recorded(entry.plan, "small")) == measured(alone), entry.plan.name
+        assert measured(planning.recorded(entry.plan, "small")) == measured(alone), entry.plan.name
 
 
 SCARCE = """
@@ -237,7 +237,7 @@ def test_tokens_of_a_curve_are_those_trained_on(tiny):
     _, tokenizer = planned.model.load(torch.float32)
     dataset = planned.data.load(tokenizer)
     lengths = {tuple(e.prompt + e.answer): e.length for e in dataset.train}
-    seed = run.stream_seed(planned.config.seed, run.DATA_ORDER)
+    seed = stream_seed(planned.config.seed, DATA_ORDER)
     total = 0
     stream = itertools.islice(batches(dataset.train, 2, tokenizer.pad_token_id, seed), 6)
     for batch, point in zip(stream, record.measurements["curve"][1:], strict=True):
@@ -297,7 +297,7 @@ def test_composing_once_gives_what_hydra_gives(entries):
             fixed = [f"{key}={value}" for key, value in OmegaConf.to_container(entry.plan.config.model).items()]
             path = next(item for item in fixed if item.startswith("path="))
             given = ["model=pretrained", f"model.{path}", *TINY, *study.as_overrides(entry.cell)]
-            again = run.plan(*study.compose([*given, f"records_dir={entry.plan.config.records_dir}"]))
+            again = planning.plan(*study.compose([*given, f"records_dir={entry.plan.config.records_dir}"]))
             assert again.identity == entry.plan.identity
             assert again.key == entry.plan.key
             assert again.expected == entry.plan.expected
@@ -329,7 +329,7 @@ def test_the_place_of_the_data_is_no_part_of_a_run(tmp_path, places):
         (tmp_path / name / "gsm8k.train.jsonl").write_text(text)
         given = ["data=gsm8k", f"{option}={tmp_path}/{name}", "data.heldout_size=3", "batch_size=2"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            planned = run.plan(*study.compose([*places, "device=cpu", *given]))
+            planned = planning.plan(*study.compose([*places, "device=cpu", *given]))
         assert str(tmp_path / name) not in json.dumps(planned.identity["data"])
         assert planned.data.source.local == str(tmp_path / name)
         keys.append(planned.key)
@@ -506,12 +506,12 @@ def test_the_cost_of_a_step_is_measured_once_for_each_method(entries):
 def test_impossible_counts_and_switches_are_refused(value):
     config = OmegaConf.from_dotlist([f"rounds={value}"])
     with pytest.raises(UserError, match=rf"rounds={config.rounds} is not possible: give a whole number of at least 1"):
-        require_controls(config)
+        planning.require_controls(config)
     if value != "true":
         config = OmegaConf.from_dotlist([f"force={value}"])
         with pytest.raises(UserError, match=rf"force={config.force} is not possible: give true or false"):
-            require_controls(config)
-    require_controls(OmegaConf.from_dotlist(["rounds=2", "workers=1", "dry=true", "retry=false"]))
+            planning.require_controls(config)
+    planning.require_controls(OmegaConf.from_dotlist(["rounds=2", "workers=1", "dry=true", "retry=false"]))
 
 
 def test_a_disturbed_step_counts_little_where_there_are_rounds():

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hydra import initialize_config_dir
 
-from experiments import capacity, run, study, train
+from experiments import capacity, planning, run, study, train
 from experiments.checkpoint import CheckpointError
 from experiments.interruption import Interrupted
 from experiments.training import ROLLBACKS, Training
@@ -32,7 +32,7 @@ def tiny(checkpoint, tmp_path):
 
     def compose(*overrides):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return run.plan(*study.compose([*fixed(checkpoint, tmp_path), *overrides]))
+            return planning.plan(*study.compose([*fixed(checkpoint, tmp_path), *overrides]))
 
     return compose
 
@@ -91,7 +91,7 @@ def test_a_preempted_run_goes_on_to_the_same_bits(method, tiny, at_step, tmp_pat
     record = load(tmp_path / "records" / "cut" / f"{planned.name}.json")
     assert record.status == "interrupted"
     assert len(record.measurements["steps"]["loss"]) == 3
-    assert run.finished(planned, "cut") is None
+    assert planning.finished(planned, "cut") is None
     resumed = run.execute(planned, "cut")
     assert resumed.provenance["resumed_after_step"] == 3
     assert measured(resumed) == measured(whole)
@@ -112,7 +112,7 @@ def test_a_run_killed_between_checkpoints_loses_the_steps_since_the_last(tiny, a
     at_step(5, kill)
     with pytest.raises(Killed):
         run.execute(planned, "cut")
-    assert run.checkpoints(planned, "cut").steps() == [2, 4]
+    assert planning.checkpoints(planned, "cut").steps() == [2, 4]
     resumed = run.execute(planned, "cut")
     assert resumed.provenance["resumed_after_step"] == 4
     assert measured(resumed) == measured(whole)
@@ -120,7 +120,7 @@ def test_a_run_killed_between_checkpoints_loses_the_steps_since_the_last(tiny, a
 
 def test_ctrl_c_while_evaluating_keeps_the_training(tiny, monkeypatch):
     planned = tiny("method=badam")
-    real = run.build
+    real = planning.build
 
     def build(config):
         made = real(config)
@@ -148,7 +148,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_used(tiny, at_st
     at_step(5, terminate)
     with pytest.raises(Interrupted):
         run.execute(planned, "cut")
-    kept = run.checkpoints(planned, "cut")
+    kept = planning.checkpoints(planned, "cut")
     newest = kept.folder / f"step-{kept.steps()[-1]:08d}.pt"
     newest.write_bytes(newest.read_bytes()[:-10])
     assert run.execute(planned, "cut").provenance["resumed_after_step"] == 4
@@ -270,7 +270,7 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run_and_keeps_the_last(ti
     planned = tiny("method=badam", "checkpoint.every=2")
 
     def fill_the_disk(training):
-        (run.checkpoints(planned, "single").folder / "step-00000004.partial").symlink_to("/dev/full")
+        (planning.checkpoints(planned, "single").folder / "step-00000004.partial").symlink_to("/dev/full")
 
     at_step(3, fill_the_disk)
     record = run.execute(planned, "single")
@@ -372,7 +372,7 @@ def test_an_export_evaluates_to_the_recorded_loss(method, dtype, tiny):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     dataset = planned.data.load(tokenizer)
-    found = run.build(planned.config.evaluation)(model, tokenizer, dataset.heldout, "again")
+    found = planning.build(planned.config.evaluation)(model, tokenizer, dataset.heldout, "again")
     merged = "lora" in method  # merging rounds W + BA once more
     tolerance = 0 if not merged else 1e-5 if dtype == "float32" else 2e-2
     assert found["heldout_loss"] == pytest.approx(record.measurements["after"]["heldout_loss"], rel=tolerance, abs=0)

@@ -12,7 +12,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from experiments import run, runner, study
+from experiments import planning, run, runner, study
 from experiments.checkpoint import Checkpoints
 from experiments.live import Progress
 from experiments.runner import BusyError, locked
@@ -61,7 +61,7 @@ def test_an_error_with_brackets_is_told_as_it_is():
 
 def test_a_run_that_another_process_works_on_is_skipped(small, capsys):
     listed = small(["sgd", "adamw"])
-    with locked(run.checkpoints(listed[0].plan, "small").lock):
+    with locked(planning.checkpoints(listed[0].plan, "small").lock):
         records = runner.execute(listed, "small")
     assert [record.name for record in records] == ["adamw"]
     assert "sgd: another process works on it, skipped" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hydra import initialize_config_dir
 
-from experiments import run, spectrum, study
+from experiments import planning, run, spectrum, study
 from records import ROOT
 
 
@@ -70,7 +70,7 @@ def measured(checkpoint, tmp_path, *overrides):
     places = [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints", f"export={tmp_path}/exports"]
     fixed = ["model=pretrained", f"model.path={checkpoint}", "spectrum=true", *tiny, *places]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        planned = run.plan(*study.compose([*fixed, *overrides]))
+        planned = planning.plan(*study.compose([*fixed, *overrides]))
     record = run.execute(planned, "single")
     assert record.status == "finished", record.error
     return planned, record.measurements

@@ -8,7 +8,7 @@ import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments import models, run, study, tuned
+from experiments import models, planning, study, tuned
 from experiments.errors import UserError
 from records import COMMITTED, ROOT, Record, load_study, write
 
@@ -33,7 +33,7 @@ def local(tmp_path_factory):
 @pytest.fixture(scope="session")
 def shared():
     """What plans that are made together share: the studies have methods, models and data in common."""
-    return run.Shared()
+    return planning.Shared()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
-from experiments import run, runner, study
+from experiments import planning, run, runner, study
 from experiments.data import IGNORED, Example, batches, collate
 from experiments.errors import UserError
 from experiments.evaluate import Evaluation, answer_loss
@@ -41,7 +41,7 @@ def tiny(checkpoint, tmp_path):
 
 def execute(tiny, *overrides):
     run._evaluations.clear()  # so that the evaluation before training is really computed
-    planned = run.plan(*tiny(*overrides))
+    planned = planning.plan(*tiny(*overrides))
     record = run.execute(planned, "single")
     assert record.status == "finished", record.error
     return planned, record
@@ -63,7 +63,7 @@ def test_every_method_trains_and_leaves_a_record(method, dtype, tiny):
     assert measured["before"]["items"] == measured["after"]["items"] == 6
     assert measured["after"]["heldout_loss"] != measured["before"]["heldout_loss"]
     assert measured["measured_bytes"] == measured["predicted_bytes"]
-    found = load(run.folder(planned.config) / "single" / f"{planned.name}.json")
+    found = load(planning.folder(planned.config) / "single" / f"{planned.name}.json")
     assert found == record
     assert record.config["choices"]["method"] == method
     assert record.provenance["versions"]["torch"].startswith("2.")
@@ -83,7 +83,7 @@ NEEDED = {  # values that have no default
     "order=weighted": ["order.weights=[1,2]"],
     "order=fixed": ["order.visits=[0,[0,1]]"],
 }
-CELLS = [f"{axis}={path.stem}" for axis in run.AXES for path in sorted((ROOT / "conf" / axis).glob("*.yaml"))]
+CELLS = [f"{axis}={path.stem}" for axis in planning.AXES for path in sorted((ROOT / "conf" / axis).glob("*.yaml"))]
 
 
 @pytest.mark.usefixtures("global_generator_untouched")
@@ -102,12 +102,12 @@ def test_data_order_does_not_depend_on_the_block_order(tiny):
 
 
 def test_frozen_parts_stay_bitwise(tiny):
-    planned = run.plan(*tiny("method=badam"))
+    planned = planning.plan(*tiny("method=badam"))
     model, tokenizer = planned.model.load(torch.float32)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    trainable = run.build(planned.config.method)(model)
+    trainable = planning.build(planned.config.method)(model)
     dataset = planned.data.load(tokenizer)
-    schedule = run.build(planned.config.schedule)(trainable.optimizer)
+    schedule = planning.build(planned.config.schedule)(trainable.optimizer)
     pad = tokenizer.pad_token_id
     training = Training(trainable, schedule, lambda start: batches(dataset.train, 2, pad, 0, start), max_grad_norm=1.0)
     for _ in range(4):
@@ -132,7 +132,9 @@ def test_lomo_trains_as_sgd_and_knows_the_gradient_norm_only_when_it_clips(norm,
 
 
 def test_answer_loss_is_the_plain_loss(checkpoint):
-    model, _ = run.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(torch.float64)
+    model, _ = planning.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(
+        torch.float64
+    )
     examples = [Example([5, 6, 7], [8, 1], bool), Example([5, 6, 7, 9, 4], [3, 3, 1], bool)]
     batch = collate(examples, pad=1)
     logits = model(input_ids=batch.tokens).logits[:, :-1]
@@ -162,8 +164,8 @@ def test_a_stream_goes_on_from_any_batch(start):
 
 def test_the_evaluation_before_training_is_of_its_own_data(tiny):
     run._evaluations.clear()
-    first = run.execute(run.plan(*tiny("data.system=Add.")), "single")
-    second = run.execute(run.plan(*tiny("data.system=Subtract.")), "single")
+    first = run.execute(planning.plan(*tiny("data.system=Add.")), "single")
+    second = run.execute(planning.plan(*tiny("data.system=Subtract.")), "single")
     assert first.measurements["before"]["heldout_loss"] != second.measurements["before"]["heldout_loss"]
 
 
@@ -185,26 +187,26 @@ def test_dropout_is_seeded_by_the_run(checkpoint, tiny, tmp_path):
 
 def test_finished_means_config_code_and_data(tiny, monkeypatch):
     execute(tiny, "method=badam")
-    assert run.finished(run.plan(*tiny("method=badam")), "single")
-    assert not run.finished(run.plan(*tiny("method=badam", "seed=1")), "single")
-    assert not run.finished(run.plan(*tiny("method=badam", "data.train_seed=99")), "single")
-    monkeypatch.setattr("experiments.plan.source_hash", lambda packages: "other code")
-    assert not run.finished(run.plan(*tiny("method=badam")), "single")
+    assert planning.finished(planning.plan(*tiny("method=badam")), "single")
+    assert not planning.finished(planning.plan(*tiny("method=badam", "seed=1")), "single")
+    assert not planning.finished(planning.plan(*tiny("method=badam", "data.train_seed=99")), "single")
+    monkeypatch.setattr("experiments.planning.source_hash", lambda packages: "other code")
+    assert not planning.finished(planning.plan(*tiny("method=badam")), "single")
 
 
 def test_how_to_run_is_not_what_is_run(tiny, tmp_path):
-    assert run.plan(*tiny("force=true")).key == run.plan(*tiny(f"records_dir={tmp_path}/other")).key
+    assert planning.plan(*tiny("force=true")).key == planning.plan(*tiny(f"records_dir={tmp_path}/other")).key
 
 
 def test_a_failing_run_is_a_record(tiny):
-    planned = run.plan(*tiny("method=sgd", "method.lr=1e30", "max_grad_norm=null", "steps=6"))
+    planned = planning.plan(*tiny("method=sgd", "method.lr=1e30", "max_grad_norm=null", "steps=6"))
     record = run.execute(planned, "single")
     assert record.status == "failed"
     assert re.match(
         r"FloatingPointError: the (loss|gradient norm) is (nan|inf) at step \d; try a smaller method.lr", record.error
     )
     assert record.measurements["steps"], "what was measured before the failure is kept"
-    assert run.finished(planned, "single") is None
+    assert planning.finished(planned, "single") is None
 
 
 @pytest.fixture
@@ -256,7 +258,7 @@ def test_replay_compares_every_metric(tiny, capsys):
     from experiments import replay
 
     planned, _ = execute(tiny, "method=badam")
-    path = run.folder(planned.config) / "single" / f"{planned.name}.json"
+    path = planning.folder(planned.config) / "single" / f"{planned.name}.json"
     assert replay.replay(path, rtol=0.0) == []
     content = json.loads(path.read_text())
     for key in replay.FORMER:
@@ -319,16 +321,16 @@ REFUSALS = {
 def test_impossible_values_are_refused_before_any_work(override, tiny, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match=REFUSALS[override]):
-        _ = run.plan(*tiny(override)).skeleton
+        _ = planning.plan(*tiny(override)).skeleton
 
 
 def test_examples_are_never_truncated(tiny):
-    planned = run.plan(*tiny("data.max_tokens=40"))
+    planned = planning.plan(*tiny("data.max_tokens=40"))
     record = run.execute(planned, "single")
     assert re.search(r"a question of \d+ tokens exceeds data.max_tokens=40", record.error)
 
 
-@pytest.mark.parametrize("axis", run.AXES)
+@pytest.mark.parametrize("axis", planning.AXES)
 def test_an_axis_that_the_method_lacks_is_refused_by_name(axis, tiny):
     name = sorted(path.stem for path in (ROOT / "conf" / axis).glob("*.yaml"))[0]
     with pytest.raises(Exception, match=f"Could not override '{axis}'"):
@@ -336,12 +338,12 @@ def test_an_axis_that_the_method_lacks_is_refused_by_name(axis, tiny):
     with open_dict(tiny("method=adamw")[0]) as config:
         config[axis] = {"_target_": "bcd.Cyclic"}
         with pytest.raises(UserError, match=f"method=adamw has no axis '{axis}'"):
-            run.plan(config, {"method": "adamw", "model": "pretrained", "data": "reasoning_gym", axis: name})
+            planning.plan(config, {"method": "adamw", "model": "pretrained", "data": "reasoning_gym", axis: name})
 
 
 def test_outside_layers_need_a_partition(tiny):
     with pytest.raises(UserError, match="method=adamw has no partition, so outside_layers means nothing"):
-        run.plan(*tiny("method=adamw", "+outside_layers.embedding=train"))
+        planning.plan(*tiny("method=adamw", "+outside_layers.embedding=train"))
 
 
 def test_a_run_that_ends_in_nothing_finite_is_a_failed_record(tiny, monkeypatch):
@@ -352,7 +354,7 @@ def test_a_run_that_ends_in_nothing_finite_is_a_failed_record(tiny, monkeypatch)
         return found | {"heldout_loss": float("nan")} if label == "evaluate after" else found
 
     monkeypatch.setattr(Evaluation, "__call__", broken)
-    record = run.execute(run.plan(*tiny("method=sgd")), "single")
+    record = run.execute(planning.plan(*tiny("method=sgd")), "single")
     assert record.error.startswith("FloatingPointError: the held-out loss after training is nan")
     assert len(record.measurements["steps"]["loss"]) == 4
 
@@ -436,7 +438,7 @@ def test_the_quick_study_covers_a_whole_block_epoch_at_equal_steps():
 
 
 def test_a_missing_model_package_is_named_with_the_command_that_brings_it():
-    source = run.build(
+    source = planning.build(
         {
             "_target_": "experiments.models.GGUFPackage",
             "package": "no_such_package",
@@ -452,7 +454,7 @@ def test_a_missing_model_package_is_named_with_the_command_that_brings_it():
 def test_the_embedded_model_is_what_its_configuration_says():
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config, choices = study.compose(["method=badam"])
-    planned = run.plan(config, choices)
+    planned = planning.plan(config, choices)
     model, tokenizer = planned.model.load(torch.float32)
     names = {name: p.shape for name, p in model.named_parameters()}
     assert names == {name: p.shape for name, p in planned.model.skeleton(torch.float32).named_parameters()}
@@ -495,7 +497,7 @@ def test_every_execution_trains_to_the_same_losses(execution, method, tiny):
 
 def test_a_step_in_backward_refuses_clipping_and_other_optimizers(tiny):
     with pytest.raises(UserError, match=r"max_grad_norm=1\.0 is not possible with execution.step_in_backward"):
-        run.plan(*tiny("execution=small"))
-    planned = run.plan(*tiny("execution=small", "max_grad_norm=null", "method=adamw"))
+        planning.plan(*tiny("execution=small"))
+    planned = planning.plan(*tiny("execution=small", "max_grad_norm=null", "method=adamw"))
     with pytest.raises(ValueError, match="optimizer=AdamW is not possible"):
         _ = planned.skeleton

@@ -3,7 +3,7 @@
 import pytest
 from hydra import initialize_config_dir
 
-from experiments import run, study
+from experiments import planning, run, study
 from records import ROOT
 
 VARIANTS = sorted(path.stem for path in (ROOT / "conf" / "method" / "variant").glob("*.yaml"))
@@ -20,7 +20,7 @@ def tiny(checkpoint, tmp_path):
 
     def make(*overrides):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return run.plan(*study.compose([*fixed, *overrides]))
+            return planning.plan(*study.compose([*fixed, *overrides]))
 
     return make
 
