@@ -6,8 +6,8 @@ last ones count, when graphs are compiled and kernels loaded: their bytes are th
 their seconds the mean, because the steps of a block method differ with the block's depth, and those of all methods
 with the lengths in a batch. `rounds=N` measures all configurations N times, one after the other: a step's seconds are
 then the median of its rounds, so that a disturbance of the machine shows and counts little. Nothing is evaluated. One
-record for each, in the study `steps_alone`, written after every round: rounds that are recorded are not measured
-again (force=true does), and a configuration that fails stops no other.
+record for each, in the study `steps_alone`, written after every round: rounds that this device has recorded are not
+measured again (force=true does). A configuration that fails stops no other and keeps the rounds that it has.
 """
 
 import statistics
@@ -33,8 +33,9 @@ from records import Record, find, run_key, write
 from records.provenance import provenance, source_hash
 
 STUDY = "steps_alone"
-STEPS, TIMED = 100, 90
-"""Steps of each configuration, and how many of them, the last, count: one visit to each of 30 layers of 3 steps."""
+STEPS, TIMED = 180, 90
+"""Steps of each configuration, and how many of them, the last, count: of 30 layers with 3 steps a visit the second
+block epoch, so that each layer counts once."""
 LEFT_ASIDE = ("seed", "method.lr")
 """Axes on which no cost depends."""
 
@@ -86,9 +87,11 @@ def name(entry: study.Entry) -> str:
 
 
 def key(planned: planning.Plan) -> str:
-    """Identity of the measurement: the configuration, without what no cost depends on, and the code."""
+    """Identity of the measurement: the configuration, without what no cost depends on, the code and the device."""
     identity = planning.without(planned.identity, ("seed", "lr", "test", "test_size", "spectrum"))
-    return run_key(identity, {"code": source_hash(("bcd", "experiments")), "model": planned.model_key})
+    device = planning.device_name(planned.device.type)
+    code = source_hash(("bcd", "experiments"))
+    return run_key(identity, {"code": code, "model": planned.model_key, "device": device})
 
 
 def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") -> Record:
@@ -108,24 +111,30 @@ def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") ->
 
 
 def execute(listed: list[study.Entry], *, rounds: int = 1, force: bool = False) -> list[Record]:
-    """Measure every configuration until its record has `rounds` rounds; returns the records of all."""
+    """Measure every configuration until its record has `rounds` rounds.
+
+    Returns the record of each, of one that failed that of the failure; what it has measured before stays on disk.
+    """
     loading, found = Loading(keep=True), dict[str, Record]()
     with keep_graphs():
         for turn in range(rounds):
             for entry in configurations(listed):
                 folder, called = planning.folder(entry.plan.config), name(entry)
-                there = found.get(called) or (None if force else find(STUDY, called, key(entry.plan), folder))
+                there = found.get(called)
+                if turn == 0 and not force and (there := find(STUDY, called, key(entry.plan), folder)):
+                    print(f"{line(there)}, recorded before", flush=True)
                 if there is None or (not there.error and len(there.measurements["rounds"]) <= turn):
-                    there = _measured_once_more(entry, there, loading)
-                    write(there, folder)
+                    before, there = there, _measured_once_more(entry, there, loading)
+                    if before is None or not there.error:
+                        write(there, folder)
                     print(line(there), flush=True)
                 found[called] = there
     return list(found.values())
 
 
-def _measured_once_more(entry: study.Entry, there: Record | None, loading: Loading) -> Record:
+def _measured_once_more(entry: study.Entry, before: Record | None, loading: Loading) -> Record:
     try:
-        return record(entry, joined(there and there.measurements, *measure(entry.plan, loading)))
+        return record(entry, joined(before.measurements if before else None, *measure(entry.plan, loading)))
     except Exception as failure:  # is the result; the other methods are measured
         return record(entry, {}, f"{type(failure).__name__}: {failure}")
 
@@ -149,10 +158,15 @@ def main(config: DictConfig) -> None:
         planning.require_controls(config)
         if not config.get("study") and not config.studies:
             raise UserError("which study? give study=NAME, for example study=quick")
+        if config.only is not None:
+            raise UserError(f"only={config.only} is not possible: every configuration of a study is measured")
         shared = planning.Shared()
         chosen = chosen_studies(config, controls)
         # dry: no cost depends on a learning rate, so that none needs to be recorded.
         listed = [entry for each in chosen for entry in study.entries(each, extra, controls, shared, dry=True)]
+        if config.dry:
+            print("\n".join(map(name, configurations(listed))))
+            return
         found = execute(listed, rounds=config.rounds, force=config.force)
     except (HydraException, ValueError, OmegaConfBaseException, OSError) as error:
         print(f"error: {in_one_line(str(error))}", file=sys.stderr)

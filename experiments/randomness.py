@@ -19,8 +19,9 @@ def stream_seed(seed: int, stream: str) -> int:
 def seeded(seed: int) -> Iterator[None]:
     """Inside the block the global generators start from `seed`; after it they are as before.
 
-    Those of the CPU and of the current GPU; by default torch would make contexts on all GPUs, to restore all.
+    Those of the CPU and, where this process uses one, of the current GPU; by default torch would make contexts on all
+    GPUs, to restore all.
     """
-    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
         torch.manual_seed(seed)
         yield

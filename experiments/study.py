@@ -210,8 +210,13 @@ def label(cell: Mapping[str, Any]) -> str:
 def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> Any:
     """The values of the axis `key` for the values that `cell` has on the axes that they are given by."""
     values, passed = study.axes[key], list[str]()
-    while OmegaConf.is_dict(values) and (not passed or set(values) <= set(cell)):
-        ((axis, table),) = values.items()
+    while OmegaConf.is_dict(values) and (not passed or any(name in cell for name in values)):
+        axis, table = next(((str(name), each) for name, each in values.items()), ("", None))
+        if len(values) != 1 or not OmegaConf.is_dict(table):
+            raise UserError(
+                f"study={study.name} gives values of {key} by {', '.join(map(str, values)) or 'nothing'}; "
+                "give {AXIS: {VALUE: ...}} with one axis"
+            )
         passed.append(f"{axis}={cell[axis]}" if axis in cell else f"the axis {axis}, which is none before it")
         if axis not in cell or cell[axis] not in table:
             raise UserError(f"study={study.name} has no values of {key} for {', '.join(passed)}")

@@ -552,6 +552,16 @@ def test_what_costs_the_same_has_one_name_in_every_study_and_is_measured_once(en
     assert measured == ["reasoning_gym-badam-lr0.1", "reasoning_gym-adamw-lr0.1"] * 2, "in turns, until all have three"
     assert [len(record.measurements["rounds"]) for record in found] == [3, 3]
     assert capsys.readouterr().out.count("ms a step (") == 4
+    assert alone.execute(second) == found
+    assert capsys.readouterr().out.count(", recorded before\n") == 2
+    monkeypatch.setattr(alone, "measure", lambda *_: 1 / 0)
+    failed = alone.execute(second, rounds=4)
+    assert [record.error for record in failed] == ["ZeroDivisionError: division by zero"] * 2
+    monkeypatch.setattr(alone, "measure", broken)
     measured.clear()
+    assert alone.execute(second, rounds=3) == found, "a failure takes no round away"
+    assert measured == []
+    monkeypatch.setattr(planning, "device_name", lambda kind: "another card")
+    assert [len(record.measurements["rounds"]) for record in alone.execute(second)] == [1, 1]
     assert [len(record.measurements["rounds"]) for record in alone.execute(second, force=True)] == [1, 1]
-    assert len(measured) == 2
+    assert len(measured) == 4

@@ -167,6 +167,10 @@ def test_values_by_an_earlier_axis():
     given["axes"]["batch_size"] = {"seed": {0: {"steps": {7: 2}}, 1: 8}}
     with pytest.raises(UserError, match="study=small has no values of batch_size for seed=0, steps=3"):
         study.cells(OmegaConf.create(given), [])
+    for table in ({}, {"seed": {}, "steps": {}}, {"seed": 5}, {"seed": None}, {"seed": {0: {"steps": 5}, 1: 8}}):
+        given["axes"]["batch_size"] = table
+        with pytest.raises(UserError, match=r"study=small (gives|has no) values of batch_size"):
+            study.cells(OmegaConf.create(given), [])
     del given["axes"]["batch_size"], given["axes"]["seed"]
     given["axes"]["steps"] = {"partition": {"by_layer": 7}}
     with pytest.raises(UserError, match="study=small has no values of steps for partition=by_module"):
