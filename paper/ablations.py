@@ -48,7 +48,7 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
         if name in present:
             macros |= _main(camel(name), studies.rows(present[name]))
     if "equal_time" in present:
-        macros["StudyEqualTimeWithin"] = _within(studies.rows(present["equal_time"]))
+        macros |= _equal_time(*(present.get(name, ()) for name in ("equal_time", "steps_alone", "tuned")))
     if "inner_steps" in present:
         macros["StudyInnerStepsRecommended"] = f"{recommended(studies.rows(present['inner_steps'])[0]):.0f}"
     if "learning_rate" in present:
@@ -144,21 +144,47 @@ def _main(name: str, rows: Sequence[Row]) -> dict[str, str]:
     }
 
 
-def _within(rows: Sequence[Row]) -> str:
-    """The methods on each data set that end at LoRA's mean loss or below, with its peak of memory or less."""
-    sets, sentences = studies.groups(rows, lambda row: row.data), []
-    for data in studies.data_sets(sets):
-        cells = studies.cells(sets[data], lambda row: row.method)
-        numbers = {
-            name: (statistics.mean([row.reported for row in runs]).mean, studies.peak(runs) or np.nan)
-            for name, runs in cells.items()
-        }
-        (limit, memory), found = numbers[frontier.TARGET], []
-        for name, (loss, peak) in sorted(numbers.items(), key=lambda item: item[1]):
-            if name != frontier.TARGET and loss <= limit and peak <= memory:
-                found.append(named(name))
-        sentences.append(f"on {verdicts.data_in_print(data)} {', '.join(found) or 'none'}")
-    return "; ".join(sentences)
+def _equal_time(
+    equal_time: Sequence[Record], steps_alone: Sequence[Record], tuned: Sequence[Record]
+) -> dict[str, str]:
+    """What the study's text says besides the losses.
+
+    Within: the methods that end at LoRA's mean loss or below, with its peak of memory or less.
+    Ratios: how many times LoRA's steps BAdam has.     Edges: methods whose learning rate lies at the edge of its grid.
+    Timed: where the seconds of a step are from.
+    """
+    rows = studies.rows(equal_time)
+    sets = studies.groups(rows, lambda row: row.data)
+    names = studies.data_sets(sets)
+    cells = {data: studies.cells(sets[data], lambda row: row.method) for data in names}
+    edges = {(choice.method, choice.data) for choice in tuning.choices(tuned) if choice.at_edge}
+    at_edge = {named(row.method): None for row in rows if (row.method, row.data) in edges}
+    printed = {data: verdicts.data_in_print(data) for data in names}
+    both = [data for data in names if {"badam", frontier.TARGET} <= cells[data].keys()]
+    steps = {data: {name: runs[0].config["steps"] for name, runs in cells[data].items()} for data in both}
+    return {
+        "StudyEqualTimeWithin": "; ".join(f"on {printed[data]} {_within(cells[data])}" for data in names),
+        "StudyEqualTimeRatios": " and ".join(
+            f"{steps[data]['badam'] / steps[data][frontier.TARGET]:.2f} on {printed[data]}" for data in both
+        )
+        or "--",
+        "StudyEqualTimeEdges": ", ".join(at_edge) or "none",
+        "StudyEqualTimeTimed": _source(steps_alone) if steps_alone else "no records",
+    }
+
+
+def _within(cells: Mapping[str, Sequence[Row]]) -> str:
+    found = {
+        name: (statistics.mean([row.reported for row in runs]).mean, studies.peak(runs))
+        for name, runs in cells.items()
+    }
+    limit, memory = found.pop(frontier.TARGET, (None, None))
+    if limit is None or memory is None:
+        return "cannot be told"
+    below = sorted((loss, name, peak) for name, (loss, peak) in found.items() if loss <= limit)
+    if any(peak is None for _, _, peak in below):
+        return "cannot be told"
+    return ", ".join(named(name) for _, name, peak in below if peak is not None and peak <= memory) or "none"
 
 
 def _diverged(records: Sequence[Record]) -> str:
@@ -280,6 +306,7 @@ def _spread(alone: Sequence[Record]) -> dict[str, str]:
         "StudyStepsAloneSpread": f"{100 * float(np.median(widths)):.0f}",
         "StudyStepsAloneRounds": f"{100 * float(np.median([m.max() / m.min() - 1 for m in medians] or [0])):.0f}",
         "StudyStepsAloneRepeated": str(len(medians)),
+        "StudyStepsAloneTimed": str(max(len(each) for rounds in timed for each in rounds)),
     }
 
 

@@ -174,6 +174,7 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
         "CostOverReferenceOptions": (keep, one(everything, "reference", "options", 8192)),
         "CostOverLoraOptions": (keep, lora["options-without_tf32"]),
         "CostOverLoraOptionsFast": (keep, lora["options"]),
+        "CostAdamOverLora": (one(everything, "adamw", "options", 8192), lora["options"]),
         "CostSmallOverReference": (small, reference[2048]),
         "CostCardOverReferenceSmall": (card[2048], reference[2048]),
         "CostCardOverReference": (card[8192], reference[8192]),

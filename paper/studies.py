@@ -174,12 +174,20 @@ def steps(record: Record) -> dict[str, list[Any]]:
 def seconds_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, float]:
     """Cell -> seconds of a step of its method, measured with nothing else on the GPU; cells without one are left out.
 
+    wanted: cell -> its runs, as for `measured_alone`.
+    """
+    return {name: float(found["seconds_per_step"]) for name, found in measured_alone(alone, wanted).items()}
+
+
+def measured_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, Mapping[str, Any]]:
+    """Cell -> the measurements of a step of its method with nothing else on the GPU; cells without any are left out.
+
     wanted: cell -> its runs; model, data and method must be those of the measurement. A measurement whose name does
     not end with the method is of something else that a study varied, as another order, and is passed over.
     """
     known = {}
     for row in map(Row, alone):
-        if f"-{row.record.name}".endswith(f"-{row.method}"):
-            known[row.choice("model"), row.data, row.method] = float(row.record.measurements["seconds_per_step"])
+        if row.record.status == "finished" and f"-{row.record.name}".endswith(f"-{row.method}"):
+            known[row.choice("model"), row.data, row.method] = row.record.measurements
     keys = {name: (runs[0].choice("model"), runs[0].data, runs[0].method) for name, runs in wanted.items()}
     return {name: known[key] for name, key in keys.items() if key in known}

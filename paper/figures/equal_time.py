@@ -21,15 +21,15 @@ def draw(equal_time: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     for axes, data in zip(panels, studies.data_sets(sets), strict=True):
         cells = studies.cells(sets[data], lambda row: row.method)
         seconds = studies.seconds_alone(steps_alone, cells)
-        if untimed := ", ".join(cells.keys() - seconds.keys()):
+        if untimed := ", ".join(name for name in cells if name not in seconds):
             raise RecordError(f"no step of {untimed} on {data} was timed alone; run experiments.alone study=headline")
         ends, times = [], []
         for name, runs in cells.items():
             colour = style.COLOURS.get(name, style.FALLBACK)
             times.append(runs[0].config["steps"] * seconds[name])
-            last = style.curve(axes, [row.curve for row in runs], colour, times[-1] / runs[0].tokens)
+            last = style.curve(axes, [row.curve for row in runs], colour, [times[-1] / row.tokens for row in runs])
             ends.append((last, named(name), colour))
         axes.set(xlabel="time of the steps alone (s)", ylabel=f"{data_in_print(data)}: held-out loss")
-        axes.set_xlim(axes.get_xlim()[0], max(times))
+        axes.set_xlim(axes.get_xlim()[0], 1.002 * max(times))
         style.end_labels(axes, ends)
     return drawn

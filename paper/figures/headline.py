@@ -25,11 +25,12 @@ def draw(headline: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
         ends = []
         for name, runs in cells[data].items():
             colour = style.COLOURS.get(name, style.FALLBACK)
-            ends.append((style.curve(line[0], [row.curve for row in runs], colour, 1e-6), named(name), colour))
+            curves = [row.curve for row in runs]
+            ends.append((style.curve(line[0], curves, colour, [1e-6] * len(runs)), named(name), colour))
             if name in times[data]:
                 steps = runs[0].config["steps"]
-                scale = steps * times[data][name] / runs[0].tokens
-                style.curve(line[1], [row.curve for row in runs], colour, scale)
+                scales = [steps * times[data][name] / row.tokens for row in runs]
+                style.curve(line[1], curves, colour, scales)
         if len(line) > 1 and not times[data]:
             line[1].set(xticks=[])
             line[1].text(0.5, 0.5, "no step timed alone", transform=line[1].transAxes, ha="center", color="0.5")

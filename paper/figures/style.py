@@ -50,15 +50,15 @@ def figure(columns: int = 1, height: float = 2.6) -> tuple[Figure, list]:
     return drawn, list(axes)
 
 
-def curve(axes: Axes, runs: Sequence[Sequence[tuple[float, float]]], colour: str, scale: float) -> float:
+def curve(axes: Axes, runs: Sequence[Sequence[tuple[float, float]]], colour: str, scales: Sequence[float]) -> float:
     """The mean of the runs of a method at the points that all share, and their range; returns the last mean.
 
-    runs: the points (tokens, loss) of each.     scale: of the tokens.
+    runs: the points (tokens, loss) of each.     scales: of the tokens of each.
     The untrained model is left out where there are points on the way: it would flatten all the rest.
     """
     length = min(map(len, runs))
     points = np.array([run[1 if length > 2 else 0 : length] for run in runs])
-    places, losses = points[:, :, 0].mean(axis=0) * scale, points[:, :, 1]
+    places, losses = (points[:, :, 0] * np.array(scales)[:, None]).mean(axis=0), points[:, :, 1]
     axes.fill_between(places, losses.min(axis=0), losses.max(axis=0), color=colour, alpha=0.2, linewidth=0)
     axes.plot(places, losses.mean(axis=0), color=colour, marker="o", markersize=2.4)
     return float(losses[:, -1].mean())

@@ -306,14 +306,18 @@ def test_every_variant_is_a_cause_of_the_gap_or_of_another_study():
 
 
 def test_equal_time_has_the_steps_and_the_difference_to_lora():
-    text = equal_time_in_numbers.text(of("equal_time"))
+    text = equal_time_in_numbers.text(of("equal_time"), of("steps_alone"))
     gsm8k, alpaca = ([line.split(" & ") for line in part.splitlines()[1:]] for part in text.split(r"\emph")[1:])
     assert [row[:2] for row in gsm8k[:2]] == [["AdamW", "900"], ["LoRA", "420"]]
     assert [row[:2] for row in alpaca[:2]] == [["AdamW", "700"], ["LoRA", "420"]]
-    assert [gsm8k[1][2], *gsm8k[1][4:]] == ["2.60", "--", r"-- \\"], "LoRA is what the others are compared with"
+    assert [*gsm8k[1][2:4], *gsm8k[1][5:]] == ["--", "2.60", "--", r"-- \\"], (
+        "LoRA is what the others are compared with"
+    )
     for rows in (gsm8k, alpaca):
         (badam,) = (row for row in rows if row[0] == "BAdam")
-        assert float(badam[4].strip("$")) == pytest.approx(0.07, abs=0.01)
+        assert float(badam[5].strip("$")) == pytest.approx(0.07, abs=0.01)
+        assert badam[2] == "775--861", "420 steps times 0.041 s / 0.020 s, and 0.9 times that in the third round"
+    assert "775" not in equal_time_in_numbers.text(of("equal_time"), [])
     found = numbers(ALL)
     assert found["StudyEqualTimeSeeds"] == "5"
     assert found["StudyEqualTimeWithin"] == "on GSM8K none; on Alpaca none", (
@@ -321,6 +325,17 @@ def test_equal_time_has_the_steps_and_the_difference_to_lora():
     )
     small = [replace(r, measurements=r.measurements | {"peak_allocated": 2.6e9}) for r in of("equal_time")]
     assert numbers(small)["StudyEqualTimeWithin"] == "on GSM8K AdamW; on Alpaca AdamW"
+    unknown = [replace(r, measurements=r.measurements | {"peak_allocated": None}) for r in of("equal_time")]
+    assert numbers(unknown)["StudyEqualTimeWithin"] == "on GSM8K cannot be told; on Alpaca cannot be told"
+    lora_on_alpaca = {"data": "alpaca_cleaned", "method": "lora"}
+    partial = [r for r in of("equal_time") if not lora_on_alpaca.items() <= r.config["choices"].items()]
+    assert numbers(partial)["StudyEqualTimeWithin"] == "on GSM8K none; on Alpaca cannot be told"
+    assert found["StudyEqualTimeRatios"] == "2.14 on GSM8K and 1.67 on Alpaca"
+    assert numbers(partial)["StudyEqualTimeRatios"] == "2.14 on GSM8K"
+    assert found["StudyEqualTimeEdges"] == "BAdam"
+    assert numbers(partial)["StudyEqualTimeEdges"] == "none"
+    assert "no records" not in found["StudyEqualTimeTimed"]
+    assert numbers(partial)["StudyEqualTimeTimed"] == "no records"
 
 
 def test_methods_at_equal_time_end_at_one_time():
@@ -334,8 +349,9 @@ def test_methods_at_equal_time_end_at_one_time():
 
 def test_rounds_of_the_steps_alone_are_compared():
     found = numbers(ALL)
-    assert (found["StudyStepsAloneSpread"], found["StudyStepsAloneRounds"]) == ("0", "10")
+    assert (found["StudyStepsAloneSpread"], found["StudyStepsAloneRounds"]) == ("16", "20")
     assert found["StudyStepsAloneRepeated"] == str(len(of("steps_alone")))
+    assert found["StudyStepsAloneTimed"] == "3"
 
 
 def test_tuning_says_what_lies_at_the_edge():
