@@ -22,9 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from bcd.checks import require_flag
 from bcd.execution.float8 import Float8Linear
 from bcd.execution.layers import Call, LayerCall, install, remove, tensors
-
-FUNCTIONS_ARE_RECOMPUTED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)
-"""Whether checkpointing inside a compiled graph recomputes a torch.autograd.Function too: 2.11 keeps its outputs."""
+from bcd.execution.versions import FUNCTIONS_ARE_RECOMPUTED
 
 _kept: dict[Any, dict[Any, Call]] | None = None
 
