@@ -55,7 +55,7 @@ def linear_cross_entropy(
     count: n if it is not the number of labels other than ignore_index: all labels of a step that has several
         micro-batches, as `num_items_in_batch` of transformers.
     chunk: tokens whose logits exist at the same time.     compiled: one kernel of torch.compile for a chunk's softmax
-        and its gradient (not on a CPU with torch 2.11, which cannot make it).     backend: of torch.compile.
+        and its gradient (not on a CPU with torch 2.11, whose inductor cannot make it).     backend: of torch.compile.
 
     Products are in the dtype of `hidden` (autocast's under autocast), everything between them in float32, the weight's
     gradient is summed in float32. Only gradients that are needed are computed. Without any label the loss is NaN, as
@@ -109,8 +109,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             torch.zeros_like(weight, dtype=wide) if needs[1] else None,
             torch.zeros_like(bias, dtype=wide) if bias is not None and needs[2] else None,
         ]
-        compiled = setting.compiled and (device != "cpu" or SOFTMAX_COMPILES_ON_CPU)
-        kernel = _compiled(setting.backend) if compiled else _softmax_gradient
+        possible = SOFTMAX_COMPILES_ON_CPU or device != "cpu" or setting.backend != "inductor"
+        kernel = _compiled(setting.backend) if setting.compiled and possible else _softmax_gradient
         total = hidden.new_zeros((), dtype=wide)
         pieces = -(-hidden.shape[0] // setting.chunk)
         size = max(1, -(-hidden.shape[0] // max(1, pieces)))  # equal chunks: one shape is one kernel

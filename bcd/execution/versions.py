@@ -8,4 +8,4 @@ FUNCTIONS_ARE_RECOMPUTED = _VERSION >= (2, 13)
 """Whether checkpointing inside a compiled graph recomputes a torch.autograd.Function too: 2.11 keeps its outputs."""
 
 SOFTMAX_COMPILES_ON_CPU = _VERSION >= (2, 12)
-"""Whether the code for CPUs of the loss's kernel can be made: 2.11's compiler ends with KeyError 'buf1'."""
+"""Whether inductor can make the loss's kernel for CPUs: that of 2.11 ends with KeyError 'buf1'."""
