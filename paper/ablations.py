@@ -130,9 +130,7 @@ def listed(means: Mapping[str, float]) -> str:
 def _main(name: str, rows: Sequence[Row]) -> dict[str, str]:
     """Of a comparison of methods on several data sets: their mean losses, the lowest first."""
     sentences, seeds = [], 0
-    sets = studies.groups(rows, lambda row: row.data)
-    for data in studies.data_sets(sets):
-        cells = studies.cells(sets[data], lambda row: named(row.method))
+    for data, cells in studies.by_data(rows, lambda row: named(row.method)).items():
         means = {cell: statistics.mean([row.reported for row in runs]).mean for cell, runs in cells.items()}
         sentences.append(f"on {verdicts.data_in_print(data)} {listed(means)}")
         seeds = max(seeds, *(len(runs) for runs in cells.values()))
@@ -154,16 +152,14 @@ def _equal_time(
     Timed: where the seconds of a step are from.
     """
     rows = studies.rows(equal_time)
-    sets = studies.groups(rows, lambda row: row.data)
-    names = studies.data_sets(sets)
-    cells = {data: studies.cells(sets[data], lambda row: row.method) for data in names}
+    cells = studies.by_data(rows)
     edges = {(choice.method, choice.data) for choice in tuning.choices(tuned) if choice.at_edge}
     at_edge = {named(row.method): None for row in rows if (row.method, row.data) in edges}
-    printed = {data: verdicts.data_in_print(data) for data in names}
-    both = [data for data in names if {"badam", frontier.TARGET} <= cells[data].keys()]
+    printed = {data: verdicts.data_in_print(data) for data in cells}
+    both = [data for data in cells if {"badam", frontier.TARGET} <= cells[data].keys()]
     steps = {data: {name: runs[0].config["steps"] for name, runs in cells[data].items()} for data in both}
     return {
-        "StudyEqualTimeWithin": "; ".join(f"on {printed[data]} {_within(cells[data])}" for data in names),
+        "StudyEqualTimeWithin": "; ".join(f"on {printed[data]} {_within(of_data)}" for data, of_data in cells.items()),
         "StudyEqualTimeRatios": " and ".join(
             f"{steps[data]['badam'] / steps[data][frontier.TARGET]:.2f} on {printed[data]}" for data in both
         )

@@ -116,6 +116,14 @@ def data_sets(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (name != "gsm8k", name))
 
 
+def by_data(
+    found: Iterable[Row], of: Callable[[Row], str] = lambda row: row.method
+) -> dict[str, dict[str, list[Row]]]:
+    """Data set, in the order of print -> the `cells` of its runs."""
+    sets = groups(found, lambda row: row.data)
+    return {data: cells(sets[data], of) for data in data_sets(sets)}
+
+
 def groups(found: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
     """Value of `of` -> its runs, in the order of the rows."""
     together: dict[Any, list[Row]] = {}

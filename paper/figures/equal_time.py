@@ -15,11 +15,9 @@ STUDIES = {"equal_time": ("train", "equal_time"), "steps_alone": ("profile", "st
 
 def draw(equal_time: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     """One panel a data set. Raises RecordError for a method none of whose steps was timed alone."""
-    rows = studies.rows(equal_time)
-    sets = studies.groups(rows, lambda row: row.data)
+    sets = studies.by_data(studies.rows(equal_time))
     drawn, panels = style.figure(len(sets), 2.9)
-    for axes, data in zip(panels, studies.data_sets(sets), strict=True):
-        cells = studies.cells(sets[data], lambda row: row.method)
+    for axes, (data, cells) in zip(panels, sets.items(), strict=True):
         seconds = studies.seconds_alone(steps_alone, cells)
         if untimed := ", ".join(name for name in cells if name not in seconds):
             raise RecordError(f"no step of {untimed} on {data} was timed alone; run experiments.alone study=headline")

@@ -16,9 +16,9 @@ STUDIES = {"headline": ("train", "headline"), "steps_alone": ("profile", "steps_
 def draw(headline: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     """One row of panels a data set; times are left out where no step was measured alone."""
     rows = studies.rows(headline)
-    sets = studies.data_sets(row.data for row in rows)
+    cells = studies.by_data(rows)
+    sets = list(cells)
     drawn = Figure(figsize=(style.WIDTH, 2.5 * len(sets) + 0.3))
-    cells = {data: studies.cells([row for row in rows if row.data == data], lambda row: row.method) for data in sets}
     times = {data: studies.seconds_alone(steps_alone, cells[data]) for data in sets}
     panels = drawn.subplots(len(sets), 2 if any(times.values()) else 1, squeeze=False, sharey="row")
     for line, data in zip(panels, sets, strict=True):

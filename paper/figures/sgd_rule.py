@@ -24,13 +24,11 @@ def draw(headline: Sequence[Record]) -> Figure:
 
     The interaction is below 0 where BCD narrows the gap between the rules.
     """
-    rows = studies.rows(headline)
-    sets = studies.data_sets(row.data for row in rows)
+    sets = studies.by_data(studies.rows(headline))
     drawn = Figure(figsize=(style.WIDTH, 2.8))
     panels = drawn.subplots(1, len(sets) + 1, width_ratios=[*([1] * len(sets)), 1.3], squeeze=False)[0]
     effects = panels[-1]
-    for index, (axes, data) in enumerate(zip(panels, sets, strict=False)):
-        cells = studies.cells([row for row in rows if row.data == data], lambda row: row.method)
+    for index, (axes, (data, cells)) in enumerate(zip(panels, sets.items(), strict=False)):
         for shift, (rule, (full, block)) in zip((-0.03, 0.03), RULES.items(), strict=True):
             here = [(place, cells[name]) for place, name in enumerate((full, block)) if name in cells]
             found = [studies.loss(runs) for _, runs in here]
