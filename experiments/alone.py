@@ -115,10 +115,10 @@ def execute(listed: list[study.Entry], *, rounds: int = 1, force: bool = False) 
 
     Returns the record of each, of one that failed that of the failure; what it has measured before stays on disk.
     """
-    loading, found = Loading(keep=True), dict[str, Record]()
+    loading, found, chosen = Loading(keep=True), dict[str, Record](), configurations(listed)
     with keep_graphs():
         for turn in range(rounds):
-            for entry in configurations(listed):
+            for entry in chosen:
                 folder, called = planning.folder(entry.plan.config), name(entry)
                 there = found.get(called)
                 if turn == 0 and not force and (there := find(STUDY, called, key(entry.plan), folder)):

@@ -212,7 +212,7 @@ def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> An
     values, passed = study.axes[key], list[str]()
     while OmegaConf.is_dict(values) and (not passed or any(name in cell for name in values)):
         axis, table = next(((str(name), each) for name, each in values.items()), ("", None))
-        if table is None or len(values) != 1 or not OmegaConf.is_dict(table):
+        if len(values) != 1 or not isinstance(table, DictConfig):
             raise UserError(
                 f"study={study.name} gives values of {key} by {', '.join(map(str, values)) or 'nothing'}; "
                 "give {AXIS: {VALUE: ...}} with one axis"

@@ -144,12 +144,8 @@ def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
 
 
 def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
-    origin, begin, error, stopped = (
-        provenance(planning.device_name(planned.device.type)),
-        time.perf_counter(),
-        "",
-        None,
-    )
+    origin = provenance(planning.device_name(planned.device.type))
+    begin, error, stopped = time.perf_counter(), "", None
     measured: dict[str, Any] = {}
     with Interruption():
         try:
