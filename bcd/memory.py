@@ -19,6 +19,8 @@ from bcd.optimizer import BlockCoordinateDescent, Lifetime, Master
 
 STEP_BYTES = 4
 """Adam-like rules keep one float32 step counter for each parameter tensor, as torch.optim does."""
+ON_HOST = "_bcd_on_host"
+"""Attribute of a CUDA parameter whose bytes lie in host memory, see `bcd.execution.host_embedding`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,13 @@ def nbytes(tensors: Iterable[Tensor]) -> int:
     """Bytes of the given tensors; a tensor given twice counts once. Works on the meta device."""
     unique = {id(t): t for t in tensors}
     return sum(t.numel() * t.element_size() for t in unique.values())
+
+
+def _by_place(parameters: Iterable[Tensor]) -> tuple[int, int]:
+    """Bytes of the parameters on the device, and of those on the host."""
+    everything = list(parameters)
+    on_host = nbytes(p for p in everything if getattr(p, ON_HOST, False))
+    return nbytes(everything) - on_host, on_host
 
 
 def predicted(
@@ -72,7 +81,7 @@ def predicted(
         for active in visits
     ]
     gradients = [nbytes(part.parameter for part in active) for active in visits]
-    return Bytes(nbytes(parameters), max(gradients), max(states))
+    return Bytes(_by_place(parameters)[0], max(gradients), max(states))
 
 
 def _tensors(state: Any) -> Iterable[Tensor]:
@@ -87,7 +96,8 @@ def measured(parameters: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> 
     """Bytes that `parameters`, their gradients and the state of `optimizer` hold right now."""
     everything = list(parameters)
     state = [tensor for values in optimizer.state.values() for tensor in _tensors(values)]
-    return Bytes(nbytes(everything), nbytes(p.grad for p in everything if p.grad is not None), nbytes(state))
+    gradients = nbytes(p.grad for p in everything if p.grad is not None)
+    return Bytes(_by_place(everything)[0], gradients, nbytes(state))
 
 
 # --- one visit, with what is kept of other visits ---
@@ -101,8 +111,9 @@ FLOAT32_BYTES = 4
 class Held:
     """Bytes held during one visit, once its first backward and step are done.
 
-    weights: all parameters.     master: remainders of the active weights.     gradients: of the active parameters.
-    state: optimizer state on the device.     host: what is kept on the CPU of the blocks that are not active.
+    weights: all parameters on the device.     master: remainders of the active weights.
+    gradients: of the active parameters.     state: optimizer state on the device.
+    host: what is kept on the CPU: of the blocks that are not active, and an embedding that is read from there.
     """
 
     weights: int
@@ -146,24 +157,25 @@ def held(
 ) -> Held:
     """Bytes held during a visit, from shapes alone.
 
-        weights   = all parameters
+        weights   = all parameters, without an embedding on the host
         master    = 2 bytes a weight of each active bfloat16 part, 0 when master="off"
         gradients = parameters with an active part, whole: autograd knows no rows
         state     = active parts x state_tensors, in float32 under a master; state="device": visited parts too
-        host      = state of the visited parts for state="host", and their remainders for master="host"
+        host      = state of the visited parts for state="host", and their remainders for master="host"; that embedding
 
     active, visited: the parts of this visit, and those of earlier visits that are not active now (every other part
         after a block epoch).
     state_tensors, counts_steps: of the rule.     state, master: see `BlockCoordinateDescent`.
     """
+    weights, embedding = _by_place(parameters)
     on_device = _states(active, state_tensors, counts_steps, master)
     kept = _states(visited, state_tensors, counts_steps, master)
     return Held(
-        weights=nbytes(parameters),
+        weights=weights,
         master=_remainders(active, master),
         gradients=nbytes(part.parameter for part in active),
         state=on_device + (kept if state == "device" else 0),
-        host=(kept if state == "host" else 0) + (_remainders(visited, master) if master == "host" else 0),
+        host=embedding + (kept if state == "host" else 0) + (_remainders(visited, master) if master == "host" else 0),
     )
 
 
@@ -175,7 +187,8 @@ def measured_held(parameters: Iterable[Tensor], optimizer: BlockCoordinateDescen
     everything = list(parameters)
     blocks = optimizer.partition.blocks
     active = {(id(part.parameter), part.rows) for i in optimizer.active_blocks for part in blocks[i].parts}
-    bytes_of = {"master": 0, "state": 0, "host": 0}
+    weights, embedding = _by_place(everything)
+    bytes_of = {"master": 0, "state": 0, "host": embedding}
     for part in (part for block in blocks for part in block.parts):
         values = optimizer.state.get(part.parameter, {})
         if part.rows is not None:
@@ -188,7 +201,7 @@ def measured_held(parameters: Iterable[Tensor], optimizer: BlockCoordinateDescen
                 category = "host" if on_host else "state"
             bytes_of[category] += nbytes([value])
     gradients = nbytes(p.grad for p in everything if p.grad is not None)
-    return Held(weights=nbytes(everything), gradients=gradients, **bytes_of)
+    return Held(weights=weights, gradients=gradients, **bytes_of)
 
 
 def scratch_bytes(active: Sequence[Part], *, master: Master, compiled: bool) -> int:

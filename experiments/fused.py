@@ -17,7 +17,7 @@ from bcd.activations import LivePeak
 
 WITH_RANDOM_STATE = {"run_and_save_rng_state": 0, "run_with_rng_state": 1}
 """Operations that run another one, which is their argument of that number, with a saved state of the generator."""
-EXTERN = ("mm", "addmm", "bmm", "baddbmm", "convolution", "_scaled_dot_product", "float8_product")
+EXTERN = ("mm", "addmm", "bmm", "baddbmm", "convolution", "_scaled_dot_product", "float8_product", "gated_")
 
 
 def is_extern(node: fx.Node) -> bool:

@@ -4,6 +4,8 @@
     recompute_layers(model, "free", optimizer=optimizer)  activations kept as far as a byte budget allows
     compile_layers(model)                                 each layer compiled, one graph for each thing to compute
     step_in_backward(optimizer)                           gradients used and freed inside backward
+    host_embedding(model, optimizer)                      a frozen embedding table in the host's memory
+    fused_products(model)                                 frozen gated MLPs with the activation inside their products
     float8_products(model)                                products of frozen weights in 8 bits
 
 or together, in a plain loop and before transformers.Trainer alike:
@@ -19,6 +21,8 @@ from bcd.execution.chunked import LossOutput, chunked_loss
 from bcd.execution.compiled import compile_layers, compiled_layers, keep_graphs
 from bcd.execution.execution import Execution
 from bcd.execution.float8 import float8_linears, float8_products
+from bcd.execution.gated import fused_products
+from bcd.execution.host import host_embedding
 from bcd.execution.loss import linear_cross_entropy
 from bcd.execution.recompute import Recompute, recompute_layers, recomputed_layers
 
@@ -31,6 +35,8 @@ __all__ = [
     "compiled_layers",
     "float8_linears",
     "float8_products",
+    "fused_products",
+    "host_embedding",
     "keep_graphs",
     "linear_cross_entropy",
     "recompute_layers",

@@ -13,12 +13,15 @@ from bcd.execution.backward import require_possible, step_in_backward
 from bcd.execution.chunked import chunked_loss
 from bcd.execution.compiled import compile_layers
 from bcd.execution.float8 import float8_products
+from bcd.execution.gated import fused_products
+from bcd.execution.host import host_embedding
 from bcd.execution.loss import CHUNK
 from bcd.execution.recompute import RESERVE, Budget, recompute_layers
 
 Loss = Literal["plain", "chunked"]
 Autocast = Literal["bfloat16"] | None
-FrozenProducts = Literal["plain", "float8"]
+Embedding = Literal["device", "host"]
+FrozenProducts = Literal["plain", "fused", "float8"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class Execution:
     autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own
         dtype (torch.autocast). It changes what is computed by that rounding; in force inside `autocasting` only.
     step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
-    frozen_products: "plain", in the weights' dtype, or "float8", see `float8_products`: the one option that is not
-        the same mathematics, so that it is off unless it is asked for.
+    embedding: "host" keeps a frozen embedding table in the host's memory, see `host_embedding`.
+    frozen_products: "plain", torch's own; "fused", those of gated MLPs with the activation inside, see
+        `fused_products`; or "float8", see `float8_products`: the one option that is not the same mathematics.
 
     Raises ValueError for an impossible value.
     """
@@ -47,6 +51,7 @@ class Execution:
     backend: str = "inductor"
     autocast: Autocast = None
     step_in_backward: bool = False
+    embedding: Embedding = "device"
     frozen_products: FrozenProducts = "plain"
 
     def __post_init__(self) -> None:
@@ -64,9 +69,16 @@ class Execution:
                 f"autocast={self.autocast!r} is not possible: give bfloat16, or None for the weights' dtype"
             )
         require_flag("step_in_backward", self.step_in_backward)
+        if self.embedding not in get_args(Embedding):
+            raise ValueError(f"embedding={self.embedding!r} is not one of {', '.join(get_args(Embedding))}")
         if self.frozen_products not in get_args(FrozenProducts):
             given, known = self.frozen_products, ", ".join(get_args(FrozenProducts))
             raise ValueError(f"frozen_products={given!r} is not one of {known}")
+        if self.frozen_products != "plain" and self.autocast is not None:
+            raise ValueError(
+                f"frozen_products={self.frozen_products!r} is not possible with autocast={self.autocast!r}: its "
+                "products take the weights' dtype"
+            )
 
     def autocasting(self, device: torch.device) -> AbstractContextManager[object]:
         """Forward and loss on `device` are computed as `autocast` says inside the block; backward follows them."""
@@ -83,8 +95,10 @@ class Execution:
         if self.step_in_backward:
             require_possible(optimizer)
         undo: list[Callable[[], None]] = []
-        if self.frozen_products == "float8":
-            undo.append(float8_products(model))
+        if self.embedding == "host":
+            undo.append(host_embedding(model, optimizer))
+        if self.frozen_products != "plain":
+            undo.append(fused_products(model) if self.frozen_products == "fused" else float8_products(model))
         if self.loss == "chunked":
             undo.append(
                 chunked_loss(

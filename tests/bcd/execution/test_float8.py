@@ -264,7 +264,7 @@ def test_refusals(llama):
     with pytest.raises(ValueError, match="float8 products already"):
         float8_products(model)
     undo()
-    with pytest.raises(ValueError, match="frozen_products='fp8' is not one of plain, float8"):
+    with pytest.raises(ValueError, match="frozen_products='fp8' is not one of plain, fused, float8"):
         Execution(frozen_products="fp8")
 
 

@@ -1,0 +1,248 @@
+"""Frozen gated MLPs whose activation is computed inside the products, by kernels of the library quack.
+
+    A = X Wg',  B = X Wu'              X (T, D): inputs of T tokens; Wg, Wu (F, D): gate_proj, up_proj
+    H = silu(A) * B                    Y = H Wd'                          Wd (D, F): down_proj
+
+    forward    one product with both weights; it applies silu and writes H, and A and B only if backward will ask
+    backward   the product dY Wd reads A and B and writes dA and dB; one product with both weights makes
+               dX = dA Wg + dB Wu
+
+The mathematics is that of the plain module. What is saved is time: A and B are not written and read again for H, nor
+dH for dA and dB, and dX is not the sum of two results. Rounding is finer by one step, since H comes from float32 sums
+and not from A and B in the weights' dtype. A layer that trains is computed by torch.
+
+One product with both weights wants one matrix: `fused_products` puts Wg and Wu one after another into the same
+storage, where each parameter is a part of it. Parameters stay themselves, in the optimizer and in the state_dict.
+
+quack: https://github.com/Dao-AILab/quack. Tiles are fixed here, not searched for at run time, so that a run repeats
+bitwise.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, silu
+
+from bcd.partitions import find_layers
+
+MULTIPLE = 16
+"""The kernels want D and F to be multiples of this."""
+CAPABILITY = 9
+"""Major compute capability for which the tiles below were measured: H100, H200."""
+TILES = {"gated": (256, 192, False), "gradient": (128, 192, True), "input": (256, 128, False)}
+"""Rows and columns of a kernel's tile, and whether two groups of warps take turns on tiles, by product."""
+
+
+def _kernels() -> Any:
+    """quack's module of products. Raises ImportError where it is not installed."""
+    return importlib.import_module("quack.gemm_interface")
+
+
+@functools.cache
+def _tile(product: str) -> Any:
+    rows, columns, turns = TILES[product]
+    shape = {"tile_m": rows, "tile_n": columns, "pingpong": turns, "cluster_m": 2, "cluster_n": 1}
+    return importlib.import_module("quack.gemm_config").GemmConfig(**shape, is_dynamic_persistent=False)
+
+
+def _both(gate: Tensor, up: Tensor) -> Tensor:
+    """Wg and under it Wu, (2F, D): without a copy where they lie so in memory."""
+    together = gate.untyped_storage().data_ptr() == up.untyped_storage().data_ptr()
+    if together and up.data_ptr() == gate.data_ptr() + gate.nbytes and gate.is_contiguous() and up.is_contiguous():
+        return gate.as_strided((2 * gate.shape[0], gate.shape[1]), (gate.shape[1], 1))
+    return torch.cat([gate, up])
+
+
+@torch.library.custom_op("bcd::gated_product", mutates_args=())
+def gated_product(x: Tensor, gate: Tensor, up: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    """H, (T, F), and with `keep` A and B with their columns in turn, (T, 2F); else nothing, (0,)."""
+    if x.is_cuda:
+        options = {"activation": "swiglu", "store_preact": keep, "concat_layout": ("B",), "config": _tile("gated")}
+        kept, h = _kernels().gemm_gated(x, _both(gate, up).t(), **options)
+    else:
+        a, b = linear(x, gate), linear(x, up)
+        kept, h = torch.stack([a, b], -1).flatten(1), silu(a) * b
+    return h, kept if keep else x.new_empty(0)
+
+
+@gated_product.register_fake
+def _(x: Tensor, gate: Tensor, up: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    tokens, inner = x.shape[0], gate.shape[0]
+    return x.new_empty(tokens, inner), x.new_empty((tokens, 2 * inner) if keep else 0)
+
+
+@torch.library.custom_op("bcd::gated_down", mutates_args=())
+def gated_down(h: Tensor, kept: Tensor, down: Tensor) -> Tensor:
+    """Y; its gradient goes to A and B, which stand for H."""
+    return h @ down.t()
+
+
+@gated_down.register_fake
+def _(h: Tensor, kept: Tensor, down: Tensor) -> Tensor:
+    return h.new_empty(h.shape[0], down.shape[0])
+
+
+@torch.library.custom_op("bcd::gated_gradient", mutates_args=())
+def gated_gradient(upstream: Tensor, kept: Tensor, down: Tensor) -> Tensor:
+    """dA and dB with their columns in turn, (T, 2F), for the gradient dY of Y."""
+    if upstream.is_cuda:
+        options = {"activation": "swiglu", "dynamic_scheduler": False, "config": _tile("gradient")}
+        return _kernels().gemm_dgated(upstream, down, kept, **options)[0]
+    a, b = kept.unflatten(1, (-1, 2)).unbind(-1)
+    dh, slope = upstream @ down, torch.sigmoid(a)
+    return torch.stack([dh * b * slope * (1 + a * (1 - slope)), dh * silu(a)], -1).flatten(1)
+
+
+@gated_gradient.register_fake
+def _(upstream: Tensor, kept: Tensor, down: Tensor) -> Tensor:
+    return torch.empty_like(kept)
+
+
+@torch.library.custom_op("bcd::gated_input", mutates_args=())
+def gated_input(gradient: Tensor, gate: Tensor, up: Tensor) -> Tensor:
+    """dX for dA and dB with their columns in turn."""
+    if gradient.is_cuda:
+        result = gradient.new_empty(gradient.shape[0], gate.shape[1])
+        _kernels().gemm_tuned.fn(gradient, _both(gate, up), result, concat_layout=("B",), config=_tile("input"))
+        return result
+    da, db = gradient.unflatten(1, (-1, 2)).unbind(-1)
+    return da @ gate + db @ up
+
+
+@gated_input.register_fake
+def _(gradient: Tensor, gate: Tensor, up: Tensor) -> Tensor:
+    return gradient.new_empty(gradient.shape[0], gate.shape[1])
+
+
+def _save_for_product(ctx: Any, inputs: Any, output: Any) -> None:
+    ctx.save_for_backward(inputs[1], inputs[2])
+    ctx.set_materialize_grads(False)  # H has no gradient of its own
+
+
+def _backward_of_product(ctx: Any, _: None, gradient: Tensor) -> Any:
+    return gated_input(gradient, *ctx.saved_tensors), None, None, None
+
+
+def _save_for_down(ctx: Any, inputs: Any, output: Any) -> None:
+    ctx.save_for_backward(inputs[1], inputs[2])
+
+
+def _backward_of_down(ctx: Any, upstream: Tensor) -> Any:
+    return None, gated_gradient(upstream.contiguous(), *ctx.saved_tensors), None
+
+
+gated_product.register_autograd(_backward_of_product, setup_context=_save_for_product)
+gated_down.register_autograd(_backward_of_down, setup_context=_save_for_down)
+
+
+class FusedMLP(nn.Module):
+    """Put before the class of a gated MLP: its own forward in evaluation mode and while a weight of it trains."""
+
+    gate_proj: nn.Linear
+    up_proj: nn.Linear
+    down_proj: nn.Linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up, down = self.gate_proj.weight, self.up_proj.weight, self.down_proj.weight
+        if not self.training or gate.requires_grad or up.requires_grad or down.requires_grad:
+            return super().forward(x)
+        keep = torch.is_grad_enabled() and x.requires_grad
+        h, kept = gated_product(x.reshape(-1, x.shape[-1]), gate, up, keep)
+        y = gated_down(h, kept, down) if keep else linear(h, down)
+        return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+@functools.cache
+def _fused(kind: type[nn.Module]) -> type[nn.Module]:
+    """One class for all modules of a kind, so that compiled layers share graphs."""
+    return type(f"Fused{kind.__name__}", (FusedMLP, kind), {})
+
+
+def fused_products(model: nn.Module) -> Callable[[], None]:
+    """Let the frozen gated MLPs in the layers of `model` compute their activation inside the products, in training.
+
+        undo = fused_products(model)
+
+    A gated MLP is a module with gate_proj, up_proj and down_proj (torch.nn.Linear without bias) that computes
+    down_proj(silu(gate_proj(x)) * up_proj(x)), as those of Llama, Mistral, Qwen and SmolLM do: each is tried on random
+    numbers. On a CPU the result is the same, without the gain.
+
+    model: any module whose layers `bcd.partitions.find_layers` finds, on its device.
+
+    Returns a function that undoes it; the weights stay in their common storage, which changes nothing. Raises
+    ValueError for a model without such MLPs or layers, one with fused products already, and on a GPU for a compute
+    capability other than 9 or weights that are not bfloat16 or float16; ImportError there without quack.
+    """
+    found: list[Any] = list(dict.fromkeys(m for layer in find_layers(model)[1] for m in layer.modules()))
+    if any(isinstance(module, FusedMLP) for module in found):
+        raise ValueError(f"{type(model).__name__} has fused products already; undo that first")
+    chosen = [module for module in found if _possible(module)]
+    if not chosen:
+        raise ValueError(
+            f"{type(model).__name__} has no MLP in its layers that computes down_proj(silu(gate_proj(x)) * "
+            f"up_proj(x)) with sides that are multiples of {MULTIPLE}"
+        )
+    for module in chosen:
+        _require_device(module.gate_proj.weight)
+    kinds = {module: type(module) for module in chosen}
+    for module, kind in kinds.items():
+        _put_together(module.gate_proj.weight, module.up_proj.weight)
+        module.__class__ = _fused(kind)
+
+    def undo() -> None:
+        for module, kind in kinds.items():
+            module.__class__ = kind
+
+    return undo
+
+
+@torch.no_grad()
+def _put_together(gate: nn.Parameter, up: nn.Parameter) -> None:
+    both = _both(gate, up)
+    gate.data, up.data = both[: gate.shape[0]], both[gate.shape[0] :]
+
+
+def _possible(module: Any) -> bool:
+    maps = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
+    if not all(type(each) is nn.Linear and each.bias is None for each in maps):
+        return False
+    gate, up, down = (each.weight.shape for each in maps if each is not None)
+    fits = gate == up == down[::-1] and all(side % MULTIPLE == 0 for side in gate)
+    return fits and _computes_it(module)
+
+
+@torch.no_grad()
+def _computes_it(module: Any) -> bool:
+    """Whether the module is that formula, tried on four tokens; weights without values are not tried."""
+    gate, up, down = module.gate_proj.weight, module.up_proj.weight, module.down_proj.weight
+    if gate.is_meta:
+        return True
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4, gate.shape[1], generator=generator).to(gate)
+    expected = linear(silu(linear(x, gate)) * linear(x, up), down).float()
+    return bool((module(x).float() - expected).norm() <= 0.01 * expected.norm())
+
+
+def _require_device(weight: Tensor) -> None:
+    if not weight.is_cuda:
+        return
+    if weight.dtype not in (torch.bfloat16, torch.float16):
+        raise ValueError(
+            f"fused products are not possible with weights in {weight.dtype}: quack's want bfloat16 or float16"
+        )
+    found = torch.cuda.get_device_capability(weight.device)
+    if found[0] != CAPABILITY:
+        raise ValueError(
+            f"fused products are not possible on {torch.cuda.get_device_name(weight.device)}: it has compute "
+            f"capability {'.'.join(map(str, found))}, they are tuned for {CAPABILITY}.x (H100, H200)"
+        )
+    try:
+        _kernels()
+    except ImportError as error:
+        raise ImportError(
+            f'fused products need quack ({error}): pip install "bcd[fused]", or quack-kernels itself'
+        ) from error

@@ -1,0 +1,84 @@
+"""A frozen embedding table in the host's memory, where the GPU reads the rows that it needs.
+
+A step looks up T rows of the table, (V, D): for 2,048 tokens 17 MB of the 1.05 GB of Llama 3-8B's. So the table may
+lie in page-locked host memory, which a GPU reads over the bus under the same address. The GPU's memory then holds V D
+numbers less, a step takes the time longer in which T D numbers travel, and nothing else changes: the lookup is bitwise
+the same, and the parameter is still a CUDA tensor, for the optimizer, the state_dict and transformers.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bcd.memory import ON_HOST
+
+
+class _Array:
+    """Page-locked bytes as an array of the GPU. torch keeps it, and so the bytes, as long as a tensor shows them."""
+
+    def __init__(self, host: Tensor) -> None:
+        self.host = host
+        self.__cuda_array_interface__ = {
+            "shape": tuple(host.shape),
+            "typestr": "|u1",
+            "data": (host.data_ptr(), False),
+            "version": 3,
+        }
+
+
+def _on_host(weight: Tensor) -> Tensor:
+    """The same numbers as a CUDA tensor whose bytes lie in page-locked host memory."""
+    with torch.cuda.device(weight.device):  # it is this one's memory, though every GPU could read it
+        host = torch.empty(weight.nbytes, dtype=torch.uint8, pin_memory=True)
+        found = torch.as_tensor(_Array(host), device=weight.device)
+    if found.data_ptr() != host.data_ptr():
+        raise RuntimeError(f"{torch.cuda.get_device_name(weight.device)} does not read host memory in place")
+    found = found.view(weight.dtype).view(weight.shape)
+    found.copy_(weight)
+    return found
+
+
+def host_embedding(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Callable[[], None]:
+    """Keep the table of the input embedding of `model` in host memory; on a CPU it is there already.
+
+        undo = host_embedding(model, optimizer)
+
+    model: with get_input_embeddings(), as every Hugging Face model has, on its device.
+    optimizer: so that a table which is trained in some later visit is refused.
+
+    Returns a function that undoes it. Raises TypeError for a model without an embedding, ValueError if the table is
+    trained, is the head's matrix too (tied), or is on the host already.
+    """
+    module: Any = getattr(model, "get_input_embeddings", lambda: None)()
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, nn.Parameter):
+        raise TypeError(f"{type(model).__name__} has no get_input_embeddings() with a weight to keep on the host")
+    if getattr(weight, ON_HOST, False):
+        raise ValueError(f"the embedding of {type(model).__name__} is on the host already; undo that first")
+    trained = [] if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
+    if weight.requires_grad or any(p is weight for p in trained):
+        raise ValueError(
+            'the embedding is trained, so its table cannot be on the host: freeze it (embedding="freeze" in '
+            'bcd.by_layer), or leave embedding="device"'
+        )
+    head: Any = getattr(model, "get_output_embeddings", lambda: None)()
+    if getattr(head, "weight", None) is weight:
+        raise ValueError(
+            f"the embedding of {type(model).__name__} is its head's matrix too (tied), which every token multiplies: "
+            'it cannot be on the host; leave embedding="device"'
+        )
+    if weight.device.type == "cpu":
+        return lambda: None
+    if weight.is_cuda:
+        weight.data = _on_host(weight)
+    setattr(weight, ON_HOST, True)
+
+    def undo() -> None:
+        if weight.is_cuda:
+            weight.data = weight.data.clone()
+            torch.cuda.synchronize(weight.device)  # what is queued may still read the bytes that are given back
+        delattr(weight, ON_HOST)
+
+    return undo

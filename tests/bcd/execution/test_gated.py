@@ -1,0 +1,205 @@
+"""Gated MLPs with the activation inside their products, against the formula by hand in float64."""
+
+import copy
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+from transformers import LlamaForCausalLM
+
+from bcd import SGD, BlockCoordinateDescent, Descending, by_layer
+from bcd.activations import SavedTensors
+from bcd.execution import Execution, compile_layers, compiled_layers, fused_products, recompute_layers
+from bcd.execution.gated import FusedMLP
+
+FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+def mlps(model):
+    return [layer.mlp for layer in model.model.layers]
+
+
+def is_together(mlp):
+    gate, up = mlp.gate_proj.weight, mlp.up_proj.weight
+    return up.data_ptr() == gate.data_ptr() + gate.nbytes
+
+
+def by_hand(x, upstream, mlp):
+    """Y and dX of the module's docstring, in float64, with silu(a) = a / (1 + exp(-a)) differentiated."""
+    gate, up, down = (each.weight.double() for each in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+    x, upstream = x.detach().double().flatten(0, 1), upstream.double().flatten(0, 1)
+    a, b = x @ gate.T, x @ up.T
+    sigmoid = 1 / (1 + torch.exp(-a))
+    dh = upstream @ down
+    da = dh * b * (sigmoid + a * sigmoid * (1 - sigmoid))
+    return (a * sigmoid * b) @ down.T, da @ gate + (dh * a * sigmoid) @ up
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_output_and_input_gradient_are_those_of_the_formula(device, llama):
+    dtype = torch.bfloat16 if device == "cuda" else torch.float64
+    model = llama(dtype, hidden_size=128, intermediate_size=272).to(device).requires_grad_(False)
+    mlp = mlps(model)[0]
+    generator = torch.Generator().manual_seed(1)
+    x, upstream = (torch.randn(2, 50, 128, generator=generator).to(device, dtype) for _ in range(2))
+    errors = {}
+    for name in ("plain", "fused"):
+        if name == "fused":
+            fused_products(model)
+        own = x.clone().requires_grad_()
+        y = mlp(own)
+        y.backward(upstream)
+        with torch.no_grad():
+            assert torch.equal(mlp(x), y), "with and without a gradient"
+        pairs = zip((y, own.grad), by_hand(x, upstream, mlp), strict=True)
+        errors[name] = [((a.double().flatten(0, 1) - b).norm() / b.norm()).item() for a, b in pairs]
+    limit = [1.2 * error for error in errors["plain"]] if device == "cuda" else [1e-14] * 2
+    assert all(error <= most for error, most in zip(errors["fused"], limit, strict=True)), errors
+
+
+def test_no_kernel_is_used_where_a_weight_trains_or_in_evaluation(llama, tokens):
+    usual, model = llama(), llama()
+    fused_products(model)
+    for each in (usual, model):
+        each(input_ids=tokens, labels=tokens).loss.backward()
+    for a, b in zip(usual.parameters(), model.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+    model.requires_grad_(False)
+    usual.requires_grad_(False)
+    assert torch.equal(usual.eval()(tokens).logits, model.eval()(tokens).logits)
+
+
+def test_parameters_stay_themselves_and_lie_together(llama, tokens, tmp_path):
+    usual, model = llama(), llama()
+    before = dict(model.named_parameters())
+    undo = fused_products(model)
+    assert all(is_together(mlp) and isinstance(mlp, FusedMLP) for mlp in mlps(model))
+    assert all(before[name] is parameter for name, parameter in model.named_parameters())
+    assert list(model.state_dict()) == list(usual.state_dict())
+    model.save_pretrained(tmp_path)
+    saved = LlamaForCausalLM.from_pretrained(tmp_path)
+    for each in (model, saved):
+        for (name, a), b in zip(each.state_dict().items(), usual.state_dict().values(), strict=True):
+            assert torch.equal(a, b), name
+    undo()
+    assert all(type(mlp).__name__ == "LlamaMLP" for mlp in mlps(model))
+    assert torch.equal(model(tokens).logits, usual(tokens).logits)
+    fused_products(model)  # again, with weights that lie together already
+    assert all(is_together(mlp) for mlp in mlps(model))
+
+
+def test_a_copied_model_computes_the_same_and_follows_its_own_weights(llama, tokens):
+    model = llama().requires_grad_(False)
+    fused_products(model)
+    copied = copy.deepcopy(model)
+    assert not is_together(mlps(copied)[0])
+    before = copied(tokens).logits
+    assert torch.equal(before, model(tokens).logits)
+    for each in (copied, model):
+        mlps(each)[1].up_proj.weight.data.mul_(3.0)
+    assert torch.equal(copied(tokens).logits, model(tokens).logits)
+    assert not torch.equal(copied(tokens).logits, before)
+
+
+@pytest.mark.parametrize("recompute", [None, 0, 40_000])
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_training_is_the_same_and_a_switch_adds_no_graph(device, backend, recompute, llama, tokens):
+    torch.compiler.reset()
+    counters.clear()
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    usual, model = (llama(dtype).to(device) for _ in range(2))
+    fused_products(model)
+    compile_layers(model, backend=backend)
+    recompute_layers(model, recompute)
+    optimizers = [
+        BlockCoordinateDescent(by_layer(each, **FREEZE), rule=SGD(), order=Descending(), inner_steps=2, lr=0.1)
+        for each in (usual, model)
+    ]
+    ids, seen = tokens.to(device), []
+    for _ in range(8):
+        losses = []
+        for each, optimizer in zip((usual, model), optimizers, strict=True):
+            for _ in range(2):
+                loss = each(input_ids=ids, labels=ids).loss
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            losses.append(loss.item())
+        assert losses[0] == pytest.approx(losses[1], rel=1e-2 if device == "cuda" else 1e-5)
+        seen.append(counters["stats"]["unique_graphs"])
+    both = recompute not in (None, 0)
+    assert seen == [2 + both, *[3 + 2 * both] * 7]
+    assert len(compiled_layers(model).graphs) == seen[-1]
+    assert counters["recompiles"] == {}
+    torch.compiler.reset()
+
+
+def test_what_a_layer_keeps(llama, tokens, activate):
+    """A, B and not H; if it is recomputed its input alone, as without the kernels."""
+    held = {}
+    for products in ("plain", "fused"):
+        for budget in (None, 0):
+            torch.compiler.reset()
+            model = llama(torch.bfloat16)
+            activate(model, 1)
+            Execution(recompute=budget, compiled=True, backend="aot_eager", frozen_products=products)(model)
+            with SavedTensors() as saved:
+                loss = model(input_ids=tokens, labels=tokens).loss
+                held[products, budget] = saved.nbytes([*model.parameters(), *model.buffers()])
+            loss.backward()
+    assert held["fused", 0] <= 1.02 * held["plain", 0] < 0.5 * held["plain", None]
+    assert held["fused", None] <= 1.02 * held["plain", None]
+
+
+def test_mlps_that_compute_something_else_are_refused(llama):
+    refused = "has no MLP in its layers that computes"
+    with pytest.raises(ValueError, match=refused):
+        fused_products(nn.Sequential(nn.Linear(16, 16)))
+    for changes in ({"hidden_act": "gelu"}, {"mlp_bias": True}, {"intermediate_size": 72}):
+        with pytest.raises(ValueError, match=refused):
+            fused_products(llama(**changes))
+    model = llama()
+    multiplied = type(mlps(model)[0])
+    own = type("Multiplied", (multiplied,), {"forward": lambda self, x: 1.1 * multiplied.forward(self, x)})
+    for mlp in mlps(model):
+        mlp.__class__ = own
+    with pytest.raises(ValueError, match=refused):
+        fused_products(model)
+    undo = fused_products(model := llama())
+    with pytest.raises(ValueError, match="fused products already"):
+        fused_products(model)
+    undo()
+    with pytest.raises(ValueError, match="frozen_products='fused' is not possible with autocast='bfloat16'"):
+        Execution(frozen_products="fused", autocast="bfloat16")
+
+
+class _OnACard:
+    """Stands for a weight on a GPU, which this machine may not have."""
+
+    is_cuda = True
+    device = "cuda:0"
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+
+def test_cards_dtypes_and_installations_that_cannot(monkeypatch):
+    from bcd.execution.gated import _require_device
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an A100")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    with pytest.raises(
+        ValueError, match=r"not possible on an A100: it has compute capability 8.0, they are tuned for 9"
+    ):
+        _require_device(_OnACard(torch.bfloat16))
+    with pytest.raises(ValueError, match=r"not possible with weights in torch.float32"):
+        _require_device(_OnACard(torch.float32))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setitem(sys.modules, "quack", None)
+    monkeypatch.setitem(sys.modules, "quack.gemm_interface", None)
+    with pytest.raises(ImportError, match=r'pip install "bcd\[fused\]"'):
+        _require_device(_OnACard(torch.bfloat16))
