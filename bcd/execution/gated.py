@@ -14,8 +14,8 @@ and not from A and B in the weights' dtype. A layer that trains is computed by t
 One product with both weights wants one matrix: `fused_products` puts Wg and Wu one after another into the same
 storage, where each parameter is a part of it. Parameters stay themselves, in the optimizer and in the state_dict.
 
-quack: https://github.com/Dao-AILab/quack. Tiles are fixed here, not searched for at run time, so that a run repeats
-bitwise.
+quack: https://github.com/Dao-AILab/quack. Its tiles are chosen by rule, not searched for at run time, so that a run
+repeats bitwise.
 """
 
 import functools
@@ -33,8 +33,9 @@ MULTIPLE = 16
 """The kernels want D and F to be multiples of this."""
 CAPABILITY = 9
 """Major compute capability for which the tiles below were measured: H100, H200."""
-TILES = {"gated": (256, 192, False), "gradient": (128, 192, True), "input": (256, 128, False)}
-"""Rows and columns of a kernel's tile, and whether two groups of warps take turns on tiles, by product."""
+WIDTHS = (192, 160)
+"""Columns of a tile, the first of which gets through its numbers sooner by `WIDER`, if there are enough of them."""
+WIDER = 1.04
 
 
 def _kernels() -> Any:
@@ -43,10 +44,30 @@ def _kernels() -> Any:
 
 
 @functools.cache
-def _tile(product: str) -> Any:
-    rows, columns, turns = TILES[product]
-    shape = {"tile_m": rows, "tile_n": columns, "pingpong": turns, "cluster_m": 2, "cluster_n": 1}
-    return importlib.import_module("quack.gemm_config").GemmConfig(**shape, is_dynamic_persistent=False)
+def _tile(rows: int, columns: int, *, turns: bool = False, across: bool = False) -> Any:
+    """quack's name for a tile of so many numbers.
+
+    turns: two groups of warps take turns on tiles, one writes while the other multiplies.
+    across: the two tiles that share what they read lie side by side, not one under the other.
+    """
+    shape = {"tile_m": rows, "tile_n": columns, "cluster_m": 1 + (not across), "cluster_n": 1 + across}
+    kind = importlib.import_module("quack.gemm_config").GemmConfig
+    return kind(**shape, pingpong=turns, is_dynamic_persistent=False)
+
+
+def _width(tokens: int, columns: int, rows: int, processors: int) -> int:
+    """Of `WIDTHS`, the one with which (tokens, columns) numbers are soonest done by processors with a tile each."""
+
+    def time(width: int) -> float:
+        rounds = -(-(-(-tokens // rows) * -(-columns // width)) // processors)
+        return rounds * width * (1.0 if width == WIDTHS[0] else WIDER)
+
+    return min(WIDTHS, key=time)
+
+
+@functools.cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _both(gate: Tensor, up: Tensor) -> Tensor:
@@ -61,8 +82,10 @@ def _both(gate: Tensor, up: Tensor) -> Tensor:
 def gated_product(x: Tensor, gate: Tensor, up: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     """H, (T, F), and with `keep` A and B with their columns in turn, (T, 2F); else nothing, (0,)."""
     if x.is_cuda:
-        options = {"activation": "swiglu", "store_preact": keep, "concat_layout": ("B",), "config": _tile("gated")}
-        kept, h = _kernels().gemm_gated(x, _both(gate, up).t(), **options)
+        both = _both(gate, up)
+        tile = _tile(256, _width(x.shape[0], both.shape[0], 256, _processors(x.device)), across=True)
+        options = {"activation": "swiglu", "store_preact": keep, "concat_layout": ("B",), "config": tile}
+        kept, h = _kernels().gemm_gated(x, both.t(), **options)
     else:
         a, b = linear(x, gate), linear(x, up)
         kept, h = torch.stack([a, b], -1).flatten(1), silu(a) * b
@@ -90,7 +113,8 @@ def _(h: Tensor, kept: Tensor, down: Tensor) -> Tensor:
 def gated_gradient(upstream: Tensor, kept: Tensor, down: Tensor) -> Tensor:
     """dA and dB with their columns in turn, (T, 2F), for the gradient dY of Y."""
     if upstream.is_cuda:
-        options = {"activation": "swiglu", "dynamic_scheduler": False, "config": _tile("gradient")}
+        tile = _tile(128, _width(upstream.shape[0], down.shape[1], 128, _processors(down.device)), turns=True)
+        options = {"activation": "swiglu", "dynamic_scheduler": False, "config": tile}
         return _kernels().gemm_dgated(upstream, down, kept, **options)[0]
     a, b = kept.unflatten(1, (-1, 2)).unbind(-1)
     dh, slope = upstream @ down, torch.sigmoid(a)
@@ -107,7 +131,8 @@ def gated_input(gradient: Tensor, gate: Tensor, up: Tensor) -> Tensor:
     """dX for dA and dB with their columns in turn."""
     if gradient.is_cuda:
         result = gradient.new_empty(gradient.shape[0], gate.shape[1])
-        _kernels().gemm_tuned.fn(gradient, _both(gate, up), result, concat_layout=("B",), config=_tile("input"))
+        options = {"concat_layout": ("B",), "config": _tile(128, 256)}
+        _kernels().gemm_tuned.fn(gradient, _both(gate, up), result, **options)
         return result
     da, db = gradient.unflatten(1, (-1, 2)).unbind(-1)
     return da @ gate + db @ up

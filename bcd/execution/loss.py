@@ -54,8 +54,8 @@ def linear_cross_entropy(
     hidden: (..., width).     weight: (vocabulary, width).     bias: (vocabulary).     labels: (...), whole numbers.
     count: n if it is not the number of labels other than ignore_index: all labels of a step that has several
         micro-batches, as `num_items_in_batch` of transformers.
-    chunk: tokens whose logits exist at the same time.     compiled: one kernel of torch.compile for a chunk's softmax
-        and its gradient (not on a CPU with torch 2.11, whose inductor cannot make it).     backend: of torch.compile.
+    chunk: tokens whose logits exist at the same time.     compiled: kernels of torch.compile for a chunk's loss and
+        its gradient (not on a CPU with torch 2.11, whose inductor cannot make it).     backend: of torch.compile.
 
     Products are in the dtype of `hidden` (autocast's under autocast), everything between them in float32, the weight's
     gradient is summed in float32. Only gradients that are needed are computed. Without any label the loss is NaN, as
@@ -110,7 +110,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             torch.zeros_like(bias, dtype=wide) if bias is not None and needs[2] else None,
         ]
         possible = SOFTMAX_COMPILES_ON_CPU or device != "cpu" or setting.backend != "inductor"
-        kernel = _compiled(setting.backend) if setting.compiled and possible else _softmax_gradient
+        kernels: list[Callable[..., Any]] = [_normalise, _differentiate]
+        if setting.compiled and possible:
+            kernels = [_compiled(function, setting.backend) for function in kernels]
+        normalise, differentiate = kernels
         total = hidden.new_zeros((), dtype=wide)
         pieces = -(-hidden.shape[0] // setting.chunk)
         size = max(1, -(-hidden.shape[0] // max(1, pieces)))  # equal chunks: one shape is one kernel
@@ -118,7 +121,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for i in range(0, hidden.shape[0], size):
                 h, y = hidden[i : i + size].to(dtype), labels[i : i + size]
                 logits = h @ matrix.t() if bias is None else torch.addmm(bias.to(dtype), h, matrix.t())
-                total += kernel(logits, y, scale, setting.ignore_index, setting.z_loss, any(needs))
+                loss, *of_tokens = normalise(logits, y, scale, setting.ignore_index, setting.z_loss)
+                total += loss
+                if any(needs):
+                    differentiate(logits, y, *of_tokens)
                 _collect(gradients, logits, h, matrix, slice(i, i + size))
                 del logits  # before the next chunk's, or two would exist together
         ctx.save_for_backward(*gradients)
@@ -133,32 +139,38 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return *(None if g is None else _scaled(g, factor, dtype) for g, dtype in found), None, None, None, None
 
 
-def _softmax_gradient(
-    logits: Tensor, labels: Tensor, scale: Tensor, ignore_index: int, z_loss: float, gradient: bool
-) -> Tensor:
-    """The chunk's loss, summed; with `gradient` the logits are overwritten by scale times their gradient."""
+def _normalise(
+    logits: Tensor, labels: Tensor, scale: Tensor, ignore_index: int, z_loss: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The chunk's loss, summed; and of each token lse, `scale` or 0 without a label, and that times 1 + 2 zeta lse."""
     wanted = labels != ignore_index
     own = labels.where(wanted, 0)[:, None]
     x = logits if logits.dtype == torch.float64 else logits.float()
     picked = x.gather(-1, own)[:, 0]
     # In this form the compiler finds the largest value and the sum in one pass.
     top = x.amax(-1, keepdim=True)
-    powers = (x - top).exp_()
-    total = powers.sum(-1, keepdim=True)
-    lse = (top + total.log())[:, 0]
+    lse = (top + (x - top).exp_().sum(-1, keepdim=True).log())[:, 0]
     loss = lse - picked
     if z_loss:
         loss = loss + z_loss * lse.square()
-    if gradient:
-        factor = scale.where(wanted, 0)[:, None]
-        powers = powers.mul_(factor * (1 + 2 * z_loss * lse[:, None]) / total)
-        logits.copy_(powers.sub_((torch.arange(x.shape[1], device=x.device) == own) * factor))
-    return loss.where(wanted, 0).sum()
+    weight = scale.where(wanted, 0)
+    return loss.where(wanted, 0).sum(), lse, weight, weight * (1 + 2 * z_loss * lse)
+
+
+def _differentiate(logits: Tensor, labels: Tensor, lse: Tensor, weight: Tensor, weight_of_softmax: Tensor) -> None:
+    """Overwrite the logits by their gradient, for what `_normalise` found.
+
+    Apart from it, or the compiler would compute the tokens' numbers again for every word.
+    """
+    x = logits if logits.dtype == torch.float64 else logits.float()
+    softmax = (x - lse[:, None]).exp_().mul_(weight_of_softmax[:, None])
+    own = torch.arange(x.shape[1], device=x.device) == labels[:, None]
+    logits.copy_(softmax.sub_(own * weight[:, None]))
 
 
 @functools.cache
-def _compiled(backend: str) -> Callable[..., Tensor]:
-    return torch.compile(_softmax_gradient, fullgraph=True, backend=backend)
+def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    return torch.compile(function, fullgraph=True, backend=backend)
 
 
 def _collect(gradients: list[Tensor | None], dz: Tensor, h: Tensor, matrix: Tensor, rows: slice) -> None:
