@@ -122,46 +122,55 @@ def one(all_rows: Sequence[Row], family: str, version: str, tokens: int) -> Row 
     return next((r for r in all_rows if (r.family, r.version, r.tokens) == (family, version, tokens)), None)
 
 
-def recomputed(all_rows: Sequence[Row], tokens: int) -> Row | None:
-    """Ours with the smallest budget for activations."""
-    budgets = [r for r in all_rows if r.family == "badam" and r.tokens == tokens and r.version[0].isdigit()]
-    return min(budgets, key=lambda row: row.peak, default=None)
+def recomputed(all_rows: Sequence[Row], tokens: int, products: str = "") -> Row | None:
+    """Ours with these products and a budget for activations that needs least."""
+    budgets = [r for r in all_rows if r.family == "badam" and r.tokens == tokens and parts(r)[2][:1].isdigit()]
+    return min((r for r in budgets if parts(r)[0] == products), key=lambda row: row.peak, default=None)
 
 
 def compared(all_rows: Sequence[Row], tokens: int) -> list[Row]:
     """The rows of the comparison: every method as documented and with options; of ours, activations kept."""
-    shown = ("documented", "options", "keep", "float8")
+    shown = ("documented", "options", "keep", "fused", "float8")
     return [r for r in all_rows if r.tokens == tokens and r.version.removesuffix(WITHOUT_TF32) in shown]
+
+
+PRODUCTS = {"fused": "fused products", "float8": "8-bit products"}
+PLACES = {"host": "host embedding"}
+BUDGETS = {"keep": "all kept", "options": "our options", "clipped": "all kept, clipped"}
+
+
+def parts(row: Row) -> tuple[str, str, str]:
+    """Name of the products, of the embedding's place and of the budget in the version of a row, "" for the usual."""
+    left = row.version.removesuffix(WITHOUT_TF32).split("_")
+    products, place = (next((part for part in left if part in known), "") for known in (PRODUCTS, PLACES))
+    return products, place, "_".join(part for part in left if part not in (products, place))
 
 
 def in_print(row: Row) -> str:
     """The version of a row as a reader should see it."""
-    known = {
-        "keep": "all kept",
-        "options": "our options",
-        "clipped": "all kept, clipped",
-        "float8": "8-bit products",
-    }
-    version, _, without = row.version.partition("-")
-    eight = version.startswith("float8_")
-    version = version.removeprefix("float8_")
-    if version.startswith("card"):
-        name = f"{version.removeprefix('card')} GB card"
-    elif version[0].isdigit():
-        number, unit = version[:-2], version[-2:].upper()
+    products, place, budget = parts(row)
+    if budget.startswith("card"):
+        name = f"{budget.removeprefix('card')} GB card"
+    elif budget[:1].isdigit():
+        number, unit = budget[:-2], budget[-2:].upper()
         name = "recomputed" if number == "0" else f"{number} {unit} kept"
     else:
-        name = known.get(version, version)
-    return name + (", 8-bit products" if eight else "") + (", no TF32" if without else "")
+        name = BUDGETS.get(budget, budget)
+    without = "no TF32" if row.version.endswith(WITHOUT_TF32) else ""
+    return ", ".join(filter(None, (name, PLACES.get(place), PRODUCTS.get(products), without)))
 
 
 def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, str]:
     """The macros of the text: ratios of runs of one session on one card, and how far the prediction is off."""
     everything = rows(cost, predicted)
     found = {"CostSource": source(cost)}
-    keep, small = one(everything, "badam", "keep", 8192), recomputed(everything, 2048)
-    float8 = one(everything, "badam", "float8", 8192)
-    card = {tokens: one(everything, "badam", "card24", tokens) for tokens in (2048, 8192)}
+    keep, fused, float8 = (one(everything, "badam", version, 8192) for version in ("keep", "fused", "float8"))
+    small = {products: recomputed(everything, 2048, products) for products in ("", "fused")}
+    card = {
+        "": one(everything, "badam", "host_card24", 2048),
+        "fused": one(everything, "badam", "fused_host_card24", 2048),
+        "large": one(everything, "badam", "fused_host_card24", 8192),
+    }
     reference = {tokens: one(everything, "reference", "documented", tokens) for tokens in (2048, 8192)}
     lora = {
         version: one(everything, "lora", version, 8192)
@@ -175,19 +184,27 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
         "CostOverLoraOptions": (keep, lora["options-without_tf32"]),
         "CostOverLoraOptionsFast": (keep, lora["options"]),
         "CostAdamOverLora": (one(everything, "adamw", "options", 8192), lora["options"]),
-        "CostSmallOverReference": (small, reference[2048]),
-        "CostCardOverReferenceSmall": (card[2048], reference[2048]),
-        "CostCardOverReference": (card[8192], reference[8192]),
+        "CostFusedOverKeep": (fused, keep),
+        "CostFusedOverReference": (fused, reference[8192]),
+        "CostFusedOverLora": (fused, lora["documented-without_tf32"]),
+        "CostSmallOverReference": (small[""], reference[2048]),
+        "CostSmallFusedOverReference": (small["fused"], reference[2048]),
+        "CostCardOverReferenceSmall": (card[""], reference[2048]),
+        "CostCardFusedOverReferenceSmall": (card["fused"], reference[2048]),
+        "CostCardOverReference": (card["large"], reference[8192]),
         "CostFloatOverReference": (float8, reference[8192]),
         "CostFloatOverLora": (float8, lora["documented-without_tf32"]),
         "CostFloatOverKeep": (float8, keep),
     }
     for name, (ours, theirs) in ratios.items():
         found[name] = f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if ours and theirs else "--"
-    for name, row in {"CostKeep": keep, "CostSmall": small, "CostFloat": float8}.items():
+    for name, row in {"CostKeep": keep, "CostFused": fused, "CostSmall": small[""], "CostFloat": float8}.items():
         found[f"{name}Share"] = f"{100 * row.share:.0f}" if row else "--"
         found[f"{name}Peak"] = f"{row.peak / 1e9:.1f}" if row else "--"
         found[f"{name}Tokens"] = f"{row.tokens_per_second:,.0f}".replace(",", r"\,") if row else "--"
+    usual = one(everything, "badam", "keep", 2048)
+    saved = usual.held["weights"] - small[""].held["weights"] if usual and small[""] else None
+    found["CostHostSaved"] = f"{saved / 1e9:.2f}" if saved else "--"
     highest = max(keep.visits) if keep else None
     found["CostTopShare"] = f"{100 * highest[2] / highest[1]:.0f}" if highest else "--"
     errors = [abs(row.predicted["peak"] / row.peak - 1) for row in everything if row.predicted and not row.layers]

@@ -9,6 +9,7 @@ from paper.figures import style
 from records import Record
 
 SOURCES = {"cost": ("profile", "cost")}
+PRODUCTS = {"": style.COLOURS["badam"], "fused": "#882255", "float8": "#D55E00"}
 MARKS = {"reference": "s", "lora": "o", "lisa": "^", "galore": "v", "lomo": "D", "adalomo": "d", "adamw": "P"}
 
 
@@ -25,11 +26,16 @@ def draw(cost: Sequence[Record]) -> Figure:
             marker=".",
             label="BAdam, ours",
         )
-        for row in (row for row in here if row.family == "badam" and row.version.startswith("card")):
-            colour = style.COLOURS["badam"]
-            axes.plot(row.peak / 1e9, row.tokens_per_second / 1e3, "*", color=colour, label="ours, 24 GB card")
-        for row in (row for row in here if row.family == "badam" and row.version.startswith("float8")):
-            axes.plot(row.peak / 1e9, row.tokens_per_second / 1e3, "X", color="#D55E00", label="ours, 8-bit products")
+        for row in (row for row in here if row.family == "badam" and not _on_curve(row) and row.version != "clipped"):
+            products, _, budget = study.parts(row)
+            card = budget.startswith("card")
+            axes.plot(
+                row.peak / 1e9,
+                row.tokens_per_second / 1e3,
+                "*" if card else "X",
+                color=PRODUCTS[products],
+                label=f"ours, {study.PRODUCTS.get(products, '24 GB card')}" if card != bool(products) else None,
+            )
         for row in (row for row in here if row.family != "badam" and not _slower_twin(row, here)):
             colour = {"reference": "#56B4E9", "galore": "#009E73", "lomo": "#E69F00"}.get(
                 row.family, style.COLOURS.get(row.family, style.FALLBACK)
@@ -58,5 +64,6 @@ def _slower_twin(row: study.Row, rows: Sequence[study.Row]) -> bool:
 
 
 def _on_curve(row: study.Row) -> bool:
-    """Runs of one micro-batch; the card of 24 GB at 2,048 tokens is one more budget."""
-    return row.version == "keep" or row.version[0].isdigit()
+    """Runs of one micro-batch with torch's products, wherever the embedding is."""
+    products, _, budget = study.parts(row)
+    return not products and (budget == "keep" or budget[:1].isdigit())

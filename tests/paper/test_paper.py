@@ -126,9 +126,13 @@ def cost_records() -> list[Record]:
         "lora-options",
         "badam-float8",
         "badam-keep",
+        "badam-fused",
         "badam-600mb",
+        "badam-fused_host_600mb",
+        "badam-host_card24",
+        "badam-fused_host_card24",
     ]
-    names = [f"{name}-{tokens}" for name in [*names, "badam-card24"] for tokens in (2048, 8192)]
+    names = [f"{name}-{tokens}" for name in names for tokens in (2048, 8192)]
     for name in [*names, "adamw-documented-layers8-8192", "adamw-documented-layers16-8192"]:
         layers = int(name.partition("layers")[2].partition("-")[0] or 0)
         factor = (0.5 if "badam" in name else 1.0) * (layers or 32) / 32
@@ -247,8 +251,9 @@ def test_the_study_of_cost_in_numbers():
     assert found["CostKeepShare"] == "40", "1e14 FLOPs at 5e14 a second are 0.2 s"
     assert found["CostPredictionError"] == "5.0"
     assert found["CostRate"] == "500"
-    ratios = [found[f"Cost{name}"] for name in ("OverLora", "FloatOverReference", "FloatOverKeep")]
-    assert ratios == ["2.00", "2.00", "1.00"]
+    ratios = {"OverLora": "2.00", "FloatOverReference": "2.00", "FloatOverKeep": "1.00", "FusedOverKeep": "1.00"}
+    ratios |= {"SmallFusedOverReference": "2.00", "CardFusedOverReferenceSmall": "2.00", "CardOverReference": "2.00"}
+    assert {name: found[f"Cost{name}"] for name in ratios} == ratios
     assert found["CostSmallTokens"] == "8\\,192", "2,048 tokens in a quarter of a second"
 
 
@@ -276,10 +281,15 @@ def test_versions_in_print():
     }
     small = dataclasses.replace(rows[0], version="float8_700mb")
     assert cost.in_print(small) == "700 MB kept, 8-bit products"
+    assert cost.in_print(dataclasses.replace(rows[0], version="host_0gb")) == "recomputed, host embedding"
+    assert cost.in_print(dataclasses.replace(rows[0], version="fused_host_card24")) == (
+        "24 GB card, host embedding, fused products"
+    )
     assert cost.recomputed(rows, 2048).version == "600mb"
+    assert cost.recomputed(rows, 2048, "fused").version == "fused_host_600mb"
     assert cost.recomputed(rows, 100) is None
     shown = {row.version for row in cost.compared(rows, 8192)}
-    assert shown == {"documented", "options", "documented-without_tf32", "keep", "float8"}
+    assert shown == {"documented", "options", "documented-without_tf32", "keep", "fused", "float8"}
 
 
 def test_fewer_layers_are_followed_to_the_whole_model():
