@@ -195,6 +195,7 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
         "CostFloatOverReference": (float8, reference[8192]),
         "CostFloatOverLora": (float8, lora["documented-without_tf32"]),
         "CostFloatOverKeep": (float8, keep),
+        "CostFloatSmallOverSmall": (recomputed(everything, 2048, "float8"), small[""]),
     }
     for name, (ours, theirs) in ratios.items():
         found[name] = f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if ours and theirs else "--"

@@ -268,6 +268,4 @@ def _require_device(weight: Tensor) -> None:
     try:
         _kernels()
     except ImportError as error:
-        raise ImportError(
-            f'fused products need quack ({error}): pip install "bcd[fused]", or quack-kernels itself'
-        ) from error
+        raise ImportError(f"fused products need quack ({error}): pip install quack-kernels") from error

@@ -41,11 +41,12 @@ def _on_host(weight: Tensor) -> Tensor:
 
 
 def host_embedding(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Callable[[], None]:
-    """Keep the table of the input embedding of `model` in host memory; on a CPU it is there already.
+    """Keep the table of the input embedding of `model` in host memory, once the model is on its GPU.
 
         undo = host_embedding(model, optimizer)
 
-    model: with get_input_embeddings(), as every Hugging Face model has, on its device.
+    model: with get_input_embeddings(), as every Hugging Face model has. On a CPU its table is there already, and moves
+        with the model later.
     optimizer: so that a table which is trained in some later visit is refused.
 
     Returns a function that undoes it. Raises TypeError for a model without an embedding, ValueError if the table is
