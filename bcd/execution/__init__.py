@@ -12,8 +12,8 @@ or together, in a plain loop and before transformers.Trainer alike:
 
     undo = Execution(loss="chunked", recompute="free", compiled=True)(model, optimizer)
 
-Each returns a function that undoes it. All of them work in training mode only; evaluation and generation run the model
-as it is.
+Each returns a function that undoes it. All but the place of the embedding work in training mode only; evaluation and
+generation run the model as it is.
 """
 
 from bcd.execution.backward import step_in_backward

@@ -1,5 +1,7 @@
 """Small Llamas, and blocks of them, for the options of `bcd.execution`."""
 
+import types
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -38,3 +40,15 @@ def activate():
             parameter.requires_grad_(any(f"layers.{layer}." in name for layer in layers))
 
     return activate
+
+
+@pytest.fixture
+def weight_on_a_card(monkeypatch):
+    """weight_on_a_card(capability, dtype) stands for a weight on a GPU, which this machine may not have."""
+
+    def make(capability, dtype=torch.bfloat16):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        return types.SimpleNamespace(is_cuda=True, device="cuda:0", dtype=dtype)
+
+    return make

@@ -268,24 +268,11 @@ def test_refusals(llama):
         Execution(frozen_products="fp8")
 
 
-class _OnACard:
-    """Stands for a weight on a GPU, which this machine may not have."""
-
-    is_cuda = True
-    device = "cuda:0"
-
-    def __init__(self, dtype):
-        self.dtype = dtype
-
-
-def test_cards_and_dtypes_that_cannot(monkeypatch):
+def test_cards_and_dtypes_that_cannot(weight_on_a_card):
     from bcd.execution.float8 import _require_device
 
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an A100")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    with pytest.raises(ValueError, match=r"not possible on an A100: it has compute capability 8.0, they need 8.9"):
-        _require_device(_OnACard(torch.bfloat16))
+    with pytest.raises(ValueError, match=r"not possible on a card: it has compute capability 8.0, they need 8.9"):
+        _require_device(weight_on_a_card((8, 0)))
     with pytest.raises(ValueError, match=r"not possible with weights in torch.float32"):
-        _require_device(_OnACard(torch.float32))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    _require_device(_OnACard(torch.bfloat16))
+        _require_device(weight_on_a_card((9, 0), torch.float32))
+    _require_device(weight_on_a_card((9, 0)))

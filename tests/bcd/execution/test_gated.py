@@ -1,6 +1,7 @@
 """Gated MLPs with the activation inside their products, against the formula by hand in float64."""
 
 import copy
+import importlib.util
 import sys
 
 import pytest
@@ -15,8 +16,12 @@ from bcd.execution import Execution, compile_layers, compiled_layers, fused_prod
 from bcd.execution.gated import FusedMLP, _width
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
-# What quack and its compiler warn of when they are imported and used for the first time is not looked at here.
-DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.filterwarnings("ignore")])]
+ON_A_GPU = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(importlib.util.find_spec("quack") is None, reason="needs quack"),
+    pytest.mark.filterwarnings("ignore"),  # of quack and its compiler, at their first use
+]
+DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU)]
 
 
 def mlps(model):
@@ -187,29 +192,13 @@ def test_mlps_that_compute_something_else_are_refused(llama):
         Execution(frozen_products="fused", autocast="bfloat16")
 
 
-class _OnACard:
-    """Stands for a weight on a GPU, which this machine may not have."""
-
-    is_cuda = True
-    device = "cuda:0"
-
-    def __init__(self, dtype):
-        self.dtype = dtype
-
-
-def test_cards_dtypes_and_installations_that_cannot(monkeypatch):
+def test_cards_dtypes_and_installations_that_cannot(monkeypatch, weight_on_a_card):
     from bcd.execution.gated import _require_device
 
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an A100")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    with pytest.raises(
-        ValueError, match=r"not possible on an A100: it has compute capability 8.0, they are tuned for 9"
-    ):
-        _require_device(_OnACard(torch.bfloat16))
+    with pytest.raises(ValueError, match=r"not possible on a card: it has compute capability 8.0, they are tuned"):
+        _require_device(weight_on_a_card((8, 0)))
     with pytest.raises(ValueError, match=r"not possible with weights in torch.float32"):
-        _require_device(_OnACard(torch.float32))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setitem(sys.modules, "quack", None)
+        _require_device(weight_on_a_card((9, 0), torch.float32))
     monkeypatch.setitem(sys.modules, "quack.gemm_interface", None)
     with pytest.raises(ImportError, match="pip install quack-kernels"):
-        _require_device(_OnACard(torch.bfloat16))
+        _require_device(weight_on_a_card((9, 0)))
