@@ -134,8 +134,8 @@ def compared(all_rows: Sequence[Row], tokens: int) -> list[Row]:
     return [r for r in all_rows if r.tokens == tokens and r.version.removesuffix(WITHOUT_TF32) in shown]
 
 
-PRODUCTS = {"fused": "fused products", "float8": "8-bit products"}
-PLACES = {"host": "host embedding"}
+PRODUCTS = {"fused": "fused", "float8": "8-bit"}
+PLACES = {"host": "host"}
 BUDGETS = {"keep": "all kept", "options": "our options", "clipped": "all kept, clipped"}
 
 
@@ -149,6 +149,8 @@ def parts(row: Row) -> tuple[str, str, str]:
 def in_print(row: Row) -> str:
     """The version of a row as a reader should see it."""
     products, place, budget = parts(row)
+    if not budget:
+        return f"{PRODUCTS[products]} products"
     if budget.startswith("card"):
         name = f"{budget.removeprefix('card')} GB card"
     elif budget[:1].isdigit():

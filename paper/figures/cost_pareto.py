@@ -34,7 +34,7 @@ def draw(cost: Sequence[Record]) -> Figure:
                 row.tokens_per_second / 1e3,
                 "*" if card else "X",
                 color=PRODUCTS[products],
-                label=f"ours, {study.PRODUCTS.get(products, '24 GB card')}" if card != bool(products) else None,
+                label=f"ours, {'24 GB card' if card else study.in_print(row)}" if card != bool(products) else None,
             )
         for row in (row for row in here if row.family != "badam" and not _slower_twin(row, here)):
             colour = {"reference": "#56B4E9", "galore": "#009E73", "lomo": "#E69F00"}.get(

@@ -280,11 +280,9 @@ def test_versions_in_print():
         ("lora", 8192, "documented, no TF32"),
     }
     small = dataclasses.replace(rows[0], version="float8_700mb")
-    assert cost.in_print(small) == "700 MB kept, 8-bit products"
-    assert cost.in_print(dataclasses.replace(rows[0], version="host_0gb")) == "recomputed, host embedding"
-    assert cost.in_print(dataclasses.replace(rows[0], version="fused_host_card24")) == (
-        "24 GB card, host embedding, fused products"
-    )
+    assert cost.in_print(small) == "700 MB kept, 8-bit"
+    assert cost.in_print(dataclasses.replace(rows[0], version="host_0gb")) == "recomputed, host"
+    assert cost.in_print(dataclasses.replace(rows[0], version="fused_host_card24")) == "24 GB card, host, fused"
     assert cost.recomputed(rows, 2048).version == "600mb"
     assert cost.recomputed(rows, 2048, "fused").version == "fused_host_600mb"
     assert cost.recomputed(rows, 100) is None
