@@ -20,12 +20,12 @@ from bcd.optimizer import BlockCoordinateDescent, Lifetime, Master
 STEP_BYTES = 4
 """Adam-like rules keep one float32 step counter for each parameter tensor, as torch.optim does."""
 ON_HOST = "_bcd_on_host"
-"""Attribute of a CUDA parameter whose bytes lie in host memory, see `bcd.execution.host_embedding`."""
+"""Attribute of a CUDA parameter whose bytes lie in host memory, see `bcd.execution.host_embedding`: their address."""
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """Bytes by category; `peak` takes the larger of each."""
+    """Bytes on the device by category; `peak` takes the larger of each."""
 
     weights: int
     gradients: int
@@ -45,11 +45,17 @@ def nbytes(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in unique.values())
 
 
+def on_host(parameter: Tensor) -> bool:
+    """Whether the bytes of a CUDA parameter lie in host memory, and still do: moving a model moves them."""
+    address = getattr(parameter, ON_HOST, None)
+    return address is not None and address == parameter.data_ptr()
+
+
 def _by_place(parameters: Iterable[Tensor]) -> tuple[int, int]:
     """Bytes of the parameters on the device, and of those on the host."""
     everything = list(parameters)
-    on_host = nbytes(p for p in everything if getattr(p, ON_HOST, False))
-    return nbytes(everything) - on_host, on_host
+    elsewhere = nbytes(p for p in everything if on_host(p))
+    return nbytes(everything) - elsewhere, elsewhere
 
 
 def predicted(
@@ -61,7 +67,7 @@ def predicted(
 ) -> Bytes:
     """Peak bytes over the visits, from shapes alone (no memory is touched; meta tensors are welcome).
 
-        weights   = sum of all parameters
+        weights   = sum of all parameters, without an embedding on the host
         gradients = max over visits of the parameters with an active part: autograd fills whole tensors
         state     = max over visits of state_tensors x active parts (+ 4 bytes a part for a step counter)
 
@@ -93,7 +99,7 @@ def _tensors(state: Any) -> Iterable[Tensor]:
 
 
 def measured(parameters: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> Bytes:
-    """Bytes that `parameters`, their gradients and the state of `optimizer` hold right now."""
+    """Bytes that `parameters`, their gradients and the state of `optimizer` hold right now, on their device."""
     everything = list(parameters)
     state = [tensor for values in optimizer.state.values() for tensor in _tensors(values)]
     gradients = nbytes(p.grad for p in everything if p.grad is not None)

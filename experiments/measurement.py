@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bcd import BlockCoordinateDescent
-from bcd.memory import Held, measured, measured_held
+from bcd.memory import Held, measured, measured_held, nbytes
 from experiments.methods import Trainable
 
 PHASES: tuple[str, ...] = ("forward", "backward", "update")
@@ -196,7 +196,7 @@ def held_now(trainable: Trainable) -> Held:
         return replace(found, state=found.state + trainable.beside)
     now = measured(parameters, trainable.optimizer)
     master, state = trainable.foreign.live() if trainable.foreign else (0, now.state)
-    return Held(now.weights, master, now.gradients, state + trainable.beside, 0)
+    return Held(now.weights, master, now.gradients, state + trainable.beside, nbytes(parameters) - now.weights)
 
 
 def run_visits(steps: Steps, indices: Sequence[int], count: int) -> tuple[list[Visit], int]:

@@ -149,8 +149,6 @@ def parts(row: Row) -> tuple[str, str, str]:
 def in_print(row: Row) -> str:
     """The version of a row as a reader should see it."""
     products, place, budget = parts(row)
-    if not budget:
-        return f"{PRODUCTS[products]} products"
     if budget.startswith("card"):
         name = f"{budget.removeprefix('card')} GB card"
     elif budget[:1].isdigit():
@@ -158,12 +156,16 @@ def in_print(row: Row) -> str:
         name = "recomputed" if number == "0" else f"{number} {unit} kept"
     else:
         name = BUDGETS.get(budget, budget)
+    kind = PRODUCTS.get(products, "") + ("" if budget or not products else " products")
     without = "no TF32" if row.version.endswith(WITHOUT_TF32) else ""
-    return ", ".join(filter(None, (name, PLACES.get(place), PRODUCTS.get(products), without)))
+    return ", ".join(filter(None, (name, PLACES.get(place), kind, without)))
 
 
 def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, str]:
-    """The macros of the text: ratios of runs of one session on one card, and how far the prediction is off."""
+    """The macros of the text: ratios of runs on cards of one model, and how far the prediction is off.
+
+    Which runs are of one session is said in the text.
+    """
     everything = rows(cost, predicted)
     found = {"CostSource": source(cost)}
     keep, fused, float8 = (one(everything, "badam", version, 8192) for version in ("keep", "fused", "float8"))
@@ -213,5 +215,6 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
     errors = [abs(row.predicted["peak"] / row.peak - 1) for row in everything if row.predicted and not row.layers]
     found["CostRuns"] = str(len(cost))
     found["CostPredictionError"] = f"{100 * max(errors):.1f}" if errors else "--"
-    found["CostRate"] = f"{cost[0].measurements['rate'] / 1e12:.0f}"
+    rates = [record.measurements["rate"] / 1e12 for record in cost]
+    found["CostRate"] = f"{min(rates):.0f}" if min(rates) == max(rates) else f"{min(rates):.0f} to {max(rates):.0f}"
     return found

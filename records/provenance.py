@@ -24,6 +24,7 @@ LIBRARIES = (
     *("torch", "numpy", "scipy", "transformers", "peft", "pytorch-optimizer", "schedulefree"),
     *("gguf", "reasoning-gym", "hydra-core"),
     *("datasets", "lm-eval", "math-verify"),
+    "quack-kernels",
 )
 
 

@@ -1,7 +1,7 @@
 """All options of `bcd.execution` in one value, for a configuration file or one line of a script."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -74,10 +74,10 @@ class Execution:
         if self.frozen_products not in get_args(FrozenProducts):
             given, known = self.frozen_products, ", ".join(get_args(FrozenProducts))
             raise ValueError(f"frozen_products={given!r} is not one of {known}")
-        if self.frozen_products != "plain" and self.autocast is not None:
+        if self.frozen_products == "fused" and self.autocast is not None:
             raise ValueError(
-                f"frozen_products={self.frozen_products!r} is not possible with autocast={self.autocast!r}: its "
-                "products take the weights' dtype"
+                f"frozen_products='fused' is not possible with autocast={self.autocast!r}: its products are in the "
+                "weights' dtype"
             )
 
     def autocasting(self, device: torch.device) -> AbstractContextManager[object]:
@@ -89,36 +89,26 @@ class Execution:
     ) -> Callable[[], None]:
         """Turn the options on; call the function that it returns to turn them off.
 
-        model: see the functions' own docstrings.     optimizer: needed for step_in_backward and a "free" budget.
+        model: see the functions' own docstrings; on the device where it is trained.
+        optimizer: needed for step_in_backward and a "free" budget; embedding="host" refuses a table that it trains.
         check: see `chunked_loss`.
+
+        What raises leaves no option on.
         """
         if self.step_in_backward:
             require_possible(optimizer)
-        undo: list[Callable[[], None]] = []
-        if self.embedding == "host":
-            undo.append(host_embedding(model, optimizer))
-        if self.frozen_products != "plain":
-            undo.append(fused_products(model) if self.frozen_products == "fused" else float8_products(model))
-        if self.loss == "chunked":
-            undo.append(
-                chunked_loss(
-                    model,
-                    chunk=self.chunk,
-                    z_loss=self.z_loss,
-                    compiled=self.compiled,
-                    backend=self.backend,
-                    check=check,
-                )
-            )
-        if self.compiled:
-            undo.append(compile_layers(model, backend=self.backend))
-        if self.recompute is not None:
-            undo.append(recompute_layers(model, self.recompute, reserve=self.reserve, optimizer=optimizer))
-        if self.step_in_backward:
-            undo.append(step_in_backward(optimizer))  # pyright: ignore[reportArgumentType]
-
-        def all_off() -> None:
-            while undo:
-                undo.pop()()
-
-        return all_off
+        with ExitStack() as on:
+            if self.embedding == "host":
+                on.callback(host_embedding(model, optimizer))
+            if self.frozen_products != "plain":
+                on.callback(fused_products(model) if self.frozen_products == "fused" else float8_products(model))
+            if self.loss == "chunked":
+                options = {"chunk": self.chunk, "z_loss": self.z_loss, "compiled": self.compiled}
+                on.callback(chunked_loss(model, **options, backend=self.backend, check=check))
+            if self.compiled:
+                on.callback(compile_layers(model, backend=self.backend))
+            if self.recompute is not None:
+                on.callback(recompute_layers(model, self.recompute, reserve=self.reserve, optimizer=optimizer))
+            if self.step_in_backward:
+                on.callback(step_in_backward(optimizer))  # pyright: ignore[reportArgumentType]
+            return on.pop_all().close

@@ -11,8 +11,9 @@ The mathematics is that of the plain module. What is saved is time: A and B are 
 dH for dA and dB, and dX is not the sum of two results. Rounding is finer by one step, since H comes from float32 sums
 and not from A and B in the weights' dtype. A layer that trains is computed by torch.
 
-One product with both weights wants one matrix: `fused_products` puts Wg and Wu one after another into the same
-storage, where each parameter is a part of it. Parameters stay themselves, in the optimizer and in the state_dict.
+One product with both weights wants one matrix: `fused_products` moves Wg and Wu one behind the other. They stay two
+parameters with a storage each, for the optimizer, the state_dict and files. What parts them (weights assigned from a
+checkpoint, a copied model) costs a copy of both in each product, and no more.
 
 quack: https://github.com/Dao-AILab/quack. Its tiles are chosen by rule, not searched for at run time, so that a run
 repeats bitwise.
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
+from bcd.execution.host import at_address
 from bcd.partitions import find_layers
 
 MULTIPLE = 16
@@ -70,12 +72,16 @@ def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
+def _together(gate: Tensor, up: Tensor) -> bool:
+    """Whether Wu lies right behind Wg in memory."""
+    return gate.is_contiguous() and up.is_contiguous() and up.data_ptr() == gate.data_ptr() + gate.nbytes
+
+
 def _both(gate: Tensor, up: Tensor) -> Tensor:
-    """Wg and under it Wu, (2F, D): without a copy where they lie so in memory."""
-    together = gate.untyped_storage().data_ptr() == up.untyped_storage().data_ptr()
-    if together and up.data_ptr() == gate.data_ptr() + gate.nbytes and gate.is_contiguous() and up.is_contiguous():
-        return gate.as_strided((2 * gate.shape[0], gate.shape[1]), (gate.shape[1], 1))
-    return torch.cat([gate, up])
+    """Wg and under it Wu, (2F, D), on a GPU: without a copy where they lie so."""
+    if not _together(gate, up):
+        return torch.cat([gate, up])
+    return at_address(gate.data_ptr(), (2 * gate.shape[0], gate.shape[1]), gate)
 
 
 @torch.library.custom_op("bcd::gated_product", mutates_args=())
@@ -165,26 +171,46 @@ gated_down.register_autograd(_backward_of_down, setup_context=_save_for_down)
 
 
 class FusedMLP(nn.Module):
-    """Put before the class of a gated MLP: its own forward in evaluation mode and while a weight of it trains."""
+    """Put before the class of a gated MLP.
+
+    Its own forward is used in evaluation mode, under autocast, while a weight of it trains, and when a map is none of
+    torch's own any more, as with adapters. Hooks on the three maps are not called otherwise.
+    """
 
     gate_proj: nn.Linear
     up_proj: nn.Linear
     down_proj: nn.Linear
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up, down = self.gate_proj.weight, self.up_proj.weight, self.down_proj.weight
-        if not self.training or gate.requires_grad or up.requires_grad or down.requires_grad:
+        maps = (self.gate_proj, self.up_proj, self.down_proj)
+        frozen = [type(each) is nn.Linear and not each.weight.requires_grad for each in maps]
+        if not self.training or torch.is_autocast_enabled(x.device.type) or not all(frozen):
             return super().forward(x)
+        gate, up, down = (each.weight for each in maps)
         keep = torch.is_grad_enabled() and x.requires_grad
         h, kept = gated_product(x.reshape(-1, x.shape[-1]), gate, up, keep)
         y = gated_down(h, kept, down) if keep else linear(h, down)
         return y.reshape(*x.shape[:-1], y.shape[-1])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """What moves a model moves the weights one by one."""
+        super()._apply(fn, recurse)
+        _prepare(self)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The class is made, not written, so that pickle does not find it by name."""
+        return _blank, (type(self).__mro__[2],), self.__dict__
 
 
 @functools.cache
 def _fused(kind: type[nn.Module]) -> type[nn.Module]:
     """One class for all modules of a kind, so that compiled layers share graphs."""
     return type(f"Fused{kind.__name__}", (FusedMLP, kind), {})
+
+
+def _blank(kind: type[nn.Module]) -> nn.Module:
+    return object.__new__(_fused(kind))
 
 
 def fused_products(model: nn.Module) -> Callable[[], None]:
@@ -198,9 +224,9 @@ def fused_products(model: nn.Module) -> Callable[[], None]:
 
     model: any module whose layers `bcd.partitions.find_layers` finds, on its device.
 
-    Returns a function that undoes it; the weights stay in their common storage, which changes nothing. Raises
-    ValueError for a model without such MLPs or layers, one with fused products already, and on a GPU for a compute
-    capability other than 9 or weights that are not bfloat16 or float16; ImportError there without quack.
+    Returns a function that undoes it; the weights stay where they were moved, which changes nothing. Raises ValueError
+    for a model without such MLPs or layers, one with fused products already, and on a GPU for a compute capability
+    other than 9 or weights that are not bfloat16 or float16; ImportError there without quack.
     """
     found: list[Any] = list(dict.fromkeys(m for layer in find_layers(model)[1] for m in layer.modules()))
     if any(isinstance(module, FusedMLP) for module in found):
@@ -209,13 +235,11 @@ def fused_products(model: nn.Module) -> Callable[[], None]:
     if not chosen:
         raise ValueError(
             f"{type(model).__name__} has no MLP in its layers that computes down_proj(silu(gate_proj(x)) * "
-            f"up_proj(x)) with sides that are multiples of {MULTIPLE}"
+            f"up_proj(x)) by torch.nn.Linear without bias, with sides that are multiples of {MULTIPLE}"
         )
-    for module in chosen:
-        _require_device(module.gate_proj.weight)
     kinds = {module: type(module) for module in chosen}
     for module, kind in kinds.items():
-        _put_together(module.gate_proj.weight, module.up_proj.weight)
+        _prepare(module)
         module.__class__ = _fused(kind)
 
     def undo() -> None:
@@ -226,9 +250,15 @@ def fused_products(model: nn.Module) -> Callable[[], None]:
 
 
 @torch.no_grad()
-def _put_together(gate: nn.Parameter, up: nn.Parameter) -> None:
-    both = _both(gate, up)
-    gate.data, up.data = both[: gate.shape[0]], both[gate.shape[0] :]
+def _prepare(module: Any) -> None:
+    """Move Wu behind Wg. Each has a storage of its own, or files would take one for a copy of the other."""
+    gate, up = module.gate_proj.weight, module.up_proj.weight
+    _require_device(gate)
+    if gate.is_meta or _together(gate, up):
+        return
+    both = torch.cat([gate, up]).untyped_storage()
+    for weight, own in ((gate, both[: gate.nbytes]), (up, both[gate.nbytes :])):
+        weight.data = weight.new_empty(0).set_(own, 0, weight.shape, (weight.shape[1], 1))
 
 
 def _possible(module: Any) -> bool:
@@ -242,14 +272,18 @@ def _possible(module: Any) -> bool:
 
 @torch.no_grad()
 def _computes_it(module: Any) -> bool:
-    """Whether the module is that formula, tried on four tokens; weights without values are not tried."""
+    """Whether the module is that formula, tried on four tokens; weights without values are not tried.
+
+    The tokens are so large that A is of order 1, where activations differ.
+    """
     gate, up, down = module.gate_proj.weight, module.up_proj.weight, module.down_proj.weight
     if gate.is_meta:
         return True
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4, gate.shape[1], generator=generator).to(gate)
+    x = x / linear(x, gate).float().std().clamp_min(1e-6).to(x)
     expected = linear(silu(linear(x, gate)) * linear(x, up), down).float()
-    return bool((module(x).float() - expected).norm() <= 0.01 * expected.norm())
+    return bool((module(x).float() - expected).norm() < 0.01 * expected.norm())
 
 
 def _require_device(weight: Tensor) -> None:

@@ -6,36 +6,40 @@ numbers less, a step takes the time longer in which T D numbers travel, and noth
 the same, and the parameter is still a CUDA tensor, for the optimizer, the state_dict and transformers.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bcd.memory import ON_HOST
+from bcd.memory import ON_HOST, on_host
 
 
-class _Array:
-    """Page-locked bytes as an array of the GPU. torch keeps it, and so the bytes, as long as a tensor shows them."""
+class _Bytes:
+    """Bytes that a GPU can read, by address; torch keeps `owner`, and so the bytes, as long as a tensor shows them."""
 
-    def __init__(self, host: Tensor) -> None:
-        self.host = host
-        self.__cuda_array_interface__ = {
-            "shape": tuple(host.shape),
-            "typestr": "|u1",
-            "data": (host.data_ptr(), False),
-            "version": 3,
-        }
+    def __init__(self, address: int, count: int, owner: object) -> None:
+        self.owner = owner
+        self.__cuda_array_interface__ = {"shape": (count,), "typestr": "|u1", "data": (address, False), "version": 3}
+
+
+def at_address(address: int, shape: tuple[int, ...], like: Tensor, owner: object = None) -> Tensor:
+    """What lies at an address that the GPU of `like` can read, as a CUDA tensor of that shape and of its dtype.
+
+    owner: what keeps the memory from being freed; None: the caller does.
+    """
+    found = torch.as_tensor(_Bytes(address, math.prod(shape) * like.element_size(), owner), device=like.device)
+    if found.data_ptr() != address:
+        raise RuntimeError(f"{torch.cuda.get_device_name(like.device)} does not read the memory at {address} in place")
+    return found.view(like.dtype).view(shape)
 
 
 def _on_host(weight: Tensor) -> Tensor:
     """The same numbers as a CUDA tensor whose bytes lie in page-locked host memory."""
     with torch.cuda.device(weight.device):  # it is this one's memory, though every GPU could read it
         host = torch.empty(weight.nbytes, dtype=torch.uint8, pin_memory=True)
-        found = torch.as_tensor(_Array(host), device=weight.device)
-    if found.data_ptr() != host.data_ptr():
-        raise RuntimeError(f"{torch.cuda.get_device_name(weight.device)} does not read host memory in place")
-    found = found.view(weight.dtype).view(weight.shape)
+        found = at_address(host.data_ptr(), tuple(weight.shape), weight, owner=host)
     found.copy_(weight)
     return found
 
@@ -56,7 +60,7 @@ def host_embedding(model: nn.Module, optimizer: torch.optim.Optimizer | None = N
     weight = getattr(module, "weight", None)
     if not isinstance(weight, nn.Parameter):
         raise TypeError(f"{type(model).__name__} has no get_input_embeddings() with a weight to keep on the host")
-    if getattr(weight, ON_HOST, False):
+    if on_host(weight):
         raise ValueError(f"the embedding of {type(model).__name__} is on the host already; undo that first")
     trained = [] if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
     if weight.requires_grad or any(p is weight for p in trained):
@@ -74,12 +78,13 @@ def host_embedding(model: nn.Module, optimizer: torch.optim.Optimizer | None = N
         return lambda: None
     if weight.is_cuda:
         weight.data = _on_host(weight)
-    setattr(weight, ON_HOST, True)
+    setattr(weight, ON_HOST, weight.data_ptr())
 
     def undo() -> None:
-        if weight.is_cuda:
+        if on_host(weight) and weight.is_cuda:
             weight.data = weight.data.clone()
             torch.cuda.synchronize(weight.device)  # what is queued may still read the bytes that are given back
-        delattr(weight, ON_HOST)
+        if hasattr(weight, ON_HOST):
+            delattr(weight, ON_HOST)
 
     return undo

@@ -139,33 +139,37 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return *(None if g is None else _scaled(g, factor, dtype) for g, dtype in found), None, None, None, None
 
 
-def _normalise(
-    logits: Tensor, labels: Tensor, scale: Tensor, ignore_index: int, z_loss: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The chunk's loss, summed; and of each token lse, `scale` or 0 without a label, and that times 1 + 2 zeta lse."""
+def _normalise(logits: Tensor, labels: Tensor, scale: Tensor, ignore_index: int, z_loss: float) -> tuple[Tensor, ...]:
+    """The chunk's loss, summed; and of each token, as a column, what its gradient takes.
+
+    These are the largest logit, lse less that, `scale` or 0 without a label, and that times 1 + 2 zeta lse.
+    """
     wanted = labels != ignore_index
     own = labels.where(wanted, 0)[:, None]
     x = logits if logits.dtype == torch.float64 else logits.float()
     picked = x.gather(-1, own)[:, 0]
     # In this form the compiler finds the largest value and the sum in one pass.
     top = x.amax(-1, keepdim=True)
-    lse = (top + (x - top).exp_().sum(-1, keepdim=True).log())[:, 0]
+    rest = (x - top).exp_().sum(-1, keepdim=True).log()
+    lse = (top + rest)[:, 0]
     loss = lse - picked
     if z_loss:
         loss = loss + z_loss * lse.square()
-    weight = scale.where(wanted, 0)
-    return loss.where(wanted, 0).sum(), lse, weight, weight * (1 + 2 * z_loss * lse)
+    weight = scale.where(wanted, 0)[:, None]
+    return loss.where(wanted, 0).sum(), top, rest, weight, weight * (1 + 2 * z_loss * lse[:, None])
 
 
-def _differentiate(logits: Tensor, labels: Tensor, lse: Tensor, weight: Tensor, weight_of_softmax: Tensor) -> None:
+def _differentiate(
+    logits: Tensor, labels: Tensor, top: Tensor, rest: Tensor, weight: Tensor, weight_of_softmax: Tensor
+) -> None:
     """Overwrite the logits by their gradient, for what `_normalise` found.
 
     Apart from it, or the compiler would compute the tokens' numbers again for every word.
     """
     x = logits if logits.dtype == torch.float64 else logits.float()
-    softmax = (x - lse[:, None]).exp_().mul_(weight_of_softmax[:, None])
+    softmax = (x - top).sub_(rest).exp_().mul_(weight_of_softmax)
     own = torch.arange(x.shape[1], device=x.device) == labels[:, None]
-    logits.copy_(softmax.sub_(own * weight[:, None]))
+    logits.copy_(softmax.sub_(own * weight))
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from records import Record
 SOURCES = {"cost": ("profile", "cost")}
 LINES = {
     ("reference", "documented"): ("badam 1.4", "#56B4E9", "s"),
-    ("badam", "recomputed"): ("ours, recomputed", "#009E73", "."),
+    ("badam", "recomputed"): ("ours, least memory", "#009E73", "."),
     ("badam", "keep"): ("ours, activations kept", "#0072B2", "."),
     ("badam", "fused"): ("ours, fused products", "#882255", "."),
     ("badam", "float8"): ("ours, 8-bit products", "#D55E00", "."),

@@ -9,7 +9,7 @@ from paper.figures import style
 from records import Record
 
 SOURCES = {"cost": ("profile", "cost")}
-PRODUCTS = {"": style.COLOURS["badam"], "fused": "#882255", "float8": "#D55E00"}
+COLOURS = {"": style.COLOURS["badam"], "fused": "#882255", "float8": "#D55E00"}
 MARKS = {"reference": "s", "lora": "o", "lisa": "^", "galore": "v", "lomo": "D", "adalomo": "d", "adamw": "P"}
 
 
@@ -33,7 +33,7 @@ def draw(cost: Sequence[Record]) -> Figure:
                 row.peak / 1e9,
                 row.tokens_per_second / 1e3,
                 "*" if card else "X",
-                color=PRODUCTS[products],
+                color=COLOURS[products],
                 label=f"ours, {'24 GB card' if card else study.in_print(row)}" if card != bool(products) else None,
             )
         for row in (row for row in here if row.family != "badam" and not _slower_twin(row, here)):

@@ -2,17 +2,20 @@
 
 import copy
 import importlib.util
+import itertools
 import sys
 
 import pytest
 import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
 from torch import nn
 from torch._dynamo.utils import counters
 from transformers import LlamaForCausalLM
 
 from bcd import SGD, BlockCoordinateDescent, Descending, by_layer
 from bcd.activations import SavedTensors
-from bcd.execution import Execution, compile_layers, compiled_layers, fused_products, recompute_layers
+from bcd.execution import Execution, compile_layers, compiled_layers, fused_products, gated, recompute_layers
 from bcd.execution.gated import FusedMLP, _width
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
@@ -58,8 +61,8 @@ def test_output_and_input_gradient_are_those_of_the_formula(device, llama):
         own = x.clone().requires_grad_()
         y = mlp(own)
         y.backward(upstream)
-        with torch.no_grad():
-            assert torch.equal(mlp(x), y), "with and without a gradient"
+        with torch.no_grad():  # on a GPU by another kernel, which writes less
+            assert ((mlp(x) - y).norm() / y.norm()).item() <= (2.0**-8 if device == "cuda" else 0.0)
         pairs = zip((y, own.grad), by_hand(x, upstream, mlp), strict=True)
         errors[name] = [((a.double().flatten(0, 1) - b).norm() / b.norm()).item() for a, b in pairs]
     limit = [1.2 * error for error in errors["plain"]] if device == "cuda" else [1e-14] * 2
@@ -74,16 +77,62 @@ def test_the_width_of_a_tile_is_that_with_less_to_do():
     assert _width(1, 161, 128, 1) == 192
 
 
-def test_no_kernel_is_used_where_a_weight_trains_or_in_evaluation(llama, tokens):
+@pytest.fixture
+def calls(monkeypatch):
+    """The `keep` of every call of the first product from now on."""
+    seen, original = [], gated.gated_product
+
+    def counted(x, gate, up, keep):
+        seen.append(keep)
+        return original(x, gate, up, keep)
+
+    monkeypatch.setattr(gated, "gated_product", counted)
+    return seen
+
+
+def test_where_the_products_are_used(llama, tokens, calls):
     usual, model = llama(), llama()
     fused_products(model)
+
+    def compare(trained):
+        """Logits and gradients with these parameters trained, and the calls that the fused model made."""
+        calls.clear()
+        for each in (usual, model):
+            each.zero_grad()
+            for name, parameter in each.named_parameters():
+                parameter.requires_grad_(trained in name if trained else False)
+            logits = each(tokens).logits
+            if trained:
+                logits.square().sum().backward()
+        for (name, a), b in zip(usual.named_parameters(), model.parameters(), strict=True):
+            assert (a.grad is None) == (b.grad is None) == (not trained or trained not in name), name
+            assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-4 * a.grad.abs().max()), name
+        return list(calls)
+
+    assert compare("") == [False] * 4
+    assert compare("layers.1.self_attn") == [False, True, True, True], "A, B are kept above what trains, and there"
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        assert compare(f"layers.2.mlp.{name}") == [False, False, True], "not in the layer that trains"
+    assert compare("layers.") == []
     for each in (usual, model):
-        each(input_ids=tokens, labels=tokens).loss.backward()
-    for a, b in zip(usual.parameters(), model.parameters(), strict=True):
-        assert torch.equal(a.grad, b.grad)
-    model.requires_grad_(False)
-    usual.requires_grad_(False)
-    assert torch.equal(usual.eval()(tokens).logits, model.eval()(tokens).logits)
+        each.requires_grad_(False).eval()
+    calls.clear()
+    assert torch.equal(usual(tokens).logits, model(tokens).logits)
+    assert calls == [], "not in evaluation"
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
+def test_adapters_and_autocast_are_not_passed_over(llama, tokens, calls):
+    peft = pytest.importorskip("peft")
+    model = llama().requires_grad_(False)
+    fused_products(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(tokens)
+    assert calls == []
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["up_proj"], r=2))
+    adapted.train()(tokens).logits.sum().backward()
+    assert calls == []
+    assert all(p.grad is not None for name, p in adapted.named_parameters() if "lora_B" in name)
 
 
 def test_parameters_stay_themselves_and_lie_together(llama, tokens, tmp_path):
@@ -93,9 +142,16 @@ def test_parameters_stay_themselves_and_lie_together(llama, tokens, tmp_path):
     assert all(is_together(mlp) and isinstance(mlp, FusedMLP) for mlp in mlps(model))
     assert all(before[name] is parameter for name, parameter in model.named_parameters())
     assert list(model.state_dict()) == list(usual.state_dict())
-    model.save_pretrained(tmp_path)
-    saved = LlamaForCausalLM.from_pretrained(tmp_path)
-    for each in (model, saved):
+    model.save_pretrained(tmp_path / "transformers")
+    saved = LlamaForCausalLM.from_pretrained(tmp_path / "transformers")
+    torch.save(model.state_dict(), tmp_path / "torch")
+    assert (tmp_path / "torch").stat().st_size < 1.2 * sum(p.nbytes for p in model.parameters())
+    torch.save(model, tmp_path / "pickle")
+    pickled = torch.load(tmp_path / "pickle", weights_only=False)
+    assert type(mlps(pickled)[0]) is type(mlps(model)[0])
+    Accelerator(cpu=True).save_model(model, tmp_path / "accelerate")
+    assert set(load_file(tmp_path / "accelerate" / "model.safetensors")) == set(before)
+    for each in (model, saved, pickled):
         for (name, a), b in zip(each.state_dict().items(), usual.state_dict().values(), strict=True):
             assert torch.equal(a, b), name
     undo()
@@ -103,6 +159,8 @@ def test_parameters_stay_themselves_and_lie_together(llama, tokens, tmp_path):
     assert torch.equal(model(tokens).logits, usual(tokens).logits)
     fused_products(model)  # again, with weights that lie together already
     assert all(is_together(mlp) for mlp in mlps(model))
+    model.to(torch.bfloat16)
+    assert all(is_together(mlp) for mlp in mlps(model)), "moved with the model"
 
 
 def test_a_copied_model_computes_the_same_and_follows_its_own_weights(llama, tokens):
@@ -154,27 +212,30 @@ def test_training_is_the_same_and_a_switch_adds_no_graph(device, backend, recomp
 
 
 def test_what_a_layer_keeps(llama, tokens, activate):
-    """A, B and not H; if it is recomputed its input alone, as without the kernels."""
+    """A, B and not H, compiled or not; if it is recomputed its input alone, as without the kernels."""
     held = {}
-    for products in ("plain", "fused"):
-        for budget in (None, 0):
-            torch.compiler.reset()
-            model = llama(torch.bfloat16)
-            activate(model, 1)
-            Execution(recompute=budget, compiled=True, backend="aot_eager", frozen_products=products)(model)
-            with SavedTensors() as saved:
-                loss = model(input_ids=tokens, labels=tokens).loss
-                held[products, budget] = saved.nbytes([*model.parameters(), *model.buffers()])
-            loss.backward()
-    assert held["fused", 0] <= 1.02 * held["plain", 0] < 0.5 * held["plain", None]
-    assert held["fused", None] <= 1.02 * held["plain", None]
+    for compiled, products, budget in itertools.product((False, True), ("plain", "fused"), (None, 0)):
+        torch.compiler.reset()
+        model = llama(torch.bfloat16)
+        activate(model, 1)
+        Execution(recompute=budget, compiled=compiled, backend="aot_eager", frozen_products=products)(model)
+        with SavedTensors() as saved:
+            loss = model(input_ids=tokens, labels=tokens).loss
+            held[compiled, products, budget] = saved.nbytes([*model.parameters(), *model.buffers()])
+        loss.backward()
+    for compiled in (False, True):
+        assert held[compiled, "fused", 0] <= 1.02 * held[compiled, "plain", 0] < 0.5 * held[compiled, "plain", None]
+    assert held[True, "fused", None] <= 1.02 * held[True, "plain", None]
+    without_h = 2 * tokens.numel() * 64 * 2  # in bfloat16, of the two layers above the active one
+    assert held[False, "fused", None] <= held[False, "plain", None] - without_h
 
 
 def test_mlps_that_compute_something_else_are_refused(llama):
     refused = "has no MLP in its layers that computes"
     with pytest.raises(ValueError, match=refused):
         fused_products(nn.Sequential(nn.Linear(16, 16)))
-    for changes in ({"hidden_act": "gelu"}, {"mlp_bias": True}, {"intermediate_size": 72}):
+    small_gelu = {"hidden_act": "gelu", "initializer_range": 0.002}
+    for changes in ({"hidden_act": "gelu"}, small_gelu, {"mlp_bias": True}, {"intermediate_size": 72}):
         with pytest.raises(ValueError, match=refused):
             fused_products(llama(**changes))
     model = llama()
