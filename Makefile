@@ -6,8 +6,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-# TEX=none builds the figures and leaves the PDF out.
-TEX ?= auto
+# TEX=none builds the figures and leaves the PDF out. Not ?=, since make has a TEX of its own.
+ifeq ($(origin TEX),default)
+TEX := auto
+endif
 # An extra pip index, for example https://download.pytorch.org/whl/cpu to get torch without CUDA. Unset: PyPI alone.
 TORCH_INDEX ?=
 

@@ -30,8 +30,10 @@ def start(main: Callable[[], object]) -> None:
         os.environ.pop(FULL, None)
 
 
-def in_one_line(message: str) -> str:
+def in_one_line(message: str, where: str = "--cfg job prints all that there are") -> str:
     """Hydra's message in one line, with what there is instead.
+
+    where: what tells the options that there are.
 
     >>> in_one_line("In 'train': Could not find 'rule/adan'\\nAvailable options in 'rule':\\n\\tadam\\n\\tsgd")
     'rule=adan is not one of adam, sgd'
@@ -43,8 +45,5 @@ def in_one_line(message: str) -> str:
         options = ", ".join(line.strip() for line in lines if line.startswith("\t"))
         return f"{found[1]}={found[2]} is not one of {options}" if options else f"there is no {found[1]}={found[2]}"
     if found := re.search(r"Could not override '([^']+)'", message):
-        return (
-            f"there is no option '{found[1]}' here, with the method and the other choices given; "
-            "--cfg job prints all that there are"
-        )
+        return f"there is no option '{found[1]}' here, with the method and the other choices given; {where}"
     return " ".join(line.strip() for line in lines)

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from experiments import case, show
 from experiments.case import Case
+from experiments.command import in_one_line
 from experiments.errors import UserError
 from experiments.measurement import clear
 from experiments.prediction import Prediction
@@ -129,7 +130,8 @@ def run(arguments: Sequence[str]) -> bool:
         cases = [compose(overrides, name) for name, overrides in runs(arguments)]
     fake = [chosen for chosen in cases if chosen.config.device == "fake"]
     if fake:
-        found = [forecast(chosen) for chosen in tqdm(fake, desc="predict", unit="run", leave=False)]
+        with tqdm(fake, desc="predict", unit="run", leave=False) as bar:
+            found = [forecast(chosen) for chosen in bar]
         print(show.prediction(found[0], fake[0]) if len(fake) == 1 else show.predictions(found, fake), flush=True)
     records = []
     for chosen in (chosen for chosen in cases if chosen.config.device != "fake"):
@@ -147,7 +149,11 @@ def main() -> None:
         return
     try:
         succeeded = run(arguments)
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException) as error:
+        where = "conf/profile.yaml lists them, and execution=plain, which is not the default here, has those of a step"
+        print(f"error: {in_one_line(str(error), where)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     if not succeeded:

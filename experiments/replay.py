@@ -77,6 +77,8 @@ def main() -> None:
     parser.add_argument("--rtol", type=float, default=0.0, help="largest relative difference allowed (default 0)")
     arguments = parser.parse_args()
     try:
+        if not arguments.record.is_file():
+            raise UserError(f"there is no record {arguments.record}; make study writes those of the quick study")
         found = replay(arguments.record, arguments.rtol)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

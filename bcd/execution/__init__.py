@@ -1,4 +1,4 @@
-"""How one step is computed cheaply: options that combine freely, and all but the last compute the same.
+"""How one step is computed cheaply: options that combine freely, of which all but the last compute the same.
 
     chunked_loss(model)                                   the loss without holding the logits
     recompute_layers(model, "free", optimizer=optimizer)  activations kept as far as a byte budget allows
@@ -12,8 +12,9 @@ or together, in a plain loop and before transformers.Trainer alike:
 
     undo = Execution(loss="chunked", recompute="free", compiled=True)(model, optimizer)
 
-Each returns a function that undoes it. All but the place of the embedding work in training mode only; evaluation and
-generation run the model as it is.
+once the model is on the device where it is trained; the last two exclude each other. Each returns a function that
+undoes it. All but the place of the embedding work in training mode only; evaluation and generation run the model as it
+is.
 """
 
 from bcd.execution.backward import step_in_backward

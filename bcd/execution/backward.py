@@ -68,6 +68,8 @@ def step_in_backward(optimizer: BlockCoordinateDescent) -> Callable[[], None]:
 
 def require_possible(optimizer: object) -> None:
     """Raise ValueError unless the step may be inside backward."""
+    if optimizer is None:
+        raise ValueError("the step in backward needs the optimizer: pass it beside the model")
     if not isinstance(optimizer, BlockCoordinateDescent):
         raise ValueError(
             f"optimizer={type(optimizer).__name__} is not possible: only BlockCoordinateDescent steps in backward"

@@ -265,12 +265,13 @@ def test_the_command_says_which_cards_hold_llama_3_8b():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method=adamm"], "Could not find 'method/adamm'"),
+        (["method=adamm"], "error: method=adamm is not one of adalomo, adamw"),
         (["tokens=2047"], "error: tokens=2047 is not possible: it must be a multiple of sequence=1024"),
         (["device=tpu"], "error: device='tpu' is not one of"),
         (["sweep=nothing"], "error: sweep=nothing is not one of cost"),
         (["only=badam"], "error: only=badam chooses runs of a sweep"),
-        (["method.depth=3"], "error: Could not override 'method.depth'"),
+        (["method.depth=3"], "error: there is no option 'method.depth' here"),
+        (["execution.embedding=host"], "has those of a step"),
     ],
 )
 def test_the_command_stops_with_one_message(overrides, message):
