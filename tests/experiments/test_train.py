@@ -481,8 +481,12 @@ def test_every_execution_trains_to_the_same_losses(execution, method, tiny):
     overrides = [f"method={method}", f"execution={execution}", "max_grad_norm=null"]
     if method != "badam":
         overrides.append("execution.step_in_backward=false")
-    if execution in ("cheap", "packed", "all", "fp8"):
+    if execution in ("cheap", "packed", "all", "fp8", "fused"):
         overrides += ["execution.backend=aot_eager", "execution.autocast=null"]
+    if (execution, method) == ("fused", "lora"):
+        with pytest.raises(ValueError, match="has no MLP in its layers"):  # its maps have adapters
+            execute(tiny, *overrides)
+        return
     _, plain = execute(tiny, f"method={method}", "max_grad_norm=null")
     _, record = execute(tiny, *overrides)
     losses, expected = (r.measurements["steps"]["loss"] for r in (record, plain))
