@@ -136,7 +136,7 @@ def compared(all_rows: Sequence[Row], tokens: int) -> list[Row]:
 
 PRODUCTS = {"fused": "fused", "float8": "8-bit"}
 PLACES = {"host": "host"}
-BUDGETS = {"keep": "all kept", "options": "our options", "clipped": "all kept, clipped"}
+WORDS = {"keep": "all kept", "options": "our options", "clipped": "all kept, clipped"}
 
 
 def parts(row: Row) -> tuple[str, str, str]:
@@ -155,7 +155,7 @@ def in_print(row: Row) -> str:
         number, unit = budget[:-2], budget[-2:].upper()
         name = "recomputed" if number == "0" else f"{number} {unit} kept"
     else:
-        name = BUDGETS.get(budget, budget)
+        name = WORDS.get(budget, budget)
     kind = PRODUCTS.get(products, "") + ("" if budget or not products else " products")
     without = "no TF32" if row.version.endswith(WITHOUT_TF32) else ""
     return ", ".join(filter(None, (name, PLACES.get(place), kind, without)))

@@ -37,7 +37,7 @@ class Execution:
     step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
     embedding: "host" keeps a frozen embedding table in the host's memory, see `host_embedding`.
     frozen_products: "plain", torch's own; "fused", those of gated MLPs with the activation inside, see
-        `fused_products`; or "float8", see `float8_products`: the one option that is not the same mathematics.
+        `fused_products`; or "float8", see `float8_products`, which is not the same mathematics.
 
     Raises ValueError for an impossible value.
     """
