@@ -203,8 +203,8 @@ def measured_held(parameters: Iterable[Tensor], optimizer: BlockCoordinateDescen
             if (id(part.parameter), part.rows) in active:
                 category = "master" if name == "remainder" else "state"
             else:
-                on_host = name == "remainder" or optimizer.state_lifetime == "host"
-                category = "host" if on_host else "state"
+                away = name == "remainder" or optimizer.state_lifetime == "host"
+                category = "host" if away else "state"
             bytes_of[category] += nbytes([value])
     gradients = nbytes(p.grad for p in everything if p.grad is not None)
     return Held(weights=weights, gradients=gradients, **bytes_of)

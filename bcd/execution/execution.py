@@ -103,8 +103,15 @@ class Execution:
             if self.frozen_products != "plain":
                 on.callback(fused_products(model) if self.frozen_products == "fused" else float8_products(model))
             if self.loss == "chunked":
-                options = {"chunk": self.chunk, "z_loss": self.z_loss, "compiled": self.compiled}
-                on.callback(chunked_loss(model, **options, backend=self.backend, check=check))
+                undo = chunked_loss(
+                    model,
+                    chunk=self.chunk,
+                    z_loss=self.z_loss,
+                    compiled=self.compiled,
+                    backend=self.backend,
+                    check=check,
+                )
+                on.callback(undo)
             if self.compiled:
                 on.callback(compile_layers(model, backend=self.backend))
             if self.recompute is not None:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bcd.execution.cards import require_capability, require_dtype
 from bcd.partitions import find_layers
 
 LARGEST = 448.0
@@ -147,11 +148,6 @@ def _possible(module: nn.Linear) -> bool:
 def _require_device(weight: Tensor) -> None:
     if not weight.is_cuda:
         return
-    if weight.dtype is not torch.bfloat16:
-        raise ValueError(f"float8 products are not possible with weights in {weight.dtype}: torch's want bfloat16")
-    found = torch.cuda.get_device_capability(weight.device)
-    if found < CAPABILITY:
-        raise ValueError(
-            f"float8 products are not possible on {torch.cuda.get_device_name(weight.device)}: it has compute "
-            f"capability {'.'.join(map(str, found))}, they need {'.'.join(map(str, CAPABILITY))}"
-        )
+    require_dtype(weight, "float8", "torch's", torch.bfloat16)
+    wanted = f"need {'.'.join(map(str, CAPABILITY))}"
+    require_capability(weight, "float8", lambda found: found >= CAPABILITY, wanted)

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
-from bcd.execution.host import at_address
+from bcd.execution.addresses import at_address
+from bcd.execution.cards import require_capability, require_dtype
 from bcd.partitions import find_layers
 
 MULTIPLE = 16
@@ -289,16 +290,10 @@ def _computes_it(module: Any) -> bool:
 def _require_device(weight: Tensor) -> None:
     if not weight.is_cuda:
         return
-    if weight.dtype not in (torch.bfloat16, torch.float16):
-        raise ValueError(
-            f"fused products are not possible with weights in {weight.dtype}: quack's want bfloat16 or float16"
-        )
-    found = torch.cuda.get_device_capability(weight.device)
-    if found[0] != CAPABILITY:
-        raise ValueError(
-            f"fused products are not possible on {torch.cuda.get_device_name(weight.device)}: it has compute "
-            f"capability {'.'.join(map(str, found))}, they are tuned for {CAPABILITY}.x (H100, H200)"
-        )
+    require_dtype(weight, "fused", "quack's", torch.bfloat16, torch.float16)
+    require_capability(
+        weight, "fused", lambda found: found[0] == CAPABILITY, f"are tuned for {CAPABILITY}.x (H100, H200)"
+    )
     try:
         _kernels()
     except ImportError as error:

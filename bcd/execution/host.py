@@ -6,33 +6,14 @@ numbers less, a step takes the time longer in which T D numbers travel, and noth
 the same, and the parameter is still a CUDA tensor, for the optimizer, the state_dict and transformers.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bcd.execution.addresses import at_address
 from bcd.memory import ON_HOST, on_host
-
-
-class _Bytes:
-    """Bytes that a GPU can read, by address; torch keeps `owner`, and so the bytes, as long as a tensor shows them."""
-
-    def __init__(self, address: int, count: int, owner: object) -> None:
-        self.owner = owner
-        self.__cuda_array_interface__ = {"shape": (count,), "typestr": "|u1", "data": (address, False), "version": 3}
-
-
-def at_address(address: int, shape: tuple[int, ...], like: Tensor, owner: object = None) -> Tensor:
-    """What lies at an address that the GPU of `like` can read, as a CUDA tensor of that shape and of its dtype.
-
-    owner: what keeps the memory from being freed; None: the caller does.
-    """
-    found = torch.as_tensor(_Bytes(address, math.prod(shape) * like.element_size(), owner), device=like.device)
-    if found.data_ptr() != address:
-        raise RuntimeError(f"{torch.cuda.get_device_name(like.device)} does not read the memory at {address} in place")
-    return found.view(like.dtype).view(shape)
 
 
 def _on_host(weight: Tensor) -> Tensor:

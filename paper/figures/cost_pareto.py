@@ -29,12 +29,13 @@ def draw(cost: Sequence[Record]) -> Figure:
         for row in (row for row in here if row.family == "badam" and not _on_curve(row) and row.version != "clipped"):
             products, _, budget = study.parts(row)
             card = budget.startswith("card")
+            name = "24 GB card" if card else study.in_print(row)
             axes.plot(
                 row.peak / 1e9,
                 row.tokens_per_second / 1e3,
                 "*" if card else "X",
                 color=COLOURS[products],
-                label=f"ours, {'24 GB card' if card else study.in_print(row)}" if card != bool(products) else None,
+                label=None if card and products else f"ours, {name}",  # a star in the colour of its products
             )
         for row in (row for row in here if row.family != "badam" and not _slower_twin(row, here)):
             colour = {"reference": "#56B4E9", "galore": "#009E73", "lomo": "#E69F00"}.get(

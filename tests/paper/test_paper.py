@@ -129,6 +129,7 @@ def cost_records() -> list[Record]:
         "badam-fused",
         "badam-600mb",
         "badam-fused_host_600mb",
+        "badam-card24",
         "badam-host_card24",
         "badam-fused_host_card24",
     ]

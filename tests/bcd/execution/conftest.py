@@ -43,6 +43,23 @@ def activate():
 
 
 @pytest.fixture
+def train():
+    """train(model, optimizer, tokens, steps) returns the loss of each step."""
+
+    def train(model, optimizer, tokens, steps):
+        losses = []
+        for _ in range(steps):
+            loss = model(input_ids=tokens, labels=tokens).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        return losses
+
+    return train
+
+
+@pytest.fixture
 def weight_on_a_card(monkeypatch):
     """weight_on_a_card(capability, dtype) stands for a weight on a GPU, which this machine may not have."""
 

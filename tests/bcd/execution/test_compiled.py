@@ -25,17 +25,6 @@ def graphs():
     return counters["stats"]["unique_graphs"]
 
 
-def train(model, optimizer, tokens, steps):
-    losses = []
-    for _ in range(steps):
-        loss = model(input_ids=tokens, labels=tokens).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return losses
-
-
 def bcd(model, partition=by_layer, **options):
     options = {"rule": SGD(), "order": Descending(), "inner_steps": 2, "lr": 0.1} | options
     return BlockCoordinateDescent(partition(model, **FREEZE), **options)
@@ -43,7 +32,7 @@ def bcd(model, partition=by_layer, **options):
 
 @pytest.mark.parametrize("recompute", [None, 0, 40_000])
 @pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
-def test_a_handful_of_graphs_serves_every_block(backend, recompute, llama, tokens):
+def test_a_handful_of_graphs_serves_every_block(backend, recompute, llama, tokens, train):
     usual, compiled = llama(), llama()
     compile_layers(compiled, backend=backend)
     recompute_layers(compiled, recompute)
@@ -65,7 +54,7 @@ def test_a_handful_of_graphs_serves_every_block(backend, recompute, llama, token
         torch.testing.assert_close(p, q, rtol=RTOL, atol=RTOL * p.abs().max().item())
 
 
-def test_blocks_inside_layers_have_a_graph_each_and_no_limit(llama, tokens):
+def test_blocks_inside_layers_have_a_graph_each_and_no_limit(llama, tokens, train):
     model = llama()
     compile_layers(model, backend="eager")
     optimizer = bcd(model, by_matrix, inner_steps=1)
@@ -77,7 +66,7 @@ def test_blocks_inside_layers_have_a_graph_each_and_no_limit(llama, tokens):
     assert graphs() == after_one_epoch
 
 
-def test_other_lengths_make_graphs_once(llama, tokens):
+def test_other_lengths_make_graphs_once(llama, tokens, train):
     model = llama()
     compile_layers(model, backend="eager")
     optimizer = bcd(model, inner_steps=8)

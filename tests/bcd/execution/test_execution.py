@@ -20,17 +20,6 @@ def bcd(model, **options):
     return BlockCoordinateDescent(by_layer(model, **FREEZE), **options)
 
 
-def train(model, optimizer, tokens, steps=8):
-    losses = []
-    for _ in range(steps):
-        loss = model(input_ids=tokens, labels=tokens).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return losses
-
-
 OPTIONS = [  # every pair of two options' values
     ("plain", 0, False, False),
     ("plain", 100_000, True, True),
@@ -46,14 +35,14 @@ OPTIONS = [  # every pair of two options' values
 
 
 @pytest.mark.parametrize(("loss", "recompute", "compiled", "inside"), OPTIONS)
-def test_every_combination_trains_as_the_plain_path(loss, recompute, compiled, inside, llama, tokens):
+def test_every_combination_trains_as_the_plain_path(loss, recompute, compiled, inside, llama, tokens, train):
     usual, model = llama(), llama()
     optimizers = bcd(usual), bcd(model)
     options = Execution(
         loss=loss, chunk=16, recompute=recompute, compiled=compiled, backend="aot_eager", step_in_backward=inside
     )
     undo = options(model, optimizers[1])
-    losses = [train(m, o, tokens) for m, o in zip((usual, model), optimizers, strict=True)]
+    losses = [train(m, o, tokens, 8) for m, o in zip((usual, model), optimizers, strict=True)]
     assert losses[1] == pytest.approx(losses[0], rel=RTOL)
     same = loss == "plain"  # the same kernels in the same order
     assert not same or losses[0] == losses[1]
@@ -151,7 +140,7 @@ def test_impossible_values_are_named(llama):
     assert "forward" not in vars(model), "nothing is half on"
 
 
-def test_the_optimizers_kernel_and_state_are_its_own_matter(llama, tokens):
+def test_the_optimizers_kernel_and_state_are_its_own_matter(llama, tokens, train):
     model = llama(torch.bfloat16)
     optimizer = bcd(model, rule=Adam(), master="discard", lr=1e-3)
     Execution(recompute=0, step_in_backward=True)(model, optimizer)

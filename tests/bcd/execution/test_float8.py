@@ -137,7 +137,7 @@ def test_which_maps_are_chosen(llama):
 
 @pytest.mark.parametrize("recompute", [None, 0, 40_000])
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_with_compiled_and_recomputed_layers_no_graph_at_a_switch(backend, recompute, llama, tokens):
+def test_with_compiled_and_recomputed_layers_no_graph_at_a_switch(backend, recompute, llama, tokens, train):
     torch.compiler.reset()
     counters.clear()
     usual, model = llama(), llama()
@@ -155,12 +155,7 @@ def test_with_compiled_and_recomputed_layers_no_graph_at_a_switch(backend, recom
             model.load_state_dict(usual.state_dict())
         losses = []
         for m, optimizer in zip((usual, model), optimizers, strict=True):
-            for _ in range(2):
-                loss = m(input_ids=tokens, labels=tokens).loss
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-            losses.append(loss.item())
+            losses.append(train(m, optimizer, tokens, 2)[-1])
         assert losses[0] == losses[1] or backend == "inductor"
         assert losses[0] == pytest.approx(losses[1], rel=2e-3)
         seen.append(counters["stats"]["unique_graphs"])
@@ -213,7 +208,7 @@ def test_a_recomputed_layer_keeps_its_input_alone(llama, tokens, monkeypatch):
 
 
 @pytest.mark.gpu
-def test_on_the_gpu_all_options_train_as_the_emulation(llama, tokens):
+def test_on_the_gpu_all_options_train_as_the_emulation(llama, tokens, train):
     """The same small Llama with every option on the GPU in bfloat16, against e4m3 done by hand on the CPU."""
     losses = []
     for device in ("cpu", "cuda"):
@@ -224,14 +219,7 @@ def test_on_the_gpu_all_options_train_as_the_emulation(llama, tokens):
         Execution("chunked", 16, recompute=40_000, compiled=device == "cuda", frozen_products="float8")(
             model, optimizer
         )
-        row = []
-        for _ in range(10):
-            loss = model(input_ids=tokens.to(device), labels=tokens.to(device)).loss
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            row.append(loss.item())
-        losses.append(row)
+        losses.append(train(model, optimizer, tokens.to(device), 10))
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[1][-1] < losses[1][0]
 

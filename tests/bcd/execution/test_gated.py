@@ -179,7 +179,7 @@ def test_a_copied_model_computes_the_same_and_follows_its_own_weights(llama, tok
 @pytest.mark.parametrize("recompute", [None, 0, 40_000])
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("device", DEVICES)
-def test_training_is_the_same_and_a_switch_adds_no_graph(device, backend, recompute, llama, tokens):
+def test_training_is_the_same_and_a_switch_adds_no_graph(device, backend, recompute, llama, tokens, train):
     torch.compiler.reset()
     counters.clear()
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
@@ -195,12 +195,7 @@ def test_training_is_the_same_and_a_switch_adds_no_graph(device, backend, recomp
     for _ in range(8):
         losses = []
         for each, optimizer in zip((usual, model), optimizers, strict=True):
-            for _ in range(2):
-                loss = each(input_ids=ids, labels=ids).loss
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-            losses.append(loss.item())
+            losses.append(train(each, optimizer, ids, 2)[-1])
         assert losses[0] == pytest.approx(losses[1], rel=1e-2 if device == "cuda" else 1e-5)
         seen.append(counters["stats"]["unique_graphs"])
     both = recompute not in (None, 0)

@@ -64,20 +64,14 @@ def test_refusals(llama):
 
 
 @pytest.mark.gpu
-def test_on_the_gpu_training_is_bitwise_the_same(llama, tokens):
+def test_on_the_gpu_training_is_bitwise_the_same(llama, tokens, train):
     ids, losses, held_by = tokens.cuda(), {}, {}
     for place in ("device", "host"):
         model = llama(torch.bfloat16).cuda()
         options = {"rule": Adam(), "order": Descending(), "inner_steps": 2, "lr": 1e-3, "master": "discard"}
         optimizer = BlockCoordinateDescent(by_layer(model, **FREEZE), **options)
         Execution("chunked", 16, embedding=place)(model, optimizer)
-        losses[place] = []
-        for _ in range(6):
-            loss = model(input_ids=ids, labels=ids).loss
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            losses[place].append(loss.item())
+        losses[place] = train(model, optimizer, ids, 6)
         held_by[place] = measured_held(model.parameters(), optimizer)
     assert losses["host"] == losses["device"]
     assert held_by["host"].host == 2 * TABLE == held_by["device"].weights - held_by["host"].weights
