@@ -110,7 +110,7 @@ class Training:
             return self._loss_in(batch)
 
     def _loss_in(self, batch: Any) -> Tensor:
-        if self.execution.loss == "chunked":  # the model itself computes it, from its hidden states
+        if self.execution.loss != "plain":  # the model itself computes it, from its hidden states
             return self.trainable.model(input_ids=batch.tokens, labels=batch.labels).loss
         return answer_loss(self.trainable.model, batch)
 

@@ -1,6 +1,6 @@
 """How one step is computed cheaply: options that combine freely, of which all but the last compute the same.
 
-    chunked_loss(model)                                   the loss without holding the logits
+    chunked_loss(model)                                   the loss without holding the logits, fused or not
     recompute_layers(model, "free", optimizer=optimizer)  activations kept as far as a byte budget allows
     compile_layers(model)                                 each layer compiled, one graph for each thing to compute
     step_in_backward(optimizer)                           gradients used and freed inside backward

@@ -1,4 +1,4 @@
-"""Which GPUs and weights the kernels for products of frozen weights take."""
+"""Which GPUs and dtypes kernels take."""
 
 from collections.abc import Callable
 
@@ -6,20 +6,21 @@ import torch
 from torch import Tensor
 
 
-def require_dtype(weight: Tensor, products: str, whose: str, *possible: torch.dtype) -> None:
-    """Raise ValueError unless the dtype of `weight` is possible. whose: kernels, in the message."""
-    if weight.dtype not in possible:
+def require_dtype(tensor: Tensor, what: str, whose: str, kernels: str, *possible: torch.dtype) -> None:
+    """Raise ValueError unless the dtype of `tensor` is possible.
+
+    what, whose, kernels: in the message, "fused products are", "weights" and "quack's".
+    """
+    if tensor.dtype not in possible:
         wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in possible)
-        raise ValueError(f"{products} products are not possible with weights in {weight.dtype}: {whose} want {wanted}")
+        raise ValueError(f"{what} not possible with {whose} in {tensor.dtype}: {kernels} want {wanted}")
 
 
-def require_capability(
-    weight: Tensor, products: str, possible: Callable[[tuple[int, int]], bool], wanted: str
-) -> None:
-    """Raise ValueError unless the compute capability of the GPU of `weight` is possible. wanted: "need 8.9"."""
-    found = torch.cuda.get_device_capability(weight.device)
+def require_capability(tensor: Tensor, what: str, possible: Callable[[tuple[int, int]], bool], wanted: str) -> None:
+    """Raise ValueError unless the compute capability of the GPU of `tensor` is possible. wanted: "need 8.9"."""
+    found = torch.cuda.get_device_capability(tensor.device)
     if not possible(found):
         raise ValueError(
-            f"{products} products are not possible on {torch.cuda.get_device_name(weight.device)}: it has compute "
-            f"capability {'.'.join(map(str, found))}, they {wanted}"
+            f"{what} not possible on {torch.cuda.get_device_name(tensor.device)}: it has compute capability "
+            f"{'.'.join(map(str, found))}, they {wanted}"
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bcd.checks import require_whole
-from bcd.execution.loss import CHUNK, linear_cross_entropy
+from bcd.execution.loss import CHUNK, linear_cross_entropy, require_fused
 from bcd.rules.rule import require
 
 
@@ -35,6 +35,7 @@ def chunked_loss(
     z_loss: float = 0.0,
     compiled: bool = False,
     backend: str = "inductor",
+    fused: bool = False,
     check: bool = True,
 ) -> Callable[[], None]:
     """Let ``model(input_ids=..., labels=...).loss`` of a causal language model be `linear_cross_entropy`.
@@ -46,12 +47,12 @@ def chunked_loss(
     same as there.
 
     model: with get_decoder() and get_output_embeddings(), as every Hugging Face decoder has.
-    chunk, z_loss, compiled, backend: see `linear_cross_entropy`.
+    chunk, z_loss, compiled, backend, fused: see `linear_cross_entropy`.
     check: compare logits and loss of four tokens with the model's own, since some models cap or scale their logits or
         add other terms; weights without values (the meta device, fake tensors) need False.
 
     Returns a function that undoes it. Raises TypeError for a model without these functions, ValueError if it has a
-    chunked loss already or the comparison fails.
+    chunked loss already or the comparison fails, and what `linear_cross_entropy` says of its arguments.
     """
     require_whole("chunk", chunk, least=1, why="a chunk has a whole number of tokens, at least one")
     require("z_loss", z_loss, least=0.0)
@@ -61,7 +62,9 @@ def chunked_loss(
         raise TypeError(f"{type(model).__name__} has no get_decoder() and get_output_embeddings() to take apart")
     if isinstance(vars(model).get("forward"), ChunkedForward):
         raise ValueError(f"{type(model).__name__} has a chunked loss already; undo it first")
-    options = {"chunk": chunk, "z_loss": z_loss, "compiled": compiled, "backend": backend}
+    if fused:
+        require_fused(model.get_output_embeddings().weight, z_loss)  # pyright: ignore[reportCallIssue]
+    options = {"chunk": chunk, "z_loss": z_loss, "compiled": compiled, "backend": backend, "fused": fused}
     if check:
         _compare(model, model.forward)
     forward = ChunkedForward(model, options)

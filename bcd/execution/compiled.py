@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from bcd.checks import require_flag
 from bcd.execution.float8 import Float8Linear
 from bcd.execution.layers import Call, LayerCall, install, remove, tensors
+from bcd.execution.passes import KeepWhatIsUsed, SumsInProducts
 from bcd.execution.versions import FUNCTIONS_ARE_RECOMPUTED
 
 _kept: dict[Any, dict[Any, Call]] | None = None
@@ -75,7 +76,11 @@ class CompiledLayers:
         # The compiler keeps its graphs with the code of a function and looks through them one by one: a copy of the
         # code for each pattern finds its graph at once, and never meets the limit of graphs.
         own = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
-        return torch.compile(own, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
+        if self.backend != "inductor":
+            return torch.compile(own, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
+        options = {} if self.mode is None else torch._inductor.list_mode_options(self.mode)
+        options |= {"joint_custom_post_pass": SumsInProducts(), "post_grad_custom_pre_pass": KeepWhatIsUsed()}
+        return torch.compile(own, options=options, dynamic=self.dynamic)
 
 
 def _forward(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from bcd.execution.host import host_embedding
 from bcd.execution.loss import CHUNK
 from bcd.execution.recompute import RESERVE, Budget, recompute_layers
 
-Loss = Literal["plain", "chunked"]
+Loss = Literal["plain", "chunked", "fused"]
 Autocast = Literal["bfloat16"] | None
 Embedding = Literal["device", "host"]
 FrozenProducts = Literal["plain", "fused", "float8"]
@@ -28,8 +28,8 @@ FrozenProducts = Literal["plain", "fused", "float8"]
 class Execution:
     """How a step is computed; the default is torch's own way and changes nothing.
 
-    loss: "plain", the model's own, or "chunked", see `chunked_loss`.     chunk: tokens of a chunk.
-    z_loss: weight of the squared log-normaliser in the chunked loss.
+    loss: "plain", the model's own; "chunked", see `chunked_loss`; or "fused", that with one kernel for a chunk's loss
+        and gradient.     chunk: tokens of a chunk.     z_loss: weight of the squared log-normaliser ("chunked").
     recompute: budget in bytes, 0, None or "free", and reserve, see `recompute_layers`.
     compiled: compile every layer, and the chunked loss, see `compile_layers`.     backend: of torch.compile.
     autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own
@@ -58,8 +58,9 @@ class Execution:
         if self.loss not in get_args(Loss):
             raise ValueError(f"loss={self.loss!r} is not one of {', '.join(get_args(Loss))}")
         require_whole("chunk", self.chunk, least=1, why="a chunk has a whole number of tokens, at least one")
-        if self.z_loss and self.loss == "plain":
-            raise ValueError(f'z_loss={self.z_loss!r} is not possible with loss="plain": it is of the chunked loss')
+        if self.z_loss and self.loss != "chunked":
+            given = f'z_loss={self.z_loss!r} is not possible with loss="{self.loss}"'
+            raise ValueError(f'{given}: it is of loss="chunked"')
         if self.recompute is not None and self.recompute != "free":
             why = 'give bytes, 0 to recompute all, None to keep all, or "free"'
             require_whole("recompute", self.recompute, least=0, why=why)
@@ -102,13 +103,14 @@ class Execution:
                 on.callback(host_embedding(model, optimizer))
             if self.frozen_products != "plain":
                 on.callback(fused_products(model) if self.frozen_products == "fused" else float8_products(model))
-            if self.loss == "chunked":
+            if self.loss != "plain":
                 undo = chunked_loss(
                     model,
                     chunk=self.chunk,
                     z_loss=self.z_loss,
                     compiled=self.compiled,
                     backend=self.backend,
+                    fused=self.loss == "fused",
                     check=check,
                 )
                 on.callback(undo)

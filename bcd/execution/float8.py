@@ -148,6 +148,6 @@ def _possible(module: nn.Linear) -> bool:
 def _require_device(weight: Tensor) -> None:
     if not weight.is_cuda:
         return
-    require_dtype(weight, "float8", "torch's", torch.bfloat16)
-    wanted = f"need {'.'.join(map(str, CAPABILITY))}"
-    require_capability(weight, "float8", lambda found: found >= CAPABILITY, wanted)
+    what, wanted = "float8 products are", f"need {'.'.join(map(str, CAPABILITY))}"
+    require_dtype(weight, what, "weights", "torch's", torch.bfloat16)
+    require_capability(weight, what, lambda found: found >= CAPABILITY, wanted)

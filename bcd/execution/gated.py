@@ -15,12 +15,10 @@ One product with both weights wants one matrix: `fused_products` moves Wg and Wu
 parameters with a storage each, for the optimizer, the state_dict and files. What parts them (weights assigned from a
 checkpoint, a copied model) costs a copy of both in each product, and no more.
 
-quack: https://github.com/Dao-AILab/quack. Its tiles are chosen by rule, not searched for at run time, so that a run
-repeats bitwise.
+Compiled layers compute the sum with the residual inside the product with Wd too, see `bcd.execution.passes`.
 """
 
 import functools
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -29,33 +27,12 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
 from bcd.execution.addresses import at_address
-from bcd.execution.cards import require_capability, require_dtype
+from bcd.execution.kernels import MULTIPLE, operator, quack, require_quack, tile
 from bcd.partitions import find_layers
 
-MULTIPLE = 16
-"""The kernels want D and F to be multiples of this."""
-CAPABILITY = 9
-"""Major compute capability for which the tiles below were measured: H100, H200."""
 WIDTHS = (192, 160)
 """Columns of a tile, the first of which gets through its numbers sooner by `WIDER`, if there are enough of them."""
 WIDER = 1.04
-
-
-def _kernels() -> Any:
-    """quack's module of products. Raises ImportError where it is not installed."""
-    return importlib.import_module("quack.gemm_interface")
-
-
-@functools.cache
-def _tile(rows: int, columns: int, *, turns: bool = False, across: bool = False) -> Any:
-    """quack's name for a tile of so many numbers.
-
-    turns: two groups of warps take turns on tiles, one writes while the other multiplies.
-    across: the two tiles that share what they read lie side by side, not one under the other.
-    """
-    shape = {"tile_m": rows, "tile_n": columns, "cluster_m": 1 + (not across), "cluster_n": 1 + across}
-    kind = importlib.import_module("quack.gemm_config").GemmConfig
-    return kind(**shape, pingpong=turns, is_dynamic_persistent=False)
 
 
 def _width(tokens: int, columns: int, rows: int, processors: int) -> int:
@@ -85,67 +62,67 @@ def _both(gate: Tensor, up: Tensor) -> Tensor:
     return at_address(gate.data_ptr(), (2 * gate.shape[0], gate.shape[1]), gate)
 
 
-@torch.library.custom_op("bcd::gated_product", mutates_args=())
+@operator
 def gated_product(x: Tensor, gate: Tensor, up: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     """H, (T, F), and with `keep` A and B with their columns in turn, (T, 2F); else nothing, (0,)."""
     if x.is_cuda:
         both = _both(gate, up)
-        tile = _tile(256, _width(x.shape[0], both.shape[0], 256, _processors(x.device)), across=True)
-        options = {"activation": "swiglu", "store_preact": keep, "concat_layout": ("B",), "config": tile}
-        kept, h = _kernels().gemm_gated(x, both.t(), **options)
+        chosen = tile(256, _width(x.shape[0], both.shape[0], 256, _processors(x.device)), across=True)
+        options = {"activation": "swiglu", "store_preact": keep, "concat_layout": ("B",), "config": chosen}
+        kept, h = quack("gemm_interface").gemm_gated(x, both.t(), **options)
     else:
         a, b = linear(x, gate), linear(x, up)
         kept, h = torch.stack([a, b], -1).flatten(1), silu(a) * b
     return h, kept if keep else x.new_empty(0)
 
 
-@gated_product.register_fake
+@torch.library.register_fake(gated_product)
 def _(x: Tensor, gate: Tensor, up: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     tokens, inner = x.shape[0], gate.shape[0]
     return x.new_empty(tokens, inner), x.new_empty((tokens, 2 * inner) if keep else 0)
 
 
-@torch.library.custom_op("bcd::gated_down", mutates_args=())
+@operator
 def gated_down(h: Tensor, kept: Tensor, down: Tensor) -> Tensor:
     """Y; its gradient goes to A and B, which stand for H."""
     return h @ down.t()
 
 
-@gated_down.register_fake
+@torch.library.register_fake(gated_down)
 def _(h: Tensor, kept: Tensor, down: Tensor) -> Tensor:
     return h.new_empty(h.shape[0], down.shape[0])
 
 
-@torch.library.custom_op("bcd::gated_gradient", mutates_args=())
+@operator
 def gated_gradient(upstream: Tensor, kept: Tensor, down: Tensor) -> Tensor:
     """dA and dB with their columns in turn, (T, 2F), for the gradient dY of Y."""
     if upstream.is_cuda:
-        tile = _tile(128, _width(upstream.shape[0], down.shape[1], 128, _processors(down.device)), turns=True)
-        options = {"activation": "swiglu", "dynamic_scheduler": False, "config": tile}
-        return _kernels().gemm_dgated(upstream, down, kept, **options)[0]
+        chosen = tile(128, _width(upstream.shape[0], down.shape[1], 128, _processors(down.device)), turns=True)
+        options = {"activation": "swiglu", "dynamic_scheduler": False, "config": chosen}
+        return quack("gemm_interface").gemm_dgated(upstream, down, kept, **options)[0]
     a, b = kept.unflatten(1, (-1, 2)).unbind(-1)
     dh, slope = upstream @ down, torch.sigmoid(a)
     return torch.stack([dh * b * slope * (1 + a * (1 - slope)), dh * silu(a)], -1).flatten(1)
 
 
-@gated_gradient.register_fake
+@torch.library.register_fake(gated_gradient)
 def _(upstream: Tensor, kept: Tensor, down: Tensor) -> Tensor:
     return torch.empty_like(kept)
 
 
-@torch.library.custom_op("bcd::gated_input", mutates_args=())
+@operator
 def gated_input(gradient: Tensor, gate: Tensor, up: Tensor) -> Tensor:
     """dX for dA and dB with their columns in turn."""
     if gradient.is_cuda:
         result = gradient.new_empty(gradient.shape[0], gate.shape[1])
-        options = {"concat_layout": ("B",), "config": _tile(128, 256)}
-        _kernels().gemm_tuned.fn(gradient, _both(gate, up), result, **options)
+        options = {"concat_layout": ("B",), "config": tile(128, 256)}
+        quack("gemm_interface").gemm_tuned.fn(gradient, _both(gate, up), result, **options)
         return result
     da, db = gradient.unflatten(1, (-1, 2)).unbind(-1)
     return da @ gate + db @ up
 
 
-@gated_input.register_fake
+@torch.library.register_fake(gated_input)
 def _(gradient: Tensor, gate: Tensor, up: Tensor) -> Tensor:
     return gradient.new_empty(gradient.shape[0], gate.shape[1])
 
@@ -167,8 +144,8 @@ def _backward_of_down(ctx: Any, upstream: Tensor) -> Any:
     return None, gated_gradient(upstream.contiguous(), *ctx.saved_tensors), None
 
 
-gated_product.register_autograd(_backward_of_product, setup_context=_save_for_product)
-gated_down.register_autograd(_backward_of_down, setup_context=_save_for_down)
+torch.library.register_autograd(gated_product, _backward_of_product, setup_context=_save_for_product)
+torch.library.register_autograd(gated_down, _backward_of_down, setup_context=_save_for_down)
 
 
 class FusedMLP(nn.Module):
@@ -254,7 +231,7 @@ def fused_products(model: nn.Module) -> Callable[[], None]:
 def _prepare(module: Any) -> None:
     """Move Wu behind Wg. Each has a storage of its own, or files would take one for a copy of the other."""
     gate, up = module.gate_proj.weight, module.up_proj.weight
-    _require_device(gate)
+    require_quack(gate, "fused products are", "weights", torch.bfloat16, torch.float16)
     if gate.is_meta or _together(gate, up):
         return
     both = torch.cat([gate, up]).untyped_storage()
@@ -285,16 +262,3 @@ def _computes_it(module: Any) -> bool:
     x = x / linear(x, gate).float().std().clamp_min(1e-6).to(x)
     expected = linear(silu(linear(x, gate)) * linear(x, up), down).float()
     return bool((module(x).float() - expected).norm() < 0.01 * expected.norm())
-
-
-def _require_device(weight: Tensor) -> None:
-    if not weight.is_cuda:
-        return
-    require_dtype(weight, "fused", "quack's", torch.bfloat16, torch.float16)
-    require_capability(
-        weight, "fused", lambda found: found[0] == CAPABILITY, f"are tuned for {CAPABILITY}.x (H100, H200)"
-    )
-    try:
-        _kernels()
-    except ImportError as error:
-        raise ImportError(f"fused products need quack ({error}): pip install quack-kernels") from error

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bcd.checks import require_flag, require_whole
+from bcd.execution.kernels import quack, require_quack
 from bcd.execution.versions import SOFTMAX_COMPILES_ON_CPU
 from bcd.rules.rule import require
 
@@ -34,6 +35,7 @@ class _Setting:
     z_loss: float
     compiled: bool
     backend: str
+    fused: bool
 
 
 def linear_cross_entropy(
@@ -48,6 +50,7 @@ def linear_cross_entropy(
     chunk: int = CHUNK,
     compiled: bool = False,
     backend: str = "inductor",
+    fused: bool = False,
 ) -> Tensor:
     """The mean loss of the module's docstring, a float32 scalar (float64 for float64 input).
 
@@ -56,10 +59,12 @@ def linear_cross_entropy(
         micro-batches, as `num_items_in_batch` of transformers.
     chunk: tokens whose logits exist at the same time.     compiled: kernels of torch.compile for a chunk's loss and
         its gradient (not on a CPU with torch 2.11, whose inductor cannot make it).     backend: of torch.compile.
+    fused: on an H100 or H200 one kernel of quack for both, which reads a chunk's logits once; z_loss must be 0.
 
     Products are in the dtype of `hidden` (autocast's under autocast), everything between them in float32, the weight's
     gradient is summed in float32. Only gradients that are needed are computed. Without any label the loss is NaN, as
-    torch's. Raises ValueError for shapes that do not fit, chunk < 1 or z_loss < 0.
+    torch's. Raises ValueError for shapes that do not fit, chunk < 1 and z_loss < 0; with `fused` for a z_loss above 0
+    too, and on a GPU for a compute capability other than 9 and float64; ImportError there without quack.
 
     >>> hidden, weight = torch.ones(2, 3, 4), torch.eye(5, 4)
     >>> round(linear_cross_entropy(hidden, weight, torch.zeros(2, 3, dtype=torch.long), chunk=2).item(), 4)
@@ -68,6 +73,8 @@ def linear_cross_entropy(
     require_whole("chunk", chunk, least=1, why="a chunk has a whole number of tokens, at least one")
     require("z_loss", z_loss, least=0.0)
     require_flag("compiled", compiled)
+    if fused:
+        require_fused(hidden, z_loss)
     if hidden.shape[:-1] != labels.shape or hidden.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)} and labels {tuple(labels.shape)} do not fit: "
@@ -78,9 +85,17 @@ def linear_cross_entropy(
         count = (labels != ignore_index).sum()
     count = torch.as_tensor(count, device=hidden.device)
     needs = [torch.is_grad_enabled() and t is not None and t.requires_grad for t in (hidden, weight, bias)]
-    setting = _Setting(chunk, ignore_index, z_loss, compiled, backend)
+    setting = _Setting(chunk, ignore_index, z_loss, compiled, backend, fused)
     loss: Any = _LinearCrossEntropy.apply(hidden.flatten(0, -2), weight, bias, labels, count, needs, setting)
     return loss
+
+
+def require_fused(hidden: Tensor, z_loss: float) -> None:
+    """Raise what `linear_cross_entropy` says of `fused`, for hidden states or weights like `hidden`."""
+    if z_loss:
+        raise ValueError(f"z_loss={z_loss!r} is not possible with a fused loss: quack's kernel has no such term")
+    what = "kernels of the fused loss are"
+    require_quack(hidden, what, "hidden states", torch.bfloat16, torch.float16, torch.float32)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -101,7 +116,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         inverse = count.to(wide).reciprocal()
         # In float16 a probability over n would underflow, so it is divided afterwards; that rounds once more.
-        ctx.late = inverse if dtype == torch.float16 else None
+        ctx.late = inverse.nan_to_num(posinf=0.0) if dtype == torch.float16 else None
         scale = torch.ones_like(inverse) if dtype == torch.float16 else inverse
         matrix = weight.to(dtype)
         gradients = [
@@ -109,11 +124,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             torch.zeros_like(weight, dtype=wide) if needs[1] else None,
             torch.zeros_like(bias, dtype=wide) if bias is not None and needs[2] else None,
         ]
-        possible = SOFTMAX_COMPILES_ON_CPU or device != "cpu" or setting.backend != "inductor"
-        kernels: list[Callable[..., Any]] = [_normalise, _differentiate]
-        if setting.compiled and possible:
-            kernels = [_compiled(function, setting.backend) for function in kernels]
-        normalise, differentiate = kernels
+        of_chunk = _of_chunk(setting, device, scale, len(weight), any(needs))
         total = hidden.new_zeros((), dtype=wide)
         pieces = -(-hidden.shape[0] // setting.chunk)
         size = max(1, -(-hidden.shape[0] // max(1, pieces)))  # equal chunks: one shape is one kernel
@@ -121,10 +132,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for i in range(0, hidden.shape[0], size):
                 h, y = hidden[i : i + size].to(dtype), labels[i : i + size]
                 logits = h @ matrix.t() if bias is None else torch.addmm(bias.to(dtype), h, matrix.t())
-                loss, *of_tokens = normalise(logits, y, scale, setting.ignore_index, setting.z_loss)
-                total += loss
-                if any(needs):
-                    differentiate(logits, y, *of_tokens)
+                total += of_chunk(logits, y)
                 _collect(gradients, logits, h, matrix, slice(i, i + size))
                 del logits  # before the next chunk's, or two would exist together
         ctx.save_for_backward(*gradients)
@@ -137,6 +145,34 @@ class _LinearCrossEntropy(torch.autograd.Function):
         factor = upstream if ctx.late is None else upstream * ctx.late
         found = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         return *(None if g is None else _scaled(g, factor, dtype) for g, dtype in found), None, None, None, None
+
+
+def _of_chunk(
+    setting: _Setting, device: str, scale: Tensor, vocabulary: int, differentiates: bool
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """What takes a chunk's logits and labels, returns its summed loss and overwrites the logits by their gradient."""
+    if setting.fused and device == "cuda":
+        run, weights = quack("cross_entropy").cross_entropy_fwd_out, scale.expand(vocabulary).contiguous()
+
+        def in_one(logits: Tensor, labels: Tensor) -> Tensor:
+            loss = torch.empty_like(labels, dtype=torch.float32)
+            run(logits, labels, None, loss, None, logits if differentiates else None, weights, setting.ignore_index)
+            return loss.sum() / scale  # it is weighted too
+
+        return in_one
+    possible = SOFTMAX_COMPILES_ON_CPU or device != "cpu" or setting.backend != "inductor"
+    kernels: list[Callable[..., Any]] = [_normalise, _differentiate]
+    if setting.compiled and possible:
+        kernels = [_compiled(function, setting.backend) for function in kernels]
+    normalise, differentiate = kernels
+
+    def in_two(logits: Tensor, labels: Tensor) -> Tensor:
+        loss, *of_tokens = normalise(logits, labels, scale, setting.ignore_index, setting.z_loss)
+        if differentiates:
+            differentiate(logits, labels, *of_tokens)
+        return loss
+
+    return in_two
 
 
 def _normalise(logits: Tensor, labels: Tensor, scale: Tensor, ignore_index: int, z_loss: float) -> tuple[Tensor, ...]:

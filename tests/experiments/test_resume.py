@@ -337,7 +337,8 @@ def test_out_of_memory_says_what_would_fit(tiny, monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_out_of_memory_of_a_real_gpu(tiny):
     total = torch.cuda.mem_get_info()[1]
-    torch.cuda.set_per_process_memory_fraction(torch.cuda.memory_reserved() / total + 1e-4)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**20) / total)
     try:
         record = run.execute(tiny("method=adamw", "device=cuda", "batch_size=8", "dtype=float64"), "single")
     finally:

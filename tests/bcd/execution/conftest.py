@@ -1,5 +1,6 @@
 """Small Llamas, and blocks of them, for the options of `bcd.execution`."""
 
+import importlib.util
 import types
 
 import pytest
@@ -7,6 +8,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 LAYERS = 4
+ON_A_GPU_WITH_QUACK = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(importlib.util.find_spec("quack") is None, reason="needs quack"),
+    pytest.mark.filterwarnings("ignore"),  # of quack and its compiler, at their first use
+]
 
 
 @pytest.fixture

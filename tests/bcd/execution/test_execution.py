@@ -128,6 +128,7 @@ def test_impossible_values_are_named(llama):
         ({"loss": "none"}, "loss='none' is not one of plain, chunked"),
         ({"chunk": 0}, "chunk=0 is not possible"),
         ({"z_loss": 1e-4}, 'z_loss=0.0001 is not possible with loss="plain"'),
+        ({"z_loss": 1e-4, "loss": "fused"}, 'z_loss=0.0001 is not possible with loss="fused"'),
         ({"recompute": -1}, "recompute=-1 is not possible"),
         ({"compiled": 1}, "compiled=1 is not one of True, False"),
         ({"step_in_backward": None}, "step_in_backward=None is not one of"),

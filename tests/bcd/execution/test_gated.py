@@ -1,9 +1,9 @@
 """Gated MLPs with the activation inside their products, against the formula by hand in float64."""
 
 import copy
-import importlib.util
 import itertools
 import sys
+import types
 
 import pytest
 import torch
@@ -17,14 +17,10 @@ from bcd import SGD, BlockCoordinateDescent, Descending, by_layer
 from bcd.activations import SavedTensors
 from bcd.execution import Execution, compile_layers, compiled_layers, fused_products, gated, recompute_layers
 from bcd.execution.gated import FusedMLP, _width
+from tests.bcd.execution.conftest import ON_A_GPU_WITH_QUACK
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
-ON_A_GPU = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(importlib.util.find_spec("quack") is None, reason="needs quack"),
-    pytest.mark.filterwarnings("ignore"),  # of quack and its compiler, at their first use
-]
-DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU)]
+DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU_WITH_QUACK)]
 
 
 def mlps(model):
@@ -248,13 +244,15 @@ def test_mlps_that_compute_something_else_are_refused(llama):
         Execution(frozen_products="fused", autocast="bfloat16")
 
 
-def test_cards_dtypes_and_installations_that_cannot(monkeypatch, weight_on_a_card):
-    from bcd.execution.gated import _require_device
+def test_cards_dtypes_and_installations_that_cannot(llama, monkeypatch, weight_on_a_card):
+    def prepare(weight):
+        gated._prepare(types.SimpleNamespace(gate_proj=types.SimpleNamespace(weight=weight), up_proj=mlp.up_proj))
 
+    mlp = mlps(llama())[0]
     with pytest.raises(ValueError, match=r"not possible on a card: it has compute capability 8.0, they are tuned"):
-        _require_device(weight_on_a_card((8, 0)))
-    with pytest.raises(ValueError, match=r"not possible with weights in torch.float32"):
-        _require_device(weight_on_a_card((9, 0), torch.float32))
+        prepare(weight_on_a_card((8, 0)))
+    with pytest.raises(ValueError, match=r"fused products are not possible with weights in torch.float32"):
+        prepare(weight_on_a_card((9, 0), torch.float32))
     monkeypatch.setitem(sys.modules, "quack.gemm_interface", None)
     with pytest.raises(ImportError, match="pip install quack-kernels"):
-        _require_device(weight_on_a_card((9, 0)))
+        prepare(weight_on_a_card((9, 0)))

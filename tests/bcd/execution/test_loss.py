@@ -1,6 +1,7 @@
 """The loss that never holds the logits, beside the plain one."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from transformers import Trainer, TrainingArguments
 
 from bcd.activations import LivePeak
 from bcd.execution import chunked_loss, linear_cross_entropy
+from bcd.execution.loss import require_fused
+from tests.bcd.execution.conftest import ON_A_GPU_WITH_QUACK
 
 RTOL = 1e-5  # same mathematics in float32
 
@@ -87,8 +90,9 @@ def test_a_count_of_its_own_divides_as_transformers_does():
         torch.testing.assert_close(loss, plain(hidden, weight, None, labels, 17), rtol=RTOL, atol=0)
 
 
-def test_without_labels_the_loss_is_nan_and_moves_nothing():
-    hidden, weight, _, labels = inputs()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_without_labels_the_loss_is_nan_and_moves_nothing(dtype):
+    hidden, weight, _, labels = inputs(dtype)
     loss, gradient = gradients(linear_cross_entropy(hidden, weight, labels.fill_(-100)), hidden)
     assert loss.isnan()
     assert not gradient.any()
@@ -119,6 +123,39 @@ def test_the_compiled_kernel_agrees(z_loss):
         torch.testing.assert_close(a, b, rtol=RTOL, atol=RTOL * b.abs().max().item())
 
 
+def test_on_a_cpu_the_fused_loss_is_the_chunked_one():
+    hidden, weight, _, labels = inputs()
+    found = [gradients(linear_cross_entropy(hidden, weight, labels, fused=f), hidden, weight) for f in (False, True)]
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("chunk", [64, 300])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=ON_A_GPU_WITH_QUACK)])
+def test_the_fused_loss_on_the_gpu_is_as_exact_as_the_plain_one(device, dtype, bias, chunk):
+    hidden, weight, offset, labels = inputs(dtype, rows=300, vocabulary=1000, bias=bias)
+    double = [None if t is None else t.detach().double().requires_grad_() for t in (hidden, weight, offset)]
+    exact = gradients(plain(*double, labels, 17), *double)
+    hidden, weight, offset = (
+        None if t is None else t.detach().to(device).requires_grad_() for t in (hidden, weight, offset)
+    )
+    labels = labels.to(device)
+    own = {"bias": offset, "chunk": chunk, "count": 17, "fused": True}
+    usual = gradients(plain(hidden, weight, offset, labels, 17), hidden, weight, offset)
+    found = gradients(linear_cross_entropy(hidden, weight, labels, **own), hidden, weight, offset)
+    for a, b, c in zip(found, usual, exact, strict=True):
+        assert a.dtype == b.dtype
+        assert error(a.cpu(), c) <= max(1.2 * error(b.cpu(), c), 1e-6)
+    with torch.no_grad():  # another kernel
+        assert error(linear_cross_entropy(hidden, weight, labels, **own).cpu(), exact[0]) < max(
+            error(usual[0].cpu(), exact[0]) * 1.2, 1e-6
+        )
+    nothing = gradients(linear_cross_entropy(hidden, weight, labels.fill_(-100), fused=True), hidden)
+    assert nothing[0].isnan()
+    assert not nothing[1].any()
+
+
 def test_autocast_multiplies_in_its_dtype():
     hidden, weight, _, labels = inputs()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -135,6 +172,7 @@ def test_autocast_multiplies_in_its_dtype():
     [
         ({"chunk": 0}, "chunk=0 is not possible"),
         ({"z_loss": -1.0}, r"z_loss=-1\.0 is not possible"),
+        ({"z_loss": 1e-4, "fused": True}, "z_loss=0.0001 is not possible with a fused loss"),
         ({"labels": torch.zeros(3, dtype=torch.long)}, r"labels \(3,\) do not fit"),
     ],
 )
@@ -142,6 +180,18 @@ def test_impossible_arguments_are_named(changes, message):
     hidden, weight, _, labels = inputs()
     with pytest.raises(ValueError, match=message):
         linear_cross_entropy(hidden, weight, **({"labels": labels} | changes))
+
+
+def test_cards_dtypes_and_installations_without_a_fused_loss(monkeypatch, weight_on_a_card):
+    with pytest.raises(ValueError, match=r"the fused loss are not possible on a card: it has compute capability 8.0"):
+        require_fused(weight_on_a_card((8, 0)), 0.0)
+    with pytest.raises(
+        ValueError, match=r"not possible with hidden states in torch.float64: quack's want bfloat16 or"
+    ):
+        require_fused(weight_on_a_card((9, 0), torch.float64), 0.0)
+    monkeypatch.setitem(sys.modules, "quack.gemm_interface", None)
+    with pytest.raises(ImportError, match="the fused loss are not possible without quack"):
+        require_fused(weight_on_a_card((9, 0)), 0.0)
 
 
 # --- a model ---

@@ -1,0 +1,64 @@
+"""The library quack, some kernels of which compute on an H100 or H200 what torch computes in several.
+
+quack: https://github.com/Dao-AILab/quack. Its tiles are chosen by rule, not searched for at run time, so that a run
+repeats bitwise.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bcd.execution.cards import require_capability, require_dtype
+
+CAPABILITY = 9
+"""Major compute capability on which what is used here was measured: H100, H200."""
+MULTIPLE = 16
+"""The kernels of products want the sides of a weight to be multiples of this."""
+
+
+def operator(function: Callable[..., Any]) -> Any:
+    """The function of tensors as the operator bcd::NAME, which the compiler takes as it is; it changes no argument.
+
+    As torch.library.custom_op, without the checks at each call, which take longer than a launch of quack's.
+    """
+    name = f"bcd::{function.__name__}"
+    torch.library.define(name, torch.library.infer_schema(function, mutates_args=()))
+    torch.library.impl(name, "CompositeExplicitAutograd", function)
+    return getattr(torch.ops.bcd, function.__name__).default
+
+
+def quack(module: str) -> Any:
+    """A module of quack. Raises ImportError where it is not installed."""
+    return importlib.import_module(f"quack.{module}")
+
+
+@functools.cache
+def tile(rows: int, columns: int, *, turns: bool = False, across: bool = False) -> Any:
+    """quack's name for a tile of so many numbers.
+
+    turns: two groups of warps take turns on tiles, one writes while the other multiplies.
+    across: the two tiles that share what they read lie side by side, not one under the other.
+    """
+    shape = {"tile_m": rows, "tile_n": columns, "cluster_m": 1 + (not across), "cluster_n": 1 + across}
+    return quack("gemm_config").GemmConfig(**shape, pingpong=turns, is_dynamic_persistent=False)
+
+
+def require_quack(tensor: Tensor, what: str, whose: str, *dtypes: torch.dtype) -> None:
+    """On a GPU, raise ValueError for a dtype or card that the kernels are not for, ImportError without quack.
+
+    what, whose: in the message, "fused products are" and "weights".
+    """
+    if not tensor.is_cuda:
+        return
+    require_dtype(tensor, what, whose, "quack's", *dtypes)
+    require_capability(
+        tensor, what, lambda found: found[0] == CAPABILITY, f"are tuned for {CAPABILITY}.x (H100, H200)"
+    )
+    try:
+        quack("gemm_interface")
+    except ImportError as error:
+        raise ImportError(f"{what} not possible without quack: pip install quack-kernels ({error})") from error
