@@ -201,6 +201,7 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
         "CostFloatOverKeep": (float8, keep),
         "CostFloatSmallOverSmall": (recomputed(everything, 2048, "float8"), small[""]),
     }
+    found["CostMostOverReference"] = _most(reference[8192])
     for name, (ours, theirs) in ratios.items():
         found[name] = f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if ours and theirs else "--"
     for name, row in {"CostKeep": keep, "CostFused": fused, "CostSmall": small[""], "CostFloat": float8}.items():
@@ -218,3 +219,52 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
     rates = [record.measurements["rate"] / 1e12 for record in cost]
     found["CostRate"] = f"{min(rates):.0f}" if min(rates) == max(rates) else f"{min(rates):.0f} to {max(rates):.0f}"
     return found
+
+
+def on_both(cost: Sequence[Record], other: Sequence[Record]) -> list[tuple[Row, Row]]:
+    """The rows that were measured on another card too, each with that of the other card."""
+    names = {record.name for record in cost} & {record.name for record in other}
+    first, second = (rows([record for record in records if record.name in names]) for records in (cost, other))
+    return list(zip(first, second, strict=True))
+
+
+def card(records: Sequence[Record]) -> str:
+    """The model of the card in one word: H100 for NVIDIA H100 80GB HBM3."""
+    return str(records[0].provenance["device"]).removeprefix("NVIDIA ").split()[0]
+
+
+def over_reference(row: Row, everything: Sequence[Row]) -> float | None:
+    """How many times the reference's tokens a second the row makes, as documented and with as many tokens a step."""
+    reference = one(everything, "reference", "documented", row.tokens)
+    return row.tokens_per_second / reference.tokens_per_second if reference else None
+
+
+def other_card(other: Sequence[Record]) -> dict[str, str]:
+    """The macros of the text on the runs on another card, all of one session."""
+    everything = rows(other)
+    found = {"CostOtherSource": source(other), "CostOtherCard": card(other)}
+    chosen = {
+        "Keep": one(everything, "badam", "keep", 8192),
+        "Fused": one(everything, "badam", "fused", 8192),
+        "SmallFused": recomputed(everything, 2048, "fused"),
+        "CappedFused": one(everything, "badam", "fused_host_card24", 2048),
+    }
+    lora = one(everything, "lora", "documented-without_tf32", 8192)
+    for name, row in chosen.items():
+        ratio = over_reference(row, everything) if row else None
+        found[f"CostOther{name}OverReference"] = f"{ratio:.2f}" if ratio else "--"
+        found[f"CostOther{name}Share"] = f"{100 * row.share:.0f}" if row else "--"
+    for name in ("Keep", "Fused"):
+        row = chosen[name]
+        found[f"CostOther{name}OverLora"] = (
+            f"{row.tokens_per_second / lora.tokens_per_second:.2f}" if row and lora else "--"
+        )
+    reference = one(everything, "reference", "documented", 8192)
+    found["CostOtherReferenceShare"] = f"{100 * reference.share:.0f}" if reference else "--"
+    found["CostOtherMostOverReference"] = _most(reference)
+    return found
+
+
+def _most(reference: Row | None) -> str:
+    """How many times as fast as this row a step at the floor rate would be."""
+    return f"{1 / reference.share:.2f}" if reference else "--"

@@ -128,6 +128,7 @@ PARTS = (
     Part({"adversary": ("verify", "adversary")}, _adversary),
     Part({"practice": ("verify", "practice")}, practice.numbers),
     Part({"cost": ("profile", "cost"), "predicted": ("profile", "cost_predicted")}, cost.numbers),
+    Part({"other": ("profile", "cost_h200")}, cost.other_card),
     Part({"execution": ("train", "execution")}, execution.numbers),
     Part({"cost": ("profile", "cost")}, ablations.numbers, ablations.STUDIES),
 )
