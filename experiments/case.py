@@ -45,6 +45,8 @@ class Case:
 def make(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Case:
     """Check the configuration. Raises UserError or ValueError with one message that names the value."""
     check(config)
+    for part in ("method", "execution"):
+        build(config[part])  # what is not possible in them shows before any run
     parts = [choices["method"], choices["model"], choices["execution"], str(config.tokens)]
     if config.cap_gb is not None:
         parts.append(f"cap{config.cap_gb:g}")

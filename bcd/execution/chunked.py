@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bcd.checks import require_whole
+from bcd.checks import require_flag, require_whole
 from bcd.execution.loss import CHUNK, linear_cross_entropy, require_fused
 from bcd.rules.rule import require
 
@@ -56,6 +56,7 @@ def chunked_loss(
     """
     require_whole("chunk", chunk, least=1, why="a chunk has a whole number of tokens, at least one")
     require("z_loss", z_loss, least=0.0)
+    require_flag("fused", fused)
     if not callable(getattr(model, "get_decoder", None)) or not callable(
         getattr(model, "get_output_embeddings", None)
     ):

@@ -73,6 +73,7 @@ def linear_cross_entropy(
     require_whole("chunk", chunk, least=1, why="a chunk has a whole number of tokens, at least one")
     require("z_loss", z_loss, least=0.0)
     require_flag("compiled", compiled)
+    require_flag("fused", fused)
     if fused:
         require_fused(hidden, z_loss)
     if hidden.shape[:-1] != labels.shape or hidden.shape[-1] != weight.shape[-1]:

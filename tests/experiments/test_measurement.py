@@ -276,6 +276,16 @@ def test_what_cannot_be_measured_is_refused(overrides, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_list_with_an_impossible_value_runs_nothing(monkeypatch):
+    monkeypatch.setattr(case, "predicted", lambda chosen: pytest.fail("a run before the check"))
+    for override, message in (
+        ("execution.recompute=0,-5", "recompute=-5 is not possible"),
+        ("method.inner_steps=5,0", "inner_steps=0 is not possible"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            profile.run(["execution=cheap", "method=badam", override, "device=fake"])
+
+
 def test_lists_make_runs_and_a_sweep_is_a_list_of_its_own():
     lists = profile.runs(["method=badam,lora", "tokens=64,128", "model.path=x"])
     assert [overrides[:2] for _, overrides in lists] == [

@@ -172,6 +172,7 @@ def test_autocast_multiplies_in_its_dtype():
     [
         ({"chunk": 0}, "chunk=0 is not possible"),
         ({"z_loss": -1.0}, r"z_loss=-1\.0 is not possible"),
+        ({"fused": 1}, "fused=1 is not one of True, False"),
         ({"z_loss": 1e-4, "fused": True}, "z_loss=0.0001 is not possible with a fused loss"),
         ({"labels": torch.zeros(3, dtype=torch.long)}, r"labels \(3,\) do not fit"),
     ],
