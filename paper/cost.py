@@ -242,25 +242,23 @@ def over_reference(row: Row, everything: Sequence[Row]) -> float | None:
 def other_card(other: Sequence[Record]) -> dict[str, str]:
     """The macros of the text on the runs on another card, all of one session."""
     everything = rows(other)
-    found = {"CostOtherSource": source(other), "CostOtherCard": card(other)}
+    fused = one(everything, "badam", "fused", 8192)
     chosen = {
-        "Keep": one(everything, "badam", "keep", 8192),
-        "Fused": one(everything, "badam", "fused", 8192),
+        "Fused": fused,
         "SmallFused": recomputed(everything, 2048, "fused"),
         "CappedFused": one(everything, "badam", "fused_host_card24", 2048),
     }
-    lora = one(everything, "lora", "documented-without_tf32", 8192)
+    found = {"CostOtherSource": source(other), "CostOtherCard": card(other)}
     for name, row in chosen.items():
         ratio = over_reference(row, everything) if row else None
         found[f"CostOther{name}OverReference"] = f"{ratio:.2f}" if ratio else "--"
+    reference, lora = (
+        one(everything, *row, 8192) for row in (("reference", "documented"), ("lora", "documented-without_tf32"))
+    )
+    for name, row in {"Fused": fused, "Reference": reference}.items():
         found[f"CostOther{name}Share"] = f"{100 * row.share:.0f}" if row else "--"
-    for name in ("Keep", "Fused"):
-        row = chosen[name]
-        found[f"CostOther{name}OverLora"] = (
-            f"{row.tokens_per_second / lora.tokens_per_second:.2f}" if row and lora else "--"
-        )
-    reference = one(everything, "reference", "documented", 8192)
-    found["CostOtherReferenceShare"] = f"{100 * reference.share:.0f}" if reference else "--"
+    times = fused.tokens_per_second / lora.tokens_per_second if fused and lora else None
+    found["CostOtherFusedOverLora"] = f"{times:.2f}" if times else "--"
     found["CostOtherMostOverReference"] = _most(reference)
     return found
 

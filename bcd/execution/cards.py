@@ -17,10 +17,13 @@ def require_dtype(tensor: Tensor, what: str, whose: str, kernels: str, *possible
 
 
 def require_capability(tensor: Tensor, what: str, possible: Callable[[tuple[int, int]], bool], wanted: str) -> None:
-    """Raise ValueError unless the compute capability of the GPU of `tensor` is possible. wanted: "need 8.9"."""
+    """Raise ValueError unless the compute capability of the GPU of `tensor` is possible.
+
+    what, wanted: in the message, "float8 products are" and "torch's kernels need 8.9".
+    """
     found = torch.cuda.get_device_capability(tensor.device)
     if not possible(found):
         raise ValueError(
-            f"{what} not possible on {torch.cuda.get_device_name(tensor.device)}: it has compute capability "
-            f"{'.'.join(map(str, found))}, they {wanted}"
+            f"{what} not possible on {torch.cuda.get_device_name(tensor.device)}, which has compute capability "
+            f"{'.'.join(map(str, found))}: {wanted}"
         )

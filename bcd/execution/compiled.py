@@ -107,7 +107,8 @@ def compile_layers(
 
     model: any module whose layers `bcd.partitions.find_layers` finds.
     backend, mode, dynamic: of torch.compile. Batches of a few different lengths are welcome: the second length makes
-        graphs for any length, once. Results differ from eager ones by rounding.
+        graphs for any length, once. Results differ from eager ones by rounding. With "inductor" `bcd.execution.passes`
+        change the graphs, in place of the passes that torch._inductor.config has at these two places.
 
     Returns a function that undoes it. Raises ValueError for a model without layers, one whose layers are compiled
     already, or layers whose forward something else has replaced.

@@ -31,7 +31,7 @@ class Execution:
     loss: "plain", the model's own; "chunked", see `chunked_loss`; or "fused", that with one kernel for a chunk's loss
         and gradient.     chunk: tokens of a chunk.     z_loss: weight of the squared log-normaliser ("chunked").
     recompute: budget in bytes, 0, None or "free", and reserve, see `recompute_layers`.
-    compiled: compile every layer, and the chunked loss, see `compile_layers`.     backend: of torch.compile.
+    compiled: compile every layer, and a "chunked" loss, see `compile_layers`.     backend: of torch.compile.
     autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own
         dtype (torch.autocast). It changes what is computed by that rounding; in force inside `autocasting` only.
     step_in_backward: use gradients inside backward, see `bcd.execution.backward`.

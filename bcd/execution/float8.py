@@ -148,6 +148,6 @@ def _possible(module: nn.Linear) -> bool:
 def _require_device(weight: Tensor) -> None:
     if not weight.is_cuda:
         return
-    what, wanted = "float8 products are", f"need {'.'.join(map(str, CAPABILITY))}"
+    what, wanted = "float8 products are", f"torch's kernels need {'.'.join(map(str, CAPABILITY))}"
     require_dtype(weight, what, "weights", "torch's", torch.bfloat16)
     require_capability(weight, what, lambda found: found >= CAPABILITY, wanted)

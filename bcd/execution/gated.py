@@ -15,7 +15,7 @@ One product with both weights wants one matrix: `fused_products` moves Wg and Wu
 parameters with a storage each, for the optimizer, the state_dict and files. What parts them (weights assigned from a
 checkpoint, a copied model) costs a copy of both in each product, and no more.
 
-Compiled layers compute the sum with the residual inside the product with Wd too, see `bcd.execution.passes`.
+In compiled layers the sum with the residual is inside the product with Wd too, see `bcd.execution.passes`.
 """
 
 import functools
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
 from bcd.execution.addresses import at_address
-from bcd.execution.kernels import MULTIPLE, operator, quack, require_quack, tile
+from bcd.execution.kernels import MULTIPLE, only_once, operator, quack, require_quack, tile
 from bcd.partitions import find_layers
 
 WIDTHS = (192, 160)
@@ -146,6 +146,8 @@ def _backward_of_down(ctx: Any, upstream: Tensor) -> Any:
 
 torch.library.register_autograd(gated_product, _backward_of_product, setup_context=_save_for_product)
 torch.library.register_autograd(gated_down, _backward_of_down, setup_context=_save_for_down)
+torch.library.register_autograd(gated_gradient, only_once)
+torch.library.register_autograd(gated_input, only_once)
 
 
 class FusedMLP(nn.Module):

@@ -1,4 +1,4 @@
-"""The library quack, some kernels of which compute on an H100 or H200 what torch computes in several.
+"""Operators of our own, and the library quack, whose kernels they call on an H100 or H200.
 
 quack: https://github.com/Dao-AILab/quack. Its tiles are chosen by rule, not searched for at run time, so that a run
 repeats bitwise.
@@ -23,12 +23,18 @@ MULTIPLE = 16
 def operator(function: Callable[..., Any]) -> Any:
     """The function of tensors as the operator bcd::NAME, which the compiler takes as it is; it changes no argument.
 
-    As torch.library.custom_op, without the checks at each call, which take longer than a launch of quack's.
+    As torch.library.custom_op, without what that does at each call, which takes longer than a launch of quack's. One
+    that autograd meets needs torch.library.register_autograd, if only with `only_once`.
     """
-    name = f"bcd::{function.__name__}"
-    torch.library.define(name, torch.library.infer_schema(function, mutates_args=()))
+    name, tags = f"bcd::{function.__name__}", (torch.Tag.pt2_compliant_tag,)
+    torch.library.define(name, torch.library.infer_schema(function, mutates_args=()), tags=tags)
     torch.library.impl(name, "CompositeExplicitAutograd", function)
     return getattr(torch.ops.bcd, function.__name__).default
+
+
+def only_once(ctx: Any, *upstream: Tensor) -> None:
+    """The backward formula of a gradient: autograd would take an operator without one for a constant."""
+    raise RuntimeError("fused products have no second derivative; undo them to differentiate twice")
 
 
 def quack(module: str) -> Any:
@@ -55,9 +61,8 @@ def require_quack(tensor: Tensor, what: str, whose: str, *dtypes: torch.dtype) -
     if not tensor.is_cuda:
         return
     require_dtype(tensor, what, whose, "quack's", *dtypes)
-    require_capability(
-        tensor, what, lambda found: found[0] == CAPABILITY, f"are tuned for {CAPABILITY}.x (H100, H200)"
-    )
+    wanted = f"quack's kernels are tuned for {CAPABILITY}.x (H100, H200)"
+    require_capability(tensor, what, lambda found: found[0] == CAPABILITY, wanted)
     try:
         quack("gemm_interface")
     except ImportError as error:

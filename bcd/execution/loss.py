@@ -59,7 +59,8 @@ def linear_cross_entropy(
         micro-batches, as `num_items_in_batch` of transformers.
     chunk: tokens whose logits exist at the same time.     compiled: kernels of torch.compile for a chunk's loss and
         its gradient (not on a CPU with torch 2.11, whose inductor cannot make it).     backend: of torch.compile.
-    fused: on an H100 or H200 one kernel of quack for both, which reads a chunk's logits once; z_loss must be 0.
+    fused: on an H100 or H200 one kernel of quack for both, compiled or not, which reads a chunk's logits once; z_loss
+        must be 0, and it does not check that labels are in the vocabulary.
 
     Products are in the dtype of `hidden` (autocast's under autocast), everything between them in float32, the weight's
     gradient is summed in float32. Only gradients that are needed are computed. Without any label the loss is NaN, as
@@ -81,7 +82,7 @@ def linear_cross_entropy(
             f"hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)} and labels {tuple(labels.shape)} do not fit: "
             "wanted (..., width), (vocabulary, width) and (...)"
         )
-    labels = labels.reshape(-1).to(hidden.device)
+    labels = labels.reshape(-1).contiguous().to(hidden.device)
     if count is None:
         count = (labels != ignore_index).sum()
     count = torch.as_tensor(count, device=hidden.device)
@@ -95,8 +96,7 @@ def require_fused(hidden: Tensor, z_loss: float) -> None:
     """Raise what `linear_cross_entropy` says of `fused`, for hidden states or weights like `hidden`."""
     if z_loss:
         raise ValueError(f"z_loss={z_loss!r} is not possible with a fused loss: quack's kernel has no such term")
-    what = "kernels of the fused loss are"
-    require_quack(hidden, what, "hidden states", torch.bfloat16, torch.float16, torch.float32)
+    require_quack(hidden, "a fused loss is", "logits", torch.bfloat16, torch.float16, torch.float32)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

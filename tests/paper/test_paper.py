@@ -271,8 +271,8 @@ def test_the_study_of_cost_in_numbers():
 def test_the_other_card_in_numbers_and_in_its_table():
     found = cost.other_card(of_study("cost_h200"))
     assert found["CostOtherCard"] == "Z9"
-    assert (found["CostOtherKeepOverReference"], found["CostOtherFusedOverReference"]) == ("1.00", "2.00")
-    assert (found["CostOtherFusedOverLora"], found["CostOtherSmallFusedShare"]) == ("--", "--"), "not measured"
+    assert (found["CostOtherFusedOverReference"], found["CostOtherFusedShare"]) == ("2.00", "40")
+    assert (found["CostOtherFusedOverLora"], found["CostOtherSmallFusedOverReference"]) == ("--", "--"), "not measured"
     assert (found["CostOtherReferenceShare"], found["CostOtherMostOverReference"]) == ("40", "2.50")
     lines = cost_cards.text(of_study("cost"), of_study("cost_h200")).splitlines()
     assert r"\multicolumn{3}{c}{Z9}" in lines[2]

@@ -259,7 +259,9 @@ def test_refusals(llama):
 def test_cards_and_dtypes_that_cannot(weight_on_a_card):
     from bcd.execution.float8 import _require_device
 
-    with pytest.raises(ValueError, match=r"not possible on a card: it has compute capability 8.0, they need 8.9"):
+    with pytest.raises(
+        ValueError, match=r"not possible on a card, which has compute capability 8.0: torch's kernels need 8.9"
+    ):
         _require_device(weight_on_a_card((8, 0)))
     with pytest.raises(ValueError, match=r"not possible with weights in torch.float32"):
         _require_device(weight_on_a_card((9, 0), torch.float32))

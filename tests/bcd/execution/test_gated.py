@@ -73,6 +73,16 @@ def test_the_width_of_a_tile_is_that_with_less_to_do():
     assert _width(1, 161, 128, 1) == 192
 
 
+def test_twice_is_refused(llama):
+    """A GPU's kernels are constants to autograd, which would leave their part out of a second derivative."""
+    model = llama().requires_grad_(False)
+    fused_products(model)
+    x = torch.ones(2, 32, requires_grad=True)
+    (gradient,) = torch.autograd.grad(mlps(model)[0](x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="fused products have no second derivative"):
+        gradient.sum().backward()
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """The `keep` of every call of the first product from now on."""
@@ -249,7 +259,9 @@ def test_cards_dtypes_and_installations_that_cannot(llama, monkeypatch, weight_o
         gated._prepare(types.SimpleNamespace(gate_proj=types.SimpleNamespace(weight=weight), up_proj=mlp.up_proj))
 
     mlp = mlps(llama())[0]
-    with pytest.raises(ValueError, match=r"not possible on a card: it has compute capability 8.0, they are tuned"):
+    with pytest.raises(
+        ValueError, match=r"not possible on a card, which has compute capability 8.0: quack's kernels are tuned"
+    ):
         prepare(weight_on_a_card((8, 0)))
     with pytest.raises(ValueError, match=r"fused products are not possible with weights in torch.float32"):
         prepare(weight_on_a_card((9, 0), torch.float32))

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from transformers import Trainer, TrainingArguments
 
 from bcd.activations import LivePeak
-from bcd.execution import chunked_loss, linear_cross_entropy
-from bcd.execution.loss import require_fused
+from bcd.execution import Execution, chunked_loss, linear_cross_entropy
+from bcd.execution.loss import _of_chunk, require_fused
 from tests.bcd.execution.conftest import ON_A_GPU_WITH_QUACK
 
 RTOL = 1e-5  # same mathematics in float32
@@ -123,6 +123,21 @@ def test_the_compiled_kernel_agrees(z_loss):
         torch.testing.assert_close(a, b, rtol=RTOL, atol=RTOL * b.abs().max().item())
 
 
+def test_labels_may_lie_anyhow(monkeypatch):
+    hidden, weight, _, labels = inputs()
+    expected = linear_cross_entropy(hidden, weight, labels)
+    strided = torch.stack([labels, labels], 1)[:, 0]
+    seen = []
+
+    def recorded(*given):
+        of_chunk = _of_chunk(*given)
+        return lambda logits, labels: seen.append(labels.stride()) or of_chunk(logits, labels)
+
+    monkeypatch.setattr("bcd.execution.loss._of_chunk", recorded)
+    assert torch.equal(linear_cross_entropy(hidden, weight, strided), expected)
+    assert seen == [(1,)], "quack's kernel wants them one behind the other"
+
+
 def test_on_a_cpu_the_fused_loss_is_the_chunked_one():
     hidden, weight, _, labels = inputs()
     found = [gradients(linear_cross_entropy(hidden, weight, labels, fused=f), hidden, weight) for f in (False, True)]
@@ -184,14 +199,12 @@ def test_impossible_arguments_are_named(changes, message):
 
 
 def test_cards_dtypes_and_installations_without_a_fused_loss(monkeypatch, weight_on_a_card):
-    with pytest.raises(ValueError, match=r"the fused loss are not possible on a card: it has compute capability 8.0"):
+    with pytest.raises(ValueError, match=r"a fused loss is not possible on a card, which has compute capability 8.0"):
         require_fused(weight_on_a_card((8, 0)), 0.0)
-    with pytest.raises(
-        ValueError, match=r"not possible with hidden states in torch.float64: quack's want bfloat16 or"
-    ):
+    with pytest.raises(ValueError, match=r"not possible with logits in torch.float64: quack's want bfloat16 or"):
         require_fused(weight_on_a_card((9, 0), torch.float64), 0.0)
     monkeypatch.setitem(sys.modules, "quack.gemm_interface", None)
-    with pytest.raises(ImportError, match="the fused loss are not possible without quack"):
+    with pytest.raises(ImportError, match="a fused loss is not possible without quack"):
         require_fused(weight_on_a_card((9, 0)), 0.0)
 
 
@@ -299,6 +312,22 @@ def test_a_model_whose_loss_is_another_one_is_refused(llama, monkeypatch):
         chunked_loss(model)
     assert model.training
     assert model.lm_head.training
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_what_the_model_hands_to_its_loss(fused, llama, tokens, monkeypatch):
+    seen = []
+
+    def recorded(*given, **options):
+        seen.append(options["fused"])
+        return linear_cross_entropy(*given, **options)
+
+    model = llama()
+    Execution(loss="fused" if fused else "chunked")(model)
+    monkeypatch.setattr("bcd.execution.chunked.linear_cross_entropy", recorded)
+    output = model(input_ids=tokens, labels=tokens)
+    assert "logits" not in output
+    assert seen == [fused]
 
 
 def test_refusals(llama):

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
 
 from bcd.execution import Execution
-from bcd.execution.passes import product_and_sum
+from bcd.execution.gated import gated_down, gated_product
+from bcd.execution.passes import KeepWhatIsUsed, SumsInProducts, product_and_sum
 from tests.bcd.execution.conftest import LAYERS, ON_A_GPU_WITH_QUACK
 
 DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU_WITH_QUACK)]
@@ -24,6 +26,45 @@ def test_the_product_and_sum_is_rounded_once(device):
         for each in (product_and_sum(x, weight, residual), residual + (x @ weight.t()).view(residual.shape))
     ]
     assert errors[0] <= (errors[1] if device == "cuda" else 1e-15), errors
+
+
+SUMS = {
+    "as it is": (1, lambda residual, y: residual + y),
+    "the other way round": (1, lambda residual, y: y + residual),
+    "in another shape": (1, lambda residual, y: residual.view(2, 10, 32) + y.view(2, 10, 32)),
+    "broadcast": (0, lambda residual, y: residual[:1] + y),
+    "of another dtype": (0, lambda residual, y: residual.double() + y),
+    "weighted": (0, lambda residual, y: torch.add(residual, y, alpha=2)),
+    "turned": (0, lambda residual, y: residual.view(32, 20).t() + y),
+    "and used again": (0, lambda residual, y: (residual + y) * y),
+    "with itself": (0, lambda residual, y: y + y),
+    "scaled before": (0, lambda residual, y: residual + 0.5 * y),
+}
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("name", SUMS)
+def test_which_sums_are_in_products(name, keep):
+    """And that A and B, for which no gradient asks here, are not written in any of them."""
+    expected, total = SUMS[name]
+    generator = torch.Generator().manual_seed(0)
+    sizes = (20, 32), (48, 32), (48, 32), (32, 48), (20, 32)
+    given = [torch.randn(size, generator=generator) for size in sizes]
+
+    def computed(x, gate, up, down, residual):
+        h, kept = gated_product(x, gate, up, keep)
+        return total(residual, gated_down(h, kept, down) if keep else h @ down.permute(1, 0))
+
+    made = make_fx(computed, tracing_mode="fake")(*given)
+    for change in (SumsInProducts(), KeepWhatIsUsed()):
+        change(made.graph)
+    made.graph.lint()
+    made.recompile()
+    (product,) = made.graph.find_nodes(op="call_function", target=gated_product)
+    assert product.args[3] is False
+    assert not made.graph.find_nodes(op="call_function", target=gated_down)
+    assert len(made.graph.find_nodes(op="call_function", target=product_and_sum)) == expected
+    torch.testing.assert_close(made(*given), computed(*given), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("dynamic", [None, True])
