@@ -29,7 +29,7 @@ def product_and_sum(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     if not x.is_cuda:
         return torch.addmm(rows, x, weight.t()).reshape(residual.shape)
     result = x.new_empty(rows.shape)
-    # Smaller tiles are sooner done with one product, but need more power, which limits a step of products.
+    # Smaller tiles are faster when products are timed in short turns, slower when they go on, as in a step.
     quack("gemm_interface").gemm_tuned.fn(x, weight.t(), result, C=rows, config=tile(256, 128, across=True))
     return result.reshape(residual.shape)
 
