@@ -200,7 +200,7 @@ def fused_products(model: nn.Module) -> Callable[[], None]:
 
     A gated MLP is a module with gate_proj, up_proj and down_proj (torch.nn.Linear without bias) that computes
     down_proj(silu(gate_proj(x)) * up_proj(x)), as those of Llama, Mistral, Qwen and SmolLM do: each is tried on random
-    numbers. On a CPU the result is the same, without the gain.
+    numbers. On a CPU the result is the same, without the gain. Second derivatives are refused.
 
     model: any module whose layers `bcd.partitions.find_layers` finds, on its device.
 
