@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paper.runs import source
+from paper.runs import source, thousands
 from records import Record
 
 FAMILIES = {
@@ -122,6 +122,16 @@ def one(all_rows: Sequence[Row], family: str, version: str, tokens: int) -> Row 
     return next((r for r in all_rows if (r.family, r.version, r.tokens) == (family, version, tokens)), None)
 
 
+def reference(all_rows: Sequence[Row], tokens: int) -> Row | None:
+    """The reference implementation as documented."""
+    return one(all_rows, "reference", "documented", tokens)
+
+
+def times(ours: Row | None, theirs: Row | None) -> str:
+    """How many times as many tokens a second the first row makes, in print; "--" if one was not measured."""
+    return f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if ours and theirs else "--"
+
+
 def recomputed(all_rows: Sequence[Row], tokens: int, products: str = "") -> Row | None:
     """Ours with these products and a budget for activations that needs least."""
     budgets = [r for r in all_rows if r.family == "badam" and r.tokens == tokens and parts(r)[2][:1].isdigit()]
@@ -175,13 +185,13 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
         "fused": one(everything, "badam", "fused_host_card24", 2048),
         "large": one(everything, "badam", "fused_host_card24", 8192),
     }
-    reference = {tokens: one(everything, "reference", "documented", tokens) for tokens in (2048, 8192)}
+    theirs = {tokens: reference(everything, tokens) for tokens in (2048, 8192)}
     lora = {
         version: one(everything, "lora", version, 8192)
         for version in ("documented", "documented-without_tf32", "options", "options-without_tf32")
     }
     ratios = {
-        "CostOverReference": (keep, reference[8192]),
+        "CostOverReference": (keep, theirs[8192]),
         "CostOverLora": (keep, lora["documented-without_tf32"]),
         "CostOverLoraFast": (keep, lora["documented"]),
         "CostOverReferenceOptions": (keep, one(everything, "reference", "options", 8192)),
@@ -189,25 +199,24 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
         "CostOverLoraOptionsFast": (keep, lora["options"]),
         "CostAdamOverLora": (one(everything, "adamw", "options", 8192), lora["options"]),
         "CostFusedOverKeep": (fused, keep),
-        "CostFusedOverReference": (fused, reference[8192]),
+        "CostFusedOverReference": (fused, theirs[8192]),
         "CostFusedOverLora": (fused, lora["documented-without_tf32"]),
-        "CostSmallOverReference": (small[""], reference[2048]),
-        "CostSmallFusedOverReference": (small["fused"], reference[2048]),
-        "CostCardOverReferenceSmall": (card[""], reference[2048]),
-        "CostCardFusedOverReferenceSmall": (card["fused"], reference[2048]),
-        "CostCardOverReference": (card["large"], reference[8192]),
-        "CostFloatOverReference": (float8, reference[8192]),
+        "CostSmallOverReference": (small[""], theirs[2048]),
+        "CostSmallFusedOverReference": (small["fused"], theirs[2048]),
+        "CostCardOverReferenceSmall": (card[""], theirs[2048]),
+        "CostCardFusedOverReferenceSmall": (card["fused"], theirs[2048]),
+        "CostCardOverReference": (card["large"], theirs[8192]),
+        "CostFloatOverReference": (float8, theirs[8192]),
         "CostFloatOverLora": (float8, lora["documented-without_tf32"]),
         "CostFloatOverKeep": (float8, keep),
         "CostFloatSmallOverSmall": (recomputed(everything, 2048, "float8"), small[""]),
     }
-    found["CostMostOverReference"] = _most(reference[8192])
-    for name, (ours, theirs) in ratios.items():
-        found[name] = f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if ours and theirs else "--"
+    found["CostMostOverReference"] = _most(theirs[8192])
+    found |= {name: times(*pair) for name, pair in ratios.items()}
     for name, row in {"CostKeep": keep, "CostFused": fused, "CostSmall": small[""], "CostFloat": float8}.items():
-        found[f"{name}Share"] = f"{100 * row.share:.0f}" if row else "--"
+        found[f"{name}Share"] = _share(row)
         found[f"{name}Peak"] = f"{row.peak / 1e9:.1f}" if row else "--"
-        found[f"{name}Tokens"] = f"{row.tokens_per_second:,.0f}".replace(",", r"\,") if row else "--"
+        found[f"{name}Tokens"] = thousands(round(row.tokens_per_second)) if row else "--"
     usual = one(everything, "badam", "keep", 2048)
     saved = usual.held["weights"] - small[""].held["weights"] if usual and small[""] else None
     found["CostHostSaved"] = f"{saved / 1e9:.2f}" if saved else "--"
@@ -228,39 +237,31 @@ def on_both(cost: Sequence[Record], other: Sequence[Record]) -> list[tuple[Row, 
     return list(zip(first, second, strict=True))
 
 
-def card(records: Sequence[Record]) -> str:
+def card_name(records: Sequence[Record]) -> str:
     """The model of the card in one word: H100 for NVIDIA H100 80GB HBM3."""
     return str(records[0].provenance["device"]).removeprefix("NVIDIA ").split()[0]
-
-
-def over_reference(row: Row, everything: Sequence[Row]) -> float | None:
-    """How many times the reference's tokens a second the row makes, as documented and with as many tokens a step."""
-    reference = one(everything, "reference", "documented", row.tokens)
-    return row.tokens_per_second / reference.tokens_per_second if reference else None
 
 
 def other_card(other: Sequence[Record]) -> dict[str, str]:
     """The macros of the text on the runs on another card, all of one session."""
     everything = rows(other)
-    fused = one(everything, "badam", "fused", 8192)
-    chosen = {
-        "Fused": fused,
-        "SmallFused": recomputed(everything, 2048, "fused"),
-        "CappedFused": one(everything, "badam", "fused_host_card24", 2048),
+    fused, theirs = one(everything, "badam", "fused", 8192), reference(everything, 8192)
+    small, capped = recomputed(everything, 2048, "fused"), one(everything, "badam", "fused_host_card24", 2048)
+    return {
+        "CostOtherSource": source(other),
+        "CostOtherCard": card_name(other),
+        "CostOtherFusedOverReference": times(fused, theirs),
+        "CostOtherFusedOverLora": times(fused, one(everything, "lora", "documented-without_tf32", 8192)),
+        "CostOtherSmallFusedOverReference": times(small, reference(everything, 2048)),
+        "CostOtherCappedFusedOverReference": times(capped, reference(everything, 2048)),
+        "CostOtherFusedShare": _share(fused),
+        "CostOtherReferenceShare": _share(theirs),
+        "CostOtherMostOverReference": _most(theirs),
     }
-    found = {"CostOtherSource": source(other), "CostOtherCard": card(other)}
-    for name, row in chosen.items():
-        ratio = over_reference(row, everything) if row else None
-        found[f"CostOther{name}OverReference"] = f"{ratio:.2f}" if ratio else "--"
-    reference, lora = (
-        one(everything, *row, 8192) for row in (("reference", "documented"), ("lora", "documented-without_tf32"))
-    )
-    for name, row in {"Fused": fused, "Reference": reference}.items():
-        found[f"CostOther{name}Share"] = f"{100 * row.share:.0f}" if row else "--"
-    times = fused.tokens_per_second / lora.tokens_per_second if fused and lora else None
-    found["CostOtherFusedOverLora"] = f"{times:.2f}" if times else "--"
-    found["CostOtherMostOverReference"] = _most(reference)
-    return found
+
+
+def _share(row: Row | None) -> str:
+    return f"{100 * row.share:.0f}" if row else "--"
 
 
 def _most(reference: Row | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paper import theorems
-from paper.runs import source
+from paper.runs import source, thousands
 from records import Record
 
 
@@ -35,16 +35,14 @@ def _bounds(theory: Sequence[Record]) -> dict[str, str]:
         "TheoryBoundsRefuted": str(len(false)),
         "TheoryBoundsFamilies": str(len({theorems.parts(record)[1] for record in used})),
         "TheoryBoundsLines": str(sum(map(len, found.values()))),
-        "TheoryBoundsChecks": theorems.thousands(
-            sum(line["checks"] for lines in found.values() for line in lines.values())
-        ),
-        "TheoryBoundsInstances": theorems.thousands(
+        "TheoryBoundsChecks": thousands(sum(line["checks"] for lines in found.values() for line in lines.values())),
+        "TheoryBoundsInstances": thousands(
             sum(len(record.measurements["instances"]["ratio"]) for group in proved.values() for record in group)
         ),
         "TheoryBoundsViolations": str(
             sum(record.measurements["violations"] for group in proved.values() for record in group)
         ),
-        "TheoryBoundsPrecise": theorems.thousands(sum(r.measurements["precise"]["instances"] for r in used)),
+        "TheoryBoundsPrecise": thousands(sum(r.measurements["precise"]["instances"] for r in used)),
         "TheoryBoundsControls": str(len(controls)),
         "TheoryBoundsRejected": str(sum(control["rejected"] for control in controls)),
         "TheoryBoundsInequalities": str(sum(len(theorems.inequalities(lines)) for lines in found.values())),
@@ -112,7 +110,7 @@ def _curves(found: dict[str, Any]) -> dict[str, str]:
         "TheoryContractionLast": f"{contraction['exact'][gamma][-1]:.2f}",
         "TheoryContractionMinimisation": f"{contraction['minimisation']:.2f}",
         "TheoryVacuousBlocks": str(found["vacuous"]["blocks"]),
-        "TheoryVacuousCoordinates": theorems.thousands(found["vacuous"]["coordinates"]),
+        "TheoryVacuousCoordinates": thousands(found["vacuous"]["coordinates"]),
         "TheoryVacuousSteps": str(K),
         "TheoryVacuousEps": f"10^{{{log:g}}}",
         "TheoryVacuousBPlus": _power(needed["b1_plus"]),

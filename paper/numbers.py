@@ -9,7 +9,7 @@ from typing import Any
 
 from paper import ablations, cost, evidence, execution, practice
 from paper.audit_numbers import audit
-from paper.runs import label, method, ordered, source
+from paper.runs import label, method, ordered, source, thousands
 from paper.studies import steps
 from records import Record, RecordError
 
@@ -93,7 +93,7 @@ def _theory(records: Sequence[Record]) -> dict[str, str]:
     return {
         "TheorySource": source([record]),
         "TheoryInstances": str(len(ratios)),
-        "TheoryChecks": f"{sum(line['checks'] for line in measured['lines'].values()):,}".replace(",", "\\,"),
+        "TheoryChecks": thousands(sum(line["checks"] for line in measured["lines"].values())),
         "TheoryLines": str(len(measured["lines"])),
         "TheoryViolations": str(measured["violations"]),
         "TheoryControls": str(len(measured["controls"])),
@@ -108,7 +108,7 @@ def _adversary(records: Sequence[Record]) -> dict[str, str]:
     required = [row for row in measured["mutants"] if row["required"]]
     return {
         "AdversarySource": source(records[:1]),
-        "AdversaryInstances": f"{measured['evaluations']:,}".replace(",", "\\,"),
+        "AdversaryInstances": thousands(measured["evaluations"]),
         "AdversaryViolations": str(len(measured["violations"])),
         "AdversaryMutants": str(len(required)),
         "AdversaryMutantsKilled": str(sum(row["killed"] for row in required)),

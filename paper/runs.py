@@ -1,4 +1,4 @@
-"""What producers share about runs: names of methods in print, their order, and the source sentence of captions."""
+"""What producers share: names of methods and numbers in print, order of runs, and the source sentence of captions."""
 
 from collections.abc import Sequence
 
@@ -56,6 +56,11 @@ def named(name: str) -> str:
 def label(record: Record) -> str:
     """The name of the record's method in print."""
     return named(method(record))
+
+
+def thousands(number: int) -> str:
+    """12345 -> 12\\,345."""
+    return f"{number:,}".replace(",", r"\,")
 
 
 def ordered(records: Sequence[Record]) -> list[Record]:

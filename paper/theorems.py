@@ -130,8 +130,3 @@ def escaped(name: str) -> str:
     bare = name.rstrip("'*")
     tail = name[len(bare) :].replace("*", "^*")
     return bare.replace("_", r"\_") + (f"${tail}$" if tail else "")
-
-
-def thousands(number: int) -> str:
-    """12345 -> 12\\,345."""
-    return f"{number:,}".replace(",", r"\,")

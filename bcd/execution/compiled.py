@@ -76,7 +76,7 @@ class CompiledLayers:
         # The compiler keeps its graphs with the code of a function and looks through them one by one: a copy of the
         # code for each pattern finds its graph at once, and never meets the limit of graphs.
         own = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
-        if self.backend != "inductor":
+        if self.backend != "inductor":  # others have no place for passes
             return torch.compile(own, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
         options = {} if self.mode is None else torch._inductor.list_mode_options(self.mode)
         options |= {"joint_custom_post_pass": SumsInProducts(), "post_grad_custom_pre_pass": KeepWhatIsUsed()}

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
 from bcd.execution.addresses import at_address
-from bcd.execution.kernels import MULTIPLE, only_once, operator, quack, require_quack, tile
+from bcd.execution.kernels import MULTIPLE, operator, quack, require_quack, tile
 from bcd.partitions import find_layers
 
 WIDTHS = (192, 160)
@@ -144,10 +144,14 @@ def _backward_of_down(ctx: Any, upstream: Tensor) -> Any:
     return None, gated_gradient(upstream.contiguous(), *ctx.saved_tensors), None
 
 
+def _only_once(ctx: Any, upstream: Tensor) -> None:
+    raise RuntimeError("fused products have no second derivative; undo them to differentiate twice")
+
+
 torch.library.register_autograd(gated_product, _backward_of_product, setup_context=_save_for_product)
 torch.library.register_autograd(gated_down, _backward_of_down, setup_context=_save_for_down)
-torch.library.register_autograd(gated_gradient, only_once)
-torch.library.register_autograd(gated_input, only_once)
+torch.library.register_autograd(gated_gradient, _only_once)
+torch.library.register_autograd(gated_input, _only_once)
 
 
 class FusedMLP(nn.Module):

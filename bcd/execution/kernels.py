@@ -24,17 +24,12 @@ def operator(function: Callable[..., Any]) -> Any:
     """The function of tensors as the operator bcd::NAME, which the compiler takes as it is; it changes no argument.
 
     As torch.library.custom_op, without what that does at each call, which takes longer than a launch of quack's. One
-    that autograd meets needs torch.library.register_autograd, if only with `only_once`.
+    that autograd meets needs torch.library.register_autograd, if only to refuse: it would be taken for a constant.
     """
     name, tags = f"bcd::{function.__name__}", (torch.Tag.pt2_compliant_tag,)
     torch.library.define(name, torch.library.infer_schema(function, mutates_args=()), tags=tags)
     torch.library.impl(name, "CompositeExplicitAutograd", function)
     return getattr(torch.ops.bcd, function.__name__).default
-
-
-def only_once(ctx: Any, *upstream: Tensor) -> None:
-    """The backward formula of a gradient: autograd would take an operator without one for a constant."""
-    raise RuntimeError("fused products have no second derivative; undo them to differentiate twice")
 
 
 def quack(module: str) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from paper import theorems
+from paper.runs import thousands
 from records import Record
 
 SOURCES = {"theory": ("verify", "theory")}
@@ -19,7 +20,7 @@ def text(theory: Sequence[Record]) -> str:
             theorems.title(bound),
             str(len(group)),
             str(len(found)),
-            theorems.thousands(sum(line["checks"] for line in found.values())),
+            thousands(sum(line["checks"] for line in found.values())),
             str(sum(len(record.measurements["instances"]["ratio"]) for record in group)),
             f"{own[len(own) // 2]:.3f}" if own else "--",
             f"{own[-1]:.3f}" if own else "--",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from paper import cost as study
+from paper.runs import thousands
 from records import Record
 
 SOURCES = {"cost": ("profile", "cost"), "predicted": ("profile", "cost_predicted")}
@@ -24,9 +25,9 @@ def _line(row: study.Row) -> str:
     cells = [
         f"{row.label}, {study.in_print(row)}"
         + (f" (from {' and '.join(map(str, row.layers))} layers)" if row.layers else ""),
-        f"{row.tokens:,}".replace(",", r"\,"),
+        thousands(row.tokens),
         f"{row.seconds['step']:.3f}",
-        f"{row.tokens_per_second:,.0f}".replace(",", r"\,"),
+        thousands(round(row.tokens_per_second)),
         f"{100 * row.share:.0f}\\,\\%",
         f"{row.peak / 1e9:.1f}",
         predicted,

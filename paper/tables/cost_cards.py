@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from paper import cost as study
+from paper.runs import thousands
 from records import Record
 
 SOURCES = {"cost": ("profile", "cost"), "other": ("profile", "cost_h200")}
@@ -10,7 +11,7 @@ SOURCES = {"cost": ("profile", "cost"), "other": ("profile", "cost_h200")}
 
 def text(cost: Sequence[Record], other: Sequence[Record]) -> str:
     """x ref.: tokens a second over those of badam 1.4 as documented with as many tokens a step."""
-    cards = [study.card(records) for records in (cost, other)]
+    cards = [study.card_name(records) for records in (cost, other)]
     lines = [r"\begin{tabular}{@{}lr*{2}{rrr}@{}}", r"\toprule"]
     lines.append(" & tokens" + "".join(rf" & \multicolumn{{3}}{{c}}{{{each}}}" for each in cards) + r" \\")
     lines.append(r"\cmidrule(lr){3-5}\cmidrule(l){6-8}")
@@ -23,10 +24,9 @@ def text(cost: Sequence[Record], other: Sequence[Record]) -> str:
 
 
 def _line(pair: tuple[study.Row, study.Row], pairs: Sequence[tuple[study.Row, study.Row]]) -> str:
-    cells = [f"{pair[0].label}, {study.in_print(pair[0])}", f"{pair[0].tokens:,}".replace(",", r"\,")]
+    cells = [f"{pair[0].label}, {study.in_print(pair[0])}", thousands(pair[0].tokens)]
     for row, everything in zip(pair, zip(*pairs, strict=True), strict=True):
-        ratio = study.over_reference(row, everything)
-        cells.append(f"{row.tokens_per_second:,.0f}".replace(",", r"\,"))
+        cells.append(thousands(round(row.tokens_per_second)))
         cells.append(f"{100 * row.share:.1f}\\,\\%")
-        cells.append(f"{ratio:.2f}" if ratio and row.family != "reference" else "--")
+        cells.append(study.times(row, study.reference(everything, row.tokens)) if row.family != "reference" else "--")
     return " & ".join(cells) + r" \\"
