@@ -22,13 +22,15 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bcd.execution import keep_graphs
-from experiments import planning, run, study
+from experiments import configuration
 from experiments.command import in_one_line, start
 from experiments.errors import UserError
-from experiments.loading import Loading
 from experiments.randomness import DROPOUT, seeded, stream_seed
-from experiments.train import chosen_studies, extra_overrides, passed_on
-from experiments.training import any_length
+from experiments.studies import study
+from experiments.studies.overrides import chosen_studies, extra_overrides, passed_on
+from experiments.training import planning, run
+from experiments.training.loading import Loading
+from experiments.training.loop import any_length
 from records import Record, find, run_key, write
 from records.provenance import provenance, source_hash
 
@@ -88,8 +90,8 @@ def name(entry: study.Entry) -> str:
 
 def key(planned: planning.Plan) -> str:
     """Identity of the measurement: the configuration, without what no cost depends on, the code and the device."""
-    identity = planning.without(planned.identity, ("seed", "lr", "test", "test_size", "spectrum"))
-    device = planning.device_name(planned.device.type)
+    identity = configuration.without(planned.identity, ("seed", "lr", "test", "test_size", "spectrum"))
+    device = configuration.device_name(planned.device.type)
     code = source_hash(("bcd", "experiments"))
     return run_key(identity, {"code": code, "model": planned.model_key, "device": device})
 
@@ -105,7 +107,7 @@ def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") ->
         status="failed" if error else "finished",
         config=planned.identity,
         measurements=measurements,
-        provenance=provenance(planning.device_name(planned.device.type)),
+        provenance=provenance(configuration.device_name(planned.device.type)),
         error=error,
     )
 
@@ -119,7 +121,7 @@ def execute(listed: list[study.Entry], *, rounds: int = 1, force: bool = False) 
     with keep_graphs():
         for turn in range(rounds):
             for entry in chosen:
-                folder, called = planning.folder(entry.plan.config), name(entry)
+                folder, called = configuration.folder(entry.plan.config), name(entry)
                 there = found.get(called)
                 if turn == 0 and not force and (there := find(STUDY, called, key(entry.plan), folder)):
                     print(f"{line(there)}, recorded before", flush=True)

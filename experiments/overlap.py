@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from experiments import planning, study
+from experiments import configuration
 from experiments.command import in_one_line, start
-from experiments.data.overlap import NEAR, Found, Index
+from experiments.data.ngrams import NEAR, Found, Index
 from experiments.data.source import Source
 from experiments.data.splits import identity
 from experiments.errors import UserError
@@ -97,13 +97,13 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
     """
     if not isinstance(config.coverage, int | float) or not 0 <= config.coverage < 1:
         raise UserError(f"coverage={config.coverage} is not possible: give a share of at least 0 and below 1")
-    data = planning.build(config.data)
+    data = configuration.build(config.data)
     texts = data.texts()
     train = texts["train"]
     sets = {"validation": [[prompt] for prompt, _ in texts["heldout"]]}
     for name, chosen in config.sets.items():
         try:
-            sets[str(name)] = items(planning.build(chosen.source), chosen.split, list(chosen.fields))
+            sets[str(name)] = items(configuration.build(chosen.source), chosen.split, list(chosen.fields))
         except UserError as error:
             raise UserError(f"sets.{name}: {error}; ~sets.{name} leaves the set out") from error
     index = Index(sets, config.n, config.shortest)  # pyright: ignore[reportArgumentType]
@@ -155,7 +155,7 @@ def _write_list(path: Path, excluded: Sequence[str]) -> str:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="overlap")
 def main(config: DictConfig) -> None:
     try:
-        print(overlap(config, study.choices(HydraConfig.get())["data"])[1])
+        print(overlap(config, configuration.choices(HydraConfig.get())["data"])[1])
     except (ValueError, OSError, OmegaConfBaseException) as error:
         print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -25,14 +25,13 @@ from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from experiments import case, show
-from experiments.case import Case
 from experiments.command import in_one_line
+from experiments.configuration import choices, folder
+from experiments.cost import case, show
+from experiments.cost.case import Case
+from experiments.cost.measure import clear
+from experiments.cost.predict import Prediction
 from experiments.errors import UserError
-from experiments.measurement import clear
-from experiments.prediction import Prediction
-from experiments.run import folder
-from experiments.study import choices
 from records import ROOT, Record, write
 
 CONF = ROOT / "conf"

@@ -14,8 +14,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from experiments import planning, run
 from experiments.errors import UserError
+from experiments.training import planning, run
 from records import Record, load
 from records.provenance import source_hash
 

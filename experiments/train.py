@@ -2,20 +2,19 @@
 `studies=[A,B]` several."""
 
 import sys
-from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import planning, run, runner, study
+from experiments import configuration
 from experiments.command import in_one_line, start
 from experiments.errors import UserError
-from experiments.interruption import Interrupted
-
-PASSED_ON = ("records_dir=", "local_data=", "checkpoint.", "export=", *(f"{name}=" for name in planning.PLACES))
+from experiments.studies import overrides, runner, study
+from experiments.training import planning, run
+from experiments.training.interruption import Interrupted
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -40,50 +39,28 @@ def run_single(config: DictConfig) -> bool:
     """One run, unless its record is there already. Returns whether it succeeded."""
     if config.dry:
         raise ValueError("dry=true lists the runs of a study; give study=NAME too")
-    planned = planning.plan(config, study.choices(HydraConfig.get()))
+    planned = planning.plan(config, configuration.choices(HydraConfig.get()))
     record = planning.finished(planned, "single")
     if record is not None and not config.force:
         again = "force=true runs it again" + (", and only that writes export=..." if config.export is not None else "")
         print(f"finished before ({again})\n{study.summary(record)}\n{record.path}")
         return True
     record = run.execute(planned, "single", restart=config.force)
-    print(f"{study.summary(record)}\n{planning.folder(config) / 'single' / record.name}.json")
+    print(f"{study.summary(record)}\n{configuration.folder(config) / 'single' / record.name}.json")
     return record.status == "finished"
-
-
-def extra_overrides(given: Sequence[str]) -> list[str]:
-    """Those of the overrides that change the runs of a study."""
-    own = (*(f"{name}=" for name in (*planning.CONTROLS, *planning.PLACES)), "checkpoint.")
-    return [item for item in given if not item.lstrip("+").startswith(own)]
-
-
-def passed_on(given: Sequence[str]) -> list[str]:
-    """Those of the overrides that say how to run and also hold for every run of a study."""
-    return [item for item in given if item.startswith(PASSED_ON)]
-
-
-def chosen_studies(config: DictConfig, controls: Sequence[str]) -> list[DictConfig]:
-    """The study of study=NAME, or those of studies=[A,B]."""
-    if not config.studies:
-        return [config.study]
-    if config.get("study"):
-        raise UserError(f"study={config.study.name} and studies={config.studies} are two choices; give one of them")
-    if not OmegaConf.is_list(config.studies):
-        raise UserError(f"studies={config.studies} is not possible: give a list, for example studies=[methods,order]")
-    return [study.compose([f"study={name}", *controls])[0].study for name in config.studies]
 
 
 def run_studies(config: DictConfig) -> bool:
     """Every run of the studies that is not finished. Returns whether all succeeded."""
     given = HydraConfig.get().overrides
-    extra, controls = extra_overrides(given.task), passed_on(given.task)
+    extra, controls = overrides.extra_overrides(given.task), overrides.passed_on(given.task)
     listed, names, shared = [], [], planning.Shared()
-    for each in chosen_studies(config, controls):
+    for each in overrides.chosen_studies(config, controls):
         names.append(study.study_name(each, extra))
         found = study.entries(each, extra, controls, shared, dry=config.dry)
         listed += found
         if not config.dry:
-            runner.remove_strangers(found, planning.folder(config) / names[-1])
+            runner.remove_strangers(found, configuration.folder(config) / names[-1])
     print(study.table(listed), flush=True)
     if config.dry:
         return True
@@ -93,7 +70,7 @@ def run_studies(config: DictConfig) -> bool:
         if not listed:
             raise UserError(f"only={config.only!r} is no run of the study {title}; dry=true lists them")
     records = runner.execute(listed, title, force=config.force, retry=config.retry, workers=config.workers)
-    places = ", ".join(str(planning.folder(config) / name) for name in names)
+    places = ", ".join(str(configuration.folder(config) / name) for name in names)
     print("\n".join([f"study {title}: records in {places}", *map(study.summary, records)]))
     finished = {(record.study, record.name) for record in records if record.status == "finished"}
     left = [entry for entry in listed if (entry.study, entry.plan.name) not in finished]

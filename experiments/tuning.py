@@ -1,9 +1,9 @@
 """Entry point: `python -m experiments.tuning study=NAME` records the learning rates that a tuning study found.
 
     python -m experiments.train study=tuning        # every method at each of its learning rates
-    python -m experiments.tuning study=tuning       # the choice by the rule of `experiments.tuned`, as a record
+    python -m experiments.tuning study=tuning       # the choice by the rule of `studies.rates`, as a record
 
-Studies with `tuned: tuning` then take their learning rates from the record, see `experiments.study.entries`.
+Studies with `tuned: tuning` then take their learning rates from the record, see `experiments.studies.study.entries`.
 """
 
 import sys
@@ -14,10 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import planning, study, tuned
+from experiments import configuration
 from experiments.command import in_one_line, start
 from experiments.errors import UserError
-from experiments.train import extra_overrides, passed_on
+from experiments.studies import rates, study
+from experiments.studies.overrides import extra_overrides, passed_on
 from records import Record, run_key, write
 from records.provenance import provenance
 
@@ -30,8 +31,8 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
     Raises UserError when a run is missing, when the study does not vary the learning rate, when the grids differ in
     size, and when no cell has a choice.
     """
-    if any(tuned.RATE not in entry.cell for entry in listed):
-        raise UserError(f"study={name} has no axis {tuned.RATE}, so there is nothing to choose")
+    if any(rates.RATE not in entry.cell for entry in listed):
+        raise UserError(f"study={name} has no axis {rates.RATE}, so there is nothing to choose")
     waiting = [entry.plan.name for entry in listed if entry.state not in ("finished", "failed")]
     if waiting:
         raise UserError(
@@ -40,37 +41,36 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
         )
     losses: dict[tuple[tuple[str, object], ...], dict[float, list[float | None]]] = {}
     for entry in listed:
-        cell = tuple((key, value) for key, value in entry.cell.items() if key not in (tuned.RATE, "seed"))
-        rates = losses.setdefault(cell, {})
-        rates.setdefault(float(entry.cell[tuned.RATE]), []).append(validation_loss(entry))
+        cell = tuple((key, value) for key, value in entry.cell.items() if key not in (rates.RATE, "seed"))
+        losses.setdefault(cell, {}).setdefault(float(entry.cell[rates.RATE]), []).append(validation_loss(entry))
     choices, failed = [], []
-    for cell, rates in losses.items():
+    for cell, by_rate in losses.items():
         try:
-            choices.append(tuned.choose(dict(cell), rates))
-        except tuned.NoRateError:
+            choices.append(rates.choose(dict(cell), by_rate))
+        except rates.NoRateError:
             failed.append(dict(cell))
     if not choices:
         raise UserError(f"every learning rate of study={name} has a failed run")
-    tuned.require_equal_grids(choices)
+    rates.require_equal_grids(choices)
     first = listed[0].plan
-    common = {key: first.config.choices[key] for key in tuned.COMMON if key not in listed[0].cell}
+    common = {key: first.config.choices[key] for key in rates.COMMON if key not in listed[0].cell}
     sizes = {key: first.config[key] for key in ("steps", "batch_size")}
     keys = {entry.plan.name: entry.plan.key for entry in listed}
     config = {
         "study": name,
-        "rule": (tuned.__doc__ or "").split("\n\n")[1].replace("\n", " ").strip(),
+        "rule": (rates.__doc__ or "").split("\n\n")[1].replace("\n", " ").strip(),
         **common,
         **sizes,
     }
     return Record(
         kind="tuning",
-        study=tuned.FOLDER,
+        study=rates.FOLDER,
         name=name,
         key=run_key(config, keys),
         status="finished",
         config=config,
-        measurements={"choices": tuned.to_json(choices), "failed": failed, "runs": keys},
-        provenance=provenance(planning.device_name(first.device.type)),
+        measurements={"choices": rates.to_json(choices), "failed": failed, "runs": keys},
+        provenance=provenance(configuration.device_name(first.device.type)),
     )
 
 
@@ -88,9 +88,9 @@ def table(record: Record) -> str:
             f"{rate:g}: {'failed' if loss is None else format(loss, '.4f')}" for rate, loss in choice["tried"]
         )
         edge = "   (at the edge of what was tried)" if choice["at_edge"] else ""
-        rows.append(f"{tuned.describe(choice['cell'])}  {tuned.RATE}={choice['rate']:g}{edge}\n    {tried}")
+        rows.append(f"{rates.describe(choice['cell'])}  {rates.RATE}={choice['rate']:g}{edge}\n    {tried}")
     rows += [
-        f"{tuned.describe(cell)}  no choice: every learning rate failed" for cell in record.measurements["failed"]
+        f"{rates.describe(cell)}  no choice: every learning rate failed" for cell in record.measurements["failed"]
     ]
     return "\n".join(rows)
 
@@ -115,7 +115,7 @@ def main(config: DictConfig) -> None:
         name = study.study_name(config.study, extra)
         listed = study.entries(config.study, extra, passed_on(given))
         record = choice_record(name, listed)
-        path = write(record, planning.folder(config))
+        path = write(record, configuration.folder(config))
         print("\n".join([table(record), *other_failures(listed), str(path)]))
     except (ValueError, OmegaConfBaseException, OSError) as error:
         print(f"error: {in_one_line(str(error))}", file=sys.stderr)

@@ -17,10 +17,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import planning, study
+from experiments import configuration
 from experiments.command import in_one_line, start
 from experiments.evaluate import evaluation
-from experiments.interruption import Interrupted
+from experiments.training import planning
+from experiments.training.interruption import Interrupted
 from records import Record
 
 
@@ -67,19 +68,19 @@ def main(config: DictConfig) -> None:
     succeeded = True
     try:
         planning.require_controls(config)
-        planned = evaluation.plan(config, study.choices(HydraConfig.get()))
+        planned = evaluation.plan(config, configuration.choices(HydraConfig.get()))
         if config.dry:
             print(evaluation.table(planned))
             return
         for record, compared in evaluation.execute(planned):
             print("\n".join(lines(record, compared)), flush=True)
-            print(f"  {planning.folder(config) / record.study / record.name}.json", flush=True)
+            print(f"  {configuration.folder(config) / record.study / record.name}.json", flush=True)
             succeeded &= record.status == "finished"
     except (ValueError, OmegaConfBaseException) as error:
         print(f"error: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        print(f"error: {error.strerror}: {error.filename or os.fspath(planning.folder(config))}", file=sys.stderr)
+        print(f"error: {error.strerror}: {error.filename or os.fspath(configuration.folder(config))}", file=sys.stderr)
         raise SystemExit(2) from None
     except Interrupted as stop:
         print(f"\ninterrupted by {stop}: the same command goes on with what is not finished", file=sys.stderr)

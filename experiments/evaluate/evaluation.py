@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import planning
+from experiments import configuration
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
-from experiments.interruption import Interrupted, Interruption
+from experiments.training.interruption import Interrupted, Interruption
 from records import ROOT, Record, digest, find, load, load_study, require_writable, run_key, write
 from records.provenance import provenance, source_hash
 
@@ -64,13 +64,13 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         config.model.path = config.path
     elif OmegaConf.is_missing(config.model, "path"):
         raise UserError("path=... is missing: give a folder in the Hugging Face format, a hub name, or model=NAME")
-    if config.dtype not in planning.DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(planning.DTYPES)}")
+    if config.dtype not in configuration.DTYPES:
+        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(configuration.DTYPES)}")
     for name in config.parts:
         if name not in config or "_target_" not in config[name]:
             raise UserError(f"parts has {name!r}; there are heldout, reasoning_gym, downstream, mt_bench")
-    device = planning.device_of(config.device)
-    model = planning.build(config.model)
+    device = configuration.device_of(config.device)
+    model = configuration.build(config.model)
     fingerprint = digest([model.fingerprint(), config.dtype, device.type])
     stem = re.sub(
         r"[^\w.=-]+", "_", str(config.path).rstrip("/").rpartition("/")[2] if config.path else choices["model"]
@@ -78,7 +78,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
     title = str(config.name) if config.name is not None else f"{stem}-{fingerprint[:8]}"
     found = []
     for name in config.parts:
-        part: Part = planning.build(config[name])
+        part: Part = configuration.build(config[name])
         identity = {
             "part": name,
             name: OmegaConf.to_container(config[name], resolve=True),
@@ -89,7 +89,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         inputs = {"code": source_hash(CODE), "data": part.fingerprint(), "model": fingerprint}
         before = None
         if config.before is not None:
-            path = planning.folder(config) / config.recorded_as / f"{config.before}-{name}.json"
+            path = configuration.folder(config) / config.recorded_as / f"{config.before}-{name}.json"
             if not path.exists():
                 raise UserError(
                     f"before={config.before}: there is no {path}; evaluate that model first, with this name"
@@ -104,7 +104,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
                 )
         found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, before))
     if not config.dry:
-        require_writable(planning.folder(config) / config.recorded_as)
+        require_writable(configuration.folder(config) / config.recorded_as)
     return Plan(config, title, device, model, fingerprint, found)
 
 
@@ -112,10 +112,10 @@ def table(planned: Plan) -> str:
     """The parts as text: finished or to do, how many items, and the seconds of the last other model here."""
     config, rows = planned.config, []
     for part in planned.parts:
-        done = find(config.recorded_as, part.name, part.key, planning.folder(config))
+        done = find(config.recorded_as, part.name, part.key, configuration.folder(config))
         others = [
             record
-            for record in load_study(config.recorded_as, kind="evaluate", folder=planning.folder(config))
+            for record in load_study(config.recorded_as, kind="evaluate", folder=configuration.folder(config))
             if record.config["part"] == part.identity["part"] and record.config["device"] == planned.device.type
         ]
         took = done or max(others, key=lambda record: record.provenance["date"], default=None)
@@ -133,7 +133,7 @@ def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
     """
     config, loaded = planned.config, None
     for part in planned.parts:
-        record = None if config.force else find(config.recorded_as, part.name, part.key, planning.folder(config))
+        record = None if config.force else find(config.recorded_as, part.name, part.key, configuration.folder(config))
         if record is None:
             if loaded is None:
                 loaded = planned.model.load(getattr(torch, config.dtype))
@@ -144,7 +144,7 @@ def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
 
 
 def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
-    origin = provenance(planning.device_name(planned.device.type))
+    origin = provenance(configuration.device_name(planned.device.type))
     begin, error, stopped = time.perf_counter(), "", None
     measured: dict[str, Any] = {}
     with Interruption():
@@ -165,7 +165,7 @@ def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
             provenance=origin,
             error=error,
         )
-        write(record, planning.folder(planned.config))
+        write(record, configuration.folder(planned.config))
     if stopped:
         raise stopped
     if record.status == "finished":
@@ -191,5 +191,5 @@ def _compare(planned: Plan, part: Evaluating, after: Record) -> Record | None:
         measurements=part.part.compare(first, second),
         provenance=after.provenance,
     )
-    write(record, planning.folder(planned.config))
+    write(record, configuration.folder(planned.config))
     return record

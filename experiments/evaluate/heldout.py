@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from experiments.data import DataSource
-from experiments.evaluate import Evaluation
 from experiments.evaluate.significance import ALPHA, mean_difference, share, shares, verdict
 from experiments.evaluate.subject import Subject
+from experiments.workloads.language import Evaluation
 from records import digest
 
 

@@ -18,11 +18,11 @@ from tqdm import tqdm
 from experiments.errors import UserError
 from experiments.evaluate import endpoint
 from experiments.evaluate.documents import Source, json_lines
-from experiments.evaluate.generation import generate
 from experiments.evaluate.journal import Journal
 from experiments.evaluate.judge import UNRATED, Judge, Prices, tasks
 from experiments.evaluate.significance import ALPHA, mean_difference, verdict
 from experiments.evaluate.subject import Subject
+from experiments.workloads.generation import generate
 from records import ROOT, digest
 
 NOT_JUDGED = "not judged"

@@ -11,7 +11,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bcd import BlockCoordinateDescent, Partition
 from bcd.memory import nbytes
-from experiments.methods import BlockMethod, Trainable
+from experiments.methods.block import BlockMethod
+from experiments.methods.interface import Trainable
 
 Every = Literal["step", "visit"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bcd.memory import FLOAT32_BYTES, Held, nbytes
 from bcd.rules.rule import require
-from experiments.methods import Foreign, Trainable
+from experiments.methods.interface import Foreign, Trainable
 from experiments.methods.library import library_trainable
 
 

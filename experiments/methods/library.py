@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bcd import Part
 from bcd.memory import STEP_BYTES, Held, measured, nbytes
 from bcd.partitions import find_layers
-from experiments.methods import Foreign, Trainable
+from experiments.methods.interface import Foreign, Trainable
 
 
 def trained(model: nn.Module) -> list[Part]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bcd.rules.rule import require
-from experiments.methods import FullMethod, Trainable
+from experiments.methods.full import FullMethod
+from experiments.methods.interface import Trainable
 from experiments.randomness import seeded
 
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from bcd.memory import nbytes
 from bcd.rules.rule import require
-from experiments.methods import Trainable
+from experiments.methods.interface import Trainable
 from experiments.methods.library import adam_bytes, layer_matrices, library_trainable
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bcd.rules.rule import require
-from experiments.methods import Trainable
+from experiments.methods.interface import Trainable
 from experiments.methods.library import adam_bytes, layer_matrices, library_trainable
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from experiments.methods import FullMethod, Trainable
+from experiments.methods.full import FullMethod
+from experiments.methods.interface import Trainable
 
 
 @dataclass(frozen=True)

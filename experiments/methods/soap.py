@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bcd.memory import nbytes
 from bcd.rules.rule import require
-from experiments.methods import Trainable
+from experiments.methods.interface import Trainable
 from experiments.methods.library import adam_bytes, library_trainable, trained
 
 

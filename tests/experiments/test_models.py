@@ -11,10 +11,12 @@ import torch
 import yaml
 from hydra import initialize_config_dir
 
-from experiments import models, planning, run, study
+from experiments import configuration, models
 from experiments.data import IGNORED, Example, collate
 from experiments.errors import UserError
 from experiments.models import GGUFPackage, Pretrained, RandomLlama
+from experiments.studies import study
+from experiments.training import planning, run
 from records import ROOT, load
 
 ARCHITECTURE = {
@@ -96,7 +98,7 @@ def test_the_option_reaches_the_examples(checkpoint, tmp_path):
     for choice in ("answers", "all"):
         overrides = ["data=gsm8k", f"data.source.local={tmp_path}", "data.heldout_size=2", f"data.loss_on={choice}"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            data = planning.build(study.compose(overrides)[0].data).load(tokenizer)
+            data = configuration.build(study.compose(overrides)[0].data).load(tokenizer)
         found[choice] = collate(data.train[:4], 1).answer_tokens, sum(example.length for example in data.train[:4])
     (answers, tokens), (every, _) = found["answers"], found["all"]
     assert answers < every == tokens - 4, "all but the first of each"
@@ -104,7 +106,7 @@ def test_the_option_reaches_the_examples(checkpoint, tmp_path):
         initialize_config_dir(str(ROOT / "conf"), version_base="1.3"),
         pytest.raises(UserError, match=r"data\.loss_on='prompts' is not one of answers, all"),
     ):
-        planning.build(study.compose(["data=gsm8k", "data.loss_on=prompts"])[0].data)
+        configuration.build(study.compose(["data=gsm8k", "data.loss_on=prompts"])[0].data)
 
 
 # --- from the command line ---

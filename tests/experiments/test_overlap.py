@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from experiments import overlap, planning, study
-from experiments.data.overlap import Index, words
+from experiments import configuration, overlap
+from experiments.data.ngrams import Index, words
 from experiments.data.splits import identity
 from experiments.errors import UserError
+from experiments.studies import study
 from records import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -130,8 +131,8 @@ def test_from_the_command_to_training_without_the_copies(files):
     assert record.measurements["sets"]["gsm8k"]["largest"][0]["prompt"] == TRAIN[11]["question"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         options = ["data=gsm8k", f"data.source.local={files}", "data.heldout_size=null"]
-        whole = planning.build(study.compose(options)[0].data)
-        clean = planning.build(study.compose([*options, f"data.exclude={listed}"])[0].data)
+        whole = configuration.build(study.compose(options)[0].data)
+        clean = configuration.build(study.compose([*options, f"data.exclude={listed}"])[0].data)
     assert identity(TRAIN[11]["question"]) in listed.read_text().split()
     gone = {prompt for prompt, _ in whole.texts()["train"]} - {prompt for prompt, _ in clean.texts()["train"]}
     assert TRAIN[11]["question"] in gone
@@ -189,4 +190,4 @@ def test_every_evaluation_set_has_the_fields_that_its_yaml_names():
 
         config = hydra.compose("overlap", [f"local={COPIES}"])
     for name, chosen in config.sets.items():
-        assert overlap.items(planning.build(chosen.source), chosen.split, chosen.fields), name
+        assert overlap.items(configuration.build(chosen.source), chosen.split, chosen.fields), name

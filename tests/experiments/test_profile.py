@@ -17,12 +17,12 @@ from bcd import Adam, BlockCoordinateDescent, Cyclic, Fixed, by_layer, by_matrix
 from bcd.activations import LivePeak
 from bcd.integrations import checkpoint_active_layers
 from bcd.memory import measured_held
-from experiments import case, show
+from experiments.cost import case, show
+from experiments.cost.predict import activations, candidates, fake_parameters, predict, without_mask
+from experiments.cost.show import fits
 from experiments.errors import UserError
 from experiments.methods import BlockMethod
-from experiments.prediction import activations, candidates, fake_parameters, predict, without_mask
 from experiments.profile import compose
-from experiments.show import fits
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))

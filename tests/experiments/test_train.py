@@ -14,11 +14,13 @@ import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
-from experiments import planning, run, runner, study
+from experiments import configuration
 from experiments.data import IGNORED, Example, batches, collate
 from experiments.errors import UserError
-from experiments.evaluate import Evaluation, answer_loss
-from experiments.training import Training
+from experiments.studies import runner, study
+from experiments.training import planning, run
+from experiments.training.loop import Training
+from experiments.workloads.language import Evaluation, answer_loss
 from records import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -63,7 +65,7 @@ def test_every_method_trains_and_leaves_a_record(method, dtype, tiny):
     assert measured["before"]["items"] == measured["after"]["items"] == 6
     assert measured["after"]["heldout_loss"] != measured["before"]["heldout_loss"]
     assert measured["measured_bytes"] == measured["predicted_bytes"]
-    found = load(planning.folder(planned.config) / "single" / f"{planned.name}.json")
+    found = load(configuration.folder(planned.config) / "single" / f"{planned.name}.json")
     assert found == record
     assert record.config["choices"]["method"] == method
     assert record.provenance["versions"]["torch"].startswith("2.")
@@ -105,9 +107,9 @@ def test_frozen_parts_stay_bitwise(tiny):
     planned = planning.plan(*tiny("method=badam"))
     model, tokenizer = planned.model.load(torch.float32)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    trainable = planning.build(planned.config.method)(model)
+    trainable = configuration.build(planned.config.method)(model)
     dataset = planned.data.load(tokenizer)
-    schedule = planning.build(planned.config.schedule)(trainable.optimizer)
+    schedule = configuration.build(planned.config.schedule)(trainable.optimizer)
     pad = tokenizer.pad_token_id
     training = Training(trainable, schedule, lambda start: batches(dataset.train, 2, pad, 0, start), max_grad_norm=1.0)
     for _ in range(4):
@@ -132,7 +134,7 @@ def test_lomo_trains_as_sgd_and_knows_the_gradient_norm_only_when_it_clips(norm,
 
 
 def test_answer_loss_is_the_plain_loss(checkpoint):
-    model, _ = planning.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(
+    model, _ = configuration.build({"_target_": "experiments.models.Pretrained", "path": str(checkpoint)}).load(
         torch.float64
     )
     examples = [Example([5, 6, 7], [8, 1], bool), Example([5, 6, 7, 9, 4], [3, 3, 1], bool)]
@@ -190,7 +192,7 @@ def test_finished_means_config_code_and_data(tiny, monkeypatch):
     assert planning.finished(planning.plan(*tiny("method=badam")), "single")
     assert not planning.finished(planning.plan(*tiny("method=badam", "seed=1")), "single")
     assert not planning.finished(planning.plan(*tiny("method=badam", "data.train_seed=99")), "single")
-    monkeypatch.setattr("experiments.planning.source_hash", lambda packages: "other code")
+    monkeypatch.setattr("experiments.training.planning.source_hash", lambda packages: "other code")
     assert not planning.finished(planning.plan(*tiny("method=badam")), "single")
 
 
@@ -258,7 +260,7 @@ def test_replay_compares_every_metric(tiny, capsys):
     from experiments import replay
 
     planned, _ = execute(tiny, "method=badam")
-    path = planning.folder(planned.config) / "single" / f"{planned.name}.json"
+    path = configuration.folder(planned.config) / "single" / f"{planned.name}.json"
     assert replay.replay(path, rtol=0.0) == []
     content = json.loads(path.read_text())
     for key in replay.FORMER:
@@ -438,7 +440,7 @@ def test_the_quick_study_covers_a_whole_block_epoch_at_equal_steps():
 
 
 def test_a_missing_model_package_is_named_with_the_command_that_brings_it():
-    source = planning.build(
+    source = configuration.build(
         {
             "_target_": "experiments.models.GGUFPackage",
             "package": "no_such_package",

@@ -9,8 +9,11 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments import run, runner, study, train, tuned, tuning
+from experiments import tuning
 from experiments.errors import UserError
+from experiments.studies import overrides, runner, study
+from experiments.studies import rates as tuned
+from experiments.training import run
 from records import ROOT, load, write
 
 METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
@@ -129,7 +132,7 @@ def test_tuning_is_run_recorded_and_taken(small, tmp_path):
         small({"method": ["sgd"]}, tuned="small")
     with pytest.raises(UserError, match=r"4 of 4 runs of study=small are not finished, the first is sgd-lr0\.001"):
         tuning.choice_record("small", small(AXES, GRID))
-    extra = train.extra_overrides([GRID, "workers=2", "checkpoint.every=5"])
+    extra = overrides.extra_overrides([GRID, "workers=2", "checkpoint.every=5"])
     assert extra == [GRID], "another grid is another study"
     name = study.study_name(OmegaConf.create({"name": "small"}), extra)
     runner.execute(small(AXES, GRID), name)

@@ -1,0 +1,99 @@
+"""From a resolved configuration to objects, devices and folders: what every command needs of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.errors import UserError
+from records import ROOT
+
+DTYPES = ("float32", "float64", "bfloat16")
+
+MOVED = {
+    "experiments.documented.": "experiments.methods.peers.documented.",
+    "experiments.evaluate.Evaluation": "experiments.workloads.language.Evaluation",
+    "experiments.evaluate.HeldOutLoss": "experiments.workloads.language.HeldOutLoss",
+    "experiments.methods.badam_package.": "experiments.methods.peers.badam_package.",
+    "experiments.methods.galore.": "experiments.methods.peers.galore.",
+    "experiments.methods.lomo.": "experiments.methods.peers.lomo.",
+}
+"""Former names of what records say in ``_target_`` -> the present ones, so that old records can be run again."""
+
+
+def build(config: Any, **parts: Any) -> Any:
+    """hydra.utils.instantiate, with the cause of a failed constructor as the error.
+
+    Args:
+        config: with ``_target_``; names that records have from before a move are known.
+        parts: further arguments, for what is made already.
+
+    Raises:
+        ValueError: what the constructor raised.
+        UserError: when the target cannot be made from these values.
+    """
+    values = OmegaConf.to_container(OmegaConf.create(config) if isinstance(config, dict) else config, resolve=True)
+    try:
+        return instantiate(OmegaConf.create(_renamed(values)), _convert_="all", **parts)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError):
+            raise error.__cause__ from None
+        raise UserError(f"{config.get('_target_')} cannot be made from {values}: {error.__cause__ or error}") from None
+
+
+def _renamed(tree: Any) -> Any:
+    if isinstance(tree, list):
+        return [_renamed(value) for value in tree]
+    if not isinstance(tree, dict):
+        return tree
+    renamed = {key: _renamed(value) for key, value in tree.items()}
+    target = renamed.get("_target_")
+    for former, present in MOVED.items():
+        if isinstance(target, str) and target.startswith(former):
+            renamed["_target_"] = present + target.removeprefix(former)
+    return renamed
+
+
+def choices(hydra_config: Any) -> dict[str, str]:
+    """Config group -> chosen name, without hydra's own groups and empty ones."""
+    selected = OmegaConf.to_container(hydra_config.runtime.choices)
+    assert isinstance(selected, dict)
+    return {str(k): str(v) for k, v in selected.items() if v is not None and "hydra/" not in str(k) and k != "study"}
+
+
+def device_of(name: str) -> torch.device:
+    """The device of ``device=name``.
+
+    Raises:
+        UserError: for another name than auto, cpu, cuda, and for cuda where torch sees none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={name!r} is not one of auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but torch sees no CUDA device; use device=cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_name(kind: str) -> str:
+    """What the provenance of a record calls the device.
+
+    Args:
+        kind: "cuda" for the present GPU, else the CPU.
+    """
+    return torch.cuda.get_device_name() if kind == "cuda" else "cpu"
+
+
+def folder(config: DictConfig) -> Path:
+    """Where records go; a relative `records_dir` is below the repository's root."""
+    return ROOT / config.records_dir
+
+
+def without(tree: Any, names: Sequence[str]) -> Any:
+    """A copy of nested dicts and lists without the entries of these names."""
+    if isinstance(tree, dict):
+        return {key: without(value, names) for key, value in tree.items() if key not in names}
+    return [without(value, names) for value in tree] if isinstance(tree, list) else tree

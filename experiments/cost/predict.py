@@ -1,0 +1,262 @@
+"""Predicted memory of a method on a model: fake tensors run the visit that needs most. No line knows a method's name.
+
+Assumed: full sequences without padding, so that attention needs no mask and takes a flash kernel (see
+`bcd.activations`); every token has a label; no cache of keys and
+values; the kernels that `bcd` takes on a GPU; an allocator without fragmentation.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bcd import BlockCoordinateDescent
+from bcd.activations import LivePeak, SavedTensors
+from bcd.compiled import supports
+from bcd.execution import Execution, recomputed_layers
+from bcd.memory import Held, Phases, held, nbytes, phases, scratch_bytes, update_bytes
+from bcd.partitions import find_layers
+from experiments.cost.graphs import fused_backend
+from experiments.methods import Method, Trainable
+
+ATTENTION = "sdpa_without_mask"
+CONTEXT = 5 * 10**8
+"""Bytes that a process takes on a GPU for its CUDA context, about: 0.5 GB on an H100."""
+Setup = Callable[[Any, torch.optim.Optimizer], object]
+"""Sets a model and its optimizer up: how the loss and the gradients are computed."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted bytes of a method in the visit that needs most.
+
+    weights_count: scalars of the model.     visit, visits: index of that visit, and how many there are.
+    first: name of its first parameter.     held, scratch: see `bcd.memory`.
+    activations, loss: saved for backward by the model and by the loss.
+    """
+
+    weights_count: int
+    visit: int
+    visits: int
+    first: str
+    held: Held
+    scratch: int
+    activations: int
+    loss: int
+    phases: Phases
+
+
+def predict(
+    model: Any,
+    method: Method,
+    execution: Setup,
+    *,
+    batch: int,
+    sequence: int,
+    limit: int | None = None,
+    accumulated: bool = False,
+) -> Prediction:
+    """Predict the bytes of training `model`, which is on the meta device and is used up.
+
+    execution: how the step is computed, see conf/execution.
+    batch, sequence: sequences of one forward and backward pass, and tokens of each.
+    accumulated: whether a step has further micro-batches, whose gradients are there during forward and backward.
+    limit: bytes of the card that an execution with recompute="free" fills, CUDA context included; None: no limit.
+    """
+    model.train()
+    without_mask(model)
+    trainable = method(model)
+    set_up(execution, trainable, limit)
+    consumed = consumes(execution, trainable)
+    chosen = {index: (_held(trainable, index), *_update(trainable, index)) for index in candidates(trainable)}
+    with FakeTensorMode():
+        copies = fake_parameters(trainable.model)
+        tokens = torch.zeros(batch, sequence, dtype=torch.long)
+        found = [_visit(trainable, index, *static, copies, tokens, consumed) for index, static in chosen.items()]
+    if accumulated:
+        found = [_with_gradients(prediction) for prediction in found]
+    return max(found, key=lambda prediction: prediction.phases.peak)
+
+
+def _with_gradients(found: Prediction) -> Prediction:
+    """The same with the gradients of earlier micro-batches beside those of the present one."""
+    first, own = found.phases, found.held.gradients
+    later = dataclasses.replace(first, forward=first.forward + own, backward=first.backward + own)
+    return dataclasses.replace(found, phases=later)
+
+
+def set_up(execution: Setup, trainable: Trainable, limit: int | None) -> None:
+    """What `execution` does, in a form that runs on fake tensors: graphs as `experiments.cost.graphs` runs them.
+
+    The step in backward is left out; `consumes` tells what it does with the gradients.
+    """
+    if not isinstance(execution, Execution):
+        execution(trainable.model, trainable.optimizer)
+        return
+    torch.compiler.reset()  # graphs of other predictions count towards the compiler's limit
+    backend: Any = fused_backend() if execution.compiled else execution.backend
+    shown = dataclasses.replace(execution, backend=backend, step_in_backward=False)
+    shown(trainable.model, trainable.optimizer, check=False)
+    keeps = recomputed_layers(trainable.model)
+    if keeps is not None and limit is not None:
+        largest = max(_held(trainable, index).device for index in candidates(trainable))
+        keeps.available = lambda model, optimizer: limit - CONTEXT - largest
+
+
+def consumes(execution: Setup, trainable: Trainable) -> Callable[[Tensor], None] | None:
+    """What backward does with a parameter whose gradient is complete; None: it keeps the gradient."""
+    if isinstance(execution, Execution) and execution.step_in_backward:
+        return lambda parameter: setattr(parameter, "grad", None)
+    return trainable.foreign.consumed if trainable.foreign else None
+
+
+def without_mask(model: Any) -> None:
+    """Give attention no mask, as transformers does for real sequences without padding.
+
+    On fake tensors it cannot look whether a mask is needed, and a mask brings other kernels and tokens x tokens bytes.
+    An attention function that transformers has no mask for gets none.
+    """
+    from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    AttentionInterface.register(ATTENTION, sdpa_attention_forward)
+    model.set_attn_implementation(ATTENTION)
+
+
+def fake_parameters(model: nn.Module) -> dict[int, nn.Parameter]:
+    """Put fake CPU tensors in place of the parameters and buffers of a model on the meta device, tied ones kept tied.
+
+    Returns id of the former parameter -> its fake copy. Call it inside FakeTensorMode. The method is built on the meta
+    device before, because block orders draw real numbers.
+    """
+    copies: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if id(parameter) not in copies:
+                copies[id(parameter)] = nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype))
+            setattr(module, name, copies[id(parameter)])
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+    return copies
+
+
+def activations(model: Any, tokens: Tensor, consumed: Callable[[Tensor], None] | None = None) -> tuple[int, int, int]:
+    """Bytes saved by the model, bytes saved by the loss, and the live peak of forward and backward.
+
+    Runs both passes on the parameters that require a gradient, real or fake, and drops the gradients again.
+    consumed: what happens to a parameter as soon as its gradient is complete; None: nothing.
+    """
+    known = [*model.parameters(), *model.buffers(), tokens]
+    hooks = []
+    if consumed is not None:
+        trained = (p for p in model.parameters() if p.requires_grad)
+        hooks = [parameter.register_post_accumulate_grad_hook(consumed) for parameter in trained]
+    with SavedTensors() as saved, LivePeak() as live:
+        seen: list[int] = []
+        hooks.append(model.get_decoder().register_forward_hook(lambda *_: seen.append(saved.nbytes(known))))
+        loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
+        (by_model,) = seen
+        total = saved.nbytes(known)
+        loss.backward()
+    for hook in hooks:
+        hook.remove()
+    for parameter in model.parameters():
+        parameter.grad = None
+    return by_model, total - by_model, live.peak
+
+
+def candidates(trainable: Trainable) -> list[int]:
+    """Indices of the visits that may need most: no other one starts in a lower layer and holds as much.
+
+    Visits of the same parameters (rows of them) differ in their state only, so the largest stands for them.
+    """
+    _, layers = find_layers(trainable.model)
+    place = {id(p): i for i, layer in enumerate(layers) for p in layer.parameters()}
+    seen = {id(p) for p in trainable.model.get_input_embeddings().parameters()}  # pyright: ignore[reportCallIssue]
+    place |= dict.fromkeys(seen, -1)
+    largest: dict[frozenset[int], tuple[int, int]] = {}
+    for index, visit in enumerate(trainable.visits):
+        size = _held(trainable, index).device
+        key = frozenset(id(part.parameter) for part in visit)
+        if key not in largest or size > largest[key][0]:
+            largest[key] = (size, index)
+    lowest = {key: min(place.get(parameter, len(layers)) for parameter in key) for key in largest}
+    return [
+        index
+        for key, (size, index) in largest.items()
+        if not any(lowest[other] < lowest[key] and largest[other][0] >= size for other in largest)
+    ]
+
+
+def _held(trainable: Trainable, index: int) -> Held:
+    found = _held_by_optimizer(trainable, index)
+    return dataclasses.replace(found, state=found.state + trainable.beside)
+
+
+def _held_by_optimizer(trainable: Trainable, index: int) -> Held:
+    visit, optimizer = trainable.visits[index], trainable.optimizer
+    if trainable.foreign is not None:
+        return trainable.foreign.held(index)
+    rule = {"state_tensors": trainable.state_tensors, "counts_steps": trainable.counts_steps}
+    parameters = list(trainable.model.parameters())
+    if not isinstance(optimizer, BlockCoordinateDescent):
+        return held(parameters, visit, **rule)
+    everything = [part for block in optimizer.partition.blocks for part in block.parts]
+    now = {(id(part.parameter), part.rows) for part in visit}
+    visited = [part for part in everything if (id(part.parameter), part.rows) not in now]
+    found = held(parameters, visit, visited, **rule, state=optimizer.state_lifetime, master=optimizer.master)
+    if getattr(optimizer.order, "needs_gradients", False):  # to choose the next blocks
+        return dataclasses.replace(found, gradients=nbytes(part.parameter for part in everything))
+    return found
+
+
+def _update(trainable: Trainable, index: int) -> tuple[int, int]:
+    """Temporary bytes of the update, and of what it keeps as scratch, on a GPU."""
+    visit, optimizer, tensors = trainable.visits[index], trainable.optimizer, trainable.state_tensors
+    if trainable.foreign is not None:
+        return trainable.foreign.update(index), 0
+    if not isinstance(optimizer, BlockCoordinateDescent):
+        return update_bytes([visit], state_tensors=tensors, fused=bool(optimizer.defaults.get("fused"))), 0
+    now = {(id(part.parameter), part.rows) for part in visit}
+    parts = (block.parts for block in optimizer.partition.blocks)
+    active = [block for block in parts if {(id(part.parameter), part.rows) for part in block} <= now]
+    fused, master = bool(getattr(optimizer.rule, "fused", False)), optimizer.master
+    compiled = supports(optimizer.rule) if optimizer.compiled is None else optimizer.compiled
+    temporary = update_bytes(active, state_tensors=tensors, fused=fused, master=master, compiled=compiled)
+    return temporary, scratch_bytes(visit, master=master, compiled=compiled)
+
+
+def _visit(
+    trainable: Trainable,
+    index: int,
+    now: Held,
+    update: int,
+    scratch: int,
+    copies: Mapping[int, nn.Parameter],
+    tokens: Tensor,
+    consumed: Callable[[Tensor], None] | None,
+) -> Prediction:
+    visit, model, optimizer = trainable.visits[index], trainable.model, trainable.optimizer
+    graph = {id(part.parameter) for part in visit}
+    if isinstance(optimizer, BlockCoordinateDescent) and getattr(optimizer.order, "needs_gradients", False):
+        graph = {id(p) for block in optimizer.partition.blocks for p in block.parameters.values()}
+    for former, parameter in copies.items():
+        parameter.requires_grad_(former in graph)
+    by_model, by_loss, peak = activations(model, tokens, consumed)
+    if consumed is not None:
+        now = dataclasses.replace(now, gradients=0)
+    return Prediction(
+        weights_count=sum(p.numel() for p in model.parameters()),
+        visit=index,
+        visits=len(trainable.visits),
+        first=visit[0].name,
+        held=now,
+        scratch=scratch,
+        activations=by_model,
+        loss=by_loss,
+        phases=phases(now, saved=by_model + by_loss, live_peak=peak, update=update, scratch=scratch),
+    )

@@ -1,0 +1,1 @@
+"""Gradients, curvature and noise of a model's blocks, which the theorems make assumptions on."""

@@ -1,0 +1,1 @@
+"""Methods as their authors' packages have them, and steps as libraries document them; for the study of cost."""

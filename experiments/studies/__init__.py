@@ -1,0 +1,1 @@
+"""Many runs: frozen lists of runs, the processes that share them, tuned learning rates, estimates of time."""

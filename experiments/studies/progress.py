@@ -1,0 +1,92 @@
+"""One live table of a study on a terminal; plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from tqdm import tqdm
+
+from experiments.studies.study import Entry, left
+
+ROWS = 12
+"""Runs shown at once: those under way, and as many of the next as fit."""
+
+
+def place(entry: Entry) -> tuple[str, str]:
+    """Study and name: what no two runs share."""
+    return entry.study, entry.plan.name
+
+
+class Progress:
+    """What is under way, done and left.     name: of the study.     workers: runs at the same time."""
+
+    def __init__(self, name: str, listed: Sequence[Entry], workers: int, console: Console | None = None) -> None:
+        self._name, self._listed, self._workers = name, listed, workers
+        self._console = console or Console(file=sys.stdout)
+        self._states = {place(entry): entry.state for entry in listed}
+        self._begins: dict[tuple[str, str], float] = {}
+        self._measured, self._estimated = 0.0, 0.0  # seconds of the runs that ended here
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Progress":
+        # Each run draws its own bar with tqdm; two live displays on one terminal would overwrite each other.
+        if self._console.is_terminal and self._workers > 1:
+            self._open.enter_context(Live(self, console=self._console, refresh_per_second=1))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def say(self, line: str) -> None:
+        """Print a line above the table, as it is: brackets are no markup."""
+        if self._workers == 1:
+            tqdm.write(line, file=sys.stdout)
+        else:
+            self._console.print(line, highlight=False, markup=False)
+
+    def started(self, entry: Entry) -> None:
+        self._states[place(entry)] = "running"
+        self._begins[place(entry)] = time.perf_counter()
+        if self._workers == 1:
+            self.say(self.remaining())
+
+    def ended(self, entry: Entry, status: str) -> None:
+        self._states[place(entry)] = status
+        if place(entry) in self._begins:
+            self._measured += self.seconds(entry)
+            self._estimated += entry.estimate()
+
+    def seconds(self, entry: Entry) -> float:
+        """Since the run was started here."""
+        return time.perf_counter() - self._begins[place(entry)]
+
+    def remaining(self) -> str:
+        """Runs done and the time left, estimated from the arithmetic and corrected by the runs that ended here."""
+        scale = self._measured / self._estimated if self._estimated else 1.0
+        states = self._states
+        seconds = 0.0
+        for entry in self._listed:
+            if states[place(entry)] in ("to do", "interrupted"):
+                seconds += scale * entry.estimate()
+            elif states[place(entry)] == "running":
+                seconds += max(0.0, scale * entry.estimate() - self.seconds(entry))
+        done = sum(state in ("finished", "failed") for state in states.values())
+        return f"study {self._name}: {done} of {len(states)} runs done, about {left(seconds / self._workers)} left"
+
+    def __rich__(self) -> Table:
+        table = Table(title=self.remaining(), title_justify="left", box=None)
+        for column in ("run", "state", "seconds", "estimated"):
+            table.add_column(column, justify="left" if column in ("run", "state") else "right")
+        rows = [entry for entry in self._listed if self._states[place(entry)] == "running"]
+        rows += [entry for entry in self._listed if self._states[place(entry)] in ("to do", "interrupted")]
+        for entry in rows[:ROWS]:
+            running = self._states[place(entry)] == "running"
+            since = f"{self.seconds(entry):.0f}" if running else ""
+            table.add_row(entry.plan.name, self._states[place(entry)], since, f"{entry.estimate():.0f}")
+        if len(rows) > ROWS:
+            table.add_row(f"and {len(rows) - ROWS} more", "", "", "")
+        return table

@@ -1,0 +1,140 @@
+"""The learning rates that a tuning study chose: the rule, its record, and how other studies read it.
+
+The rule: the lowest held-out loss after training, averaged over the seeds; ties go to the smaller learning rate. A run
+that failed counts as an infinite loss: a learning rate at which a method diverges is not chosen.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.errors import UserError
+from experiments.training.planning import RATE_OF
+from records import COMMITTED, ROOT, Record, load
+
+RATE = "method.lr"
+FOLDER = "tuned"
+"""Study that the choices are recorded under, each by the name of its tuning study."""
+COMMON = ("model", "data")  # choices that a learning rate is tuned for, whether or not the study has them as axes
+
+
+class NoRateError(UserError):
+    """Every learning rate that was tried failed."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for one cell of a tuning study: one value of every axis but the learning rate and the seed.
+
+    rate: the learning rate.     loss: its mean held-out loss.
+    tried: learning rate and mean loss of each, ascending; None where a run failed.
+    at_edge: whether it is the smallest or the largest that was tried, so that a better one may lie outside.
+    """
+
+    cell: dict[str, Any]
+    rate: float
+    loss: float
+    tried: list[tuple[float, float | None]]
+    at_edge: bool
+
+
+def choose(cell: Mapping[str, Any], losses: Mapping[float, Sequence[float | None]]) -> Choice:
+    """Apply the rule.     losses: learning rate -> held-out loss of each seed, None for a run that failed.
+
+    Raises NoRateError when no learning rate has finished runs only.
+
+    >>> choose({"method": "sgd"}, {0.1: [2.0], 0.01: [2.0], 1.0: [None]}).rate
+    0.01
+    """
+    means = {rate: fmean(math.inf if x is None else x for x in losses[rate]) for rate in sorted(losses)}
+    rate = min(means, key=lambda rate: (means[rate], rate))
+    if means[rate] == math.inf:
+        raise NoRateError(f"every learning rate of {describe(cell)} has a failed run: {', '.join(map(str, means))}")
+    tried = [(rate, None if loss == math.inf else loss) for rate, loss in means.items()]
+    return Choice(dict(cell), rate, means[rate], tried, rate in (min(means), max(means)))
+
+
+def require_equal_grids(choices: Sequence[Choice]) -> None:
+    """Raise UserError unless as many learning rates were tried everywhere: more tries are an advantage."""
+    sizes = {describe(choice.cell): len(choice.tried) for choice in choices}
+    if len(set(sizes.values())) > 1:
+        few, many = min(sizes, key=lambda cell: sizes[cell]), max(sizes, key=lambda cell: sizes[cell])
+        raise UserError(
+            f"{many} was tried at {sizes[many]} learning rates and {few} at {sizes[few]}: give both as many"
+        )
+
+
+def describe(cell: Mapping[str, Any]) -> str:
+    """The cell in the words of the command line."""
+    return " ".join(f"{key}={value}" for key, value in cell.items())
+
+
+def to_json(choices: Sequence[Choice]) -> list[dict[str, Any]]:
+    """The choices as they stand in a record."""
+    return [asdict(choice) | {"tried": [list(pair) for pair in choice.tried]} for choice in choices]
+
+
+def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, str]) -> float:
+    """The learning rate that one of the tuning studies chose for the run with this configuration and these choices.
+
+    studies: a name, or names of which the first that tuned for this model, data and method counts. A configuration
+        with ``rate_of: NAME`` takes the learning rate of that method.
+
+    Raises UserError when nothing is recorded, for another model or data, or not for this method; NoRateError when
+    every learning rate of the method failed.
+    """
+    names = [studies] if isinstance(studies, str) else list(studies)
+    method = config.get(RATE_OF) or chosen.get("method")
+    known = {**chosen, "method": method}
+    errors, failed = [], []
+    for name in names:
+        try:
+            found = _rates(name, config, known)
+        except NoRateError as error:
+            failed.append(str(error))
+            continue
+        if isinstance(found, str):
+            errors.append(found)
+        elif len(found) == 1:
+            return found[0]
+        else:
+            errors.append(
+                f"study={name} has {len(found)} learning rates for method={method} with these values, and one is "
+                f"needed; add what is missing to conf/study/{name}.yaml, then {_commands(name)}"
+            )
+    raise NoRateError("; ".join(failed)) if failed else UserError("; ".join(errors))
+
+
+def _rates(name: str, config: DictConfig, known: Mapping[str, str | None]) -> list[float] | str:
+    """The learning rates that the study has for this run, or why it can have none. Raises NoRateError."""
+    record = recorded(name, ROOT / config.records_dir)
+    if record is None:
+        return f"the learning rates of study={name} are not recorded; {_commands(name)} find and record them"
+    for key in COMMON:
+        if (tuned_for := record.config.get(key)) is not None and tuned_for != known.get(key):
+            return (
+                f"study={name} tuned for {key}={tuned_for}, and this run has {key}={known.get(key)}; tune for it "
+                "in a study of its own"
+            )
+
+    def fits(cell: Mapping[str, Any]) -> bool:
+        return all((known.get(key) or OmegaConf.select(config, key)) == value for key, value in cell.items())
+
+    if failed := [cell for cell in record.measurements.get("failed", []) if fits(cell)]:
+        raise NoRateError(f"every learning rate of {describe(failed[0])} failed in study={name}")
+    return [choice["rate"] for choice in record.measurements["choices"] if fits(choice["cell"])]
+
+
+def _commands(name: str) -> str:
+    return f"`python -m experiments.train study={name}` and then `python -m experiments.tuning study={name}`"
+
+
+def recorded(name: str, folder: Path) -> Record | None:
+    """The recorded choice of the tuning study: this clone's own, else the committed one, else None."""
+    paths = (place / FOLDER / f"{name}.json" for place in (folder, COMMITTED))
+    return next((load(path) for path in paths if path.exists()), None)

@@ -1,0 +1,270 @@
+"""Executes the runs of studies: skips, takes over, resumes, retries; one after another here, or in several processes.
+
+Any number of commands may work on one study (the same command started again, also by a launcher of Hydra on other
+machines that share the folder): each run is locked by whoever works on it. A run that two studies have in common, by
+its key, is executed once.
+"""
+
+import itertools
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing import connection, get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bcd.execution import keep_graphs
+from experiments import configuration
+from experiments.studies.progress import Progress
+from experiments.studies.study import Entry, summary
+from experiments.studies.worker import BUSY, THERE, BusyError, attempt, locked, work
+from experiments.training import planning
+from experiments.training.interruption import Interruption
+from experiments.training.loading import Loading
+from records import Record, load, write
+
+__all__ = ["BusyError", "execute", "is_busy", "locked", "remove_strangers", "wanted"]
+
+
+def execute(
+    listed: Sequence[Entry], name: str, *, force: bool = False, retry: bool = False, workers: int = 1
+) -> list[Record]:
+    """Run what is not finished (with `retry` also what failed, with `force` everything); returns the records.
+
+    name: what the table calls the studies of `listed`.     workers: processes that each execute one run after another.
+    A failing run stops no other; Interrupted (see `run.execute`) stops all.
+    """
+    progress = Progress(name, listed, workers)
+    elsewhere = {} if force or not listed else _by_key(configuration.folder(listed[0].plan.config))
+    first: dict[str, Entry] = {}
+    same: dict[str, list[Entry]] = {}
+    for entry in listed:
+        path = None if entry.state == "finished" else elsewhere.get(entry.plan.key)
+        if path is None and not force and not wanted(entry, retry, progress.say):
+            continue
+        if path is not None:
+            record = load(path)
+            take_over(record, entry)
+            progress.say(f"{entry.plan.name}: finished before in the study {record.study}, taken over")
+            progress.ended(entry, "finished")
+        elif entry.plan.key in first:
+            same.setdefault(entry.plan.key, []).append(entry)
+        else:
+            first[entry.plan.key] = entry
+
+    def ended(entry: Entry, status: str, why: str) -> None:
+        record = planning.recorded(entry.plan, entry.study)
+        told = f"{entry.plan.name}: {why}" if why or record is None else summary(record)
+        if status == BUSY:
+            progress.say(f"{entry.plan.name}: another process works on it, skipped")
+        elif status != THERE:
+            progress.say(f"{told}  ({progress.seconds(entry):.0f} s)")
+        state = "finished" if status == THERE else status if status != BUSY else "to do"
+        progress.ended(entry, state or "failed")
+        for other in same.get(entry.plan.key, []):
+            if record is not None:
+                take_over(record, other)
+            progress.ended(other, state or "failed")
+
+    with progress, keep_graphs():
+        if workers == 1:
+            loading = Loading(keep=len(first) > 1)
+            for entry in first.values():
+                progress.started(entry)
+                ended(entry, attempt(entry.plan, entry.study, force, loading), "")
+                loading.clear(entry.plan.device)
+        else:
+            _several(list(first.values()), force, workers, progress, ended)
+    return [record for entry in listed if (record := planning.recorded(entry.plan, entry.study)) is not None]
+
+
+def is_busy(entry: Entry) -> bool:
+    """Whether another process works on the run at this moment."""
+    try:
+        with locked(planning.checkpoints(entry.plan, entry.study).lock):
+            return False
+    except BusyError:
+        return True
+
+
+def take_over(record: Record, entry: Entry) -> None:
+    """Write the record of this very run in another study as that of the entry."""
+    write(replace(record, study=entry.study, name=entry.plan.name), configuration.folder(entry.plan.config))
+
+
+def _by_key(folder: Path) -> dict[str, Path]:
+    """Key -> record, for all finished runs below the folder; files that are no records are passed over."""
+    found = {}
+    for path in sorted(folder.glob("*/*.json")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        key = re.search(r'^ "key": "(\w+)"', text, re.MULTILINE)
+        if key and re.search(r'^ "status": "finished"', text, re.MULTILINE):
+            found[key[1]] = path
+    return found
+
+
+def remove_strangers(listed: Sequence[Entry], folder: Path) -> None:
+    """Remove the records of an earlier form of the study, because whoever reads the study reads its folder."""
+    for path in folder.glob("*.json"):
+        if path.stem not in {entry.plan.name for entry in listed}:
+            print(f"{path.name}: no run of the study any more, removed")
+            path.unlink()
+
+
+def wanted(entry: Entry, retry: bool, say: Any) -> bool:
+    """Whether the run is to be executed; says why not."""
+    if entry.state == "finished":
+        unwritten = "; only force=true writes export=..." if entry.plan.config.export is not None else ""
+        say(f"{entry.plan.name}: finished before, skipped{unwritten}")
+        return False
+    if entry.state == "failed" and not retry:
+        assert entry.record is not None
+        say(f"{entry.plan.name}: failed before ({entry.record.error}); retry=true runs it again")
+        return False
+    return True
+
+
+class _Worker:
+    """A process of `experiments.studies.worker` and the run that it has."""
+
+    def __init__(self, index: int, folder: Path) -> None:
+        self.index = index
+        self.entry: Entry | None = None
+        self.forms: set[str] = set()  # of the runs that it had: their graphs are compiled
+        self.log = folder / f"{index}.log"
+        self.connection, other = get_context("spawn").Pipe()
+        self.process = get_context("spawn").Process(target=work, args=(other, str(self.log)), daemon=True)
+        with _environment(index):
+            self.process.start()
+        other.close()  # so that the end of the process is the end of the pipe
+
+    def give(self, entry: Entry, force: bool) -> None:
+        self.entry = entry
+        self.forms.add(entry.plan.form)
+        with suppress(BrokenPipeError):  # a process that died meanwhile has no answer, see there
+            self.connection.send((entry.plan, entry.study, force))
+
+    def answer(self) -> tuple[str, str]:
+        """What became of the run; the process may have died of it."""
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+            last = f": {lines[-1]}" if lines else ""
+            return "", f"its process ended with {self.process.exitcode}{last}; the same command tries it again"
+
+
+SCARCE = (
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+)
+"""How torch and the libraries say that the GPU had no memory left."""
+
+DEFAULTS = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+"""Of processes that share a GPU: none that compile beside them, no memory lost between batches of other lengths."""
+
+
+@contextmanager
+def _environment(index: int) -> Iterator[None]:
+    """What the process that is started inside the block finds: one of the GPUs, in turn, and no progress bars."""
+    new = {"TQDM_DISABLE": "1"}
+    if (count := torch.cuda.device_count()) > 0:
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = given.split(",") if given else [str(i) for i in range(count)]
+        new |= {"CUDA_VISIBLE_DEVICES": visible[index % count]}
+        new |= {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
+    before = {name: os.environ.get(name) for name in new}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, ended: Any) -> None:
+    """Each process gets a run when it has none, one study after another; signals end all, each with a checkpoint.
+
+    At first every process gets a form of its own as far as there are some, and then keeps to it: compiling costs more
+    than a short run, and graphs that one process left on the disk are cheaper for the next one.
+
+    A process that dies, of a signal or in a library, is replaced; its run leaves what it had written. A run that found
+    no memory on the GPU, which others use too, is tried once more at the end.
+    """
+    together, again = max(1, torch.cuda.device_count()), set[str]()
+    studies = itertools.groupby(todo, key=lambda entry: entry.study)
+    waiting = [entry for _, runs in studies for part in rounds(list(runs)) for entry in interleaved(part, together)]
+    with tempfile.TemporaryDirectory() as logs, Interruption():
+        running: dict[Any, _Worker] = {}
+
+        def give(worker: _Worker) -> None:
+            entry = waiting.pop(next_for(worker.forms, waiting))
+            running[worker.connection] = worker
+            progress.started(entry)
+            worker.give(entry, force)
+
+        try:
+            for index in range(min(workers, len(waiting))):
+                give(_Worker(index, Path(logs)))
+            while running:
+                for ready in connection.wait(list(running)):
+                    worker = running.pop(ready)
+                    entry = worker.entry
+                    assert entry is not None
+                    ended(entry, *worker.answer())
+                    record = planning.recorded(entry.plan, entry.study)
+                    error = record.error if record is not None else ""
+                    if any(text in error for text in SCARCE) and entry.plan.key not in again:
+                        again.add(entry.plan.key)
+                        waiting.append(entry)
+                    if "CUDA error" in error or not waiting:  # after such an error a process is of no further use
+                        worker.process.terminate()
+                        worker.process.join()
+                    if waiting:
+                        give(worker if worker.process.is_alive() else _Worker(worker.index, Path(logs)))
+        finally:
+            for worker in running.values():
+                worker.process.terminate()
+            for worker in running.values():
+                worker.process.join()
+
+
+def next_for(forms: Container[str], waiting: Sequence[Entry]) -> int:
+    """Index of the first run of the study in turn that has one of the forms, else of the first run."""
+    same = (i for i, entry in enumerate(waiting) if entry.study == waiting[0].study and entry.plan.form in forms)
+    return next(same, 0)
+
+
+def rounds(todo: Sequence[Entry]) -> list[list[Entry]]:
+    """The first run of every form, the second of every form, and so on."""
+    seen, found = Counter[str](), list[list[Entry]]()
+    for entry in todo:
+        if seen[entry.plan.form] == len(found):
+            found.append([])
+        found[seen[entry.plan.form]].append(entry)
+        seen[entry.plan.form] += 1
+    return found
+
+
+def interleaved(todo: Sequence[Entry], together: int = 1) -> list[Entry]:
+    """The longest runs and the shortest in turn, `together` of each: what runs at the same time has other needs."""
+    left = sorted(todo, key=lambda entry: -entry.estimate())
+    found: list[Entry] = []
+    while left:
+        found += left[:together]
+        left = left[together:]
+        found += left[-together:]
+        left = left[:-together]
+    return found

@@ -1,0 +1,276 @@
+"""Studies: a frozen list of runs, what is known of each, and how long the rest will take."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from experiments import configuration
+from experiments.data.splits import require_tuning
+from experiments.errors import UserError
+from experiments.studies import rates
+from experiments.studies.estimate import flops_per_second, forward_flops, step_flops
+from experiments.training import planning
+from records import Record, digest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a study: its plan, its record when there is one, its value of every axis, the study's name."""
+
+    plan: planning.Plan
+    record: Record | None
+    cell: Mapping[str, Any] = field(default_factory=dict)
+    study: str = ""
+
+    @property
+    def state(self) -> str:
+        """Status of the record; "to do" when there is none."""
+        return "to do" if self.record is None else self.record.status
+
+    def seconds(self) -> float:
+        """Seconds of the run: measured if finished, else `estimate`."""
+        return self.record.measurements["seconds"] if self.state == "finished" and self.record else self.estimate()
+
+    def estimate(self) -> float:
+        """Seconds that the run needs, from the arithmetic and this machine's rate."""
+        plan, tokens = self.plan, self.plan.tokens_per_step
+        step, forward = plan.shared.once(
+            "flops",
+            (plan.form, tokens),
+            lambda: (step_flops(plan.skeleton, tokens), forward_flops(plan.skeleton, tokens)),
+        )
+        # Each held-out example runs forward once for the loss and once for its generated answer; the evaluation before
+        # training is shared by the runs of a study.
+        evaluations = 1 + (plan.config.steps - 1) // (plan.config.evaluate_every or plan.config.steps)
+        if "max_new_tokens" in plan.config.evaluation:
+            evaluations *= 2
+        size = plan.shared.once("heldout", plan.data_key, lambda: plan.data.heldout_size)
+        flops = plan.config.steps * step + evaluations * forward * size / plan.config.batch_size
+        return flops / flops_per_second(plan.device.type, tokens)
+
+
+def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration of one run and its choices; call it inside hydra.main or hydra.initialize."""
+    config = hydra.compose("train", overrides=list(overrides), return_hydra_config=True)
+    chosen = configuration.choices(config.hydra)
+    with open_dict(config):
+        del config["hydra"]
+    return config, chosen
+
+
+class Composer:
+    """Configurations of the runs of a study; hydra composes each choice of files once, values are set on copies.
+
+    fixed: overrides of all runs, before those of a run.     extra: after them.
+    """
+
+    def __init__(self, fixed: Sequence[str], extra: Sequence[str]) -> None:
+        self._fixed, self._extra = list(fixed), list(extra)
+        self._composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
+
+    def __call__(self, cell: Mapping[str, Any]) -> tuple[DictConfig, dict[str, str]]:
+        """What `compose` gives for the overrides fixed, cell, extra."""
+        given = {key: as_overrides({key: value})[0] for key, value in cell.items()}
+        # What comes later wins: a value that an extra override could change is left to hydra.
+        roots = {item.lstrip("+~").partition("=")[0].partition(".")[0] for item in self._extra}
+        values = [key for key in cell if not is_group(key) and key.partition(".")[0] not in roots]
+        files = tuple(text for key, text in given.items() if key not in values)
+        if files not in self._composed:
+            self._composed[files] = compose([*self._fixed, *files, *self._extra])
+        config, chosen = self._composed[files]
+        config = config.copy()
+        for override in OverridesParser.create().parse_overrides([given[key] for key in values]):
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        return config, dict(chosen)
+
+
+@cache
+def is_group(key: str) -> bool:
+    """Whether the key chooses a file of conf/."""
+    loader = GlobalHydra.instance().config_loader()
+    return bool(loader.get_group_options(key))
+
+
+def study_name(study: DictConfig, extra: Sequence[str]) -> str:
+    """The study's name; overrides on the command line make it another study, so that a frozen one stays pure."""
+    return f"{study.name}-{digest(list(extra))[:8]}" if extra else str(study.name)
+
+
+def entries(
+    study: DictConfig,
+    extra: Sequence[str],
+    controls: Sequence[str],
+    shared: planning.Shared | None = None,
+    *,
+    dry: bool = False,
+) -> list[Entry]:
+    """Every run of the study in order.
+
+    extra: overrides that change the runs.      controls: overrides that only say how to run them.
+    shared: for several studies that are planned together.
+    dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
+
+    An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
+    (`method.lr: learning_rates`: those of each method), or the values by those of an earlier axis
+    (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`), or of several, one in the other. With
+    `tuned: NAME`, or a list of names, every run takes its method.lr from the choice that
+    `python -m experiments.tuning study=NAME` recorded; a run whose method has none, because all that were tried
+    failed, is left out and named.
+
+    Raises UserError when an override names an axis of the study, when two runs would have the same name (and with it
+    the same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a seed
+    of reported runs or reads a test part.
+    """
+    for override in extra:
+        if (key := override.lstrip("+~").partition("=")[0]) in study.axes:
+            raise UserError(f"study={study.name} sweeps over {key} itself; drop {override}, or run without study=")
+    if study.get("tuned") and rates.RATE in study.axes:
+        raise UserError(f"study={study.name} sweeps over {rates.RATE}, which tuned={study.tuned} would set; drop one")
+    name = study_name(study, extra)
+    composer = Composer(study.overrides, [*extra, *controls])
+    shared = planning.Shared() if shared is None else shared
+    found, names = [], set[str]()
+    for cell in cells(study, extra, composer):
+        if label(cell) in names:
+            raise UserError(
+                f"study={study.name} has two runs named {label(cell)}; values of an axis must differ in print"
+            )
+        names.add(label(cell))
+        config, chosen = composer(cell)
+        given = any(item.lstrip("+~").startswith(f"{rates.RATE}=") for item in extra)
+        if study.get("tuned") and not given:
+            try:
+                OmegaConf.update(config, rates.RATE, rates.rate(study.tuned, config, chosen))
+            except rates.NoRateError as error:
+                print(f"{label(cell)}: left out, {error}", file=sys.stderr)
+                continue
+            except UserError:
+                if not dry:
+                    raise
+        planned = planning.plan(config, chosen, label(cell), shared)
+        if study.get("tuning"):
+            require_tuning(config.seed, test=planned.data.test)
+        record = planning.recorded(planned, name)
+        if record is None or record.status != "finished":
+            _ = planned.expected  # a method that does not fit the model should be told before the first run starts
+        found.append(Entry(planned, record, cell, name))
+    return found
+
+
+def cells(study: DictConfig, extra: Sequence[str], composer: Composer | None = None) -> list[dict[str, Any]]:
+    """Every combination of the axes, the last axis fastest. Raises UserError for an axis without a list."""
+    composer = composer or Composer(study.overrides, extra)
+    found: list[dict[str, Any]] = [{}]
+    for key, values in study.axes.items():
+        combined = []
+        for cell in found:
+            given = values
+            if isinstance(values, str):
+                given = OmegaConf.select(composer(cell)[0], values)
+            elif OmegaConf.is_dict(values):
+                given = _by_earlier_axis(study, str(key), cell)
+            if not OmegaConf.is_list(given):
+                where = f" of {' '.join(as_overrides(cell))}" if cell else ""
+                raise UserError(f"study={study.name} has the axis {key}: {values}, and {values}{where} is no list")
+            combined += [cell | {str(key): value} for value in given]
+        found = combined
+    return found
+
+
+def label(cell: Mapping[str, Any]) -> str:
+    """Name of the run, and of its record's file.
+
+    >>> label({"method": "variant/badam_kept", "method.lr": 0.001, "outside_layers": {"head": "join"}})
+    'badam_kept-lr0.001-head_join'
+    """
+    parts = []
+    for key, value in cell.items():
+        if isinstance(value, Mapping) or OmegaConf.is_dict(value):
+            parts += [f"{name}_{choice}" for name, choice in value.items()]
+        elif isinstance(value, str):
+            parts.append(value.rpartition("/")[2])
+        else:
+            parts.append(f"{key.rpartition('.')[2]}{value}")
+    return re.sub(r"[^\w.=-]+", "_", "-".join(parts))
+
+
+def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> Any:
+    """The values of the axis `key` for the values that `cell` has on the axes that they are given by."""
+    values, passed = study.axes[key], list[str]()
+    while OmegaConf.is_dict(values) and (not passed or any(name in cell for name in values)):
+        axis, table = next(((str(name), each) for name, each in values.items()), ("", None))
+        if len(values) != 1 or not isinstance(table, DictConfig):
+            raise UserError(
+                f"study={study.name} gives values of {key} by {', '.join(map(str, values)) or 'nothing'}; "
+                "give {AXIS: {VALUE: ...}} with one axis"
+            )
+        passed.append(f"{axis}={cell[axis]}" if axis in cell else f"the axis {axis}, which is none before it")
+        if axis not in cell or cell[axis] not in table:
+            raise UserError(f"study={study.name} has no values of {key} for {', '.join(passed)}")
+        values = table[cell[axis]]
+    return values if OmegaConf.is_list(values) else OmegaConf.create([values])
+
+
+def as_overrides(cell: Mapping[str, Any]) -> list[str]:
+    """The values of the axes as overrides of the command line.
+
+    >>> as_overrides({"seed": 0, "outside_layers": {"head": "join", "embedding": "join"}})
+    ['seed=0', 'outside_layers={head:join,embedding:join}']
+    """
+    return [f"{key}={_written(value)}" for key, value in cell.items()]
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping) or OmegaConf.is_dict(value):
+        return "{" + ",".join(f"{name}:{_written(inner)}" for name, inner in value.items()) + "}"
+    return "null" if value is None else str(value)
+
+
+def table(listed: Sequence[Entry]) -> str:
+    """The study as text: run, state, seconds (measured or estimated)."""
+    width = max(len(entry.plan.name) for entry in listed)
+    rows = [f"{'run':{width}}  {'state':11}  {'time':>12}"]
+    for entry in listed:
+        about = "" if entry.state == "finished" else "about "
+        rows.append(
+            f"{entry.plan.name:{width}}  {entry.state:11}  {about + format(entry.seconds(), '.0f') + ' s':>12}"
+        )
+    todo = [entry for entry in listed if entry.state != "finished"]
+    rows.append(f"left: {len(todo)} runs, about {left(sum(entry.estimate() for entry in todo))}")
+    return "\n".join(rows)
+
+
+def left(seconds: float) -> str:
+    """A time for readers.
+
+    >>> left(59), left(3000), left(30000)
+    ('59 s', '50 min', '8.3 h')
+    """
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def summary(record: Record) -> str:
+    """One line of a record: what it was and what came out."""
+    if record.error:
+        return f"{record.name}: FAILED, {record.error}"
+    if record.status == "interrupted":
+        return f"{record.name}: interrupted after {len(record.measurements.get('steps', {}).get('lr', []))} steps"
+    before, after = record.measurements["before"], record.measurements["after"]
+    line = f"{record.name}: held-out loss {before['heldout_loss']:.4f} -> {after['heldout_loss']:.4f}"
+    if "exact_match" in after:
+        line += f", exact match {before['exact_match']:.3f} -> {after['exact_match']:.3f}"
+    return f"{line} on {after['items']} items"

@@ -1,0 +1,153 @@
+"""Finetuning a language model: the loss on answers, held-out loss, and exact match of generated answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from bcd.execution import linear_cross_entropy
+from experiments.data import IGNORED, Batch, Example, collate
+from experiments.errors import UserError
+from experiments.workloads.generation import generate
+
+
+def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
+    """Cross-entropy of the answer tokens given everything before them.
+
+        loss = mean over tokens s with a label of -log p(token_s | tokens_<s)
+
+    The head runs only on the columns in which some example has a label: most tokens belong to prompts, and the
+    logits of a large vocabulary are the dearest part of a small model.
+
+    batch: right-padded, so causal attention needs no mask.     reduction: "mean" or "sum".
+    """
+    logits, labels = answer_logits(model, batch)
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction=reduction)
+
+
+def answer_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits (examples, columns, vocabulary) and labels (examples, columns) of the columns that have a label."""
+    columns = (batch.labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
+    logits = model(input_ids=batch.tokens, logits_to_keep=columns).logits
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # never less precise than float32
+    return logits, batch.labels[:, 1:][:, columns]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out loss and exact match.
+
+    batch_size: examples a forward pass.     max_new_tokens: longest generated answer.
+    """
+
+    batch_size: int
+    max_new_tokens: int
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"evaluation.{name}={getattr(self, name)} is not possible: it must be at least 1")
+
+    def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
+        """Returns `heldout_loss` (nats per answer token), `exact_match` (share of examples) and `items`.
+
+        Answers are decoded greedily, so the result is deterministic. `label` names the progress bar.
+        """
+        scores = self.scores(model, tokenizer, examples, label)
+        return {
+            "heldout_loss": scores.loss,
+            "exact_match": sum(scores.right) / len(examples),
+            "items": len(examples),
+        }
+
+    def scores(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> "Scores":
+        """Everything that is known of each example."""
+        was_training = model.training
+        model.eval()
+        # Similar lengths together: less padding, and the same grouping at every call.
+        ordered = sorted(range(len(examples)), key=lambda i: len(examples[i].prompt))
+        total, losses, tokens = 0.0, [0.0] * len(examples), [0] * len(examples)
+        right = [False] * len(examples)
+        with torch.no_grad(), tqdm(total=len(ordered), desc=label, unit="item", leave=False) as bar:
+            for start in range(0, len(ordered), self.batch_size):
+                places = ordered[start : start + self.batch_size]
+                group = [examples[i] for i in places]
+                logits, labels = answer_logits(model, collate(group, tokenizer.pad_token_id).to(model.device))
+                flat = (logits.flatten(0, 1), labels.flatten())
+                total += F.cross_entropy(*flat, ignore_index=IGNORED, reduction="sum").item()
+                each = F.cross_entropy(*flat, ignore_index=IGNORED, reduction="none").view_as(labels).double().sum(1)
+                answers = generate(model, tokenizer, [example.prompt for example in group], self.max_new_tokens)
+                for row, (i, example, answer) in enumerate(zip(places, group, answers, strict=True)):
+                    losses[i], tokens[i] = each[row].item(), int((labels[row] != IGNORED).sum())
+                    right[i] = example.score(answer)
+                bar.update(len(group))
+        model.train(was_training)
+        return Scores(total / sum(tokens), losses, tokens, right)
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """Held-out loss alone, see `Evaluation`.
+
+    batch_size: examples a forward pass.
+    chunk: tokens whose logits exist at the same time (`bcd.execution.linear_cross_entropy`), for models whose logits
+        are their head on their decoder; None: the model's own logits, all of a batch.
+    """
+
+    batch_size: int
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "chunk"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"evaluation.{name}={value} is not possible: it must be at least 1")
+
+    def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
+        """Returns `heldout_loss` (nats per answer token) and `items`. `label` names the progress bar."""
+        was_training = model.training
+        model.eval()
+        ordered = sorted(examples, key=lambda example: example.length)
+        groups = [ordered[i : i + self.batch_size] for i in range(0, len(ordered), self.batch_size)]
+        found, tokens = [], 0
+        with torch.no_grad():
+            for group in tqdm(groups, desc=label, unit="batch", leave=False):
+                batch = collate(group, tokenizer.pad_token_id)
+                tokens += batch.answer_tokens
+                # Sums stay on the device until all batches are queued; in double precision they add up exactly enough.
+                found.append(self._sum(model, batch.to(model.device)).double())
+        model.train(was_training)
+        return {"heldout_loss": torch.stack(found).sum().item() / tokens, "items": len(examples)}
+
+    def _sum(self, model: Any, batch: Batch) -> Tensor:
+        if self.chunk is None:
+            return answer_loss(model, batch, "sum")
+        hidden = model.get_decoder()(input_ids=batch.tokens, use_cache=False)[0]
+        wanted = batch.labels[:, 1:] != IGNORED
+        head = model.get_output_embeddings()
+        return linear_cross_entropy(
+            hidden[:, :-1][wanted],
+            head.weight,
+            batch.labels[:, 1:][wanted],
+            bias=getattr(head, "bias", None),
+            count=1,
+            chunk=self.chunk,
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of examples, in their order.
+
+    loss: nats per answer token, of all of them.     losses: nats of each answer.     tokens: of each answer.
+    right: whether the generated answer of each is right.
+    """
+
+    loss: float
+    losses: list[float]
+    tokens: list[int]
+    right: list[bool]
