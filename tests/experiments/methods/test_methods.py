@@ -4,171 +4,29 @@ import copy
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 from bcd.activations import LivePeak
-from experiments.methods import FullMethod
-from experiments.methods.fused_backward import AdaLOMOMethod, LOMOMethod
 from experiments.methods.muon import Together
 from experiments.methods.projected import ProjectedMethod
-from experiments.training.run import build
-from records import ROOT
-from tests.conftest import RTOL
-
-METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
-FLOAT32 = RTOL["same mathematics in float32"]
-
-
-@pytest.fixture
-def small():
-    """small(dtype) -> three layers of two matrices and a norm between an embedding and a head, with a loss."""
-
-    class Layers(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embed = nn.Embedding(40, 16)
-            self.layers = nn.ModuleList(
-                nn.Sequential(nn.Linear(16, 24, bias=False), nn.Tanh(), nn.Linear(24, 16), nn.LayerNorm(16))
-                for _ in range(3)
-            )
-            self.head = nn.Linear(16, 40, bias=False)
-
-        def loss(self, seed=0):
-            tokens = torch.randint(40, (4, 8), generator=torch.Generator().manual_seed(seed))
-            x = self.embed(tokens)
-            for layer in self.layers:
-                x = x + layer(x)
-            return nn.functional.cross_entropy(self.head(x).flatten(0, 1).float(), tokens.roll(1, 1).flatten())
-
-    def make(dtype=torch.float32):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return Layers().to(dtype)
-
-    return make
-
-
-def configured(name, *overrides):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return build(compose("train", overrides=[f"method={name}", *overrides]).method)
-
-
-def steps(trainable, count, max_norm=1.0, start=0):
-    for i in range(start, start + count):
-        trainable.backward(trainable.model.loss(i))
-        trainable.clipped(max_norm)
-        trainable.optimizer.step()
-        trainable.optimizer.zero_grad()
-
-
-def same(one, other, **tolerance):
-    for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
-
-
-# --- LOMO: SGD inside backward ---
-
-
-@pytest.mark.parametrize("max_norm", [float("inf"), 1e6, 0.1])
-def test_lomo_is_sgd_with_and_without_clipping(max_norm, small):
-    lomo = LOMOMethod(lr=0.1)(small())
-    sgd = FullMethod(lambda p, lr: torch.optim.SGD(p, lr=lr), 0.1)(small())
-    steps(lomo, 3, max_norm)
-    steps(sgd, 3, max_norm)
-    tolerance = {"rtol": 0, "atol": 0} if max_norm == float("inf") else {"rtol": FLOAT32, "atol": FLOAT32}
-    same(lomo.model, sgd.model, **tolerance)
-
-
-def test_lomo_knows_the_norm_when_it_clips_and_moves_nothing_before_the_step(small):
-    lomo, plain = LOMOMethod(lr=0.1)(small()), small()
-    lomo.backward(lomo.model.loss())
-    norm = lomo.clipped(0.5)
-    plain.loss().backward()
-    expected = nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
-    torch.testing.assert_close(norm, expected, rtol=FLOAT32, atol=0)
-    same(lomo.model, plain, rtol=0, atol=0)
-    lomo.optimizer.zero_grad()  # a step that is skipped
-    same(lomo.model, plain, rtol=0, atol=0)
-    lomo.backward(lomo.model.loss())
-    assert lomo.clipped(float("inf")) is None
-
-
-def test_lomo_tells_of_a_gradient_that_is_not_finite(small):
-    lomo = LOMOMethod(lr=0.1)(small())
-    lomo.backward(lomo.model.loss() + 0 * (0 * lomo.model.head.weight.sum()).sqrt())
-    norm = lomo.clipped(1.0)
-    assert norm is not None
-    assert norm.isnan()
-
-
-def test_lomo_never_holds_two_gradients(small):
-    lomo = LOMOMethod(lr=0.1)(small())
-    steps(lomo, 2)
-    largest = max(p.numel() * 4 for p in lomo.model.parameters())
-    assert lomo.measured().gradients == lomo.predicted().gradients == largest
-
-
-def adalomo_step(weights, gradients, moments, step, lr):
-    """AdaLOMO by hand (arXiv 2310.10195): Adafactor's factored second moment, relative to the size of the weights."""
-    beta = 1 - step**-0.8
-    for name, weight in weights.items():
-        gradient = gradients[name]
-        square = gradient**2 + 1e-30
-        if weight.ndim == 2:
-            new = square.mean(1), square.mean(0)
-            old = moments.get(name, new)
-            row, column = moments[name] = tuple(beta * a + (1 - beta) * b for a, b in zip(old, new, strict=True))
-            update = gradient / (torch.outer(row, column) / row.mean()).sqrt()
-        else:
-            moments[name] = beta * moments.get(name, square) + (1 - beta) * square
-            update = gradient / moments[name].sqrt()
-        update = update / max(1.0, update.square().mean().sqrt().item())
-        size = max(1e-3, weight.square().mean().sqrt().item())
-        weights[name] = weight - lr * size * update
-
-
-@pytest.mark.parametrize("max_norm", [float("inf"), 0.1])
-def test_adalomo_is_its_published_update(max_norm, small):
-    ada = AdaLOMOMethod(lr=0.01)(small())
-    steps(ada, 3, max_norm)
-    model, moments = small().double(), {}
-    for i in range(3):
-        model.zero_grad()
-        model.loss(i).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), max_norm)
-        weights = {name: p.detach().clone() for name, p in model.named_parameters()}
-        adalomo_step(weights, {name: p.grad for name, p in model.named_parameters()}, moments, i + 1, 0.01)
-        model.load_state_dict(weights)
-    for (name, a), b in zip(ada.model.named_parameters(), model.parameters(), strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
-
-
-def test_adalomo_never_holds_two_gradients_and_tells_its_state(small):
-    ada = AdaLOMOMethod(lr=0.01)(small())
-    steps(ada, 2)
-    assert ada.measured().gradients == ada.predicted().gradients == max(p.numel() * 4 for p in ada.model.parameters())
-    held = [*ada.optimizer.exp_avg_sq.values(), *ada.optimizer.exp_avg_sq_row.values()]
-    held += [*ada.optimizer.exp_avg_sq_col.values()]
-    assert ada.predicted().state == ada.measured().state == sum(moment.numel() * 4 for moment in held)
-
+from tests.experiments.methods.conftest import configured, same, steps
 
 # --- GaLore and APOLLO: Adam on projections ---
 
 
 def projected(optimizer, scaled, rank, scale=0.25, gap=2, **options):
-    given = {"betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.0} | options
-    return ProjectedMethod(optimizer, 1e-2, rank, gap, scale, scaled, 0, given)
+    options = {"betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.0} | options
+    return ProjectedMethod(optimizer, 1e-2, rank, gap, scale, scaled, 0, options)
 
 
 def gradients_of(model, count):
     """Gradients of one matrix at fixed weights, one for each batch."""
-    found = []
+    gradients = []
     for i in range(count):
         model.zero_grad()
         model.loss(i).backward()
-        found.append(model.layers[1][0].weight.grad.double())
-    return found
+        gradients.append(model.layers[1][0].weight.grad.double())
+    return gradients
 
 
 def adam(moments, gradient, step, betas=(0.9, 0.99), eps=1e-8):
