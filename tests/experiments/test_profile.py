@@ -23,6 +23,7 @@ from experiments.cost.predict import activations, candidates, fake_parameters, p
 from experiments.cost.show import fits
 from experiments.errors import UserError
 from experiments.methods import BlockMethod
+from experiments.methods.fused_backward import AdaLOMOMethod, LOMOMethod
 from experiments.profile import compose
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,10 +31,10 @@ METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")
 BATCH, SEQUENCE, LAYERS = 2, 48, 3
 
 
-def llama(tied=False, dtype=torch.float32):
+def llama(tied=False, dtype=torch.float32, vocabulary=320):
     """A small Llama with random weights; wide enough that no single tensor decides."""
     config = LlamaConfig(
-        vocab_size=320,
+        vocab_size=vocabulary,
         hidden_size=64,
         intermediate_size=160,
         num_hidden_layers=LAYERS,
@@ -46,9 +47,9 @@ def llama(tied=False, dtype=torch.float32):
         return LlamaForCausalLM(config).to(dtype).train()
 
 
-def meta_llama(tied=False, dtype=torch.float32):
+def meta_llama(*arguments, **options):
     with torch.device("meta"):
-        return llama(tied, dtype)
+        return llama(*arguments, **options)
 
 
 def activate(model, active):
@@ -150,6 +151,21 @@ def test_no_visit_of_a_real_run_needs_more_than_the_predicted_one(partition, mas
             optimizer.zero_grad()
     assert max(backward) == pytest.approx(found.phases.backward, rel=0.01)
     assert seen[found.visit] == found.held
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", [LOMOMethod, AdaLOMOMethod])
+def test_a_backward_that_moves_the_weights_takes_what_is_predicted(kind, dtype):
+    """The vocabulary is so large that the update of the embedding needs more than the activations."""
+    sizes = {"dtype": dtype, "vocabulary": 8000}
+    found = predict(meta_llama(**sizes), kind(lr=1e-3), Execution(), batch=1, sequence=8)
+    trainable = kind(lr=1e-3)(llama(**sizes))
+    tokens = torch.zeros(1, 8, dtype=torch.long)
+    with LivePeak() as live:
+        trainable.backward(trainable.model(input_ids=tokens, labels=tokens, use_cache=False).loss)
+        trainable.clipped(float("inf"))
+        trainable.optimizer.step()
+    assert found.phases.backward - found.held.device == pytest.approx(live.peak, rel=1e-3)
 
 
 def test_candidates_are_few_and_hold_the_lowest_layer():
