@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bcd import BlockCoordinateDescent, Partition
@@ -16,7 +16,6 @@ from experiments.methods.interface import Trainable
 Every = Literal["step", "visit"]
 
 
-@dataclass(frozen=True)
 class AveragedBlockMethod(BlockMethod):
     """`BlockMethod`, evaluated and exported at an exponential moving average of its weights.
 
@@ -27,22 +26,30 @@ class AveragedBlockMethod(BlockMethod):
     dtype, and is part of checkpoints; after a resumption it goes on exactly.
 
     Args:
+        partition: as for the parent.
         decay: in (0, 1). The update is torch.optim.swa_utils'.
         every: "step" or "visit".
+        options: as for the parent.
 
     Raises:
         ValueError: for an impossible decay or every.
     """
 
-    decay: float = 0.99
-    every: Every = "step"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.decay, bool) or not isinstance(self.decay, int | float) or not 0 < self.decay < 1:
-            raise ValueError(f"decay={self.decay} is not possible: it must be above 0 and below 1")
-        if self.every not in ("step", "visit"):
-            raise ValueError(f"every={self.every!r} is not one of step, visit")
+    def __init__(
+        self,
+        partition: Callable[[nn.Module], Partition],
+        *,
+        decay: float = 0.99,
+        every: Every = "step",
+        **options: Any,
+    ) -> None:
+        super().__init__(partition, **options)
+        if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 < decay < 1:
+            raise ValueError(f"decay={decay} is not possible: it must be above 0 and below 1")
+        if every not in ("step", "visit"):
+            raise ValueError(f"every={every!r} is not one of step, visit")
+        self.decay = decay
+        self.every: Every = every
 
     def __call__(self, model: Any) -> Trainable:
         trainable = super().__call__(model)
@@ -63,8 +70,8 @@ class AveragedBlockMethod(BlockMethod):
         footprint = BlockFootprint(model, optimizer, trainable.visits, beside=optimizer.average)
         return replace(trainable, evaluating=evaluating, footprint=footprint)
 
-    def _optimizer(self, partition: Partition, **options: Any) -> BlockCoordinateDescent:
-        return AveragedDescent(partition, decay=self.decay, every=self.every, **options)
+    def _optimizer(self, partition: Partition) -> BlockCoordinateDescent:
+        return AveragedDescent(partition, decay=self.decay, every=self.every, **self.options)
 
 
 class AveragedDescent(BlockCoordinateDescent):

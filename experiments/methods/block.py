@@ -1,74 +1,55 @@
 """Block coordinate descent by `bcd`, as a method."""
 
+import copy
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from bcd import BlockCoordinateDescent, Expansion, Fixed, Order, Part, Partition, Rule
+from bcd import BlockCoordinateDescent, Fixed, Part, Partition
 from bcd.compiled import supports
 from bcd.memory import Bytes, Held, held, measured, measured_held, nbytes, scratch_bytes, update_bytes
-from bcd.optimizer import Lifetime, Master, Nonfinite, require_inner_steps
+from bcd.optimizer import require_inner_steps
 from bcd.rules.rule import require
 from experiments.methods.footprint import Footprint
 from experiments.methods.interface import Method, Trainable
 
 
-@dataclass(frozen=True)
 class BlockMethod(Method):
-    """`bcd.BlockCoordinateDescent` on a partition of the model; arguments as there.
+    """`bcd.BlockCoordinateDescent` on a partition of the model.
 
     It reports the visits started, skipped steps, backward passes through everything that a greedy order cost, and with
     track_unchanged the share of each block's weights that its last visit left bitwise as they were.
 
+    Args:
+        partition: makes the partition of a model.
+        options: of `bcd.BlockCoordinateDescent`, all by name; rule, order, inner_steps and lr are needed.
+
     Raises:
-        ValueError: for an impossible inner_steps or lr.
+        ValueError: for an impossible inner_steps or lr, and for an axis that is a name.
+        TypeError: for an option that the optimizer does not have, and for a needed one that is missing.
     """
 
-    partition: Callable[[nn.Module], Partition]
-    order: Order
-    rule: Rule
-    inner_steps: int
-    lr: float
-    always_active: Sequence[str] = ()
-    state: Lifetime = "reset"
-    master: Master = "off"
-    switch_warmup: int = 0
-    nonfinite: Nonfinite = "ignore"
-    track_unchanged: bool = False
-    expansion: Expansion | None = None
-
-    def __post_init__(self) -> None:
-        for axis in ("partition", "order", "rule"):
-            if isinstance(name := getattr(self, axis), str):
-                raise ValueError(f"method.{axis}={name} is no {axis}; choose one with {axis}={name}")
-        require_inner_steps(self.inner_steps)
-        require("lr", self.lr, least=0.0)
+    def __init__(self, partition: Callable[[nn.Module], Partition], **options: Any) -> None:
+        inspect.signature(BlockCoordinateDescent).bind(partition, **options)
+        for axis, value in (("partition", partition), ("order", options["order"]), ("rule", options["rule"])):
+            if isinstance(value, str):
+                raise ValueError(f"method.{axis}={value} is no {axis}; choose one with {axis}={value}")
+        require_inner_steps(options["inner_steps"])
+        require("lr", options["lr"], least=0.0)
+        self.partition, self.options = partition, options
 
     def __call__(self, model: nn.Module) -> Trainable:
         partition = self.partition(model)
-        optimizer = self._optimizer(
-            partition,
-            rule=self.rule,
-            order=self.order,
-            inner_steps=self.inner_steps,
-            lr=self.lr,
-            always_active=self.always_active,
-            state=self.state,
-            master=self.master,
-            switch_warmup=self.switch_warmup,
-            nonfinite=self.nonfinite,
-            track_unchanged=self.track_unchanged,
-            expansion=self.expansion,
-        )
-        always = [part for block in partition.blocks if block.name in self.always_active for part in block.parts]
-        drawn = [block for block in partition.blocks if block.name not in self.always_active]
-        width = getattr(self.order, "width", 1)
+        optimizer = self._optimizer(partition)
+        always = [part for block in partition.blocks if block.name in optimizer.always_active for part in block.parts]
+        drawn = [block for block in partition.blocks if block.name not in optimizer.always_active]
         # Where a visit trains several blocks, the largest ones together are the visit that needs most.
-        largest = sorted(drawn, key=lambda block: block.numel, reverse=True)[:width]
+        largest = sorted(drawn, key=lambda block: block.numel, reverse=True)[: self._width]
         together = [*always, *(part for block in largest for part in block.parts)]
-        visits = [together] if width > 1 else [[*always, *block.parts] for block in drawn]
+        visits = [together] if self._width > 1 else [[*always, *block.parts] for block in drawn]
 
         def report() -> dict[str, Any]:
             counted = ("visits_started", "skipped_steps", "full_backwards", "unchanged")
@@ -76,14 +57,19 @@ class BlockMethod(Method):
 
         return Trainable(model, optimizer, visits, BlockFootprint(model, optimizer, visits), report)
 
+    @property
+    def _width(self) -> int:
+        """How many blocks the order draws for a visit."""
+        return getattr(self.options["order"], "width", 1)
+
     def visiting(self, visits: Sequence[int], steps: int) -> "BlockMethod":
         """As `Method.visiting`; a visit of several drawn blocks takes the lowest ones, which need most."""
-        width = getattr(self.order, "width", 1)
-        order = Fixed([list(range(width))] if width > 1 else list(visits))
-        return replace(self, order=order, inner_steps=steps)
+        method, order = copy.copy(self), Fixed([list(range(self._width))] if self._width > 1 else list(visits))
+        method.options = self.options | {"order": order, "inner_steps": steps}
+        return method
 
-    def _optimizer(self, partition: Partition, **options: Any) -> BlockCoordinateDescent:
-        return BlockCoordinateDescent(partition, **options)
+    def _optimizer(self, partition: Partition) -> BlockCoordinateDescent:
+        return BlockCoordinateDescent(partition, **self.options)
 
 
 class BlockFootprint(Footprint):

@@ -13,7 +13,7 @@ STEPS = 7
 
 
 def method(kind=AveragedBlockMethod, **options):
-    return kind(by_layer, RandomReshuffle(seed=1), Adam(), 2, 0.05, **options)
+    return kind(by_layer, order=RandomReshuffle(seed=1), rule=Adam(), inner_steps=2, lr=0.05, **options)
 
 
 def trained(make, model, count=STEPS):
