@@ -9,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from bcd.checks import require_whole
 from experiments.errors import UserError
 from records import ROOT
 
@@ -25,20 +26,20 @@ MOVED = {
 """Former names of what records say in ``_target_`` -> the present ones, so that old records can be run again."""
 
 
-def build(config: Any, **parts: Any) -> Any:
+def build(config: Any) -> Any:
     """hydra.utils.instantiate, with the cause of a failed constructor as the error.
 
     Args:
         config: with ``_target_``; names that records have from before a move are known.
-        parts: further arguments, for what is made already.
 
     Raises:
         ValueError: what the constructor raised.
         UserError: when the target cannot be made from these values.
     """
-    values = OmegaConf.to_container(OmegaConf.create(config) if isinstance(config, dict) else config, resolve=True)
+    made = OmegaConf.create(config) if isinstance(config, dict) else config
+    values = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
     try:
-        return instantiate(OmegaConf.create(_renamed(values)), _convert_="all", **parts)
+        return instantiate(OmegaConf.create(_renamed(values)), _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError):
             raise error.__cause__ from None
@@ -65,6 +66,20 @@ def choices(hydra_config: Any) -> dict[str, str]:
     return {str(k): str(v) for k, v in selected.items() if v is not None and "hydra/" not in str(k) and k != "study"}
 
 
+def require_how(how: DictConfig) -> None:
+    """Check the keys of `how` that a command has.
+
+    Raises:
+        UserError: unless switches are true or false and counts whole numbers of at least 1.
+    """
+    for key in ("dry", "force", "retry"):
+        if key in how and not isinstance(how[key], bool):
+            raise UserError(f"{key}={how[key]} is not possible: give true or false")
+    for key in ("workers", "rounds"):
+        if key in how:
+            require_whole(key, how[key], least=1, why="give a whole number of at least 1")
+
+
 def device_of(name: str) -> torch.device:
     """The device of ``device=name``.
 
@@ -88,8 +103,8 @@ def device_name(kind: str) -> str:
 
 
 def folder(config: DictConfig) -> Path:
-    """Where records go; a relative `records_dir` is below the repository's root."""
-    return ROOT / config.records_dir
+    """Where records go; a relative `how.records_dir` is below the repository's root."""
+    return ROOT / config.how.records_dir
 
 
 def without(tree: Any, names: Sequence[str]) -> Any:

@@ -5,27 +5,23 @@ item, for `data.exclude=FILE` of a training run. Exit code 2 for bad input.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from experiments import configuration
-from experiments.command import in_one_line, start
+from experiments.command import command
 from experiments.data.ngrams import NEAR, Found, Index
 from experiments.data.source import Source
 from experiments.data.splits import identity
 from experiments.errors import UserError
-from records import ROOT, Record, digest, run_key, write
+from records import Record, digest, run_key, write
 from records.provenance import provenance, source_hash
 
-CONTROLS = ("records_dir", "exclude")
 SHOWN = 3  # items with the largest coverage whose texts are recorded
 CUT = 160  # characters of them
 
@@ -111,7 +107,7 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
     excluded = sorted({identity(train[i][0]) for i, share in enumerate(covered) if share > config.coverage})
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
-    identified = {str(key): value for key, value in resolved.items() if key not in CONTROLS}
+    identified = {str(key): value for key, value in resolved.items() if key != "how"}
     inputs = {"code": source_hash(("experiments",)), "data": data.fingerprint(), "sets": digest(sets)}
     record = Record(
         kind="overlap",
@@ -133,9 +129,9 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
         f"{record.measurements['train_excluded']} of {len(train)} examples to train on have more than "
         f"{config.coverage:.0%} of the {config.n}-grams of an item"
     )
-    if config.exclude is not None:
-        told.append(_write_list(Path(config.exclude).expanduser(), excluded))
-    told.append(str(write(record, ROOT / config.records_dir)))
+    if config.how.exclude is not None:
+        told.append(_write_list(Path(config.how.exclude).expanduser(), excluded))
+    told.append(str(write(record, configuration.folder(config))))
     return record, "\n".join(told)
 
 
@@ -152,14 +148,10 @@ def _write_list(path: Path, excluded: Sequence[str]) -> str:
     return f"{len(excluded)} prompts written: train with data.exclude={path}"
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="overlap")
+@command("overlap")
 def main(config: DictConfig) -> None:
-    try:
-        print(overlap(config, configuration.choices(HydraConfig.get())["data"])[1])
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
-        raise SystemExit(2) from None
+    print(overlap(config, configuration.choices(HydraConfig.get())["data"])[1])
 
 
 if __name__ == "__main__":
-    start(main)
+    main()

@@ -20,21 +20,17 @@ import hydra
 import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import open_dict
-from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from experiments.command import in_one_line
+from experiments.command import CONF, exit_codes, spelled_out
 from experiments.configuration import choices, folder
 from experiments.cost import case, show
 from experiments.cost.case import Case
 from experiments.cost.measure import clear
 from experiments.cost.predict import Prediction
 from experiments.errors import UserError
-from records import ROOT, Record, write
-
-CONF = ROOT / "conf"
+from records import Record, write
 
 
 def runs(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -146,15 +142,9 @@ def main() -> None:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return
-    try:
-        succeeded = run(arguments)
-    except (HydraException, OmegaConfBaseException) as error:
-        where = "conf/profile.yaml lists them, and execution=plain, which is not the default here, has those of a step"
-        print(f"error: {in_one_line(str(error), where)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    where = "conf/profile.yaml lists them, and execution=plain, which is not the default here, has those of a step"
+    with exit_codes(where):
+        succeeded = run(spelled_out(arguments, "profile"))
     if not succeeded:
         raise SystemExit(1)
 

@@ -14,13 +14,19 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from experiments.command import exit_codes
 from experiments.errors import UserError
-from experiments.training import planning, run
+from experiments.training import planning
+from experiments.training.run import Run
+from experiments.training.running import execute
 from records import Record, load
 from records.provenance import source_hash
 
 NOT_COMPARED = ("seconds",)
-FORMER = {"nonfinite": "stop", "accumulation": 1}
+FORMER = {
+    "nonfinite": "stop",
+    "accumulation": 1,
+}
 """What records from before these keys did."""
 
 
@@ -57,15 +63,15 @@ def replay(path: Path, rtol: float) -> list[str]:
     if old.config["device"] != "cpu":
         raise UserError(f"{path} was computed on {old.provenance['device']}; only CPU records can be replayed here")
     with tempfile.TemporaryDirectory() as folder:
-        places = {"records_dir": folder, "checkpoint": {"every": None, "folder": folder}, "export": None}
-        config = OmegaConf.create({**FORMER, **old.config, **places})
+        how = {"records_dir": folder, "checkpoint": {"every": None, "folder": folder}, "export": None}
+        config = OmegaConf.create({**FORMER, **old.config, "how": how})
         assert OmegaConf.is_dict(config)
         planned = planning.plan(config, old.config["choices"], old.name)
         if planned.key != old.key:
             print(
                 f"note: code, data or model changed since the record (code now {source_hash()[:12]})", file=sys.stderr
             )
-        new = run.execute(planned, old.study)
+        new = execute(Run(planned, old.study))
     if new.error:
         raise UserError(f"the replay failed: {new.error}")
     return differences(old, new, rtol)
@@ -76,13 +82,10 @@ def main() -> None:
     parser.add_argument("record", type=Path)
     parser.add_argument("--rtol", type=float, default=0.0, help="largest relative difference allowed (default 0)")
     arguments = parser.parse_args()
-    try:
+    with exit_codes():
         if not arguments.record.is_file():
             raise UserError(f"there is no record {arguments.record}; make study writes those of the quick study")
         found = replay(arguments.record, arguments.rtol)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
     compared = sum(1 for _ in leaves(load(arguments.record).measurements))
     print("\n".join(found) or f"{arguments.record.name}: {compared} metrics equal (rtol {arguments.rtol:g})")
     if found:

@@ -22,7 +22,7 @@ from records.provenance import provenance, source_hash
 GB = 1e9
 DEVICES = ("fake", "cpu", "cuda")
 WEIGHTS = ("random", "real")
-IGNORED = ("cards", "reserve", "records_dir", "series", "predict")  # how to show and where to write, not what
+IGNORED = ("cards", "reserve", "how", "series", "predict")  # how to show and where to write, not what
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bcd import BlockCoordinateDescent, Fixed, Partition, Rule
+from bcd.execution import Execution
 from experiments import configuration
 from experiments.curvature.hessian import Hessian, coupling, curvature, dot, norm
 from experiments.curvature.noise import noise
 from experiments.data import Batch, Dataset, batches, collate
 from experiments.errors import UserError
 from experiments.randomness import DATA_ORDER, stream_seed
-from experiments.training import planning
 from experiments.training.loop import Training
+from experiments.training.run import Run
 from experiments.workloads.language import answer_loss
-from records import Record, write
+from records import Record
 from records.provenance import provenance
 
 STUDY = "practice"
@@ -203,17 +204,17 @@ def measure(model: Any, tokenizer: Any, dataset: Dataset, partition: Partition, 
     return found | {"seconds": seconds}
 
 
-def execute(planned: planning.Plan) -> Record:
-    """Measure, train, measure again, and write the record, also when it fails (see `training.run.execute`)."""
-    config = planned.config
+def execute(run: Run) -> Record:
+    """Measure, train, measure again, and write the record, also when it fails (see `training.running`)."""
+    planned, config = run.plan, run.plan.config
     origin = provenance(configuration.device_name(planned.device.type))
     measurements: dict[str, Any] = {"states": []}
     error = ""
     begin = time.perf_counter()
     try:
-        model, tokenizer = planned.model.load(getattr(torch, config.dtype))
+        model, tokenizer = planned.workload.model.load(getattr(torch, config.dtype))
         model.set_attn_implementation("eager")
-        dataset = planned.data.load(tokenizer)
+        dataset = planned.workload.data.load(tokenizer)
         model.to(planned.device)  # pyright: ignore[reportArgumentType]
         partition = configuration.build(config.method.partition)(model)
         parameters(partition, config.blocks)
@@ -227,8 +228,11 @@ def execute(planned: planning.Plan) -> Record:
                     drawn = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed, start)
                     return (batch.to(planned.device) for batch in drawn)
 
+                def loss(model: Any, batch: Batch, execution: Execution) -> Tensor:
+                    return answer_loss(model, batch)
+
                 schedule = configuration.build(config.schedule)(trainable.optimizer)
-                training = Training(trainable, schedule, stream, max_grad_norm=config.max_grad_norm)
+                training = Training(trainable, schedule, stream, loss, max_grad_norm=config.max_grad_norm)
                 for _ in range(steps):
                     training.step()
             measurements["states"].append({"steps": steps} | measure(model, tokenizer, dataset, partition, config))
@@ -239,9 +243,9 @@ def execute(planned: planning.Plan) -> Record:
     measurements["seconds"] = time.perf_counter() - begin
     status = "failed" if error else "finished"
     record = Record(
-        "curvature", STUDY, planned.name, planned.key, status, planned.identity, measurements, origin, error
+        "curvature", run.study, run.name, planned.key, status, planned.identity, measurements, origin, error
     )
-    write(record, configuration.folder(config))
+    run.write(record)
     return record
 
 

@@ -91,7 +91,7 @@ class Batch:
     labels: Tensor
 
     @property
-    def answer_tokens(self) -> int:
+    def terms(self) -> int:
         """Tokens that the loss is a mean over."""
         return int((self.labels[:, 1:] != IGNORED).sum())
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments import configuration
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
-from experiments.training.interruption import Interrupted, Interruption
+from experiments.interruption import Interrupted, Interruption
 from records import ROOT, Record, digest, find, load, load_study, require_writable, run_key, write
 from records.provenance import provenance, source_hash
 
@@ -103,7 +103,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
                     f"before={config.before}: {path} was evaluated with other values of {', '.join(other)}"
                 )
         found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, before))
-    if not config.dry:
+    if not config.how.dry:
         require_writable(configuration.folder(config) / config.recorded_as)
     return Plan(config, title, device, model, fingerprint, found)
 
@@ -133,7 +133,9 @@ def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
     """
     config, loaded = planned.config, None
     for part in planned.parts:
-        record = None if config.force else find(config.recorded_as, part.name, part.key, configuration.folder(config))
+        record = (
+            None if config.how.force else find(config.recorded_as, part.name, part.key, configuration.folder(config))
+        )
         if record is None:
             if loaded is None:
                 loaded = planned.model.load(getattr(torch, config.dtype))

@@ -112,7 +112,7 @@ def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, 
 
 def _rates(name: str, config: DictConfig, known: Mapping[str, str | None]) -> list[float] | str:
     """The learning rates that the study has for this run, or why it can have none. Raises NoRateError."""
-    record = recorded(name, ROOT / config.records_dir)
+    record = recorded(name, ROOT / config.how.records_dir)
     if record is None:
         return f"the learning rates of study={name} are not recorded; {_commands(name)} find and record them"
     for key in COMMON:

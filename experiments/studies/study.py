@@ -1,9 +1,8 @@
-"""Studies: a frozen list of runs, what is known of each, and how long the rest will take."""
+"""Studies: frozen lists of runs, as the product of axes."""
 
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -13,53 +12,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments import configuration
+from experiments.command import spelled_out
 from experiments.data.splits import require_tuning
 from experiments.errors import UserError
 from experiments.studies import rates
-from experiments.studies.estimate import flops_per_second, forward_flops, step_flops
 from experiments.training import planning
-from records import Record, digest
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One run of a study: its plan, its record when there is one, its value of every axis, the study's name."""
-
-    plan: planning.Plan
-    record: Record | None
-    cell: Mapping[str, Any] = field(default_factory=dict)
-    study: str = ""
-
-    @property
-    def state(self) -> str:
-        """Status of the record; "to do" when there is none."""
-        return "to do" if self.record is None else self.record.status
-
-    def seconds(self) -> float:
-        """Seconds of the run: measured if finished, else `estimate`."""
-        return self.record.measurements["seconds"] if self.state == "finished" and self.record else self.estimate()
-
-    def estimate(self) -> float:
-        """Seconds that the run needs, from the arithmetic and this machine's rate."""
-        plan, tokens = self.plan, self.plan.tokens_per_step
-        step, forward = plan.shared.once(
-            "flops",
-            (plan.form, tokens),
-            lambda: (step_flops(plan.skeleton, tokens), forward_flops(plan.skeleton, tokens)),
-        )
-        # Each held-out example runs forward once for the loss and once for its generated answer; the evaluation before
-        # training is shared by the runs of a study.
-        evaluations = 1 + (plan.config.steps - 1) // (plan.config.evaluate_every or plan.config.steps)
-        if "max_new_tokens" in plan.config.evaluation:
-            evaluations *= 2
-        size = plan.shared.once("heldout", plan.data_key, lambda: plan.data.heldout_size)
-        flops = plan.config.steps * step + evaluations * forward * size / plan.config.batch_size
-        return flops / flops_per_second(plan.device.type, tokens)
+from experiments.training.run import Run
+from records import digest
 
 
 def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
     """The configuration of one run and its choices; call it inside hydra.main or hydra.initialize."""
-    config = hydra.compose("train", overrides=list(overrides), return_hydra_config=True)
+    config = hydra.compose("train", overrides=spelled_out(overrides), return_hydra_config=True)
     chosen = configuration.choices(config.hydra)
     with open_dict(config):
         del config["hydra"]
@@ -104,14 +68,14 @@ def study_name(study: DictConfig, extra: Sequence[str]) -> str:
     return f"{study.name}-{digest(list(extra))[:8]}" if extra else str(study.name)
 
 
-def entries(
+def runs(
     study: DictConfig,
     extra: Sequence[str],
     controls: Sequence[str],
     shared: planning.Shared | None = None,
     *,
     dry: bool = False,
-) -> list[Entry]:
+) -> list[Run]:
     """Every run of the study in order.
 
     extra: overrides that change the runs.      controls: overrides that only say how to run them.
@@ -137,7 +101,7 @@ def entries(
     name = study_name(study, extra)
     composer = Composer(study.overrides, [*extra, *controls])
     shared = planning.Shared() if shared is None else shared
-    found, names = [], set[str]()
+    listed, names = list[Run](), set[str]()
     for cell in cells(study, extra, composer):
         if label(cell) in names:
             raise UserError(
@@ -157,12 +121,12 @@ def entries(
                     raise
         planned = planning.plan(config, chosen, label(cell), shared)
         if study.get("tuning"):
-            require_tuning(config.seed, test=planned.data.test)
-        record = planning.recorded(planned, name)
-        if record is None or record.status != "finished":
+            require_tuning(config.seed, test=planned.workload.data.test)
+        run = Run(planned, name, cell)
+        if not run.finished:
             _ = planned.expected  # a method that does not fit the model should be told before the first run starts
-        found.append(Entry(planned, record, cell, name))
-    return found
+        listed.append(run)
+    return listed
 
 
 def cells(study: DictConfig, extra: Sequence[str], composer: Composer | None = None) -> list[dict[str, Any]]:
@@ -232,45 +196,3 @@ def _written(value: Any) -> str:
     if isinstance(value, Mapping) or OmegaConf.is_dict(value):
         return "{" + ",".join(f"{name}:{_written(inner)}" for name, inner in value.items()) + "}"
     return "null" if value is None else str(value)
-
-
-def table(listed: Sequence[Entry]) -> str:
-    """The study as text: run, state, seconds (measured or estimated)."""
-    width = max(len(entry.plan.name) for entry in listed)
-    rows = [f"{'run':{width}}  {'state':11}  {'time':>12}"]
-    for entry in listed:
-        about = "" if entry.state == "finished" else "about "
-        rows.append(
-            f"{entry.plan.name:{width}}  {entry.state:11}  {about + format(entry.seconds(), '.0f') + ' s':>12}"
-        )
-    todo = [entry for entry in listed if entry.state != "finished"]
-    rows.append(f"left: {len(todo)} runs, about {left(sum(entry.estimate() for entry in todo))}")
-    return "\n".join(rows)
-
-
-def left(seconds: float) -> str:
-    """A time for readers.
-
-    >>> left(59), left(3000), left(30000)
-    ('59 s', '50 min', '8.3 h')
-    """
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
-
-
-def summary(record: Record) -> str:
-    """One line of a record: what it was and what came out."""
-    if record.error:
-        return f"{record.name}: FAILED, {record.error}"
-    if record.status == "interrupted":
-        return f"{record.name}: interrupted after {len(record.measurements.get('steps', {}).get('lr', []))} steps"
-    before, after = record.measurements["before"], record.measurements["after"]
-    line = f"{record.name}: held-out loss {before['heldout_loss']:.4f} -> {after['heldout_loss']:.4f}"
-    if "exact_match" in after:
-        line += f", exact match {before['exact_match']:.3f} -> {after['exact_match']:.3f}"
-    return f"{line} on {after['items']} items"

@@ -6,12 +6,14 @@ written last, each through a partial file that is synced and renamed, so that a 
 either the new checkpoint or the one before it.
 """
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -165,6 +167,25 @@ class Checkpoints:
                 continue
             return f"the last good one is {self.folder / f'step-{step:08d}.pt'}"
         return "there is none before it"
+
+
+class BusyError(Exception):
+    """Another process works on this run."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` (made if missing). Raises BusyError when another process holds it.
+
+    The system frees a lock when its process ends, however it ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(path) from None
+        yield
 
 
 def require_room(folder: Path, needed: int, option: str = "checkpoint.folder") -> None:

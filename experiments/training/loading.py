@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.data import Dataset
 from experiments.training.planning import Plan
 
 
@@ -20,13 +19,13 @@ class Loading:
     def __init__(self, *, keep: bool = False) -> None:
         self.keep = keep
         self._models: dict[tuple[str, str], tuple[Any, Any]] = {}
-        self._data: dict[tuple[str, str], Dataset] = {}
+        self._data: dict[tuple[str, str], Any] = {}
 
     def model(self, planned: Plan) -> tuple[Any, Any]:
-        """The model on the run's device, in train mode, and its tokenizer."""
+        """The model on the run's device, in train mode, and what prepares its inputs, such as a tokenizer."""
         key = (planned.model_key, planned.config.dtype)
         if key not in self._models:
-            loaded = planned.model.load(getattr(torch, planned.config.dtype))
+            loaded = planned.workload.model.load(getattr(torch, planned.config.dtype))
             if not self.keep:
                 loaded[0].to(planned.device)  # pyright: ignore[reportArgumentType]
                 return loaded
@@ -34,11 +33,11 @@ class Loading:
         model, tokenizer = self._models[key]
         return copied(model, planned.device), tokenizer
 
-    def data(self, planned: Plan, tokenizer: Any) -> Dataset:
-        """The tokenized examples, which nothing changes."""
+    def data(self, planned: Plan, processor: Any) -> Any:
+        """The examples, ready for the workload's task, which nothing changes."""
         key = (planned.data_key, planned.model_key)
         if key not in self._data:
-            found = planned.data.load(tokenizer)
+            found = planned.workload.data.load(processor)
             if not self.keep:
                 return found
             self._data[key] = found

@@ -14,7 +14,6 @@ from bcd.execution import Execution
 from bcd.memory import Bytes
 from experiments.errors import UserError
 from experiments.methods import Trainable
-from experiments.workloads.language import answer_loss
 
 Nonfinite = Literal["stop", "skip", "rollback"]
 NONFINITE = ("stop", "skip", "rollback")
@@ -28,6 +27,7 @@ class Training:
 
     trainable: model and optimizer.     schedule: of the learning rate, steps once an optimizer step.
     batches: ``batches(n)`` is the stream of batches after the first n.
+    loss: ``loss(model, batch, execution)`` is the mean over `batch.terms` terms.
     accumulation: forward and backward passes that a batch is cut into, for memory; the gradient is that of the whole
         batch up to rounding, in the dtype of the weights.
     max_grad_norm: clips the global norm of the gradients; None: no clipping.
@@ -48,6 +48,7 @@ class Training:
         trainable: Trainable,
         schedule: Any,
         batches: Callable[[int], Iterator[Any]],
+        loss: Callable[[Any, Any, Execution], Tensor],
         *,
         accumulation: int = 1,
         max_grad_norm: float | None = None,
@@ -60,7 +61,7 @@ class Training:
         self.max_norm = math.inf if max_grad_norm is None else max_grad_norm
         self.nonfinite, self._rollback = nonfinite, rollback
         self.execution = execution
-        self._batches = batches
+        self._batches, self._mean_loss = batches, loss
         self._stream = batches(0)
         self.drawn = 0  # batches taken from the stream; more than the steps done after a rollback
         self.metrics: list[dict[str, Any]] = []
@@ -105,15 +106,6 @@ class Training:
         self.schedule.step()
         self.metrics.append(entry | {"seconds": time.perf_counter() - begin})
 
-    def _loss(self, batch: Any) -> Tensor:
-        with self.execution.autocasting(batch.tokens.device):
-            return self._loss_in(batch)
-
-    def _loss_in(self, batch: Any) -> Tensor:
-        if self.execution.loss != "plain":  # the model itself computes it, from its hidden states
-            return self.trainable.model(input_ids=batch.tokens, labels=batch.labels).loss
-        return answer_loss(self.trainable.model, batch)
-
     @contextmanager
     def prepared(self) -> Iterator[None]:
         """Steps are computed as `execution` says inside the block; the model is as before after it."""
@@ -124,16 +116,16 @@ class Training:
             undo()
 
     def _backward(self, batch: Any) -> Tensor:
-        """Gradient of the mean loss over all answer tokens of the batch, summed over its parts; returns that loss."""
+        """Gradient of the mean loss over all terms of the batch, summed over its parts; returns that loss."""
         parts = batch.parts(self.accumulation)
-        total = torch.zeros((), dtype=torch.float64, device=batch.tokens.device)
+        total = 0.0
         for part in parts:
-            loss = self._loss(part)
+            loss = self._mean_loss(self.trainable.model, part, self.execution)
             if len(parts) > 1:
-                loss = loss * (part.answer_tokens / batch.answer_tokens)
+                loss = loss * (part.terms / batch.terms)
             self.trainable.backward(loss)
-            total += loss.detach()
-        return total
+            total = total + loss.detach().double()
+        return total  # pyright: ignore[reportReturnType]
 
     def _return(self, name: str, value: float, lr: float) -> None:
         what = f"the {name.replace('grad_norm', 'gradient norm')} is {value} at step {self.steps}"

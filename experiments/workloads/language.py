@@ -117,7 +117,7 @@ class HeldOutLoss:
         with torch.no_grad():
             for group in tqdm(groups, desc=label, unit="batch", leave=False):
                 batch = collate(group, tokenizer.pad_token_id)
-                tokens += batch.answer_tokens
+                tokens += batch.terms
                 # Sums stay on the device until all batches are queued; in double precision they add up exactly enough.
                 found.append(self._sum(model, batch.to(model.device)).double())
         model.train(was_training)

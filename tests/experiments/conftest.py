@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -44,3 +45,20 @@ def checkpoint(tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def tiny_plan(checkpoint):
+    """tiny_plan(*overrides) -> the plan of a run on the tiny Llama; nothing is computed."""
+    from hydra import initialize_config_dir
+
+    from experiments.studies import study
+    from experiments.training import planning
+
+    fixed = ["model=pretrained", f"model.path={checkpoint}", "device=cpu", "data.train_size=8", "data.heldout_size=4"]
+
+    def make(*overrides):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return planning.plan(*study.compose([*fixed, *overrides]))
+
+    return make

@@ -16,7 +16,9 @@ from experiments.data import IGNORED, Example, collate
 from experiments.errors import UserError
 from experiments.models import GGUFPackage, Pretrained, RandomLlama
 from experiments.studies import study
-from experiments.training import planning, run
+from experiments.training import planning
+from experiments.training.run import Run
+from experiments.training.running import execute
 from records import ROOT, load
 
 ARCHITECTURE = {
@@ -87,7 +89,7 @@ def test_a_vocabulary_too_small_for_the_tokenizer_is_refused(checkpoint):
 def test_whole_examples_have_a_label_on_every_token():
     batch = collate([Example([5, 6, 7], [8, 1], bool, whole=True), Example([5, 6], [1], bool)], pad=1)
     assert batch.labels.tolist() == [[5, 6, 7, 8, 1], [IGNORED, IGNORED, 1, IGNORED, IGNORED]]
-    assert batch.answer_tokens == 5
+    assert batch.terms == 5
 
 
 def test_the_option_reaches_the_examples(checkpoint, tmp_path):
@@ -99,7 +101,7 @@ def test_the_option_reaches_the_examples(checkpoint, tmp_path):
         overrides = ["data=gsm8k", f"data.source.local={tmp_path}", "data.heldout_size=2", f"data.loss_on={choice}"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             data = configuration.build(study.compose(overrides)[0].data).load(tokenizer)
-        found[choice] = collate(data.train[:4], 1).answer_tokens, sum(example.length for example in data.train[:4])
+        found[choice] = collate(data.train[:4], 1).terms, sum(example.length for example in data.train[:4])
     (answers, tokens), (every, _) = found["answers"], found["all"]
     assert answers < every == tokens - 4, "all but the first of each"
     with (
@@ -158,7 +160,7 @@ def test_one_study_exports_what_the_next_one_loads(checkpoint, tmp_path):
     assert 4 in scratch["axes"][key]
     name = study.label({key: 4, "seed": 0})
     assert name == pattern.replace("${.architecture.num_hidden_layers}", "4")
-    record = run.execute(planning.plan(config, chosen, name), "scratch")
+    record = execute(Run(planning.plan(config, chosen, name), "scratch"))
     assert record.status == "finished", record.error
     assert record.measurements["export"] == str(tmp_path / "scratch" / name)
     model, _ = Pretrained(record.measurements["export"], {"num_hidden_layers": 8}).load(torch.float32)

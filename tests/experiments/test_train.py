@@ -17,9 +17,11 @@ from omegaconf import OmegaConf, open_dict
 from experiments import configuration
 from experiments.data import IGNORED, Example, batches, collate
 from experiments.errors import UserError
-from experiments.studies import runner, study
-from experiments.training import planning, run
+from experiments.studies import estimate, runner, show, study
+from experiments.training import planning, running
 from experiments.training.loop import Training
+from experiments.training.run import Run
+from experiments.training.running import execute
 from experiments.workloads.language import Evaluation, answer_loss
 from records import load
 
@@ -41,10 +43,10 @@ def tiny(checkpoint, tmp_path):
     return compose
 
 
-def execute(tiny, *overrides):
-    run._evaluations.clear()  # so that the evaluation before training is really computed
+def trained(tiny, *overrides):
+    running._evaluations.clear()  # so that the evaluation before training is really computed
     planned = planning.plan(*tiny(*overrides))
-    record = run.execute(planned, "single")
+    record = execute(Run(planned))
     assert record.status == "finished", record.error
     return planned, record
 
@@ -59,7 +61,7 @@ def metrics(record):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_and_leaves_a_record(method, dtype, tiny):
-    planned, record = execute(tiny, f"method={method}", f"dtype={dtype}", "steps=6")
+    planned, record = trained(tiny, f"method={method}", f"dtype={dtype}", "steps=6")
     measured = record.measurements
     assert len(measured["steps"]["loss"]) == 6
     assert measured["before"]["items"] == measured["after"]["items"] == 6
@@ -73,9 +75,9 @@ def test_every_method_trains_and_leaves_a_record(method, dtype, tiny):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(method, tiny):
-    _, first = execute(tiny, f"method={method}")
-    _, again = execute(tiny, f"method={method}")
-    _, other = execute(tiny, f"method={method}", "seed=1")
+    _, first = trained(tiny, f"method={method}")
+    _, again = trained(tiny, f"method={method}")
+    _, other = trained(tiny, f"method={method}", "seed=1")
     assert metrics(first) == metrics(again)
     assert metrics(first) != metrics(other)
 
@@ -91,27 +93,33 @@ CELLS = [f"{axis}={path.stem}" for axis in planning.AXES for path in sorted((ROO
 @pytest.mark.usefixtures("global_generator_untouched")
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_partition_order_and_rule_trains(cell, tiny):
-    _, record = execute(tiny, "method=badam", cell, *NEEDED.get(cell, []))
+    _, record = trained(tiny, "method=badam", cell, *NEEDED.get(cell, []))
     assert record.measurements["measured_bytes"]["state"] == record.measurements["predicted_bytes"]["state"]
     assert record.measurements["after"]["heldout_loss"] != record.measurements["before"]["heldout_loss"]
 
 
 def test_data_order_does_not_depend_on_the_block_order(tiny):
-    _, reshuffled = execute(tiny, "method=badam", "order=random_reshuffle")
-    _, descending = execute(tiny, "method=badam", "order=descending")
+    _, reshuffled = trained(tiny, "method=badam", "order=random_reshuffle")
+    _, descending = trained(tiny, "method=badam", "order=descending")
     first = [record.measurements["steps"]["loss"][0] for record in (reshuffled, descending)]
     assert first[0] == first[1]
 
 
 def test_frozen_parts_stay_bitwise(tiny):
     planned = planning.plan(*tiny("method=badam"))
-    model, tokenizer = planned.model.load(torch.float32)
+    model, tokenizer = planned.workload.model.load(torch.float32)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trainable = configuration.build(planned.config.method)(model)
-    dataset = planned.data.load(tokenizer)
+    dataset = planned.workload.data.load(tokenizer)
     schedule = configuration.build(planned.config.schedule)(trainable.optimizer)
     pad = tokenizer.pad_token_id
-    training = Training(trainable, schedule, lambda start: batches(dataset.train, 2, pad, 0, start), max_grad_norm=1.0)
+    training = Training(
+        trainable,
+        schedule,
+        lambda start: batches(dataset.train, 2, pad, 0, start),
+        lambda model, batch, _: answer_loss(model, batch),
+        max_grad_norm=1.0,
+    )
     for _ in range(4):
         training.step()
     moved = {name for name, p in model.named_parameters() if not torch.equal(before[name], p)}
@@ -119,14 +127,14 @@ def test_frozen_parts_stay_bitwise(tiny):
 
 
 def test_lora_starts_as_the_untrained_model(tiny):
-    _, lora = execute(tiny, "method=lora", "steps=1", "method.lr=0")
+    _, lora = trained(tiny, "method=lora", "steps=1", "method.lr=0")
     before, after = lora.measurements["before"], lora.measurements["after"]
     assert after["heldout_loss"] == pytest.approx(before["heldout_loss"], rel=1e-6)
 
 
 @pytest.mark.parametrize("norm", ["1.0", "null"])
 def test_lomo_trains_as_sgd_and_knows_the_gradient_norm_only_when_it_clips(norm, tiny):
-    (_, lomo), (_, sgd) = (execute(tiny, f"method={name}", f"max_grad_norm={norm}") for name in ("lomo", "sgd"))
+    (_, lomo), (_, sgd) = (trained(tiny, f"method={name}", f"max_grad_norm={norm}") for name in ("lomo", "sgd"))
     ours, plain = lomo.measurements["steps"], sgd.measurements["steps"]
     assert ours["loss"] == pytest.approx(plain["loss"], rel=1e-5)
     assert ours.get("grad_norm") == (None if norm == "null" else pytest.approx(plain["grad_norm"], rel=1e-4))
@@ -165,9 +173,9 @@ def test_a_stream_goes_on_from_any_batch(start):
 
 
 def test_the_evaluation_before_training_is_of_its_own_data(tiny):
-    run._evaluations.clear()
-    first = run.execute(planning.plan(*tiny("data.system=Add.")), "single")
-    second = run.execute(planning.plan(*tiny("data.system=Subtract.")), "single")
+    running._evaluations.clear()
+    first = execute(Run(planning.plan(*tiny("data.system=Add."))))
+    second = execute(Run(planning.plan(*tiny("data.system=Subtract."))))
     assert first.measurements["before"]["heldout_loss"] != second.measurements["before"]["heldout_loss"]
 
 
@@ -176,10 +184,10 @@ def test_dropout_is_seeded_by_the_run(checkpoint, tiny, tmp_path):
     shutil.copytree(checkpoint, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.5}))
-    _, first = execute(tiny, f"model.path={folder}", "method=sgd")
+    _, first = trained(tiny, f"model.path={folder}", "method=sgd")
     torch.rand(1)  # the global generator's state is none of the run's business
-    _, again = execute(tiny, f"model.path={folder}", "method=sgd")
-    _, plain = execute(tiny, "method=sgd")
+    _, again = trained(tiny, f"model.path={folder}", "method=sgd")
+    _, plain = trained(tiny, "method=sgd")
     assert metrics(first) == metrics(again)
     assert first.measurements["steps"]["loss"] != plain.measurements["steps"]["loss"]
 
@@ -188,12 +196,12 @@ def test_dropout_is_seeded_by_the_run(checkpoint, tiny, tmp_path):
 
 
 def test_finished_means_config_code_and_data(tiny, monkeypatch):
-    execute(tiny, "method=badam")
-    assert planning.finished(planning.plan(*tiny("method=badam")), "single")
-    assert not planning.finished(planning.plan(*tiny("method=badam", "seed=1")), "single")
-    assert not planning.finished(planning.plan(*tiny("method=badam", "data.train_seed=99")), "single")
-    monkeypatch.setattr("experiments.training.planning.source_hash", lambda packages: "other code")
-    assert not planning.finished(planning.plan(*tiny("method=badam")), "single")
+    trained(tiny, "method=badam")
+    assert Run(planning.plan(*tiny("method=badam"))).finished
+    assert not Run(planning.plan(*tiny("method=badam", "seed=1"))).finished
+    assert not Run(planning.plan(*tiny("method=badam", "data.train_seed=99"))).finished
+    monkeypatch.setattr("experiments.sources.code_hash", lambda modules: "other code")
+    assert not Run(planning.plan(*tiny("method=badam"))).finished
 
 
 def test_how_to_run_is_not_what_is_run(tiny, tmp_path):
@@ -202,13 +210,13 @@ def test_how_to_run_is_not_what_is_run(tiny, tmp_path):
 
 def test_a_failing_run_is_a_record(tiny):
     planned = planning.plan(*tiny("method=sgd", "method.lr=1e30", "max_grad_norm=null", "steps=6"))
-    record = run.execute(planned, "single")
+    record = execute(Run(planned))
     assert record.status == "failed"
     assert re.match(
         r"FloatingPointError: the (loss|gradient norm) is (nan|inf) at step \d; try a smaller method.lr", record.error
     )
     assert record.measurements["steps"], "what was measured before the failure is kept"
-    assert planning.finished(planned, "single") is None
+    assert Run(planned).finished is None
 
 
 @pytest.fixture
@@ -219,32 +227,30 @@ def small_study(tiny, checkpoint, tmp_path):
         fixed = ["model=pretrained", f"model.path={checkpoint}", *TINY]
         config = OmegaConf.create({"name": "small", "axes": {"method": methods, "seed": [0]}, "overrides": fixed})
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return study.entries(
-                config, extra, [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"]
-            )
+            return study.runs(config, extra, [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"])
 
     return make
 
 
 def test_a_study_skips_what_is_finished_and_goes_on_after_a_failure(small_study, monkeypatch, capsys):
     listed = small_study(["badam", "sgd", "lora"])
-    assert [entry.plan.name for entry in listed] == ["badam-seed0", "sgd-seed0", "lora-seed0"]
-    assert all(entry.seconds() > 0 for entry in listed)
-    measure = run.Running.measure
+    assert [entry.name for entry in listed] == ["badam-seed0", "sgd-seed0", "lora-seed0"]
+    assert all(estimate.seconds(entry) > 0 for entry in listed)
+    measure = running.Running.measure
 
     def broken(self, found, interruption):
         if self.planned.name.startswith("sgd"):
             raise OSError("disk full")
         measure(self, found, interruption)
 
-    monkeypatch.setattr(run.Running, "measure", broken)
+    monkeypatch.setattr(running.Running, "measure", broken)
     records = runner.execute(listed, "small", retry=True)
     assert [record.status for record in records] == ["finished", "failed", "finished"]
     assert "sgd-seed0: FAILED, OSError: disk full" in capsys.readouterr().out
-    monkeypatch.setattr(run.Running, "measure", measure)
+    monkeypatch.setattr(running.Running, "measure", measure)
     listed = small_study(["badam", "sgd", "lora"])
     assert [entry.state for entry in listed] == ["finished", "failed", "finished"]
-    assert "left: 1 runs" in study.table(listed)
+    assert "left: 1 runs" in show.table(listed)
     assert [record.status for record in runner.execute(listed, "small", retry=True)] == ["finished"] * 3
 
 
@@ -259,7 +265,7 @@ def test_overrides_make_another_study_and_cannot_touch_its_axes(small_study):
 def test_replay_compares_every_metric(tiny, capsys):
     from experiments import replay
 
-    planned, _ = execute(tiny, "method=badam")
+    planned, _ = trained(tiny, "method=badam")
     path = configuration.folder(planned.config) / "single" / f"{planned.name}.json"
     assert replay.replay(path, rtol=0.0) == []
     content = json.loads(path.read_text())
@@ -306,9 +312,9 @@ REFUSALS = {
     "data.heldout_seed=3": "closer than",
     "data.heldout_size=0": "data.heldout_size=0 is not possible",
     "evaluation.max_new_tokens=0": "evaluation.max_new_tokens=0 is not possible",
-    "steps=abc": "steps=abc is not possible: it must be a whole number",
+    "steps=abc": "steps='abc' is not possible: it must be a whole number",
     "steps=1.5": "steps=1.5 is not possible",
-    "seed=x": "seed=x is not possible",
+    "seed=x": "seed='x' is not possible",
     "max_grad_norm=x": "max_grad_norm=x is not possible",
     "method.lr=abc": "lr='abc' is not possible: it must be a number",
     "data.train_size=abc": "cannot be made from",
@@ -328,7 +334,7 @@ def test_impossible_values_are_refused_before_any_work(override, tiny, monkeypat
 
 def test_examples_are_never_truncated(tiny):
     planned = planning.plan(*tiny("data.max_tokens=40"))
-    record = run.execute(planned, "single")
+    record = execute(Run(planned))
     assert re.search(r"a question of \d+ tokens exceeds data.max_tokens=40", record.error)
 
 
@@ -356,7 +362,7 @@ def test_a_run_that_ends_in_nothing_finite_is_a_failed_record(tiny, monkeypatch)
         return found | {"heldout_loss": float("nan")} if label == "evaluate after" else found
 
     monkeypatch.setattr(Evaluation, "__call__", broken)
-    record = run.execute(planning.plan(*tiny("method=sgd")), "single")
+    record = execute(Run(planning.plan(*tiny("method=sgd"))))
     assert record.error.startswith("FloatingPointError: the held-out loss after training is nan")
     assert len(record.measurements["steps"]["loss"]) == 4
 
@@ -413,7 +419,7 @@ def test_an_interrupted_command_says_how_to_go_on(tiny, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         train.main.__wrapped__(tiny("method=badam")[0])
     assert stopped.value.code == 130
-    assert "finished runs are kept" in capsys.readouterr().err
+    assert "what is finished is kept" in capsys.readouterr().err
 
 
 def test_a_sweep_from_the_shell(checkpoint, tmp_path):
@@ -457,11 +463,11 @@ def test_the_embedded_model_is_what_its_configuration_says():
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config, choices = study.compose(["method=badam"])
     planned = planning.plan(config, choices)
-    model, tokenizer = planned.model.load(torch.float32)
+    model, tokenizer = planned.workload.model.load(torch.float32)
     names = {name: p.shape for name, p in model.named_parameters()}
-    assert names == {name: p.shape for name, p in planned.model.skeleton(torch.float32).named_parameters()}
+    assert names == {name: p.shape for name, p in planned.workload.model.skeleton(torch.float32).named_parameters()}
     assert sum(p.numel() for p in model.parameters()) == 134_515_008
-    dataset = planned.data.load(tokenizer)
+    dataset = planned.workload.data.load(tokenizer)
     assert max(len(e.prompt) + len(e.answer) for e in dataset.train + dataset.heldout) <= config.data.max_tokens
     trained, held = ({tuple(e.prompt) for e in split} for split in (dataset.train, dataset.heldout))
     assert not trained & held
@@ -487,10 +493,10 @@ def test_every_execution_trains_to_the_same_losses(execution, method, tiny):
         overrides += ["execution.backend=aot_eager", "execution.autocast=null"]
     if (execution, method) == ("fused", "lora"):
         with pytest.raises(ValueError, match="has no MLP in its layers"):  # its maps have adapters
-            execute(tiny, *overrides)
+            trained(tiny, *overrides)
         return
-    _, plain = execute(tiny, f"method={method}", "max_grad_norm=null")
-    _, record = execute(tiny, *overrides)
+    _, plain = trained(tiny, f"method={method}", "max_grad_norm=null")
+    _, record = trained(tiny, *overrides)
     losses, expected = (r.measurements["steps"]["loss"] for r in (record, plain))
     eight = execution == "fp8" and method != "adamw"  # everything trains there
     assert losses == pytest.approx(expected, rel=0.05 if eight else 1e-4)

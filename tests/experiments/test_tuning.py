@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 
 from experiments import tuning
 from experiments.errors import UserError
-from experiments.studies import overrides, runner, study
+from experiments.studies import estimate, overrides, runner, study
 from experiments.studies import rates as tuned
-from experiments.training import run
+from experiments.training import running
 from records import ROOT, load, write
 
 METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
@@ -29,7 +29,7 @@ def small(checkpoint, tmp_path):
         config = OmegaConf.create({"name": "small", "axes": axes, "overrides": fixed} | keys)
         places = [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return study.entries(config, extra, places)
+            return study.runs(config, extra, places)
 
     return make
 
@@ -68,7 +68,7 @@ def test_the_tuning_study_covers_every_method_on_data_that_no_reported_run_sees(
 
 
 def test_every_method_has_an_estimated_time(small):
-    seconds = {entry.plan.name: entry.estimate() for entry in small({"method": METHODS})}
+    seconds = {entry.name: estimate.estimated(entry) for entry in small({"method": METHODS})}
     assert all(0 < estimate < 60 for estimate in seconds.values()), seconds
     assert seconds["badam"] < seconds["adamw"]
     assert seconds["badam_all"] < seconds["adamw"], "a block of norms alone has no matrix"
@@ -132,7 +132,7 @@ def test_tuning_is_run_recorded_and_taken(small, tmp_path):
         small({"method": ["sgd"]}, tuned="small")
     with pytest.raises(UserError, match=r"4 of 4 runs of study=small are not finished, the first is sgd-lr0\.001"):
         tuning.choice_record("small", small(AXES, GRID))
-    extra = overrides.extra_overrides([GRID, "workers=2", "checkpoint.every=5"])
+    extra = overrides.extra_overrides([GRID, "how.workers=2", "how.checkpoint.every=5"])
     assert extra == [GRID], "another grid is another study"
     name = study.study_name(OmegaConf.create({"name": "small"}), extra)
     runner.execute(small(AXES, GRID), name)
@@ -150,7 +150,7 @@ def test_tuning_is_run_recorded_and_taken(small, tmp_path):
         assert choice["rate"] == min(losses, key=losses.get)
         assert choice["loss"] == min(losses.values())
         assert choice["tried"] == [list(pair) for pair in sorted(losses.items())]
-    assert record.measurements["runs"] == {entry.plan.name: entry.plan.key for entry in listed}
+    assert record.measurements["runs"] == {entry.name: entry.plan.key for entry in listed}
     assert "ties go to the smaller learning rate" in record.config["rule"]
     assert "sgd" in tuning.table(record)
 
@@ -185,7 +185,7 @@ def test_a_method_whose_every_rate_failed_holds_nothing_up(small, tmp_path, caps
     assert "method=sgd  no choice: every learning rate failed" in tuning.table(record)
     assert tuning.other_failures(small(axes)) == []
     taken = small({"method": ["sgd", "lora"], "seed": [0]}, tuned=["small", "other"])
-    assert [entry.plan.name for entry in taken] == ["lora-seed0"]
+    assert [entry.name for entry in taken] == ["lora-seed0"]
     assert "sgd-seed0: left out, every learning rate of method=sgd failed in study=small" in capsys.readouterr().err
     with pytest.raises(UserError, match="every learning rate of study=small has a failed run"):
         tuning.choice_record("small", small(axes)[:2])
@@ -195,7 +195,7 @@ def test_a_failure_that_is_no_divergence_is_told(small, monkeypatch):
     def scarce(self, found, interruption):
         raise MemoryError("none left")
 
-    monkeypatch.setattr(run.Running, "measure", scarce)
+    monkeypatch.setattr(running.Running, "measure", scarce)
     runner.execute(small({"method": ["sgd"]}), "small")
     (line,) = tuning.other_failures(small({"method": ["sgd"]}))
     assert line == "warning: sgd counts as one that diverged, but failed otherwise: MemoryError: none left"

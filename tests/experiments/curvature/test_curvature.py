@@ -18,6 +18,7 @@ from experiments.curvature.hessian import curvature as block_curvature
 from experiments.curvature.noise import noise
 from experiments.errors import UserError
 from experiments.training import planning
+from experiments.training.run import Run
 from records import RecordError, load
 from records.packed import pack, unpack
 
@@ -206,15 +207,15 @@ def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
         return re.sub(r'"(seconds|second_order|visits|noise)": [0-9.e+-]+', "", json.dumps(measurements))
 
     assert without_seconds(again.measurements) == without_seconds(record.measurements)
-    assert planning.finished(planned, "practice") is not None
+    assert Run(planned, "practice").finished is not None
 
 
 def test_weights_come_back_after_a_visit(tiny):
     config, chosen = tiny()
     planned = planning.plan(config, chosen)
-    model, tokenizer = planned.model.load(torch.float64)
+    model, tokenizer = planned.workload.model.load(torch.float64)
     model.set_attn_implementation("eager")
-    dataset = planned.data.load(tokenizer)
+    dataset = planned.workload.data.load(tokenizer)
     partition = configuration.build(config.method.partition)(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     curvature.measure(model, tokenizer, dataset, partition, config)

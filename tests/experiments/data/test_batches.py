@@ -15,8 +15,10 @@ from experiments.data.bucketing import groups, padding_waste, parts
 from experiments.errors import UserError
 from experiments.randomness import DATA_ORDER, stream_seed
 from experiments.studies import study
-from experiments.training import planning, run
+from experiments.training import planning
 from experiments.training.loop import Training
+from experiments.training.run import Run
+from experiments.training.running import execute
 from experiments.workloads.language import answer_loss
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,8 +46,8 @@ def test_the_default_data_are_what_they_have_always_been(tiny):
     from transformers import AutoTokenizer
 
     planned = tiny("data.train_size=240", "data.heldout_size=64")
-    tokenizer = AutoTokenizer.from_pretrained(planned.model.folder())
-    dataset = planned.data.load(tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(planned.workload.model.folder())
+    dataset = planned.workload.data.load(tokenizer)
     total = hashlib.sha256()
     for batch in itertools.islice(batches(dataset.train, 4, tokenizer.pad_token_id, 7), 130):
         total.update(batch.tokens.numpy().tobytes() + batch.labels.numpy().tobytes())
@@ -54,8 +56,8 @@ def test_the_default_data_are_what_they_have_always_been(tiny):
 
 def plain_steps(planned, count):
     """The training of the default options, written out: mean loss, backward, clip, step."""
-    model, tokenizer = planned.model.load(torch.float32)
-    dataset = planned.data.load(tokenizer)
+    model, tokenizer = planned.workload.model.load(torch.float32)
+    dataset = planned.workload.data.load(tokenizer)
     trainable = planned.method()(model)
     schedule = configuration.build(planned.config.schedule)(trainable.optimizer)
     stream = batches(dataset.train, 4, tokenizer.pad_token_id, stream_seed(planned.config.seed, DATA_ORDER))
@@ -74,7 +76,7 @@ def plain_steps(planned, count):
 @pytest.mark.parametrize("method", ["adamw", "badam", "lora"])
 def test_without_accumulation_the_loop_is_the_plain_loop(method, tiny):
     planned = tiny(f"method={method}")
-    record = run.execute(planned, "single")
+    record = execute(Run(planned))
     assert record.measurements["steps"]["loss"] == [float(f"{loss:.6g}") for loss in plain_steps(planned, 3)]
 
 
@@ -161,7 +163,7 @@ def test_parts_are_the_batch(count):
         for row, label in zip(part.tokens, part.labels, strict=True)
     )
     assert rows == sorted((example.prompt + example.answer, example.answer) for example in EXAMPLES[:4])
-    assert sum(part.answer_tokens for part in cut) == batch.answer_tokens == 4
+    assert sum(part.terms for part in cut) == batch.terms == 4
     assert all((part.tokens[:, -1] != 0).any() for part in cut), "no part is wider than its longest example"
     assert parts([5, 1, 3, 2], 2) == [[1, 3], [2, 0]]
     with pytest.raises(ValueError, match="4 examples cannot be divided into 3 parts"):
@@ -178,7 +180,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(checkpoint):
         trainable = configuration.build({"_target_": "experiments.methods.FullMethod", **SGD})(model)
         schedule = torch.optim.lr_scheduler.ConstantLR(trainable.optimizer, factor=1.0)
         training = Training(
-            trainable, schedule, lambda start: batches(examples, 4, 1, 0, start), accumulation=accumulation
+            trainable,
+            schedule,
+            lambda start: batches(examples, 4, 1, 0, start),
+            lambda model, batch, _: answer_loss(model, batch),
+            accumulation=accumulation,
         )
         loss = training._backward(next(training._stream)).item()
         found.append((loss, [p.grad for p in model.parameters()]))
@@ -203,16 +209,14 @@ def test_every_method_accumulates_or_says_why_not(method, tiny):
     planned = tiny(f"method={method}", "dtype=float64")
     if planned.skeleton.backward is not torch.Tensor.backward:
         with pytest.raises(UserError, match="accumulation=2 is not possible: this method moves the weights inside"):
-            run.execute(tiny(f"method={method}", "dtype=float64", "accumulation=2"), "single")
+            execute(Run(tiny(f"method={method}", "dtype=float64", "accumulation=2")))
         return
-    whole = run.execute(planned, "single")
-    cut = run.execute(tiny(f"method={method}", "dtype=float64", "accumulation=2"), "single")
+    whole = execute(Run(planned))
+    cut = execute(Run(tiny(f"method={method}", "dtype=float64", "accumulation=2")))
     if cut.status == "failed":
         assert re.search('gradient accumulation needs when="step" or a rank', cut.error)
-        cut = run.execute(
-            tiny(f"method={method}", "dtype=float64", "accumulation=2", "method.expansion.when=step"), "single"
-        )
-        whole = run.execute(tiny(f"method={method}", "dtype=float64", "method.expansion.when=step"), "single")
+        cut = execute(Run(tiny(f"method={method}", "dtype=float64", "accumulation=2", "method.expansion.when=step")))
+        whole = execute(Run(tiny(f"method={method}", "dtype=float64", "method.expansion.when=step")))
     assert cut.status == "finished", cut.error
     losses = (record.measurements["steps"]["loss"] for record in (cut, whole))
     assert next(losses) == pytest.approx(next(losses), rel=1e-4)

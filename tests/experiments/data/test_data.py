@@ -21,10 +21,12 @@ from experiments.data.schemas import GSM8K, MATH, Alpaca, Instruction, Text
 from experiments.data.source import SUFFIXES, Source
 from experiments.data.splits import TUNING_SEEDS, identity, place, split
 from experiments.errors import UserError
+from experiments.interruption import Interrupted
 from experiments.studies import study
-from experiments.training import planning, run
-from experiments.training.interruption import Interrupted
+from experiments.training import planning
 from experiments.training.loop import Training
+from experiments.training.run import Run
+from experiments.training.running import execute
 
 ROOT = Path(__file__).resolve().parents[3]
 COPIES = ROOT.parent / "shared" / "data"
@@ -270,8 +272,8 @@ def test_too_long_examples_are_left_out_and_counted_but_not_of_the_test(tiny, fi
 
     long = {"question": "What is " + "1 plus " * 40 + "1?", "answer": "#### 41"}
     planned = tiny("data.max_tokens=190")
-    tokenizer = AutoTokenizer.from_pretrained(planned.model.folder())
-    whole = planned.data.load(tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(planned.workload.model.folder())
+    whole = planned.workload.data.load(tokenizer)
     assert whole.about["too_long"] == 0
     for name, rows in (("train", ROWS), ("test", TESTS)):
         write(files / f"gsm8k.{name}.jsonl", [*rows, long])
@@ -299,8 +301,8 @@ def test_only_answers_are_learned_in_the_chat_template(tiny):
     from transformers import AutoTokenizer
 
     planned = tiny()
-    tokenizer = AutoTokenizer.from_pretrained(planned.model.folder())
-    example, text = planned.data.load(tokenizer).train[0], planned.data._parts().train[0]
+    tokenizer = AutoTokenizer.from_pretrained(planned.workload.model.folder())
+    example, text = planned.workload.data.load(tokenizer).train[0], planned.workload.data._parts().train[0]
     assert tokenizer.decode(example.prompt) == (f"<|im_start|>user\n{text.prompt}<|im_end|>\n<|im_start|>assistant\n")
     assert tokenizer.decode(example.answer) == f"{text.answer}<|im_end|>"
     assert example.score(text.answer)
@@ -314,27 +316,27 @@ def test_only_answers_are_learned_in_the_chat_template(tiny):
 
 def test_without_the_final_test_nobody_opens_the_test_split(tiny, files):
     (files / "gsm8k.test.jsonl").write_text("no JSON at all")
-    record = run.execute(tiny(), "single")
+    record = execute(Run(tiny()))
     assert record.status == "finished", record.error
     assert "test" not in record.measurements
     (files / "gsm8k.test.jsonl").unlink()
-    assert run.execute(tiny("seed=1"), "single").status == "finished"
+    assert execute(Run(tiny("seed=1"))).status == "finished"
 
 
 def test_a_test_split_with_a_fault_costs_no_training(tiny, files, monkeypatch):
     (files / "gsm8k.test.jsonl").write_text("no JSON at all")
-    record = run.execute(tiny("data.test=true"), "single")
+    record = execute(Run(tiny("data.test=true")))
     assert record.status == "failed"
     assert re.fullmatch(r"UserError: .*gsm8k\.test\.jsonl, line 1: no valid JSON \(.*\)", record.error)
     assert "after" in record.measurements
     write(files / "gsm8k.test.jsonl", TESTS)
     monkeypatch.setattr(Training, "step", lambda self: pytest.fail("trained again"))
-    record = run.execute(tiny("data.test=true"), "single")
+    record = execute(Run(tiny("data.test=true")))
     assert record.status == "finished", record.error
     assert record.provenance["resumed_after_step"] == 4
     assert record.measurements["test"]["items"] == len(TESTS)
     assert len(record.provenance["test_rows"]) == 64
-    again = planning.finished(tiny("data.test=true"), "single")
+    again = Run(tiny("data.test=true")).finished
     assert again is not None, "a finished run is not run again, so the test is read once"
 
 
@@ -371,15 +373,15 @@ def test_a_study_for_tuning_has_seeds_of_its_own_and_no_test(seed, extra, messag
     made = {"name": "t", "tuning": True, "axes": axes, "overrides": fixed(checkpoint, tmp_path, files)}
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         if message is None:
-            assert len(study.entries(OmegaConf.create(made), extra, [])) == 1
+            assert len(study.runs(OmegaConf.create(made), extra, [])) == 1
         else:
             with pytest.raises(UserError, match=message):
-                study.entries(OmegaConf.create(made), extra, [])
+                study.runs(OmegaConf.create(made), extra, [])
 
 
 def test_a_run_on_buckets_goes_on_to_the_same_bits(tiny, monkeypatch):
     planned = tiny("method=badam", "data.bucket=3", "accumulation=2", "steps=12")
-    whole = run.execute(planned, "whole")
+    whole = execute(Run(planned, "whole"))
     real = Training.step
 
     def step(self):
@@ -390,8 +392,8 @@ def test_a_run_on_buckets_goes_on_to_the_same_bits(tiny, monkeypatch):
 
     monkeypatch.setattr(Training, "step", step)
     with pytest.raises(Interrupted):
-        run.execute(planned, "cut")
-    resumed = run.execute(planned, "cut")
+        execute(Run(planned, "cut"))
+    resumed = execute(Run(planned, "cut"))
     assert resumed.provenance["resumed_after_step"] == 9
     losses = (record.measurements["steps"]["loss"] for record in (whole, resumed))
     assert next(losses) == next(losses)
@@ -400,7 +402,7 @@ def test_a_run_on_buckets_goes_on_to_the_same_bits(tiny, monkeypatch):
 
 
 def test_the_padding_is_told_and_recorded(tiny, capfd):
-    record = run.execute(tiny(), "single")
+    record = execute(Run(tiny()))
     data = record.measurements["data"]
     assert re.search(
         r"\d+ train examples, 4 heldout examples, 0 too long, 0 empty, 0 excluded; "

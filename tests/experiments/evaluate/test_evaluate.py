@@ -20,9 +20,11 @@ from experiments.evaluate import evaluation, scoring
 from experiments.evaluate.downstream import TASKS, Downstream, definition
 from experiments.evaluate.significance import NOT_TESTABLE
 from experiments.evaluate.subject import Subject
+from experiments.interruption import Interrupted
 from experiments.studies import study
-from experiments.training import planning, run
-from experiments.training.interruption import Interrupted
+from experiments.training import planning
+from experiments.training.run import Run
+from experiments.training.running import execute
 from experiments.workloads.language import Evaluation, answer_loss
 from records import load
 
@@ -343,7 +345,7 @@ def test_a_trained_export_evaluates_to_the_recorded_heldout_loss(checkpoint, pla
         ]
         places = [f"records_dir={tmp_path}/trained", f"export={tmp_path}/exports"]
         places += [f"checkpoint.folder={tmp_path}/checkpoints"]
-        trained = run.execute(planning.plan(*study.compose([*given, *places, *TINY])), "single")
+        trained = execute(Run(planning.plan(*study.compose([*given, *places, *TINY]))))
     assert trained.status == "finished", trained.error
     before = planned("parts=[heldout]", "name=before")
     with pytest.raises(UserError, match="evaluate that model first"):

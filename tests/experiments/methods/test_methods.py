@@ -8,12 +8,12 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from bcd.activations import LivePeak
+from experiments.configuration import build
 from experiments.cost.predict import _update
 from experiments.methods import FullMethod
 from experiments.methods.fused_backward import AdaLOMOMethod, LOMOMethod
 from experiments.methods.muon import Together
 from experiments.methods.projected import ProjectedMethod
-from experiments.training.run import build
 from records import ROOT
 from tests.conftest import RTOL
 

@@ -25,9 +25,11 @@ from experiments import alone
 from experiments.data import batches
 from experiments.errors import UserError
 from experiments.randomness import DATA_ORDER, stream_seed
-from experiments.studies import runner, study
-from experiments.training import planning, run
+from experiments.studies import runner, show, study, worker
+from experiments.training import planning, running
 from experiments.training.loading import Loading, copied
+from experiments.training.run import Run
+from experiments.training.running import execute, start
 from records import load
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,7 +52,7 @@ def entries_at(places, name, axes, *overrides):
     fixed = [item for item in places if item.startswith("model")]
     config = OmegaConf.create({"name": name, "axes": axes, "overrides": [*fixed, *TINY, *overrides]})
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return study.entries(config, [], [item for item in places if not item.startswith("model")])
+        return study.runs(config, [], [item for item in places if not item.startswith("model")])
 
 
 @pytest.fixture
@@ -77,11 +79,11 @@ def alone_of(checkpoint, tmp_path_factory):
 
     @cache
     def of(method):
-        kept = dict(run._evaluations)
-        run._evaluations.clear()
-        record = run.execute(planned_at(places, f"method={method}"), "alone")
-        run._evaluations.clear()
-        run._evaluations.update(kept)
+        kept = dict(running._evaluations)
+        running._evaluations.clear()
+        record = execute(Run(planned_at(places, f"method={method}"), "alone"))
+        running._evaluations.clear()
+        running._evaluations.update(kept)
         assert record.status == "finished", record.error
         return record
 
@@ -100,11 +102,11 @@ def measured(record):
 @pytest.mark.usefixtures("global_generator_untouched")
 def test_runs_of_one_process_are_bitwise_those_of_a_process_each(entries, alone_of):
     listed = entries("small", {"method": METHODS})
-    run._evaluations.clear()
+    running._evaluations.clear()
     runner.execute(listed, "small")
     for entry in listed:
         alone = alone_of(entry.cell["method"])
-        assert measured(planning.recorded(entry.plan, "small")) == measured(alone), entry.plan.name
+        assert measured(entry.record) == measured(alone), entry.name
 
 
 SCARCE = """
@@ -166,13 +168,13 @@ def test_the_second_run_of_a_method_compiles_nothing(tiny):
     given = ["method=badam", "execution=packed", "execution.backend=aot_eager", "method.inner_steps=1"]
     planned = tiny(*given, "steps=3")  # a visit of each of the two layers, and back
     with keep_graphs():
-        run.execute(planned, "first")
+        execute(Run(planned, "first"))
         before = counters["stats"]["unique_graphs"]
         assert before > 0
-        record = run.execute(planned, "second")
+        record = execute(Run(planned, "second"))
         assert record.status == "finished", record.error
         assert counters["stats"]["unique_graphs"] == before
-    run.execute(tiny(*given, "steps=1"), "third")
+    execute(Run(tiny(*given, "steps=1"), "third"))
     assert counters["stats"]["unique_graphs"] > before
 
 
@@ -183,7 +185,7 @@ def test_the_second_run_of_a_method_compiles_nothing(tiny):
 @pytest.mark.parametrize("method", METHODS)
 def test_evaluating_along_the_way_changes_nothing(method, tiny, alone_of):
     plain = alone_of(method)
-    record = run.execute(tiny(f"method={method}", "evaluate_every=2"), "curve")
+    record = execute(Run(tiny(f"method={method}", "evaluate_every=2"), "curve"))
     curve = record.measurements["curve"]
     assert [point["step"] for point in curve] == [0, 2, 4, 6]
     assert curve[-1]["tokens"] == record.measurements["data"]["tokens"]
@@ -197,8 +199,8 @@ def test_evaluating_along_the_way_changes_nothing(method, tiny, alone_of):
 
 def test_a_curve_survives_an_interruption(tiny, monkeypatch):
     planned = tiny("method=badam", "evaluate_every=2")
-    whole = run.execute(planned, "whole")
-    real, seen = run.Training.step, []
+    whole = execute(Run(planned, "whole"))
+    real, seen = running.Training.step, []
 
     def step(self):
         real(self)
@@ -206,18 +208,18 @@ def test_a_curve_survives_an_interruption(tiny, monkeypatch):
         if len(seen) == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(run.Training, "step", step)
-    with pytest.raises(run.Interrupted):
-        run.execute(planned, "cut")
-    resumed = run.execute(planned, "cut")
+    monkeypatch.setattr(running.Training, "step", step)
+    with pytest.raises(running.Interrupted):
+        execute(Run(planned, "cut"))
+    resumed = execute(Run(planned, "cut"))
     assert resumed.provenance["resumed_after_step"] == 4
     assert measured(resumed) == measured(whole)
 
 
 def test_a_curve_has_its_ends_once_when_the_test_part_was_interrupted(tiny, monkeypatch):
     planned = tiny("method=sgd", "evaluate_every=2", "data.test=true", "data.test_size=4")
-    whole = run.execute(planned, "whole")
-    source = type(planned.data)
+    whole = execute(Run(planned, "whole"))
+    source = type(planned.workload.data)
     real = source.load_test
 
     def interrupted(self, tokenizer):
@@ -226,18 +228,18 @@ def test_a_curve_has_its_ends_once_when_the_test_part_was_interrupted(tiny, monk
         return real(self, tokenizer)
 
     monkeypatch.setattr(source, "load_test", interrupted)
-    with pytest.raises(run.Interrupted):
-        run.execute(planned, "cut")
-    resumed = run.execute(planned, "cut")
+    with pytest.raises(running.Interrupted):
+        execute(Run(planned, "cut"))
+    resumed = execute(Run(planned, "cut"))
     assert resumed.provenance["resumed_after_step"] == 6
     assert measured(resumed) == measured(whole)
 
 
 def test_tokens_of_a_curve_are_those_trained_on(tiny):
     planned = tiny("method=sgd", "evaluate_every=1")
-    record = run.execute(planned, "single")
-    _, tokenizer = planned.model.load(torch.float32)
-    dataset = planned.data.load(tokenizer)
+    record = execute(Run(planned))
+    _, tokenizer = planned.workload.model.load(torch.float32)
+    dataset = planned.workload.data.load(tokenizer)
     lengths = {tuple(e.prompt + e.answer): e.length for e in dataset.train}
     seed = stream_seed(planned.config.seed, DATA_ORDER)
     total = 0
@@ -253,12 +255,12 @@ def test_tokens_of_a_curve_are_those_trained_on(tiny):
 def test_the_loss_alone_is_that_of_the_whole_evaluation(chunk, method, tiny, alone_of):
     whole = alone_of(method)
     options = ["evaluation=loss", "evaluation.batch_size=3", f"evaluation.chunk={chunk}"]
-    record = run.execute(tiny(f"method={method}", *options), "loss")
+    record = execute(Run(tiny(f"method={method}", *options), "loss"))
     assert set(record.measurements["after"]) == {"heldout_loss", "items"}
     for moment in ("before", "after"):
         expected = whole.measurements[moment]["heldout_loss"]
         assert record.measurements[moment]["heldout_loss"] == pytest.approx(expected, rel=1e-5)
-    assert "held-out loss" in study.summary(record)
+    assert "held-out loss" in show.summary(record)
 
 
 # --- autocast ---
@@ -266,8 +268,9 @@ def test_the_loss_alone_is_that_of_the_whole_evaluation(chunk, method, tiny, alo
 
 def test_autocast_rounds_products_and_leaves_weights_gradients_and_state(tiny, alone_of):
     planned = tiny("method=adamw", "execution.autocast=bfloat16")
-    model, tokenizer = planned.model.load(torch.float32)
-    training = run.start(planned, model, tokenizer, planned.data.load(tokenizer))
+    model, tokenizer = planned.workload.model.load(torch.float32)
+    task = planned.workload.task(tokenizer, planned.workload.data.load(tokenizer), planned.setting)
+    training = start(planned, model, task)
     kinds = set()
     model.model.layers[0].mlp.register_forward_hook(lambda *args: kinds.add(args[-1].dtype))
     training.step()
@@ -276,7 +279,7 @@ def test_autocast_rounds_products_and_leaves_weights_gradients_and_state(tiny, a
     state = training.trainable.optimizer.state.values()
     assert {v.dtype for each in state for v in each.values()} == {torch.float32}
     plain = alone_of("adamw").measurements
-    rounded = run.execute(planned, "rounded").measurements
+    rounded = execute(Run(planned, "rounded")).measurements
     assert rounded["steps"]["loss"] != plain["steps"]["loss"]
     assert rounded["steps"]["loss"] == pytest.approx(plain["steps"]["loss"], rel=1e-2)
     assert rounded["before"] != plain["before"], "the untrained model is evaluated in the same way"
@@ -333,7 +336,7 @@ def test_the_place_of_the_data_is_no_part_of_a_run(tmp_path, places):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             planned = planning.plan(*study.compose([*places, "device=cpu", *given]))
         assert str(tmp_path / name) not in json.dumps(planned.identity["data"])
-        assert planned.data.source.local == str(tmp_path / name)
+        assert planned.workload.data.source.local == str(tmp_path / name)
         keys.append(planned.key)
     assert keys[0] == keys[1] != keys[2]
     from experiments.train import extra_overrides, passed_on
@@ -349,13 +352,13 @@ def test_the_place_of_the_data_is_no_part_of_a_run(tmp_path, places):
 def test_a_run_that_two_studies_have_is_executed_once(entries, capsys, monkeypatch):
     first = entries("first", {"method": ["sgd", "adamw"]})
     second = entries("second", {"seed": [0, 1], "method": ["sgd"]})
-    real, executed = run.execute, []
+    real, executed = running.execute, []
 
-    def counted(planned, name, **options):
-        executed.append((name, planned.name))
-        return real(planned, name, **options)
+    def counted(run, **options):
+        executed.append(run.place)
+        return real(run, **options)
 
-    monkeypatch.setattr(run, "execute", counted)
+    monkeypatch.setattr(worker, "execute", counted)
     records = runner.execute([*first, *second], "first, second")
     assert executed == [("first", "sgd"), ("first", "adamw"), ("second", "seed1-sgd")]
     assert [(r.study, r.name) for r in records] == [
@@ -375,16 +378,16 @@ def test_a_run_that_two_studies_have_is_executed_once(entries, capsys, monkeypat
 @pytest.mark.parametrize("failed", ["a", "z"])
 def test_a_run_that_failed_here_is_taken_over_from_where_it_finished(failed, entries, monkeypatch):
     other = {"a": "z", "z": "a"}[failed]
-    measure = run.Running.measure
+    measure = running.Running.measure
 
     def broken(self, found, interruption):
         raise OSError("no luck")
 
-    monkeypatch.setattr(run.Running, "measure", broken)
+    monkeypatch.setattr(running.Running, "measure", broken)
     assert runner.execute(entries(failed, {"method": ["sgd"]}), failed)[0].status == "failed"
-    monkeypatch.setattr(run.Running, "measure", measure)
+    monkeypatch.setattr(running.Running, "measure", measure)
     assert runner.execute(entries(other, {"method": ["sgd"]}), other)[0].status == "finished"
-    monkeypatch.setattr(run, "execute", None)
+    monkeypatch.setattr(worker, "execute", None)
     (record,) = runner.execute(entries(failed, {"method": ["sgd"]}), failed)
     assert (record.study, record.status) == (failed, "finished")
 
@@ -408,7 +411,7 @@ def test_a_process_keeps_to_the_forms_that_it_has_compiled(entries):
     sgd, adamw = listed[0].plan.form, listed[4].plan.form
     first = runner.rounds(listed)
     assert [[entry.cell["method"] for entry in part] for part in first] == [["sgd", "adamw"]] * 4
-    assert sorted(entry.plan.name for part in first for entry in part) == sorted(e.plan.name for e in listed)
+    assert sorted(entry.name for part in first for entry in part) == sorted(e.plan.name for e in listed)
     waiting = [entry for part in first for entry in part]
     assert [runner.next_for(forms, waiting) for forms in ({sgd}, {adamw}, {"x"}, ())] == [0, 1, 0, 0]
     later = entries("later", {"method": ["lora"]})
@@ -417,14 +420,14 @@ def test_a_process_keeps_to_the_forms_that_it_has_compiled(entries):
 
 def test_the_runs_of_one_command_compile_once(entries, monkeypatch):
     torch.compiler.reset()
-    real, counts = run.execute, []
+    real, counts = running.execute, []
 
     def counted(*given, **options):
         record = real(*given, **options)
         counts.append(counters["stats"]["unique_graphs"])
         return record
 
-    monkeypatch.setattr(run, "execute", counted)
+    monkeypatch.setattr(worker, "execute", counted)
     options = ["execution=packed", "execution.backend=aot_eager", "method.inner_steps=1"]
     records = runner.execute(entries("small", {"seed": [0, 1]}, *options), "small")
     assert [record.status for record in records] == ["finished"] * 2

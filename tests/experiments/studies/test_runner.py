@@ -12,11 +12,10 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from experiments.studies import runner, study
+from experiments.studies import runner, show, study, worker
 from experiments.studies.progress import Progress
-from experiments.studies.runner import BusyError, locked
-from experiments.training import planning, run
-from experiments.training.checkpoint import Checkpoints
+from experiments.training import running
+from experiments.training.checkpoint import BusyError, Checkpoints, locked
 from records import load
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,23 +31,23 @@ def small(checkpoint, tmp_path):
         config = OmegaConf.create({"name": "small", "axes": {"method": methods}, "overrides": fixed})
         places = [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return study.entries(config, [], places)
+            return study.runs(config, [], places)
 
     return make
 
 
 def test_failed_runs_are_run_again_on_request_only(small, monkeypatch, capsys):
-    measure = run.Running.measure
+    measure = running.Running.measure
 
     def broken(self, found, interruption):
         raise OSError("no luck")
 
-    monkeypatch.setattr(run.Running, "measure", broken)
+    monkeypatch.setattr(running.Running, "measure", broken)
     assert [record.status for record in runner.execute(small(["sgd"]), "small")] == ["failed"]
-    monkeypatch.setattr(run.Running, "measure", measure)
+    monkeypatch.setattr(running.Running, "measure", measure)
     listed = small(["sgd"])
     assert listed[0].state == "failed"
-    assert "sgd  failed" in study.table(listed)
+    assert "sgd  failed" in show.table(listed)
     assert [record.status for record in runner.execute(listed, "small")] == ["failed"]
     assert "sgd: failed before (OSError: no luck); retry=true runs it again" in capsys.readouterr().out
     assert [record.status for record in runner.execute(listed, "small", retry=True)] == ["finished"]
@@ -62,7 +61,7 @@ def test_an_error_with_brackets_is_told_as_it_is():
 
 def test_a_run_that_another_process_works_on_is_skipped(small, capsys):
     listed = small(["sgd", "adamw"])
-    with locked(planning.checkpoints(listed[0].plan, "small").lock):
+    with listed[0].locked():
         records = runner.execute(listed, "small")
     assert [record.name for record in records] == ["adamw"]
     assert "sgd: another process works on it, skipped" in capsys.readouterr().out
@@ -78,7 +77,7 @@ def test_runs_whose_names_differ_after_a_dot_do_not_wait_for_each_other(tmp_path
 def test_a_run_finished_elsewhere_meanwhile_is_not_repeated(small, monkeypatch):
     listed = small(["sgd"])
     runner.execute(listed, "small")  # as if by another process: `listed` still says "to do"
-    monkeypatch.setattr(run, "execute", lambda *_, **__: pytest.fail("it ran again"))
+    monkeypatch.setattr(worker, "execute", lambda *_, **__: pytest.fail("it ran again"))
     assert [record.status for record in runner.execute(listed, "small")] == ["finished"]
 
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from experiments import models
 from experiments.errors import UserError
 from experiments.studies import rates as tuned
-from experiments.studies import study
+from experiments.studies import show, study
 from experiments.training import planning
 from records import COMMITTED, ROOT, Record, load_study, write
 
@@ -50,7 +50,7 @@ def listed(local, checkpoint, tmp_path, monkeypatch, shared):
         extra += ["data.test_size=null"] if "data.test=true" in STUDIES[name]["overrides"] else []
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             given = OmegaConf.create(STUDIES[name])
-            return study.entries(given, extra, [f"records_dir={tmp_path}"], shared, dry=dry)
+            return study.runs(given, extra, [f"records_dir={tmp_path}"], shared, dry=dry)
 
     return make
 
@@ -80,10 +80,10 @@ def test_every_study_lists_with_names_of_its_own_and_a_time(name, listed, monkey
     every = study.cells
     monkeypatch.setattr(study, "cells", lambda *given: one_at_a_time(every(*given)))
     entries = listed(name, dry=True)
-    names = [entry.plan.name for entry in entries]
+    names = [entry.name for entry in entries]
     assert STUDIES[name]["name"] == name
     assert len({*names}) == len({entry.plan.key for entry in entries}) == len(names) > 0
-    text = study.table(entries)
+    text = show.table(entries)
     assert text.count("to do") == len(names)
     assert f"left: {len(names)} runs, about" in text
 

@@ -6,7 +6,9 @@ import torch
 from hydra import initialize_config_dir
 
 from experiments.studies import study
-from experiments.training import planning, run, spectrum
+from experiments.training import planning, spectrum
+from experiments.training.run import Run
+from experiments.training.running import execute
 from records import ROOT
 
 
@@ -72,7 +74,7 @@ def measured(checkpoint, tmp_path, *overrides):
     fixed = ["model=pretrained", f"model.path={checkpoint}", "spectrum=true", *tiny, *places]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         planned = planning.plan(*study.compose([*fixed, *overrides]))
-    record = run.execute(planned, "single")
+    record = execute(Run(planned))
     assert record.status == "finished", record.error
     return planned, record.measurements
 
@@ -84,7 +86,7 @@ def test_a_run_records_the_spectra_of_what_it_exports(method, checkpoint, tmp_pa
     rank = ["method.rank=2"] if method == "lora" else []
     planned, found = measured(checkpoint, tmp_path, f"method={method}", "steps=3", *rank)
     after = dict(AutoModelForCausalLM.from_pretrained(ROOT / found["export"]).named_parameters())
-    before = dict(planned.model.load(torch.float32)[0].named_parameters())
+    before = dict(planned.workload.model.load(torch.float32)[0].named_parameters())
     recorded = found["spectrum"]["matrices"]
     assert set(recorded) == {name for name, p in before.items() if p.ndim == 2 and "embed" not in name}
     assert len(recorded) == 14
