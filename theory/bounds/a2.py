@@ -56,7 +56,11 @@ from theory.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class A2Statement(A1Statement):
-    """radius: factor of R."""
+    """The statement of Theorem A2 or a false version of it.
+
+    Attributes:
+        radius: factor of R.
+    """
 
     radius: float = 1.0
 
@@ -73,7 +77,7 @@ def published_bound(problem: Problem, epochs: np.ndarray) -> Array:
 
 
 class A2(A1):
-    """Theorem A2. Parameters: gamma, the step size times L_i; inner_steps, K; order, a name in `ORDERS`."""
+    """Theorem A2."""
 
     true = A2Statement()
 

@@ -46,7 +46,12 @@ from theory.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class A6Statement(Statement):
-    """constant: factor of c_K.     inner_steps: K to compute c_K with, instead of that of the visits."""
+    """The statement of Theorem A6 or a false version of it.
+
+    Attributes:
+        constant: factor of c_K.
+        inner_steps: K to compute c_K with, instead of that of the visits.
+    """
 
     inner_steps: int | None = None
 
@@ -58,7 +63,7 @@ def require_quadratic(problem: Problem, who: str) -> None:
 
 
 class A6Quadratic(A1):
-    """Theorem A6 on quadratics. Parameters: gamma, alpha_i L_i; inner_steps, K; order, a name in `ORDERS`."""
+    """Theorem A6 on quadratics."""
 
     true = A6Statement()
 

@@ -57,11 +57,19 @@ def geometric(beta1: float, K: int) -> float:
 
 
 class B1Corollary(Bound):
-    """Corollary B1. Parameters: eps; betas; inner_steps, K; order. The step size follows from them."""
+    """Corollary B1; the step size follows from the setting."""
 
     true = MasterStatement()
 
     def require(self, *, eps: float, betas: tuple[float, float], inner_steps: int, order: str) -> None:
+        """Raise ValueError unless Corollary B1 covers the setting.
+
+        Args:
+            eps: Adam's, positive.
+            betas: Adam's, in [0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_badam("B1", fraction=0.5, eps=eps, betas=betas, inner_steps=inner_steps, order=order)
 
     def method(

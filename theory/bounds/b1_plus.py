@@ -62,13 +62,22 @@ def badam(
 
 
 class B1Plus(Bound):
-    """Theorem B1+. Parameters: fraction, alpha L_max/(eps a_max), in (0, 1); eps; betas; inner_steps, K; order."""
+    """Theorem B1+."""
 
     true = MasterStatement()
 
     def require(
         self, *, fraction: float, eps: float, betas: tuple[float, float], inner_steps: int, order: str
     ) -> None:
+        """Raise ValueError unless Theorem B1+ covers the setting.
+
+        Args:
+            fraction: alpha L_max/(eps a_max), in (0, 1).
+            eps: Adam's, positive.
+            betas: Adam's, in [0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_badam("B1+", fraction=fraction, eps=eps, betas=betas, inner_steps=inner_steps, order=order)
 
     def method(

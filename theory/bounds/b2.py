@@ -56,10 +56,13 @@ from theory.trajectory import Trajectory, require_order
 
 @dataclass(frozen=True)
 class B2Statement(Statement):
-    """constant: the right side of the theorem is divided by it.     coupling: factor of Lambda.
+    """The statement of Theorem B2 or a false version of it.
 
-    spread: factor of every L_i d_i; 1/d_i would be the constant of one coordinate.
-    corrected: False computes rho_k with the weights of m without bias correction.
+    Attributes:
+        constant: the right side of the theorem is divided by it.
+        coupling: factor of Lambda.
+        spread: factor of every L_i d_i; 1/d_i would be the constant of one coordinate.
+        corrected: False computes rho_k with the weights of m without bias correction.
     """
 
     coupling: float = 1.0
@@ -69,7 +72,19 @@ class B2Statement(Statement):
 
 @dataclass(frozen=True)
 class Constants:
-    """rho, tau, M, V: shape (K,); C, N, R: numbers; w, u: shape (K, K). Rounded up in the arithmetic of `number`."""
+    """The constants of Theorem B2, rounded up in the arithmetic of `number`.
+
+    Attributes:
+        w: weights of beta1, shape (K, K).
+        u: weights of beta2, shape (K, K).
+        rho: shape (K,).
+        tau: shape (K,).
+        M: shape (K,).
+        V: shape (K,).
+        C: a number.
+        N: a number.
+        R: a number.
+    """
 
     w: Array
     u: Array
@@ -105,13 +120,20 @@ def constants(betas: tuple[float, float], K: int, number: Array | None = None, *
 
 
 class B2(Bound):
-    """Theorem B2. Parameters: rate, alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}; eps; betas; inner_steps;
-    order.
-    """
+    """Theorem B2."""
 
     true = B2Statement()
 
     def require(self, *, rate: float, eps: float, betas: tuple[float, float], inner_steps: int, order: str) -> None:
+        """Raise ValueError unless Theorem B2 covers the setting.
+
+        Args:
+            rate: alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}, positive.
+            eps: Adam's, positive.
+            betas: Adam's, beta1 in [0, 1) and beta2 in (0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_between("rate", rate, 0, np.inf, who="Theorem B2")
         require_between("eps", eps, 0, np.inf, who="Theorem B2")
         if len(betas) != 2:

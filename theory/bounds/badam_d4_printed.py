@@ -42,16 +42,21 @@ LEAST_G = 1.0001
 
 
 class BadamD4Printed(Bound):
-    """Theorem D.4 as printed. Parameters: eps, in (0, 1); betas; inner_steps, K; order.
-
-    The step size is at its limit.
-    """
+    """Theorem D.4 as printed, with the step size at its limit."""
 
     refuted: ClassVar[bool] = True
     who: ClassVar[str] = "D.4"
     true = MasterStatement()
 
     def require(self, *, eps: float, betas: tuple[float, float], inner_steps: int, order: str) -> None:
+        """Raise ValueError unless the statement covers the setting.
+
+        Args:
+            eps: Adam's, in (0, 1).
+            betas: Adam's, in [0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_between("eps", eps, 0, 1, who=f"Theorem {self.who}")
         if len(betas) != 2:
             raise ValueError(f"betas={betas!r} is not possible: it must be a pair")

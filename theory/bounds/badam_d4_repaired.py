@@ -39,13 +39,17 @@ from theory.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class RepairedStatement(MasterStatement):
-    """printed: the coefficient of the printed theorem instead."""
+    """The statement of the repaired Theorem D.4 or a false version of it.
+
+    Attributes:
+        printed: the coefficient of the printed theorem instead.
+    """
 
     printed: bool = False
 
 
 class BadamD4Repaired(BadamD4Printed):
-    """Theorem D.4, repaired. Parameters: as the printed theorem."""
+    """Theorem D.4, repaired."""
 
     refuted = False
     true = RepairedStatement()

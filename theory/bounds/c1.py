@@ -46,18 +46,30 @@ from theory.problems.quadratic import Quadratic
 
 @dataclass(frozen=True)
 class C1Statement(Statement):
-    """constant: factor of the noise term of every line.     pathwise: claim the bound on every path of the noise."""
+    """The statement of Theorem C1 or a false version of it.
+
+    Attributes:
+        constant: factor of the noise term of every line.
+        pathwise: claim the bound on every path of the noise.
+    """
 
     pathwise: bool = False
 
 
 class C1(StochasticBound):
-    """Theorem C1. Parameters: gamma, inner_steps, sigma; see `StochasticBound`."""
+    """Theorem C1."""
 
     theorem = "Theorem C1"
     true = C1Statement()
 
     def require(self, *, gamma: float, inner_steps: int, sigma: float) -> None:
+        """Raise ValueError unless Theorem C1 covers the setting.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+        """
         self.require_common(gamma, inner_steps, sigma)
 
     def require_problem(self, problem: Problem) -> None:

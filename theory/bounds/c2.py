@@ -59,9 +59,13 @@ from theory.trajectory import ORDERS, require_order
 
 @dataclass(frozen=True)
 class C2Statement(Statement):
-    """constant: factor of the noise alpha^2 K V/2.     drift: factor of drift_K.     moved: factor of s2 in `drift`.
+    """The statement of Theorem C2 or a false version of it.
 
-    whole: factor of the right side of `bound`.
+    Attributes:
+        constant: factor of the noise alpha^2 K V/2.
+        drift: factor of drift_K.
+        moved: factor of s2 in `drift`.
+        whole: factor of the right side of `bound`.
     """
 
     drift: float = 1.0
@@ -71,8 +75,17 @@ class C2Statement(Statement):
 
 @dataclass(frozen=True)
 class Run:
-    """Per block epoch, arrays of shape (T,): E f(x^t) - E f(x^{t+1}) and its rounding scale, G_t^2, S_t, and the
-    squared left side of `drift`.     gap: f(x^0) - f*.     orders: the blocks in their order.     steps: all visits.
+    """T block epochs; arrays without another shape have one number an epoch, shape (T,).
+
+    Attributes:
+        gap: f(x^0) - f*.
+        drop: E f(x^t) - E f(x^{t+1}).
+        scale: rounding scale of `drop`.
+        full: G_t^2.
+        inner: S_t.
+        moved: the squared left side of `drift`.
+        orders: the blocks in the order of each epoch.
+        steps: of all visits.
     """
 
     gap: Any
@@ -86,12 +99,21 @@ class Run:
 
 
 class C2(StochasticBound):
-    """Theorem C2. Parameters: those of `StochasticBound`; order, a name in `ORDERS`."""
+    """Theorem C2."""
 
     theorem = "Theorem C2"
     true = C2Statement()
 
     def require(self, *, gamma: float, inner_steps: int, sigma: float, order: str, p: float = 0.5) -> None:
+        """Raise ValueError unless Theorem C2 covers the setting.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            order: a name in `ORDERS`.
+            p: probability of the larger outcome of the noise.
+        """
         self.require_common(gamma, inner_steps, sigma)
         TwoPoint.of(p, sigma)
         require_order(order)

@@ -50,7 +50,12 @@ UNIFORM = "uniform"
 
 @dataclass(frozen=True)
 class C3Statement(Statement):
-    """constant: factor of the noise term N.     pl: factor of mu."""
+    """The statement of Theorem C3 or a false version of it.
+
+    Attributes:
+        constant: factor of the noise term N.
+        pl: factor of mu.
+    """
 
     pl: float = 1.0
 
@@ -69,12 +74,20 @@ def rate_and_noise(
 
 
 class C3(StochasticBound):
-    """Theorem C3. Parameters: those of `StochasticBound`; order, "uniform" or a name in `ORDERS`."""
+    """Theorem C3."""
 
     theorem = "Theorem C3"
     true = C3Statement()
 
     def require(self, *, gamma: float, inner_steps: int, sigma: float, order: str) -> None:
+        """Raise ValueError unless Theorem C3 covers the setting.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            order: "uniform" or a name in `ORDERS`.
+        """
         self.require_common(gamma, inner_steps, sigma)
         if order != UNIFORM:
             require_order(order)

@@ -45,9 +45,13 @@ RUNS = 512
 
 @dataclass(frozen=True)
 class Runs:
-    """first: (RUNS,), f(z^K) - f* after the first visit.     last: (RUNS,), f(x^T) - f*.
+    """What the independent runs gave, arrays of shape (RUNS,).
 
-    square: (RUNS,), (1/T) sum_{t<T} ||grad f(x^t)||^2.     orders: of the block epochs, () for "uniform".
+    Attributes:
+        first: f(z^K) - f* after the first visit.
+        last: f(x^T) - f*.
+        square: (1/T) sum_{t<T} ||grad f(x^t)||^2.
+        orders: of the block epochs, [] for "uniform".
     """
 
     first: Array
@@ -61,7 +65,11 @@ def simulate(
 ) -> Runs:
     """Runs of stochastic gradient descent side by side, float64, from a generator of their own.
 
-    times: T, visits ("uniform") or block epochs.     Raises ValueError when a point leaves the certified set.
+    Args:
+        times: T, visits ("uniform") or block epochs.
+
+    Raises:
+        ValueError: when a point leaves the certified set.
     """
     generator, D = np.random.default_rng([seed, inner_steps, times]), len(problem.sizes)
     pattern = np.concatenate([signs(size) for size in problem.sizes])
@@ -92,11 +100,19 @@ def simulate(
 
 
 class CLong(Bound):
-    """Parameters: gamma, alpha L_max; inner_steps, K; sigma, of every coordinate; order, "uniform" or in `ORDERS`."""
+    """Theorems C1 to C3, tested with independent runs."""
 
     precise = False  # samples; the arithmetic decides nothing
 
     def require(self, *, gamma: float, inner_steps: int, sigma: float, order: str) -> None:
+        """Raise ValueError unless Theorems C1 to C3 cover the setting.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            order: "uniform" or a name in `ORDERS`.
+        """
         require_between("gamma", gamma, 0, 2, who="Theorems C1 to C3: alpha < 2/L_max")
         positive_integer("inner_steps", inner_steps)
         TwoPoint.of(0.5, sigma)
@@ -117,10 +133,13 @@ class CLong(Bound):
     ) -> Outcome:
         """Mean of X and bound of line C1 or C2.
 
-        epochs: T.     noise: symmetric with the standard deviation sigma unless given.
+        Args:
+            epochs: T.
+            noise: symmetric with the standard deviation sigma unless given.
 
-        Raises ValueError when a hypothesis on the setting, the noise or the iterates does not hold, or for another
-        arithmetic.
+        Raises:
+            ValueError: when a hypothesis on the setting, the noise or the iterates does not hold, or for another
+                arithmetic.
         """
         if arithmetic != "float64":
             raise ValueError(f"arithmetic={arithmetic!r} is not possible: runs are drawn in float64")

@@ -88,10 +88,15 @@ from theory.trajectory import require_order
 
 @dataclass(frozen=True)
 class D1Statement(Statement):
-    """constant: the right side of the theorem is divided by it.     floor: factor of s^2 in N_ik.     reach: of R.
+    """The statement of Theorem D1 or a false version of it.
 
-    corrected: False computes rho_k with the weights of m without bias correction.
-    arithmetic: h is the arithmetic mean, s as before.     cross: factor of E_k in `cross`.
+    Attributes:
+        constant: the right side of the theorem is divided by it.
+        floor: factor of s^2 in N_ik.
+        reach: factor of R.
+        corrected: False computes rho_k with the weights of m without bias correction.
+        arithmetic: h is the arithmetic mean, s as before.
+        cross: factor of E_k in `cross`.
     """
 
     floor: float = 1.0
@@ -103,7 +108,15 @@ class D1Statement(Statement):
 
 @dataclass(frozen=True)
 class Known:
-    """The constants in the arithmetic of the run. L, d: (D,).     of_b2: those of Theorem B2.     sigma2: (D,)."""
+    """The constants of the theorem in the arithmetic of the run.
+
+    Attributes:
+        s2: s^2.
+        L: L_i, (D,).
+        d: d_i, (D,).
+        sigma2: sigma_i^2, (D,).
+        of_b2: the constants of Theorem B2.
+    """
 
     alpha: Any
     eps: Any
@@ -148,9 +161,7 @@ def step_size(problem: Problem, rate: float) -> float:
 
 
 class D1(StochasticBound):
-    """Theorem D1. Parameters: rate, alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}; eps; betas; inner_steps;
-    sigma, p of the noise; order; R, a bound of the noisy gradients, by default the run's own.
-    """
+    """Theorem D1."""
 
     theorem = "Theorem D1"
     true = D1Statement()
@@ -167,6 +178,18 @@ class D1(StochasticBound):
         order: str,
         R: float | None = None,
     ) -> None:
+        """Raise ValueError unless Theorem D1 covers the setting.
+
+        Args:
+            rate: alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}, positive.
+            eps: Adam's, positive.
+            betas: Adam's, beta1 in [0, 1) and beta2 in (0, 1).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            p: probability of the larger outcome of the noise.
+            order: a name in `ORDERS`.
+            R: a bound of the noisy gradients; None: the run's own.
+        """
         require_between("rate", rate, 0, np.inf, who=self.theorem)
         require_between("eps", eps, 0, np.inf, who=self.theorem)
         if len(betas) != 2:
@@ -258,7 +281,8 @@ class D1(StochasticBound):
     ) -> list[tuple[Any, Any]]:
         """The lines of one visit at every node; for each step E[f(z^{k-1}) - f(z^k) | x^t] and E[||g^k||^2 | x^t].
 
-        roots: probabilities of the outcomes of x^t; the lines in expectation hold for each of them.
+        Args:
+            roots: probabilities of the outcomes of x^t; the lines in expectation hold for each of them.
         """
         rows, alpha, eps, h = data.slices[block], known.alpha, known.eps, known.h
         L, E, lifted = known.L[block], known.E[block], known.of_b2

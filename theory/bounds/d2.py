@@ -85,9 +85,14 @@ from theory.trajectory import require_order
 
 @dataclass(frozen=True)
 class D2Statement(Statement):
-    """constant: the right side of the theorem is divided by it.     last: factor of R sqrt(u).     reach: factor of R.
+    """The statement of Theorem D2 or a false version of it.
 
-    decay: factor of -ln beta2.     tau: whether tau_K is there; False puts 1.
+    Attributes:
+        constant: the right side of the theorem is divided by it.
+        last: factor of R sqrt(u).
+        reach: factor of R.
+        decay: factor of -ln beta2.
+        tau: whether tau_K is there; False puts 1.
     """
 
     last: float = 1.0
@@ -98,7 +103,16 @@ class D2Statement(Statement):
 
 @dataclass(frozen=True)
 class Known:
-    """The constants in the arithmetic of the run. L: (D,).     u: (K, K).     tau, Q: (K,).     last: R sqrt(u_kk)."""
+    """The constants of the theorem in the arithmetic of the run.
+
+    Attributes:
+        decay: -ln beta2.
+        L: L_i, (D,).
+        u: weights of beta2, (K, K).
+        tau: tau_k, (K,).
+        Q: Q_k, (K,).
+        last: R sqrt(u_kk), (K,).
+    """
 
     alpha: Any
     eps: Any
@@ -124,9 +138,7 @@ def vacuity(ratio: float, inner_steps: int, beta2: float) -> float:
 
 
 class D2(StochasticBound):
-    """Theorem D2. Parameters: rate, alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}; eps; beta2; inner_steps;
-    sigma, p of the noise; order; R, a bound of the noisy gradients, by default the run's own.
-    """
+    """Theorem D2."""
 
     theorem = "Theorem D2"
     true = D2Statement()
@@ -143,6 +155,18 @@ class D2(StochasticBound):
         order: str,
         R: float | None = None,
     ) -> None:
+        """Raise ValueError unless Theorem D2 covers the setting.
+
+        Args:
+            rate: alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}, positive.
+            eps: Adam's, positive.
+            beta2: Adam's, in (0, 1).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            p: probability of the larger outcome of the noise.
+            order: a name in `ORDERS`.
+            R: a bound of the noisy gradients; None: the run's own.
+        """
         require_between("rate", rate, 0, np.inf, who=self.theorem)
         require_between("eps", eps, 0, np.inf, who=self.theorem)
         require_between("beta2", beta2, 0, 1, who=self.theorem)

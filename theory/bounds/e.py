@@ -37,11 +37,19 @@ from theory.trajectory import Trajectory, require_order
 
 
 class E(Bound):
-    """Theorem E. Parameters: fraction, abar L_max/a_max, in (0, 1); momentum, b; inner_steps, K; order."""
+    """Theorem E."""
 
     true = MasterStatement()
 
     def require(self, *, fraction: float, momentum: float, inner_steps: int, order: str) -> None:
+        """Raise ValueError unless Theorem E covers the setting.
+
+        Args:
+            fraction: abar L_max/a_max, in (0, 1).
+            momentum: b in [0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_between("fraction", fraction, 0, 1, who="Theorem E")
         require_between("momentum", momentum, 0, 1, closed=True, who="Theorem E")
         positive_integer("inner_steps", inner_steps)

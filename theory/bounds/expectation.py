@@ -16,7 +16,14 @@ PATHS = 1024
 def expected_values(problem: Problem, start: Array, z: Array, p: Array, alpha: Array, *, steps: int) -> Array:
     """E f(x^k) - f(z) for k = 0, 1, ...: up to `steps` on quadratics, elsewhere as far as the paths are few.
 
-    start, z: (d,).     p, alpha: (D,), probabilities and step sizes.     Returns shape (n + 1,) with n <= steps.
+    Args:
+        start: x^0, (d,).
+        z: (d,).
+        p: probabilities, (D,).
+        alpha: step sizes, (D,).
+
+    Returns:
+        An array of shape (n + 1,) with n <= steps.
     """
     if isinstance(problem, Quadratic):
         return over_moments(problem, start, z, p, alpha, steps=steps)
@@ -51,7 +58,8 @@ def over_moments(problem: Quadratic, start: Array, z: Array, p: Array, alpha: Ar
 def over_paths(problem: Problem, start: Array, z: Array, p: Array, alpha: Array, *, steps: int) -> Array:
     """By all D^k paths, k as large as `PATHS` permits.
 
-    Raises ValueError when a point leaves the set on which the constants of the problem are certified.
+    Raises:
+        ValueError: when a point leaves the set on which the constants of the problem are certified.
     """
     blocks = np.repeat(np.eye(len(problem.sizes), dtype=int), problem.sizes, axis=1)
     points, chances, found = start[None, :], like(np.ones(1), start), []

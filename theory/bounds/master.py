@@ -71,9 +71,13 @@ OUTWARD = 1 + 1e-12
 
 @dataclass(frozen=True)
 class MasterStatement(Statement):
-    """constant: factor of coef.     coupling: factor of Lambda and of L between blocks.
-    a: the a that the constants are computed with, instead of that of the steps.
-    effective: False replaces the effective number of steps S by K.
+    """The statement of the master lemma or a false version of it.
+
+    Attributes:
+        constant: factor of coef.
+        coupling: factor of Lambda and of L between blocks.
+        a: the a that the constants are computed with, instead of that of the steps.
+        effective: False replaces the effective number of steps S by K.
     """
 
     coupling: float = 1.0
@@ -85,8 +89,15 @@ class MasterStatement(Statement):
 class Recipe:
     """The numbers that depend on the rule and K alone, in the arithmetic of `number`.
 
-    s: (K,).     w, W: (K, K).     sigma: float, rounded up.     total: S.     inner: I.
-    unit: alpha/lr.     hmax: largest entry of H.
+    Attributes:
+        s: (K,).
+        w: (K, K).
+        W: (K, K).
+        sigma: float, rounded up.
+        total: S.
+        inner: I.
+        unit: alpha/lr.
+        hmax: largest entry of H.
     """
 
     s: Array
@@ -140,10 +151,15 @@ def drift(problem: Problem, order: tuple[int, ...], known: Recipe, coupling: flo
 
 @dataclass(frozen=True)
 class Epochs:
-    """What the theorems take from the lemma; every array has shape (T,).
+    """What the theorems take from the lemma; shape (T,) unless another one is named.
 
-    plain, coef: the coefficients of B1.10 and B1+.     squares: ||grad f(x^t)||^2 for T + 1 points.
-    decrease, scale: f(x^t) - f(x^{t+1}) and the rounding scale of its inequalities.     gap: f(x^t) - f*, (T+1,).
+    Attributes:
+        plain: the coefficient of B1.10.
+        coef: the coefficient of B1+.
+        squares: ||grad f(x^t)||^2 for T + 1 points.
+        decrease: f(x^t) - f(x^{t+1}).
+        scale: rounding scale of the inequalities with `decrease`.
+        gap: f(x^t) - f* for T + 1 points.
     """
 
     plain: Array
@@ -199,7 +215,8 @@ def check(
 ) -> Epochs:
     """Evaluate every line of the lemma on the path.
 
-    gradients: (T,), Gamma of each epoch for Adam; G_t of B.6 unless given.
+    Args:
+        gradients: (T,), Gamma of each epoch for Adam; G_t of B.6 unless given.
     """
     x, K = path.points, path.inner_steps
     known = recipe(path.rule, K, x)
@@ -253,7 +270,11 @@ def check(
 def best_theta(p: Array, q: Array, r: Array, part: Array) -> Array:
     """theta in [0, 1] of the largest coef, from the zero of its derivative; any theta gives a valid coef.
 
-    p, r: (T,).     q, part: numbers.
+    Args:
+        p: (T,).
+        q: a number.
+        r: drift of each epoch, (T,).
+        part: c/(1 + a sigma)^2, a number.
     """
     floats = [np.asarray(y, dtype=np.float64) for y in (p, q, r, part)]
     gain, loss = np.sqrt(floats[3] / floats[0]), floats[2] / np.sqrt(floats[1])

@@ -27,7 +27,12 @@ from theory.problems.validation import positive_integer
 
 @dataclass(frozen=True)
 class SGDConstants:
-    """alpha, om, s2, V and the per-block constants in the number type of the problem."""
+    """The constants of the setting in the number type of the problem.
+
+    Attributes:
+        L: L_i, (D,).
+        sigma2: sigma_i^2, (D,).
+    """
 
     alpha: Any
     om: Any
@@ -42,8 +47,11 @@ class SGDConstants:
 class Steps:
     """V visits of K steps.
 
-    blocks: (V,).     drop, scale, square: (V, K), E f(z^{k-1}) - E f(z^k), the size of what was rounded in it, and
-    E||grad_i f(z^{k-1})||^2 of the block of the visit.
+    Attributes:
+        blocks: block of each visit, (V,).
+        drop: E f(z^{k-1}) - E f(z^k), (V, K).
+        scale: the size of what was rounded in `drop`, (V, K).
+        square: E||grad_i f(z^{k-1})||^2 of the block of the visit, (V, K).
     """
 
     blocks: np.ndarray
@@ -63,13 +71,19 @@ class Steps:
 class StochasticBound(Bound):
     """Base: hypotheses on gamma, K and the noise; one exact run instead of a trajectory.
 
-    Parameters: gamma, the step size times L_max; inner_steps, K; sigma, standard deviation of every coordinate's
-    noise, so that sigma_i^2 = d_i sigma^2; p, if there is one, the probability of the larger outcome of the noise.
+    A setting has sigma, and p where the noise need not be symmetric.
     """
 
     theorem = ""
 
     def require_common(self, gamma: float, inner_steps: int, sigma: float) -> None:
+        """Raise ValueError unless the parameters that C1, C2 and C3 share are possible.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+        """
         require_between("gamma", gamma, 0, 2, who=f"{self.theorem}: alpha < 2/L_max")
         positive_integer("inner_steps", inner_steps)
         TwoPoint.of(0.5, sigma)
@@ -87,7 +101,9 @@ class StochasticBound(Bound):
     ) -> dict[str, Array]:
         """Every line of the proof in expectation; measured and bound for growing T, and what else a figure shows.
 
-        problem: with float64 constants.     data: the same problem in the arithmetic of the run.
+        Args:
+            problem: with float64 constants.
+            data: the same problem in the arithmetic of the run.
         """
         raise NotImplementedError
 
@@ -105,10 +121,12 @@ class StochasticBound(Bound):
     ) -> Outcome:
         """As `Bound.evaluate`, for the expectation over all outcomes of the noise.
 
-        noise: what is added to every coordinate, of the setting's p and sigma unless given; its variance must be at
-            most sigma^2.
+        Args:
+            noise: what is added to every coordinate, of the setting's p and sigma unless given; its variance must be
+                at most sigma^2.
 
-        Raises ValueError when a hypothesis on the setting, the problem or the noise does not hold.
+        Raises:
+            ValueError: when a hypothesis on the setting, the problem or the noise does not hold.
         """
         if arithmetic == "exact":
             raise ValueError("arithmetic='exact' is not possible: the proof takes roots; use 'mp'")
