@@ -48,9 +48,13 @@ LARGEST_FACTOR = 1024.0
 class Mutant:
     """A stronger statement.
 
-    name: what was changed.     statement: the claim.     lines: those whose ratios it raises.
-    field, value: the field of the statement that was changed, "stronger" for a line, and what to.
-    required: whether a survivor is a failure.
+    Attributes:
+        name: what was changed.
+        statement: the claim.
+        lines: those whose ratios it raises.
+        field: the field of the statement that was changed, "stronger" for a line.
+        value: what it was changed to.
+        required: whether a survivor is a failure.
     """
 
     name: str

@@ -44,7 +44,11 @@ TIERS: dict[str, dict[str, Any]] = {
 
 
 def chosen(names: Sequence[str]) -> list[Target]:
-    """The targets of these names, all for none. Raises ValueError for an unknown name."""
+    """The targets of these names, all for none.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
     known = {target.name: target for target in TARGETS}
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"target={unknown[0]!r} is not one of {', '.join(known)}")

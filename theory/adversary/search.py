@@ -31,13 +31,18 @@ SMALLEST_STEP = 1e-6
 class Target:
     """Where one theorem is attacked.
 
-    name: unique.     bound: the theorem.     problem: point -> instance.
-    problem_axes, setting_axes: the space; the values of the latter go to `Bound.evaluate`, beside `fixed`.
-    lines: lines that must be nearly tight here: their constant improved by 2 must be refuted.
-    loose: lines whose mutants may survive.
-    spared: fields of the statement whose mutants may survive.     by_hand: fields that only the controls attack.
-    least: line -> ratio that the adversary must reach.
-    exact: of a quadratic and a setting, the largest ratio of the line `exact_line` over all starts; None without.
+    Attributes:
+        name: unique.
+        bound: the theorem.
+        problem: point -> instance.
+        problem_axes: the part of the space that `problem` takes.
+        setting_axes: the rest of it, whose values go to `Bound.evaluate`, beside `fixed`.
+        lines: lines that must be nearly tight here: their constant improved by 2 must be refuted.
+        loose: lines whose mutants may survive.
+        spared: fields of the statement whose mutants may survive.
+        by_hand: fields that only the controls attack.
+        least: line -> ratio that the adversary must reach.
+        exact: of a quadratic and a setting, the largest ratio of the line `exact_line` over all starts; None without.
     """
 
     name: str
@@ -102,7 +107,9 @@ def raised(target: Target, coordinates: Array, false: Ledger, lines: Sequence[st
 class Archive:
     """The best instance of every line so far, of one target.
 
-    best: line -> (ratio, coordinates).     violations: messages of violated lines of the true theorem.
+    Attributes:
+        best: line -> (ratio, coordinates).
+        violations: messages of violated lines of the true theorem.
     """
 
     best: dict[str, tuple[float, Array]] = field(default_factory=dict)
@@ -135,10 +142,13 @@ def maximise(
 ) -> tuple[float, Array]:
     """Largest ratio of the lines over the space of the target, and where.
 
-    budget: about how many instances are evaluated, a third of them by the ascent.
-    stop: a ratio that is enough.     statement: a false one; the archive then only counts.
+    Args:
+        budget: about how many instances are evaluated, a third of them by the ascent.
+        stop: a ratio that is enough.
+        statement: a false one; the archive then only counts.
 
-    Raises ValueError when the budget is not positive.
+    Raises:
+        ValueError: when the budget is not positive.
     """
     if budget < 1:
         raise ValueError(f"budget={budget} is not possible: the search needs at least one evaluation")
