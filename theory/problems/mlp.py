@@ -39,10 +39,16 @@ class MLP(Certified):
     mu >= lam - || [[max_beta m(||a||^2 c_2 beta R), m(||a|| R)], [m(||a|| R), 0]] ||_2.
     f* by t = ||x||^2: f >= g(t) = lam t/2 + (1/2n) sum_s max(|y_s| - ||a_s|| t/2, 0)^2, convex, from its tangent.
 
-    num_blocks: 1, 2 (W and v) or h + 1 (rows of W, and v).     inputs: p.     hidden: h.     samples: n.
-    lam: > 0.     seed: for a_s (normal, E||a||^2 = 1), y_s (sine of a direction) and the start (entries of size 1/2).
+    Args:
+        num_blocks: 1, 2 (W and v) or h + 1 (rows of W, and v).
+        inputs: p.
+        hidden: h.
+        samples: n.
+        lam: > 0.
+        seed: for a_s (normal, E||a||^2 = 1), y_s (sine of a direction) and the start (entries of size 1/2).
 
-    Raises ValueError when an argument is outside its range.
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     data = ("features", "labels", "lam")
@@ -177,7 +183,15 @@ class MLP(Certified):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPFamily(Family):
-    """Sweep over `MLP`. num_blocks, lam: values.     inputs, hidden, samples: p, h, n."""
+    """Sweep over `MLP`.
+
+    Attributes:
+        num_blocks: values of the number of blocks.
+        lam: values of lam.
+        inputs: p.
+        hidden: h.
+        samples: n.
+    """
 
     problem = MLP
     num_blocks: Sequence[int]

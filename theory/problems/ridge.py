@@ -17,9 +17,13 @@ from theory.problems.problem import Array
 class RidgeSum(Certified):
     """f(x) = x'Bx/2 + sum_c phi_c(u_c), u = Gx - t, with Hessian B + G' diag(phi''(u)) G.
 
-    base: B, (d, d).     rows: G, (m, d).     offsets: t, (m,).
     A subclass has phi, slope = phi' and bend = phi'' on arrays (..., m), phi_torch, and drop(u, change) =
     phi(u) - phi(u - change), which must not cancel for a small change. `bend` is needed in float64 and mpf only.
+
+    Attributes:
+        base: B, (d, d).
+        rows: G, (m, d).
+        offsets: t, (m,).
     """
 
     data = ("base", "rows", "offsets")
