@@ -102,7 +102,9 @@ def round_up(value: float, digits: int = 6) -> Fraction:
 def certify(case: Case) -> tuple[Fraction, dict[Key, Fraction]]:
     """(constant, multipliers) of an exact proof; the constant is 0 for the measure descent, which has none.
 
-    Raises SolverError when the claim is false, CertificateError when no grid of `GRIDS` is fine enough.
+    Raises:
+        SolverError: when the claim is false.
+        CertificateError: when no grid of `GRIDS` is fine enough.
     """
     data = identity(case)
     least = None if case.measure == "descent" else solve(data).constant
