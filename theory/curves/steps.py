@@ -35,7 +35,8 @@ def contraction(example: Mapping[str, Any], gammas: Sequence[float], steps: Sequ
     """One ascending block epoch on one quadratic, for every gamma: the exact factor c_K of Theorem A6 and the factor
     1 - 2 mu/C_t of Theorem A3; and the exact factor of exact block minimisation (Theorem A5).
 
-    example: arguments of `theory.problems.quadratic.Quadratic`.
+    Args:
+        example: arguments of `theory.problems.quadratic.Quadratic`.
     """
     problem = Quadratic(**example)
     order = range(len(problem.sizes))

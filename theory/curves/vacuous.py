@@ -48,9 +48,15 @@ NOISE = 0.1
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit problem and what depends on K alone.     D, d: blocks and coordinates.     K: steps a visit.
+    """The unit problem and what depends on K alone.
 
-    Raises ValueError when a number is not possible.
+    Attributes:
+        D: blocks.
+        d: coordinates.
+        K: steps a visit.
+
+    Raises:
+        ValueError: when a number is not possible.
     """
 
     D: int
@@ -157,7 +163,12 @@ FLOORS: dict[str, Callable[[float, int, float], float]] = {"d1": d1, "d2": d2}
 def table(D: int, d: int, steps: Sequence[int], long: Sequence[int], logs: Sequence[float]) -> dict[str, Any]:
     """log10 of `EPOCHS`, at least of 1 block epoch, and of `FLOORS`; rows eps and columns K, None for never.
 
-    D, d: of the unit problem.     steps: K of the epochs.     long: K of the floors.     logs: log10 of eps.
+    Args:
+        D: blocks of the unit problem.
+        d: its coordinates.
+        steps: K of the epochs.
+        long: K of the floors.
+        logs: log10 of eps.
     """
     units = [Unit(D, d, K) for K in steps]
     R = units[0].R
