@@ -22,8 +22,11 @@ FINISHED = 3
 class LiveTable:
     """Context manager; bound and family name a row.
 
-    rows: in the order of the report.     parts: tasks of a row.     console: that of stdout unless given.
-    clock: seconds, increasing.
+    Args:
+        rows: in the order of the report.
+        parts: tasks of a row.
+        console: that of stdout unless given.
+        clock: seconds, increasing.
     """
 
     def __init__(

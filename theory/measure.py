@@ -62,7 +62,8 @@ def cases(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
 
     The choice is a fixed random permutation, so that every value of every axis appears with every other.
 
-    Raises ValueError when the sweep is empty.
+    Raises:
+        ValueError: when the sweep is empty.
     """
     bound, _ = instantiate(config)
     problems = _instances(json.dumps(config["problem"]))

@@ -45,7 +45,11 @@ DRAWN = {"zero": 1000, "field": 6000}
 
 
 def newest(folders: Sequence[Path] = (records.OUTPUTS, records.COMMITTED)) -> records.Record:
-    """The newest measurement of the first folder that has one. Raises RecordError when there is none."""
+    """The newest measurement of the first folder that has one.
+
+    Raises:
+        RecordError: when there is none.
+    """
     for folder in folders:
         found = records.load_study(STUDY, kind="curvature", folder=folder)
         if found:
@@ -56,7 +60,11 @@ def newest(folders: Sequence[Path] = (records.OUTPUTS, records.COMMITTED)) -> re
 
 
 def rule_of(record: records.Record) -> Adam:
-    """The rule of the measured visits. Raises RecordError for another rule than Adam, or with weight decay."""
+    """The rule of the measured visits.
+
+    Raises:
+        RecordError: for another rule than Adam, or with weight decay.
+    """
     given = dict(record.config["rule"])
     target = given.pop("_target_", "")
     if target.rpartition(".")[2] != "Adam" or given.get("weight_decay"):
@@ -147,12 +155,18 @@ def _coupling(state: Mapping[str, Any], blocks: Mapping[int, Any], whole: Mappin
 
 
 def mean_fields(state: Mapping[str, Any], rule: Adam, batch: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Theorem D3 for each measured block; every list has one entry for each K of FIELD_STEPS.
+    """Theorem D3 for each measured block.
 
-    zero: zero/sigma of each coordinate, signed.     predicted: h_K.     error: median standard error of the zeros.
-    slope, correlation: of the signed zeros on the predictions, through the origin and ordinary.
-    wrong: share of coordinates whose mean update and mean gradient have opposite signs; wrong_weight: the same,
-    weighted by |mean gradient|; undecided: share with |F| below three standard errors.
+    Every list has one entry for each K of `FIELD_STEPS`:
+
+        zero            zero/sigma of each coordinate, signed
+        predicted       h_K
+        error           median standard error of the zeros
+        slope           of the signed zeros on the predictions, through the origin
+        correlation     of the signed zeros and the predictions
+        wrong           share of coordinates whose mean update and mean gradient have opposite signs
+        wrong_weight    the same, weighted by |mean gradient|
+        undecided       share with |F| below three standard errors
     """
     found = []
     for part in state["noise"]:
@@ -192,7 +206,11 @@ def mean_fields(state: Mapping[str, Any], rule: Adam, batch: int, seed: int = 0)
 
 
 def analyse(record: records.Record) -> dict[str, Any]:
-    """All measurements of the new record. Raises RecordError when a part of the old one is missing."""
+    """All measurements of the new record.
+
+    Raises:
+        RecordError: when a part of the old one is missing.
+    """
     rule, batch = rule_of(record), record.config["batch_size"]
     try:
         states = [

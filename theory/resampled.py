@@ -26,7 +26,12 @@ HALVINGS = 16
 
 @dataclass(frozen=True)
 class Field:
-    """F_K for several K.     mean: (len(K), coordinates).     error: its standard error."""
+    """F_K for several K.
+
+    Attributes:
+        mean: (len(K), coordinates).
+        error: its standard error.
+    """
 
     mean: Array
     error: Array
@@ -35,14 +40,19 @@ class Field:
 class Noise:
     """Drawn minibatch noise of several coordinates.
 
-    gradients: (coordinates, examples), of single examples.     batch: B.     visits: how many are drawn.
-    inner_steps: largest K.     seed: of the own generator.
-
     After construction: signal, (coordinates,), the mean gradient; sigma and skewness of one minibatch's noise; and
     drawn, (inner_steps, visits, coordinates).
 
-    Raises ValueError for a shape that is not a table, fewer than two examples or visits, a coordinate without noise,
-    or a value that is not finite.
+    Args:
+        gradients: (coordinates, examples), of single examples.
+        batch: B.
+        visits: how many are drawn.
+        inner_steps: largest K.
+        seed: of the own generator.
+
+    Raises:
+        ValueError: for a shape that is not a table, fewer than two examples or visits, a coordinate without noise, or
+            a value that is not finite.
     """
 
     def __init__(self, gradients: Array, *, batch: int, visits: int, inner_steps: int, seed: int) -> None:
@@ -71,7 +81,11 @@ class Noise:
         self.drawn = total / batch
 
     def field(self, shift: Array, inner_steps: Sequence[int], eps: float, betas: tuple[float, float] = BETAS) -> Field:
-        """F_K(shift) for increasing K; shift: (coordinates,)."""
+        """F_K(shift) for increasing K.
+
+        Args:
+            shift: (coordinates,).
+        """
         b1, b2 = betas
         m = np.zeros(self.drawn.shape[1:])
         v, total, means, errors = m.copy(), m.copy(), [], []

@@ -31,14 +31,18 @@ ORDERS: dict[str, Callable[[int], Order]] = {
 class Trajectory:
     """T block epochs of D visits of K steps. V = T D visits, N = V K steps.
 
-    problem, rule, lr: what was run; lr has one step size for each block. The data of `problem` are in the
-        arithmetic of the run.     floats: the same problem with float64 data, for rounding scales.
-    visited: shape (T, D), block of every visit.     inner_steps: K.
-    points: shape (N + 1, d), iterates; row n + 1 follows row n by one step.
-    gradients: shape (N + 1, d), full gradients there; in the active block the one that the step used.
-    applied: shape (N, d), that gradient alone (bcd's by autograd), zero outside the active block.
-
     The properties arrange them by visit: (V, K, d) for what belongs to a step, (V, K+1, d) for points.
+
+    Attributes:
+        problem: what was run, with its data in the arithmetic of the run.
+        rule: of the run.
+        lr: step size of each block.
+        floats: the same problem with float64 data, for rounding scales.
+        visited: shape (T, D), block of every visit.
+        inner_steps: K.
+        points: shape (N + 1, d), iterates; row n + 1 follows row n by one step.
+        gradients: shape (N + 1, d), full gradients there; in the active block the one that the step used.
+        applied: shape (N, d), that gradient alone (bcd's by autograd), zero outside the active block.
     """
 
     problem: Problem
@@ -142,12 +146,17 @@ def trajectory(
 ) -> Trajectory:
     """Run block coordinate descent from `problem.start`.
 
-    order: which block each visit trains.     inner_steps: K.     lr: one step size for each block.
-    epochs: T block epochs, that is T D visits.     rule: gradient descent by default.
-    arithmetic: "float64" runs bcd, "mp" and "exact" its reference; start and lr are then the same float64 numbers.
-        Call it inside `theory.numbers.precision(arithmetic)`.
+    Args:
+        order: which block each visit trains.
+        inner_steps: K.
+        lr: one step size for each block.
+        epochs: T block epochs, that is T D visits.
+        rule: gradient descent by default.
+        arithmetic: "float64" runs bcd, "mp" and "exact" its reference; start and lr are then the same float64 numbers.
+            Call it inside `theory.numbers.precision(arithmetic)`.
 
-    Raises ValueError for a rule that the reference or the arithmetic does not have.
+    Raises:
+        ValueError: for a rule that the reference or the arithmetic does not have.
     """
     rule, floats = rule or SGD(), problem
     if arithmetic == "float64":

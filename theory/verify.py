@@ -41,7 +41,13 @@ PARTS = 4
 
 @dataclass(frozen=True)
 class Job:
-    """One bound on one family.     config: resolved.     study, name: of the record."""
+    """One bound on one family.
+
+    Attributes:
+        config: resolved.
+        study: of the record.
+        name: of the record.
+    """
 
     bound: str
     problem: str
@@ -75,7 +81,8 @@ def options(group: str) -> list[str]:
 def plan(overrides: Sequence[str]) -> list[Job]:
     """The jobs that the overrides of the command line mean. Called while Hydra is initialised on conf/.
 
-    Raises ValueError when a name is unknown or nothing is left.
+    Raises:
+        ValueError: when a name is unknown or nothing is left.
     """
     config = hydra.compose("verify", list(overrides))
     given = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
@@ -138,7 +145,9 @@ def measured(jobs: Sequence[Job], workers: int, table: LiveTable) -> Iterator[tu
 def run(jobs: Sequence[Job]) -> int:
     """Verify, or read the finished records of the same config and code; print the report; return the exit code.
 
-    Raises ValueError or InstantiationException when a value of a config is not possible.
+    Raises:
+        ValueError: when a value of a config is not possible.
+        InstantiationException: when Hydra meets such a value.
     """
     config = jobs[0].config
     folder = records.ROOT / config["records_dir"]
