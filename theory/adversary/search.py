@@ -154,18 +154,18 @@ def maximise(
         raise ValueError(f"budget={budget} is not possible: the search needs at least one evaluation")
     axes = target.axes
     upper = np.array([axis.upper for axis in axes])
-    found: tuple[float, Array] = (0.0, upper / 2)
+    best: tuple[float, Array] = (0.0, upper / 2)
 
     def loss(coordinates: Array) -> float:
-        nonlocal found
+        nonlocal best
         ledger = judge(target, coordinates, statement, lines=lines)
         if statement is None:
             archive.add(ledger, coordinates)
         else:
             archive.evaluations += 1
         ratio = ratio_of(ledger, lines if statement is None else raised(target, coordinates, ledger, lines))
-        if ratio > found[0]:
-            found = ratio, np.array(coordinates)
+        if ratio > best[0]:
+            best = ratio, np.array(coordinates)
         if ratio >= stop:
             raise Enough
         # the logarithm, so that an ascent does not die in the flat part far below 1
@@ -173,10 +173,10 @@ def maximise(
 
     try:
         _evolve(loss, axes, upper, budget - budget // 3, _seed(seed, target.name, *lines))
-        _ascend(loss, axes, upper, found[1], budget // 3)
+        _ascend(loss, axes, upper, best[1], budget // 3)
     except Enough:
         pass
-    return found
+    return best
 
 
 def _seed(seed: int, *words: str) -> np.random.Generator:
