@@ -183,8 +183,8 @@ class A1(Bound):
             for blocks in set(map(tuple, path.visited.tolist()))
         }
         by_epoch = [constants[blocks] for blocks in map(tuple, path.visited.tolist())]
-        Lambda = like(np.array([known["Lambda"] for known in by_epoch]), path.points)
-        least = [min(known["C_scalar"], known["C_matrix"], known["C_rec"]) for known in by_epoch]
+        Lambda = like(np.array([each["Lambda"] for each in by_epoch]), path.points)
+        least = [min(each["C_scalar"], each["C_matrix"], each["C_rec"]) for each in by_epoch]
         C, starts = like(np.array(least), path.points), path.gradients[path.starts][:-1]
         decrease, scale = epoch_decrease(path)
         scale = scale + path.gradient_scale * norm(starts) / C

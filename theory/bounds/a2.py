@@ -127,8 +127,8 @@ class A2(A1):
         if outcome is None:
             return None
         published = published_bound(problem, np.arange(len(outcome.series["bound"])))
-        known = np.minimum(published, outcome.series["bound"][0])
-        return replace(outcome, series={**outcome.series, "published": known.tolist()})
+        published = np.minimum(published, outcome.series["bound"][0])
+        return replace(outcome, series={**outcome.series, "published": published.tolist()})
 
     def controls(self) -> Iterator[Control]:
         """C_t/4 instead of C_t/2, which may be true: see the cases of equality."""

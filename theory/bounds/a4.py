@@ -105,10 +105,10 @@ def level_radius(problem: Problem, weights: np.ndarray) -> float:
         weights: w_i = L_i/p_i.
     """
     assert problem.minimiser is not None  # for the type checker; `require_problem` refuses it
-    sigma, found = modulus(problem, weights), float(weights.max()) * problem.radius**2
+    sigma, R2 = modulus(problem, weights), float(weights.max()) * problem.radius**2
     if sigma > 0:
-        found = min(found, 2 * float(problem.gap(problem.start[None])[0]) / sigma)
-    return found * (1 + OUTWARD)
+        R2 = min(R2, 2 * float(problem.gap(problem.start[None])[0]) / sigma)
+    return R2 * (1 + OUTWARD)
 
 
 class A4(Bound):
@@ -152,7 +152,7 @@ class A4(Bound):
         if statement is None:
             self.check_setting(setting)
             self.require_problem(problem)
-        known, lr = self.method(problem)
+        prescribed, lr = self.method(problem)
         p = probabilities(problem, setting["exponent"])
         seed = problem.parameters.get("seed") or 0
         with precision(arithmetic):
@@ -162,10 +162,10 @@ class A4(Bound):
                 inner_steps=1,
                 lr=lr,
                 epochs=epochs or self.epochs,
-                rule=rule or known,
+                rule=rule or prescribed,
                 arithmetic=arithmetic,
             )
-            require_steps(path, known)
+            require_steps(path, prescribed)
             require_inside(path)
             claim = statement or self.true
             ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)

@@ -31,7 +31,7 @@ from bcd import Adam, Rule
 from theory.bounds import master
 from theory.bounds.b1_plus import require_badam
 from theory.bounds.bound import Bound, Control
-from theory.bounds.master import OUTWARD, MasterStatement, recipe
+from theory.bounds.master import OUTWARD, MasterStatement, recipe_of
 from theory.bounds.triangular import cross_constant, tau
 from theory.ledger import Ledger
 from theory.numbers import Array, like, norm, sqrt
@@ -95,7 +95,7 @@ class B1Corollary(Bound):
         L_max, alpha, e = (like(value, x) for value in (float(problem.L_i.max()), path.lr[0], eps))
         G = sqrt(2 * L_max * path.problem.gap(x[:1]))[0]
         epochs = master.check(problem, path, ledger, statement, gradients=np.repeat(G, T))
-        sigma, length = like(recipe(path.rule, K).sigma, x), like(any_drift(problem, K), x)
+        sigma, length = like(recipe_of(path.rule, K).sigma, x), like(any_drift(problem, K), x)
         a = alpha * L_max / e
         c = 1 - a - a**2 * sigma**2
         if K > 1 and betas[0]:

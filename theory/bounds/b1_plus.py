@@ -29,7 +29,7 @@ import numpy as np
 from bcd import Adam, Rule
 from theory.bounds import master
 from theory.bounds.bound import Bound, Control, require_between
-from theory.bounds.master import MasterStatement, largest_a, recipe
+from theory.bounds.master import MasterStatement, largest_a, recipe_of
 from theory.ledger import Ledger
 from theory.numbers import Array
 from theory.problems import Problem
@@ -57,7 +57,7 @@ def badam(
 ) -> tuple[Adam, list[float]]:
     """Adam's rule, and alpha = fraction a_max eps/L_max for every block."""
     rule = Adam(betas=(float(betas[0]), float(betas[1])), eps=float(eps))
-    alpha = fraction * largest_a(recipe(rule, K)) * eps / float(problem.L_i.max())
+    alpha = fraction * largest_a(recipe_of(rule, K)) * eps / float(problem.L_i.max())
     return rule, [alpha] * len(problem.sizes)
 
 

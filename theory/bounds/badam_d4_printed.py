@@ -67,17 +67,17 @@ class BadamD4Printed(Bound):
 
     def settings(self, problem: Problem) -> Iterator[dict[str, Any]]:
         """A counter-example has its own K and eps."""
-        own = {name: problem.parameters[name] for name in ("inner_steps", "eps") if name in problem.parameters}
+        fixed = {name: problem.parameters[name] for name in ("inner_steps", "eps") if name in problem.parameters}
         seen: list[dict[str, Any]] = []
         for setting in super().settings(problem):
-            if (changed := {**setting, **own}) not in seen:
+            if (changed := {**setting, **fixed}) not in seen:
                 seen.append(changed)
                 yield changed
 
     def gradient_bound(self, problem: Problem) -> float:
         """G: what Lemma S gives as long as f does not rise, at least `LEAST_G`."""
-        known = 2 * problem.L * float(problem.gap(problem.start))
-        return max(LEAST_G, np.sqrt(known)) if np.isfinite(known) else LEAST_G
+        square = 2 * problem.L * float(problem.gap(problem.start))
+        return max(LEAST_G, np.sqrt(square)) if np.isfinite(square) else LEAST_G
 
     def step_size(self, problem: Problem, eps: float, K: int) -> float:
         G = self.gradient_bound(problem)

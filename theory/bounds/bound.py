@@ -207,7 +207,7 @@ class Bound:
         if statement is None:
             self.check_setting(setting)
             self.require_problem(problem)
-        known, lr = self.method(problem, **setting)
+        prescribed, lr = self.method(problem, **setting)
         seed = problem.parameters.get("seed") or 0  # instances differ in their permutations too
         with precision(arithmetic):
             path = trajectory(
@@ -216,11 +216,11 @@ class Bound:
                 inner_steps=setting["inner_steps"],
                 lr=lr,
                 epochs=epochs or self.epochs,
-                rule=rule or known,
+                rule=rule or prescribed,
                 arithmetic=arithmetic,
             )
             require_block_epochs(path.visited)
-            require_steps(path, known)
+            require_steps(path, prescribed)
             require_inside(path)
             claim = statement or self.true
             ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)

@@ -47,7 +47,7 @@ import numpy as np
 
 from bcd import SGD
 from theory.bounds.bound import Control, Statement
-from theory.bounds.stochastic import Steps, StochasticBound, check_steps, constants, drift
+from theory.bounds.stochastic import Steps, StochasticBound, check_steps, constants_of, drift
 from theory.bounds.trees import affordable, descended, drops, follow, rounding
 from theory.ledger import Ledger
 from theory.noise import Epoch, SecondMoment, TwoPoint
@@ -140,17 +140,17 @@ class C2(StochasticBound):
         **_: Any,
     ) -> dict[str, Array]:
         """T = epochs block epochs."""
-        K, known = inner_steps, constants(data, noise, gamma)
-        alpha, om = known.alpha, known.om
+        K, constants = inner_steps, constants_of(data, noise, gamma)
+        alpha, om = constants.alpha, constants.om
         way = by_moments if isinstance(problem, Quadratic) else by_trees
         run = way(problem, data, noise, alpha, K, epochs, order)
-        check_steps(ledger, run.steps, known, statement)
-        added = statement.constant * alpha**2 * K * known.V / 2
+        check_steps(ledger, run.steps, constants, statement)
+        added = statement.constant * alpha**2 * K * constants.V / 2
         ledger.check("epoch", alpha * om * run.inner, run.drop + added, scale=run.scale + added)
 
         each = np.array([drift(problem, blocks, K) for blocks in run.orders]) * statement.drift
-        moved, length = alpha * like(each, known.L), sqrt(run.inner)
-        noisy = sqrt(statement.moved * np.array([known.s2]))
+        moved, length = alpha * like(each, constants.L), sqrt(run.inner)
+        noisy = sqrt(statement.moved * np.array([constants.s2]))
         size = length + noisy
         right = moved * (length + noisy)
         # the left side is the root of a difference of moments, each rounded at the size of the gradients
@@ -161,7 +161,7 @@ class C2(StochasticBound):
         n, worst = np.arange(1, len(run.full) + 1), np.maximum.accumulate(moved)
         measured = np.cumsum(run.full) / n
         length = sqrt((run.gap / (alpha * n) + added / alpha) / om)
-        bound = statement.whole * ((1 + worst) * length + worst * sqrt(np.array([known.s2]))) ** 2 / K
+        bound = statement.whole * ((1 + worst) * length + worst * sqrt(np.array([constants.s2]))) ** 2 / K
         ledger.check("bound", measured, bound, scale=bound)
         return {"measured": measured, "bound": bound}
 

@@ -314,7 +314,7 @@ def independent(ledger: Ledger, run: Run) -> Array:
     e = np.concatenate([data.start - x_star, like(np.ones(1), data.start)])
     M, plain = np.outer(e, e), data.start
     epochs = (len(run.points) - 1) // (len(run.visits) * K)
-    found, bounds, means, paths = [], [], [M[:d, d]], [plain - x_star]
+    moments, bounds, means, paths = [], [], [M[:d, d]], [plain - x_star]
     second = [M]
     scale = run.size**2
     for _epoch in range(epochs):
@@ -325,13 +325,13 @@ def independent(ledger: Ledger, run: Run) -> Array:
                 M = stepped(M, rows_of, rows, alpha)
                 plain = plain.copy()
                 plain[rows] -= alpha * data.gradient(plain)[rows]
-                found.append(squares(data, M)[i])
+                moments.append(squares(data, M)[i])
                 root = sqrt(np.array([w]))[0]
                 bounds.append(rho**2 * w + 2 * alpha**2 * chi * sigma[i] * root + alpha**2 * sigma[i] ** 2)
         means.append(M[:d, d])
         paths.append(plain - x_star)
         second.append(M)
-    ledger.check("square", np.array(found), np.array(bounds), scale=scale)
+    ledger.check("square", np.array(moments), np.array(bounds), scale=scale)
     ledger.equal("mean", norm(np.array(means) - np.array(paths)), 0, scale=run.size)
     centre = run.lengths(np.array(means)).max(axis=0)
     ledger.check("centred", centre[1:], run.c * centre[:-1], scale=run.size)

@@ -58,17 +58,17 @@ from typing import Any
 import numpy as np
 
 from bcd import Adam
-from theory.bounds.b2 import constants
+from theory.bounds import b2
 from theory.bounds.bound import Control, Statement, require_between
 from theory.bounds.d1 import step_size
 from theory.bounds.stochastic import StochasticBound
 from theory.bounds.trees import (
     affordable,
     bounded,
+    conditional_mean,
     descended,
     drops,
     follow,
-    given,
     history,
     rounding,
     running_means,
@@ -102,7 +102,7 @@ class D2Statement(Statement):
 
 
 @dataclass(frozen=True)
-class Known:
+class D2Constants:
     """The constants of the theorem in the arithmetic of the run.
 
     Attributes:
@@ -198,15 +198,15 @@ class D2(StochasticBound):
         rule = Adam(betas=(0.0, float(beta2)), eps=float(eps))
         run = follow(data, noise, rule=rule, lr=alpha, inner_steps=K, epochs=epochs, order=order)
         size, reach = rounding(problem, run)
-        known = constants_of(problem, x, statement, alpha=alpha, eps=eps, beta2=beta2, K=K, R=bounded(run, R))
-        alpha, d = known.alpha, np.array(problem.sizes)
-        tau, Q, wide = known.tau[-1], known.Q[-1], known.R + known.eps
-        paid = Q * (alpha * known.R * tau * d + alpha**2 * tau**2 / 2 * known.L * d)  # (D,)
+        constants = constants_of(problem, x, statement, alpha=alpha, eps=eps, beta2=beta2, K=K, R=bounded(run, R))
+        alpha, d = constants.alpha, np.array(problem.sizes)
+        tau, Q, wide = constants.tau[-1], constants.Q[-1], constants.R + constants.eps
+        paid = Q * (alpha * constants.R * tau * d + alpha**2 * tau**2 / 2 * constants.L * d)  # (D,)
         inner = []
         for epoch, roots in zip(run, starts(run), strict=True):
             squares, drop = [], []
             for block, tree in epoch:
-                weighted, square, fall = self._visit(data, noise, ledger, known, block, tree, roots, size, reach)
+                weighted, square, fall = self._visit(data, noise, ledger, constants, block, tree, roots, size, reach)
                 left = alpha / 2 * weighted
                 ledger.check("visit", left, fall + paid[block], scale=size * reach + left + paid[block])
                 squares.append(square)
@@ -221,7 +221,7 @@ class D2(StochasticBound):
             ledger.check("bound", means / K, bound, scale=bound + size**2)
             series.append((means / K, bound))
         measured, bound = (values[:, 0] for values in series[0])
-        least = 2 * wide / K * known.R * tau * Q * int(d.sum())
+        least = 2 * wide / K * constants.R * tau * Q * int(d.sum())
         return {"measured": measured, "bound": bound, "floor": 0 * bound + least}
 
     def _visit(
@@ -229,7 +229,7 @@ class D2(StochasticBound):
         data: Problem,
         noise: TwoPoint,
         ledger: Ledger,
-        known: Known,
+        constants: D2Constants,
         block: int,
         tree: Visit,
         roots: Array,
@@ -237,44 +237,44 @@ class D2(StochasticBound):
         reach: float,
     ) -> tuple[Any, Any, Any]:
         """The lines of one visit; given x^t: sum_k E sum_c g_c^2 h~_c, sum_k E||g^k||^2, E f(z^0) - E f(z^K)."""
-        rows, alpha, eps = data.slices[block], known.alpha, known.eps
-        L, sums, V = known.L[block], [], 0 * tree.used[0][::2]
+        rows, alpha, eps = data.slices[block], constants.alpha, constants.eps
+        L, sums, V = constants.L[block], [], 0 * tree.used[0][::2]
         logs, root, square = V, V, V
         for k in range(1, len(tree.used) + 1):
             X, h, chance = tree.used[k - 1], tree.H[k - 1], tree.probability[k]
             g = descended(tree.gradients[k - 1][:, rows], 1)
-            u = known.u[k - 1, k - 1]
-            older = np.tensordot(known.u[k - 1][: k - 1], history(tree.used, k)[:-1] ** 2, 1) + 0 * X
+            u = constants.u[k - 1, k - 1]
+            older = np.tensordot(constants.u[k - 1][: k - 1], history(tree.used, k)[:-1] ** 2, 1) + 0 * X
             ledger.equal("v_hat", h, 1 / (sqrt(older + u * X * X) + eps), scale=h)
             s2 = descended(expectation(X * X, noise), 1)
-            known_before = 1 / (sqrt(older + u * s2) + eps)  # h~
-            ledger.check("H", 1 / (known.R + eps), known_before, scale=known_before)
+            h_tilde = 1 / (sqrt(older + u * s2) + eps)  # h~
+            ledger.check("H", 1 / (constants.R + eps), h_tilde, scale=h_tilde)
 
             moved = (X * h) ** 2
             ratio = X * X / np.where(s2 > 0, s2, s2 + 1)
-            right = g * g * known_before / 4 * np.maximum(ratio, 1 + 0 * ratio) + sqrt(u * s2) * moved
-            left = abs(g * X * (h - known_before))
-            ledger.check("near", left, right, scale=abs(g * X) * (h + known_before))
-            expected = expectation(g * X * h, noise) + known.last[k - 1] * expectation(moved, noise)
-            half = (g * g * known_before)[::2] / 2
+            right = g * g * h_tilde / 4 * np.maximum(ratio, 1 + 0 * ratio) + sqrt(u * s2) * moved
+            left = abs(g * X * (h - h_tilde))
+            ledger.check("near", left, right, scale=abs(g * X) * (h + h_tilde))
+            expected = expectation(g * X * h, noise) + constants.last[k - 1] * expectation(moved, noise)
+            half = (g * g * h_tilde)[::2] / 2
             ledger.check("last", half, expected, scale=half + abs(expectation(abs(g * X) * h, noise)))
 
             fall, inner, length = drops(data, tree, k), alpha * dot(g, h * X), moved.sum(axis=1)
             right = fall + alpha**2 * L * length / 2
             ledger.check("descent", inner, right, scale=size * reach + abs(inner))
-            weighted = given(dot(g, g * known_before), chance, roots)
-            down, spread = given(fall, chance, roots), given(length, chance, roots)
-            right = down + (alpha * known.last[k - 1] + alpha**2 * L / 2) * spread
+            weighted = conditional_mean(dot(g, g * h_tilde), chance, roots)
+            down, spread = conditional_mean(fall, chance, roots), conditional_mean(length, chance, roots)
+            right = down + (alpha * constants.last[k - 1] + alpha**2 * L / 2) * spread
             ledger.check("step", alpha / 2 * weighted, right, scale=size * reach + alpha * weighted)
-            sums.append((weighted, given(dot(g, g), chance, roots), down))
+            sums.append((weighted, conditional_mean(dot(g, g), chance, roots), down))
 
-            V = known.beta2 * descended(V, 1) + X * X
+            V = constants.beta2 * descended(V, 1) + X * X
             logs = descended(logs, 1) + X * X / (eps**2 + V)
             root, square = descended(root, 1) + sqrt(u + 0 * X) * moved, descended(square, 1) + moved
-            right = log(1 + V / eps**2) + known.decay * (k - 1)
+            right = log(1 + V / eps**2) + constants.decay * (k - 1)
             ledger.check("log", logs, right, scale=right)
-            ledger.check("root", root, known.tau[k - 1] * known.Q[k - 1], scale=1 + root)
-            ledger.check("square", square, known.tau[k - 1] ** 2 * known.Q[k - 1], scale=1 + square)
+            ledger.check("root", root, constants.tau[k - 1] * constants.Q[k - 1], scale=1 + root)
+            ledger.check("square", square, constants.tau[k - 1] ** 2 * constants.Q[k - 1], scale=1 + square)
         weighted, squares, down = (sum(column) for column in zip(*sums, strict=True))
         return weighted, squares, down
 
@@ -298,13 +298,13 @@ class D2(StochasticBound):
 
 def constants_of(
     problem: Problem, x: Array, statement: D2Statement, *, alpha: float, eps: float, beta2: float, K: int, R: float
-) -> Known:
+) -> D2Constants:
     """All constants, in the number type of x."""
-    moving = constants((0.0, beta2), K, x)
-    one, b2 = like(np.ones(K), x), like(beta2, x)
+    moving = b2.constants_of((0.0, beta2), K, x)
+    one, beta = like(np.ones(K), x), like(beta2, x)
     R, e = like(statement.reach * R, x), like(eps, x)
     tau = moving.tau if statement.tau else one
-    decay = -statement.decay * log(one[:1] * b2)[0]
+    decay = -statement.decay * log(one[:1] * beta)[0]
     Q = log(one + (R / e * tau) ** 2) + decay * np.arange(K)
     L = like(problem.L_i, x)
-    return Known(like(alpha, x), e, R, b2, decay, L, moving.u, tau, Q, statement.last * R / moving.tau)
+    return D2Constants(like(alpha, x), e, R, beta, decay, L, moving.u, tau, Q, statement.last * R / moving.tau)

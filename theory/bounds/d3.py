@@ -181,9 +181,9 @@ class D3(Bound):
             return small, large
         later = range(K, K + further)
         bounds = np.array([floor(p, n) for n in later]) / statement.constant
-        found = np.array([zero(noise, n, BETAS, eps) for n in later])
-        ledger.check("floor", bounds, found, scale=found + eps)
-        measured = float(found[0])
+        zeros = np.array([zero(noise, n, BETAS, eps) for n in later])
+        ledger.check("floor", bounds, zeros, scale=zeros + eps)
+        measured = float(zeros[0])
         return measured, bound
 
     def showcase(self, problem: Problem) -> Outcome | None:
@@ -191,10 +191,10 @@ class D3(Bound):
         if not self.example:
             return None
         setting = {name: value for name, value in self.example.items() if name != "epochs"}
-        ledger, found = Ledger("showcase", keep_series=True), []
+        ledger, curve = Ledger("showcase", keep_series=True), []
         for K in CURVE:
-            found.append(self._lines(problem, ledger, self.true, **{**setting, "inner_steps": K}, further=1))
-        measured, bound = (np.array(column) for column in zip(*found, strict=True))
+            curve.append(self._lines(problem, ledger, self.true, **{**setting, "inner_steps": K}, further=1))
+        measured, bound = (np.array(column) for column in zip(*curve, strict=True))
         outcome = self.outcome(measured, bound, ledger)
         outcome.series["inner_steps"] = [float(K) for K in CURVE]
         outcome.series["first_order"] = [first_order(setting["p"], K) for K in CURVE]

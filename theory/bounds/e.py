@@ -27,7 +27,7 @@ from bcd import Momentum, Rule
 from theory.bounds import master
 from theory.bounds.b3 import linear_rate
 from theory.bounds.bound import Bound, Control, require_between
-from theory.bounds.master import MasterStatement, largest_a, recipe
+from theory.bounds.master import MasterStatement, largest_a, recipe_of
 from theory.ledger import Ledger
 from theory.numbers import Array
 from theory.problems import Problem
@@ -59,7 +59,7 @@ class E(Bound):
         self, problem: Problem, *, fraction: float, momentum: float, inner_steps: int, **_: Any
     ) -> tuple[Rule, list[float]]:
         rule = Momentum(float(momentum))
-        abar = fraction * largest_a(recipe(rule, inner_steps)) / float(problem.L_i.max())
+        abar = fraction * largest_a(recipe_of(rule, inner_steps)) / float(problem.L_i.max())
         return rule, [abar * (1 - momentum)] * len(problem.sizes)
 
     def prove(

@@ -160,7 +160,7 @@ def require_variance(noise: TwoPoint, sigma: float) -> None:
         raise ValueError(f"noise={noise} is not possible: its variance is above sigma^2 = {sigma**2:.6g}")
 
 
-def constants(problem: Problem, noise: TwoPoint, gamma: float) -> SGDConstants:
+def constants_of(problem: Problem, noise: TwoPoint, gamma: float) -> SGDConstants:
     """alpha = gamma/L_max and the sigma_i^2 of this noise, exactly; in the arithmetic of the start."""
     x = problem.start
     L, one = like(problem.L_i, x), like(1.0, x)
@@ -176,8 +176,8 @@ def drift(problem: Problem, order: tuple[int, ...], inner_steps: int) -> float:
     return float(min(first, problem.L * (K * K * (len(order) - 1) + inside) ** 0.5) * (1 + 1e-15))
 
 
-def check_steps(ledger: Ledger, steps: Steps, known: SGDConstants, statement: Statement) -> None:
+def check_steps(ledger: Ledger, steps: Steps, constants: SGDConstants, statement: Statement) -> None:
     """The line `step`: alpha om E||g^k||^2 <= E f(z^{k-1}) - E f(z^k) + alpha^2 L_i sigma_i^2/2."""
-    noise = statement.constant * known.alpha**2 * (known.L * known.sigma2)[steps.blocks, None] / 2
-    left = known.alpha * known.om * steps.square
+    noise = statement.constant * constants.alpha**2 * (constants.L * constants.sigma2)[steps.blocks, None] / 2
+    left = constants.alpha * constants.om * steps.square
     ledger.check("step", left, steps.drop + noise, scale=steps.scale + noise)

@@ -74,7 +74,7 @@ def drops(problem: Problem, tree: Visit, k: int) -> Array:
     return problem.decrease(descended(tree.points[k - 1], 1), tree.points[k])
 
 
-def given(values: Array, chance: Array, roots: Array) -> Array:
+def conditional_mean(values: Array, chance: Array, roots: Array) -> Array:
     """E[values | ancestor]: values and probabilities (n 2^k,), probabilities of the ancestors (n,) -> (n,)."""
     return (chance * values).reshape(len(roots), -1).sum(axis=1) / roots
 
@@ -94,7 +94,7 @@ def running_means(run: list[Epoch], values: list[Array]) -> Iterator[Array]:
     """
     chances = starts(run)
     for s, roots in enumerate(chances):
-        later = np.array([given(values[t], chances[t], roots) for t in range(s, len(run))])
+        later = np.array([conditional_mean(values[t], chances[t], roots) for t in range(s, len(run))])
         yield np.cumsum(later, axis=0) / np.arange(1, len(later) + 1)[:, None]
 
 

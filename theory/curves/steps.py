@@ -46,7 +46,7 @@ def contraction(example: Mapping[str, Any], gammas: Sequence[float], steps: Sequ
         alpha = np.asarray(gamma / problem.L_i)
         exact[f"{gamma:g}"] = [splitting(problem, order, alpha, K).contraction()[0] for K in steps]
         constants = [epoch_constants(problem, order, gamma=gamma, inner_steps=K) for K in steps]
-        least = [min(known["C_scalar"], known["C_matrix"], known["C_rec"]) for known in constants]
+        least = [min(each["C_scalar"], each["C_matrix"], each["C_rec"]) for each in constants]
         theorem[f"{gamma:g}"] = [1 - 2 * problem.pl / C for C in least]
     return {
         "problem": dict(example),

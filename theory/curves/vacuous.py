@@ -34,7 +34,7 @@ import numpy as np
 
 from bcd import Adam
 from theory.bounds import b2
-from theory.bounds.master import best_theta, largest_a, recipe
+from theory.bounds.master import best_theta, largest_a, recipe_of
 from theory.bounds.triangular import tau
 from theory.problems.validation import positive_integer
 
@@ -81,7 +81,7 @@ class Unit:
 
     @cached_property
     def adam(self) -> b2.Constants:
-        return b2.constants(BETAS, self.K)
+        return b2.constants_of(BETAS, self.K)
 
     @cached_property
     def drift(self) -> float:
@@ -92,8 +92,8 @@ class Unit:
     @cached_property
     def sigma(self) -> tuple[float, float]:
         """sigma and a_max of the master lemma for Adam, for every eps."""
-        known = recipe(Adam(betas=BETAS, eps=1.0), self.K)
-        return known.sigma, largest_a(known)
+        recipe = recipe_of(Adam(betas=BETAS, eps=1.0), self.K)
+        return recipe.sigma, largest_a(recipe)
 
 
 def b1_plus(unit: Unit, eps: float) -> float:
@@ -121,8 +121,8 @@ def quadratic(start: float, slope: float, room: float) -> float:
 
 def b2_epochs(unit: Unit, eps: float) -> float:
     """Block epochs of Theorem B2."""
-    known, d, K = unit.adam, unit.d, unit.K
-    slope = float(known.C + known.N) / K * d + float(known.R) * tau(unit.D) * d
+    constants, d, K = unit.adam, unit.d, unit.K
+    slope = float(constants.C + constants.N) / K * d + float(constants.R) * tau(unit.D) * d
     return quadratic(1 / K, slope, math.sqrt(2 * d) - d * eps)
 
 
