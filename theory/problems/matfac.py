@@ -71,8 +71,8 @@ class MatrixFactorisation(Certified):
         else:
             sizes = [p] * r + [q] * r
             same = np.eye(r, dtype=bool)
-            own, other = np.where(same, square + lam, square / 2), np.full((r, r), square / 2) + residual * same
-            L_ij = np.block([[own, other], [other, own]])
+            diagonal, other = np.where(same, square + lam, square / 2), np.full((r, r), square / 2) + residual * same
+            L_ij = np.block([[diagonal, other], [other, diagonal]])
         self.certify(
             parameters={
                 "num_blocks": num_blocks,
@@ -94,8 +94,8 @@ class MatrixFactorisation(Certified):
 
     def _minimum(self) -> float:
         sigma = np.linalg.svd(self.target, compute_uv=False)
-        kept = np.maximum(sigma[: self.rank] - self.lam, 0)
-        terms = (kept - sigma[: self.rank]) ** 2 / 2 + self.lam * kept
+        shrunk = np.maximum(sigma[: self.rank] - self.lam, 0)
+        terms = (shrunk - sigma[: self.rank]) ** 2 / 2 + self.lam * shrunk
         return (float(terms.sum()) + float(sigma[self.rank :] @ sigma[self.rank :]) / 2) * (1 - OUTWARD)
 
     def _factors(self, x: Array) -> tuple[Array, Array]:

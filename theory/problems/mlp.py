@@ -115,16 +115,16 @@ class MLP(Certified):
         reach, y = np.linalg.norm(self.features, axis=1), np.abs(self.labels)
         largest = float(y @ y) / self.samples / self.lam  # g(t) > g(0) beyond
 
-        def left(t: float) -> Array:
+        def residuals(t: float) -> Array:
             return np.maximum(y - reach * t / 2, 0)
 
         def derivative(t: float) -> float:
-            return self.lam / 2 - float((left(t) * reach).mean()) / 2
+            return self.lam / 2 - float((residuals(t) * reach).mean()) / 2
 
         low, high = 0.0, largest
         for _ in range(60):
             low, high = (low, (low + high) / 2) if derivative((low + high) / 2) > 0 else ((low + high) / 2, high)
-        value = self.lam * low / 2 + float((left(low) ** 2).mean()) / 2
+        value = self.lam * low / 2 + float((residuals(low) ** 2).mean()) / 2
         downhill = low if derivative(low) > 0 else largest - low  # how far the tangent may fall in [0, largest]
         return max(0.0, (value - abs(derivative(low)) * downhill) * (1 - OUTWARD))
 

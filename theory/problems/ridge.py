@@ -93,8 +93,8 @@ class RidgeSum(Certified):
 
     def nearly_minimal(self, start: Array) -> Array:
         """A point of float64 accuracy near the minimiser of a convex f; nothing is certified by it alone."""
-        found = minimize(self.value, start, jac=self.gradient, method="BFGS", options={"gtol": 1e-9})
-        point = np.asarray(found.x)
+        result = minimize(self.value, start, jac=self.gradient, method="BFGS", options={"gtol": 1e-9})
+        point = np.asarray(result.x)
         for _ in range(4):
             step = np.linalg.lstsq(self.hessian(point), self.gradient(point))[0]
             if np.linalg.norm(self.gradient(point - step)) >= np.linalg.norm(self.gradient(point)):
