@@ -88,8 +88,8 @@ def _independent(expression: Formula) -> Formula:
         product: Formula = sympy.S.One
         for term in Add.make_args(sympy.expand(power.exp)):
             number, symbol = term.as_coeff_Mul()
-            known = power.base if symbol == 1 else names.setdefault((power.base, symbol), sympy.Dummy())
-            product *= known**number
+            base = power.base if symbol == 1 else names.setdefault((power.base, symbol), sympy.Dummy())
+            product *= base**number
         return product
 
     return expression.replace(lambda part: isinstance(part, Pow) and bool(part.exp.free_symbols), split)

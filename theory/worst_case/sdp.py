@@ -102,10 +102,10 @@ def solve(data: Identity, constant: Fraction | None = None) -> Solution:
     if problem.status not in enough:
         raise SolverError(f"the worst case has no solution: {problem.status or 'numerical trouble'}")
     value = np.asarray(problem.value, dtype=float).item()
-    found = dict(zip(keys, np.asarray(multipliers.value, dtype=float).tolist(), strict=True))
+    values = dict(zip(keys, np.asarray(multipliers.value, dtype=float).tolist(), strict=True))
     if constant is None:
-        return Solution(value, found, 0.0)
-    return Solution(float(constant), found, value)
+        return Solution(value, values, 0.0)
+    return Solution(float(constant), values, value)
 
 
 def worst_case(case: Case) -> float:
