@@ -154,7 +154,7 @@ def grow(
         chance = np.repeat(tree.probability[-1], 2)
         for outcome, share in enumerate(chances):
             chance[outcome::2] *= share
-        for kept, new in (
+        for levels, new in (
             (tree.points, z),
             (tree.gradients, problem.gradient(z)),
             (tree.probability, chance),
@@ -162,7 +162,7 @@ def grow(
             (tree.m_hat, m_hat),
             (tree.H, H),
         ):
-            kept.append(new)
+            levels.append(new)
     return tree
 
 
@@ -187,10 +187,10 @@ class SecondMoment:
 
     def _moved(self, Sigma: Array, A: Array, block: int, lr: float) -> Array:
         rows = self.problem.slices[block]
-        left = Sigma.copy()
-        left[rows] -= lr * (A[rows] @ Sigma)
-        moved = left.copy()
-        moved[:, rows] -= lr * (left @ A[rows].T)
+        M_Sigma = Sigma.copy()
+        M_Sigma[rows] -= lr * (A[rows] @ Sigma)
+        moved = M_Sigma.copy()
+        moved[:, rows] -= lr * (M_Sigma @ A[rows].T)
         pattern = signs(self.problem.sizes[block])
         moved[rows, rows] += lr**2 * self.noise.variance(A) * pattern[:, None] * pattern
         return moved

@@ -24,9 +24,9 @@ def recorded(
         force: compute again although the record exists.
     """
     key = records.run_key(config, inputs)
-    found = None if force else records.find(study, name, key, records.OUTPUTS)
-    if found:
-        return found, f"finished before, read from {found.path} (--force computes it again)"
+    finished = None if force else records.find(study, name, key, records.OUTPUTS)
+    if finished:
+        return finished, f"finished before, read from {finished.path} (--force computes it again)"
     origin = provenance("cpu")
     made = records.Record("verify", study, name, key, "finished", dict(config), measure(), origin)
     return made, f"wrote {records.write(made, records.OUTPUTS)}"

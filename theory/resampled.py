@@ -40,15 +40,18 @@ class Field:
 class Noise:
     """Drawn minibatch noise of several coordinates.
 
-    After construction: signal, (coordinates,), the mean gradient; sigma and skewness of one minibatch's noise; and
-    drawn, (inner_steps, visits, coordinates).
-
     Args:
         gradients: (coordinates, examples), of single examples.
         batch: B.
         visits: how many are drawn.
         inner_steps: largest K.
-        seed: of the own generator.
+        seed: of the generator.
+
+    Attributes:
+        signal: the mean gradient, (coordinates,).
+        sigma: standard deviation of one minibatch's noise, (coordinates,).
+        skewness: of the same noise, (coordinates,).
+        drawn: noise of every step, (inner_steps, visits, coordinates).
 
     Raises:
         ValueError: for a shape that is not a table, fewer than two examples or visits, a coordinate without noise, or
@@ -89,13 +92,13 @@ class Noise:
         b1, b2 = betas
         m = np.zeros(self.drawn.shape[1:])
         v, total, means, errors = m.copy(), m.copy(), [], []
-        known = np.sqrt(shift**2 + self.sigma**2) + eps
+        denominator = np.sqrt(shift**2 + self.sigma**2) + eps
         for k in range(1, inner_steps[-1] + 1):
             g = self.drawn[k - 1] + shift
             m += (1 - b1) * (g - m)
             v += (1 - b2) * (g * g - v)
             m_hat = m / (1 - b1**k)
-            total += m_hat / (np.sqrt(v / (1 - b2**k)) + eps) - (m_hat - shift) / known
+            total += m_hat / (np.sqrt(v / (1 - b2**k)) + eps) - (m_hat - shift) / denominator
             if k in inner_steps:
                 means.append(total.mean(axis=0))
                 errors.append(total.std(axis=0, ddof=1) / np.sqrt(len(total)))

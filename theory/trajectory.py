@@ -116,8 +116,8 @@ class Trajectory:
         x = np.asarray(x, dtype=np.float64)
         scale = self.gradient_scale * norm(x)
         # without a minimiser the gap is the difference of two values
-        known = self.floats.minimiser is not None and self.floats.mu > 0
-        return scale if known else scale + self.floats.value_scale(x)
+        by_minimiser = self.floats.minimiser is not None and self.floats.mu > 0
+        return scale if by_minimiser else scale + self.floats.value_scale(x)
 
     @cached_property
     def gradient_scale(self) -> float:
@@ -250,8 +250,8 @@ def require_block_epochs(visited: np.ndarray) -> None:
 
 def require_steps(path: Trajectory, rule: Rule, tolerance: float = 1e-9) -> None:
     """Raise ValueError unless every step is one of `rule`, which is what the name of a rule only promises."""
-    known = moments(rule, path.g)
-    steps = path.rates * known.factor[:, None] * known.H * known.m_hat * path.mask
+    expected = moments(rule, path.g)
+    steps = path.rates * expected.factor[:, None] * expected.H * expected.m_hat * path.mask
     error = abs(path.dx + steps).max(axis=2).ravel()
     allowed = tolerance * (abs(path.points[:-1]).max(axis=1) + abs(path.dx).max(axis=2).ravel())
     if (wrong := np.flatnonzero(~(error <= allowed))).size:
@@ -261,5 +261,5 @@ def require_steps(path: Trajectory, rule: Rule, tolerance: float = 1e-9) -> None
 def require_inside(path: Trajectory) -> None:
     """Raise ValueError unless every iterate is in the set on which the constants of the problem are certified."""
     inside = np.asarray(path.problem.inside(path.points), dtype=bool)
-    if (left := np.flatnonzero(~inside)).size:
-        raise ValueError(f"iterate {left[0]} leaves the set on which the constants of the problem are certified")
+    if (outside := np.flatnonzero(~inside)).size:
+        raise ValueError(f"iterate {outside[0]} leaves the set on which the constants of the problem are certified")
