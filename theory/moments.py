@@ -57,7 +57,7 @@ def weights(beta: float, inner_steps: int, number: Array | None = None) -> Array
            [0.33333333, 0.66666667]])
     """
     b = beta if number is None else like(beta, number)
-    w = np.zeros((inner_steps, inner_steps), dtype=object) + 0 * b
+    w = np.zeros((inner_steps, inner_steps), dtype=object) + 0 * b  # zeros of the number type of b
     for k in range(inner_steps):
         for j in range(k + 1):
             w[k, j] = (1 - b) * b ** (k - j) / (1 - b ** (k + 1))

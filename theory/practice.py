@@ -192,9 +192,8 @@ def mean_fields(state: Mapping[str, Any], rule: Adam, batch: int, seed: int = 0)
         columns: dict[str, list] = {name: [] for name in ("zero", "predicted", "error", "slope", "correlation")}
         for K in FIELD_STEPS:
             at = noise.zero(K, rule.eps, rule.betas)
-            spread = (
-                noise.field(at, [K], rule.eps, rule.betas).error[0] / K
-            )  # F grows like K shift/sigma near its zero
+            # F grows like K shift/sigma near its zero
+            spread = noise.field(at, [K], rule.eps, rule.betas).error[0] / K
             zero, predicted = at / noise.sigma, noise.skewness * per_skewness(K, rule.betas)
             columns["zero"].append(np.round(zero, 5).tolist())
             columns["predicted"].append(np.round(predicted, 5).tolist())

@@ -181,7 +181,7 @@ def _bcd(problem: Problem, rule: Rule, order: Order, K: int, lr: Sequence[float]
     points = torch.stack([torch.cat(step.before) for step in steps] + [torch.cat(steps[-1].after)]).numpy()
     applied = np.zeros_like(points[:-1])
     gradients = problem.gradient(points)
-    for row, full, step in zip(applied, gradients, steps, strict=False):
+    for row, full, step in zip(applied, gradients, steps, strict=False):  # the last point has a gradient and no step
         # Two evaluations of one gradient differ by rounding; the lines of a proof need one.
         row[rows[step.block]] = full[rows[step.block]] = step.gradient.numpy()
     return [step.block for step in steps[::K]], points, gradients, applied
@@ -211,7 +211,7 @@ def _reference(
     applied = np.array(gradients, dtype=object)
     for n, row in enumerate(applied):
         (block,) = visits[n // K]
-        row[: rows[block].start] *= 0
+        row[: rows[block].start] *= 0  # not = 0, which would put integers among the numbers
         row[rows[block].stop :] *= 0
     full = np.array([*gradients, problem.gradient(points[-1])], dtype=object)
     return [block for (block,) in visits], points, full, applied

@@ -67,7 +67,7 @@ class Job:
 
 
 def study_name(overrides: Sequence[str]) -> str:
-    """ "theory" for the sweeps of conf/; overrides of their values make another study, so that these stay pure."""
+    """The study "theory" for the sweeps of conf/; overrides of their values make another, so that it stays pure."""
     axes = ("bound=", "problem=", "bounds=", "problems=", "tier=", "force=", "records_dir=", "workers=")
     extra = [item for item in overrides if not item.lstrip("+").startswith(axes)]
     return f"theory-{records.digest(extra)[:8]}" if extra else "theory"

@@ -180,6 +180,7 @@ def maximise(
 
 
 def _seed(seed: int, *words: str) -> np.random.Generator:
+    # not hash(), which differs from process to process
     return np.random.default_rng([seed, zlib.crc32(" ".join(words).encode())])
 
 

@@ -122,6 +122,7 @@ class A4(Bound):
         Args:
             exponent: a in [0, 1] of p_i proportional to L_i^a.
         """
+        # the interval is open above, and 1 itself is covered
         require_between("exponent", exponent, 0, np.nextafter(1, 2), closed=True, who="Theorem A4")
 
     def require_problem(self, problem: Problem) -> None:

@@ -131,7 +131,7 @@ class D1Constants:
     @property
     def E(self) -> Array:  # noqa: N802, the letter of the theorem
         """(D, K)."""
-        return (self.L * sqrt(self.d + 0 * self.L))[:, None] * self.of_b2.M
+        return (self.L * sqrt(self.d + 0 * self.L))[:, None] * self.of_b2.M  # + 0 L: d in the number type of L
 
     def errors(self, floor: float) -> Array:
         """N_ik, shape (D, K)."""

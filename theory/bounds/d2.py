@@ -238,7 +238,7 @@ class D2(StochasticBound):
     ) -> tuple[Any, Any, Any]:
         """The lines of one visit; given x^t: sum_k E sum_c g_c^2 h~_c, sum_k E||g^k||^2, E f(z^0) - E f(z^K)."""
         rows, alpha, eps = data.slices[block], constants.alpha, constants.eps
-        L, sums, V = constants.L[block], [], 0 * tree.used[0][::2]
+        L, sums, V = constants.L[block], [], 0 * tree.used[0][::2]  # V is 0 at the roots
         logs, root, square = V, V, V
         for k in range(1, len(tree.used) + 1):
             X, h, chance = tree.used[k - 1], tree.H[k - 1], tree.probability[k]

@@ -117,6 +117,7 @@ class D3(Bound):
         require_between("p", p, 0, 0.5, who="Theorem D3: skewed noise")
         positive_integer("inner_steps", inner_steps)
         down, slope = (p / (1 - p)) ** 0.5, p / (1 - 2 * p)
+        # the interval is open, and 1e-3 itself is covered
         require_between("eps", eps, 0, min(1.001e-3, 0.05 * down / slope), who="Theorem D3")
 
     def require_problem(self, problem: Problem) -> None:

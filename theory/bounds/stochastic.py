@@ -173,7 +173,7 @@ def drift(problem: Problem, order: tuple[int, ...], inner_steps: int) -> float:
     """drift_K = min{K Lambda + L_max sqrt(K(K-1)/2), L sqrt(K^2 (D-1) + K(K-1)/2)} for one order of the blocks."""
     K, inside = inner_steps, inner_steps * (inner_steps - 1) / 2
     first = K * triangular_constant(problem, order) + problem.L_i.max() * inside**0.5
-    return float(min(first, problem.L * (K * K * (len(order) - 1) + inside) ** 0.5) * (1 + 1e-15))
+    return float(min(first, problem.L * (K * K * (len(order) - 1) + inside) ** 0.5) * (1 + 1e-15))  # rounded up
 
 
 def check_steps(ledger: Ledger, steps: Steps, constants: SGDConstants, statement: Statement) -> None:

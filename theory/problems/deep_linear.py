@@ -66,7 +66,7 @@ class DeepLinear(Certified):
         generator = np.random.default_rng(seed)
         target = generator.standard_normal((w, w))
         self.target = target / np.linalg.norm(target, 2)
-        norm = float(np.linalg.norm(self.target, 2))
+        norm = float(np.linalg.norm(self.target, 2))  # 1 up to rounding
         start = (np.eye(w) + generator.standard_normal((D, w, w)) / 2).ravel()
         self.limit = SLACK * 2 * float(self.value(start)) / lam
         rho = math.sqrt(self.limit)
