@@ -77,7 +77,7 @@ def test_the_weights_are_those_of_the_code() -> None:
             assert float(adaptive.W_kl.subs(values)) == pytest.approx(w[k - 1, :length].sum(), rel=1e-12)
         at = {adaptive.b: beta, adaptive.K: k}
         assert float(adaptive.S_K.subs(at)) == pytest.approx(geometric(beta, k), rel=1e-12, abs=1e-15)
-        known = master.recipe(Momentum(beta), k)
+        known = master.recipe_of(Momentum(beta), k)
         assert float(adaptive.K_EFF.subs(at)) == pytest.approx(float(known.total), rel=1e-12)
         assert float(known.inner) == pytest.approx(
             float(known.total**2 - (known.s**2).sum()) / 2, rel=1e-12, abs=1e-15
