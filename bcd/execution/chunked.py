@@ -1,4 +1,4 @@
-"""A causal language model whose loss is computed without holding the logits, see `bcd.execution.loss`."""
+"""A causal language model whose loss is computed without holding the logits, see `bcd.execution.kernels.loss`."""
 
 import functools
 import inspect
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bcd.checks import require_flag, require_whole
-from bcd.execution.loss import CHUNK, linear_cross_entropy, require_fused
+from bcd.execution.kernels.loss import CHUNK, linear_cross_entropy, require_fused
 from bcd.rules.rule import require
 
 

@@ -20,10 +20,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from bcd.checks import require_flag
-from bcd.execution.float8 import Float8Linear
+from bcd.execution.frozen_products import Float8Linear
+from bcd.execution.kernels.passes import KeepWhatIsUsed, SumsInProducts
+from bcd.execution.kernels.versions import FUNCTIONS_ARE_RECOMPUTED
 from bcd.execution.layers import Call, LayerCall, install, remove, tensors
-from bcd.execution.passes import KeepWhatIsUsed, SumsInProducts
-from bcd.execution.versions import FUNCTIONS_ARE_RECOMPUTED
 
 _kept: dict[Any, dict[Any, Call]] | None = None
 
@@ -107,8 +107,9 @@ def compile_layers(
 
     model: any module whose layers `bcd.partitions.find_layers` finds.
     backend, mode, dynamic: of torch.compile. Batches of a few different lengths are welcome: the second length makes
-        graphs for any length, once. Results differ from eager ones by rounding. With "inductor" `bcd.execution.passes`
-        change the graphs, in place of the passes that torch._inductor.config has at these two places.
+        graphs for any length, once. Results differ from eager ones by rounding. With "inductor"
+        `bcd.execution.kernels.passes` change the graphs, in place of the passes that torch._inductor.config has at
+        these two places.
 
     Returns a function that undoes it. Raises ValueError for a model without layers, one whose layers are compiled
     already, or layers whose forward something else has replaced.

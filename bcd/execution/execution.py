@@ -12,10 +12,9 @@ from bcd.checks import require_flag, require_whole
 from bcd.execution.backward import require_possible, step_in_backward
 from bcd.execution.chunked import chunked_loss
 from bcd.execution.compiled import compile_layers
-from bcd.execution.float8 import float8_products
-from bcd.execution.gated import fused_products
+from bcd.execution.frozen_products import float8_products, fused_products
 from bcd.execution.host import host_embedding
-from bcd.execution.loss import CHUNK
+from bcd.execution.kernels.loss import CHUNK
 from bcd.execution.recompute import RESERVE, Budget, recompute_layers
 
 Loss = Literal["plain", "chunked", "fused"]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bcd.execution.addresses import at_address
+from bcd.execution.kernels.addresses import at_address
 from bcd.memory import ON_HOST, on_host
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bcd.checks import require_flag, require_whole
-from bcd.execution.kernels import quack, require_quack
-from bcd.execution.versions import SOFTMAX_COMPILES_ON_CPU
+from bcd.execution.kernels.operators import quack, require_quack
+from bcd.execution.kernels.versions import SOFTMAX_COMPILES_ON_CPU
 from bcd.rules.rule import require
 
 CHUNK = 1024

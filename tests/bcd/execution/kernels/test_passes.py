@@ -6,8 +6,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
 
 from bcd.execution import Execution
-from bcd.execution.gated import gated_down, gated_product
-from bcd.execution.passes import KeepWhatIsUsed, SumsInProducts, product_and_sum
+from bcd.execution.kernels.gated import gated_down, gated_product
+from bcd.execution.kernels.passes import KeepWhatIsUsed, SumsInProducts, product_and_sum
 from tests.bcd.execution.conftest import LAYERS, ON_A_GPU_WITH_QUACK
 
 DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU_WITH_QUACK)]
