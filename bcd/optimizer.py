@@ -88,9 +88,9 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
     nonfinite: see `Nonfinite`. A skipped step counts in `skipped_steps` and not in K.
     track_unchanged: keep a copy of the active weights and note in `unchanged`, block name -> share of its weights that
         the last visit left bitwise as they were.
-    compiled: whether one kernel of torch.compile does the whole update, see `bcd.compiled`; it needs a rule that names
-        no kernel variant. None: for exact masters on CUDA, where the separate conversions would cost more than the
-        rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by rounding.
+    compiled: whether one kernel of torch.compile does the whole update, see `bcd.update_kernel`; it needs a rule that
+        names no kernel variant. None: for exact masters on CUDA, where the separate conversions would cost more than
+        the rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by rounding.
     expansion: what inactive blocks do meanwhile (landscape expansion), see `bcd.Expansion`; None: nothing.
 
     Raises ValueError for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block

@@ -16,10 +16,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bcd import BlockCoordinateDescent
 from bcd.activations import LivePeak, SavedTensors
-from bcd.compiled import supports
 from bcd.execution import Execution, recomputed_layers
 from bcd.memory import Held, Phases, held, nbytes, phases, scratch_bytes, update_bytes
 from bcd.partitions import find_layers
+from bcd.update_kernel import supports
 from experiments.fused import fused_backend
 from experiments.methods import Method, Trainable
 
