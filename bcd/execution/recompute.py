@@ -207,6 +207,21 @@ def recompute_layers(
     return undo
 
 
+def checkpoint_active_layers(model: nn.Module) -> None:
+    """Turn activation checkpointing on, with a backward pass that stops at the active block.
+
+    transformers makes the embedding's output require gradients together with its own checkpointing, for adapters; with
+    frozen lower layers, backward would then recompute and run through all of them. This is `recompute_layers` with the
+    budget 0 and leaves the embedding alone; a budget in bytes recomputes less, see `bcd.execution`.
+
+    model: any module with layers. For transformers.Trainer and trl.SFTTrainer call this before training and leave
+        their own argument off (``activation_checkpointing=False``, which is not trl's default).
+
+    Raises ValueError for a model without layers, or one that recomputes already.
+    """
+    recompute_layers(model, 0)
+
+
 def recomputed_layers(model: nn.Module) -> Recompute | None:
     """What decides over the activations of `model` at present, to look at `kept`; None if nothing does."""
     found = [vars(module).get("forward") for module in model.modules()]
