@@ -17,10 +17,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bcd.activations import SavedTensors
 from bcd.checks import require_whole
 from bcd.execution.layers import LayerCall, install, remove, tensors
 from bcd.memory import held, nbytes
+from bcd.memory.activations import SavedTensors
 from bcd.optimizer import BlockCoordinateDescent
 
 Budget = int | Literal["free"] | None

@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from bcd.activations import LivePeak
+from bcd.memory.activations import LivePeak
 from experiments.methods import FullMethod
 from experiments.methods.fused_backward import AdaLOMOMethod, LOMOMethod
 from experiments.methods.muon import Together

@@ -8,7 +8,6 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from bcd import SGD, Adam, BlockCoordinateDescent, Descending, by_layer
-from bcd.activations import SavedTensors
 from bcd.execution import (
     Execution,
     compile_layers,
@@ -18,6 +17,7 @@ from bcd.execution import (
     float8_products,
     recompute_layers,
 )
+from bcd.memory.activations import SavedTensors
 from tests.bcd.execution.conftest import normal, one_map
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}

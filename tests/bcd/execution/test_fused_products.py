@@ -14,7 +14,6 @@ from torch._dynamo.utils import counters
 from transformers import LlamaForCausalLM
 
 from bcd import SGD, BlockCoordinateDescent, Descending, by_layer
-from bcd.activations import SavedTensors
 from bcd.execution import (
     Execution,
     compile_layers,
@@ -24,6 +23,7 @@ from bcd.execution import (
     recompute_layers,
 )
 from bcd.execution.frozen_products import FusedMLP
+from bcd.memory.activations import SavedTensors
 from tests.bcd.execution.conftest import ON_A_GPU_WITH_QUACK
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}

@@ -5,9 +5,9 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from bcd import Adam, BlockCoordinateDescent, Descending, Fixed, by_layer
-from bcd.activations import LivePeak, SavedTensors
 from bcd.execution import chunked_loss, compile_layers, recompute, recompute_layers, recomputed_layers
 from bcd.memory import measured_held
+from bcd.memory.activations import LivePeak, SavedTensors
 
 LAYERS = 4
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bcd.activations import LivePeak
 from bcd.execution import linear_cross_entropy
 from bcd.execution.kernels.loss import _of_chunk, require_fused
+from bcd.memory.activations import LivePeak
 from tests.bcd.execution.conftest import ON_A_GPU_WITH_QUACK
 
 RTOL = 1e-5  # same mathematics in float32
