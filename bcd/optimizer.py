@@ -11,12 +11,14 @@ Symbols of the theorems and of the paper, mapped once:
 
 import copy
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable would load the compiler on import
+from torch.utils.hooks import RemovableHandle
 
 from bcd.blocks import Part, Partition
 from bcd.checks import require_flag, require_whole
@@ -33,6 +35,10 @@ Master = Literal["off", "discard", "host"]
 or the remainder kept on the CPU between visits (2 bytes a weight)."""
 Nonfinite = Literal["ignore", "skip", "raise"]
 """What a step does with a gradient that is not finite: use it as torch does, skip the step, or raise."""
+
+
+VisitHook = Callable[["BlockCoordinateDescent"], object]
+"""What `register_visit_hook` takes: a function of the optimizer, whose result is not used."""
 
 
 def require_inner_steps(value: int) -> None:
@@ -188,6 +194,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             raise ValueError("always_active names every block, so the order has none to draw; use single() instead")
         self._choosing = False
         self._before: list[list[Tensor]] = []
+        self._visit_hooks: OrderedDict[int, dict[str, VisitHook | None]] = OrderedDict()
         listed: set[int] = set()
         groups = []
         for block, value in zip(partition.blocks, lrs, strict=True):
@@ -238,8 +245,11 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
                 parameter.requires_grad_(True).register_post_accumulate_grad_hook(consume)
 
     def __getstate__(self) -> dict[str, Any]:
-        """torch would keep three attributes only, and a copied or unpickled optimizer would have lost its blocks."""
-        return dict(self.__dict__)
+        """torch would keep three attributes only, and a copied or unpickled optimizer would have lost its blocks.
+
+        Hooks of visits stay with the optimizer that they were registered with.
+        """
+        return {**self.__dict__, "_visit_hooks": OrderedDict()}
 
     @property
     def num_blocks(self) -> int:
@@ -252,6 +262,55 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         return list(
             {id(p): p for i in self.active_blocks for p in self.partition.blocks[i].parameters.values()}.values()
         )
+
+    @property
+    def choosing(self) -> bool:
+        """Whether the coming step draws the blocks of its visit, as a greedy order does; until then all are active."""
+        return self._choosing
+
+    def register_visit_hook(self, *, start: VisitHook | None = None, end: VisitHook | None = None) -> RemovableHandle:
+        """Call `start` when a visit starts and `end` when it ends, with the optimizer, until the handle is removed.
+
+            handle = optimizer.register_visit_hook(start=lambda optimizer: print(optimizer.active_blocks))
+            handle.remove()
+
+        `start` is called whenever what is active has been set, and finds it in force: `active_blocks` and
+        `active_parameters`, ``requires_grad``, kept state on its device, `visits_started` with this visit counted.
+        With an expansion, inactive parameters require a gradient too. The occasions are
+
+        - a switch: in the `step` that was the K-th of the visit before, after its `end`. `steps_in_visit` is 0.
+        - a greedy order: at the switch all blocks are active and `choosing` is True; the first step of the visit
+          draws the blocks and calls `start` once more, for them, before it moves anything, with their gradients there.
+        - every `load_state_dict` that is not refused, once all is loaded. `steps_in_visit` may be above 0, and there
+          is no `end` of the visit that was left for it.
+
+        The first visit starts in the constructor, when there is no hook yet: call `start(optimizer)` for it. (A greedy
+        order's first step calls it for the blocks that it draws.)
+
+        `end` is called once for each visit, in its K-th step, after the weights have moved: `active_blocks` are still
+        those of the visit, with their gradients, state and ``requires_grad``, and `steps_in_visit` is K. Steps that
+        are skipped (`nonfinite`) call nothing.
+
+        Hooks are called in the order of registration, without autograd (torch.no_grad), and must leave blocks and
+        ``requires_grad`` to the optimizer. A hook may remove itself or others, which are then not called any more, and
+        register new ones, which the next event calls. What a hook raises is raised by the step, and the hooks behind
+        it are not called; what `end` raises does not stop the switch. copy.deepcopy and pickle leave all hooks behind.
+
+        start, end: at least one of them.
+
+        Returns a handle with `remove()`, which is also a context manager, for both. Raises ValueError for no function.
+        """
+        if (start is None and end is None) or not all(hook is None or callable(hook) for hook in (start, end)):
+            raise ValueError(f"start={start!r} with end={end!r} is not possible: give a function of the optimizer")
+        handle = RemovableHandle(self._visit_hooks)
+        self._visit_hooks[handle.id] = {"start": start, "end": end}
+        return handle
+
+    @torch.no_grad()
+    def _call_visit_hooks(self, event: Literal["start", "end"]) -> None:
+        for key, hooks in list(self._visit_hooks.items()):
+            if key in self._visit_hooks and (hook := hooks[event]) is not None:
+                hook(self)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Only the constructor adds groups: a group is a block, and blocks are the partition's business.
@@ -295,8 +354,12 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self._apply.drop_freed()
         self.steps_in_visit += 1
         if self.steps_in_visit == self.inner_steps:
-            self._end_visit()
-            self._next_visit()
+            try:
+                self._call_visit_hooks("end")
+            finally:
+                self._end_visit()
+                self._next_visit()
+            self._call_visit_hooks("start")
         return loss
 
     def _is_probe(self) -> bool:
@@ -376,6 +439,7 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             for parameter in block.parameters.values():
                 if id(parameter) not in active:
                     parameter.grad = None
+        self._call_visit_hooks("start")
 
     def _end_visit(self) -> None:
         self._apply.end_visit()
@@ -529,3 +593,4 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
             self._bring()
         if self._expanded is not None:
             self._expanded.load_state_dict(copy.deepcopy(visit.get("expansion", {})))
+        self._call_visit_hooks("start")

@@ -57,6 +57,10 @@ class Recompute:
         self.cost: dict[Any, int] = {}
         self._plans: dict[Any, frozenset[int]] = {}
 
+    def forget_plans(self) -> None:
+        """Plan anew at the next forward pass: a visit starts, which makes other state than the one before."""
+        self._plans = {}
+
     def __call__(self, layer: LayerCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         hidden = next(iter(tensors((args, kwargs))))
         if layer.index == 0 or not hidden.requires_grad:
@@ -80,8 +84,7 @@ class Recompute:
             return frozenset(call.index for call in above if self.budget is None)
         kinds = [self._kind(call, hidden, lowest=call is first) for call in above]
         optimizer = self._optimizer()
-        visit = optimizer.visits_started if isinstance(optimizer, BlockCoordinateDescent) else None
-        key = (first.index, tuple(kinds), visit)
+        key = (first.index, tuple(kinds))
         if key not in self._plans:
             left = self.available(self.model, optimizer) if self.budget == "free" else self.budget
             if left is None:
@@ -198,8 +201,13 @@ def recompute_layers(
     keeps = Recompute(model, calls, budget, reserve, optimizer)
     for call in calls:
         call.keeps = keeps
+    handle = None
+    if isinstance(optimizer, BlockCoordinateDescent):
+        handle = optimizer.register_visit_hook(start=lambda _: keeps.forget_plans())
 
     def undo() -> None:
+        if handle is not None:
+            handle.remove()
         for call in calls:
             call.keeps = None
         remove(calls)

@@ -128,6 +128,23 @@ def test_free_fills_what_the_device_has_left(monkeypatch, llama, tokens, activat
         undo()
 
 
+def test_free_is_planned_anew_at_every_visit(monkeypatch, llama, tokens, train):
+    model = llama()
+    optimizer = BlockCoordinateDescent(
+        by_layer(model, **FREEZE), rule=Adam(), order=Fixed([1]), inner_steps=2, lr=1e-3
+    )
+    asked = []
+    monkeypatch.setattr(recompute, "available", lambda *_: asked.append(optimizer.visits_started) or 10**12)
+    undo = recompute_layers(model, "free", optimizer=optimizer)
+    train(model, optimizer, tokens, 5)
+    assert asked == [1, 2, 3], "once in each, though the same block is active"
+    optimizer.load_state_dict(optimizer.state_dict())
+    train(model, optimizer, tokens, 1)
+    assert asked == [1, 2, 3, 3]
+    undo()
+    assert not optimizer._visit_hooks
+
+
 def test_pending_is_what_the_first_step_of_a_visit_allocates(llama, tokens):
     model = llama(torch.bfloat16)
     optimizer = BlockCoordinateDescent(
