@@ -21,11 +21,11 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable would load 
 from torch.utils.hooks import RemovableHandle
 
 from bcd.blocks import Part, Partition
-from bcd.checks import require_flag, require_whole
+from bcd.checks import require_choice, require_flag, require_number, require_whole
 from bcd.expansion import Expanded, Expansion
 from bcd.orders import Order
 from bcd.resume import require_complete, require_equal, require_saved, setting
-from bcd.rules.rule import Rule, State, require
+from bcd.rules.rule import Rule, State
 from bcd.update import Update
 
 Lifetime = Literal["reset", "host", "device"]
@@ -37,7 +37,7 @@ Nonfinite = Literal["ignore", "skip", "raise"]
 """What a step does with a gradient that is not finite: use it as torch does, skip the step, or raise."""
 
 
-VisitHook = Callable[["BlockCoordinateDescent"], object]
+VisitHook = Callable[[Any], object]
 """What `register_visit_hook` takes: a function of the optimizer, whose result is not used."""
 
 
@@ -143,17 +143,13 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
                 f"got {len(lrs)} learning rates for {len(partition)} blocks; pass one number or one a block"
             )
         for value in lrs:
-            require("lr", value, least=0.0)
+            require_number("lr", value, least=0.0)
         require_whole("switch_warmup", switch_warmup, least=0, why="it must be a whole number of steps, 0 for none")
         require_flag("track_unchanged", track_unchanged)
         require_flag("compiled", compiled, None)
-        for name, option, allowed in (
-            ("state", state, Lifetime),
-            ("master", master, Master),
-            ("nonfinite", nonfinite, Nonfinite),
-        ):
-            if option not in get_args(allowed):
-                raise ValueError(f"{name}={option!r} is not one of {', '.join(get_args(allowed))}")
+        require_choice("state", state, get_args(Lifetime))
+        require_choice("master", master, get_args(Master))
+        require_choice("nonfinite", nonfinite, get_args(Nonfinite))
         indices = {block.name: i for i, block in enumerate(partition.blocks)}
         if isinstance(always_active, str) or len(set(always_active)) != len(always_active):
             raise ValueError(f"always_active={always_active!r} is not possible: give a list of different block names")
