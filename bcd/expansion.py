@@ -13,8 +13,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from bcd.blocks import Part
+from bcd.blocks import Part, Partition
 from bcd.checks import require_choice, require_number, require_whole
+from bcd.orders import Order
 from bcd.rules.rule import Rule, State
 from bcd.rules.sgd import SGD
 
@@ -75,6 +76,21 @@ class Expansion:
                     f"max_norm={self.max_norm!r} clips projected gradients, and there is no rank; "
                     "clip the parameters' own gradients instead"
                 )
+
+    def require_possible(self, order: Order, partition: Partition, nonfinite: str) -> None:
+        """Raise ValueError unless the expansion goes with these options of the optimizer."""
+        if getattr(order, "needs_gradients", False):
+            raise ValueError("an expansion is not possible with a greedy order, whose choice uses up all gradients")
+        if self.consumes and any(block.rows for block in partition.blocks):
+            raise ValueError(
+                "a partition by rows has active and inactive rows in one gradient, which backward must not free; "
+                'give the expansion when="step" and no rank'
+            )
+        if self.consumes and self.rank is None and nonfinite != "ignore":
+            raise ValueError(
+                f"nonfinite={nonfinite!r} cannot take back what backward has moved; use "
+                'when="step" or a rank in the expansion, or nonfinite="ignore"'
+            )
 
     @property
     def consumes(self) -> bool:
