@@ -145,7 +145,7 @@ class SlidingWindow:
 
     def __init__(self, width: int, stride: int = 1) -> None:
         for name, value in (("width", width), ("stride", stride)):
-            require_whole(name, value, least=1, why="it must be a whole number, at least 1")
+            require_whole(name, value, least=1)
         self.width = width
         self._stride = stride
         self._first = 0

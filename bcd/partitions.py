@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from bcd.blocks import Block, Partition
-from bcd.checks import require_whole
+from bcd.checks import require_choice, require_whole
 
 Choice = Literal["train", "join", "freeze"]
 """What happens to the parameters outside the layers: an own block, part of the neighbouring layer's block,
@@ -185,8 +185,7 @@ def by_regex(module: nn.Module, patterns: Sequence[str], *, rest: Literal["train
 
     Raises ValueError for a pattern that is no regular expression or matches nothing, or an unknown choice.
     """
-    if rest not in ("train", "freeze"):
-        raise ValueError(f"rest={rest!r} is not one of train, freeze")
+    require_choice("rest", rest, ("train", "freeze"))
     if isinstance(patterns, str):
         raise ValueError(f"patterns={patterns!r} is not possible: one pattern is a list too, [{patterns!r}]")
     left = dict(module.named_parameters())
@@ -249,8 +248,7 @@ def _by_pieces(
 ) -> Partition:
     choices = {"embedding": embedding, "final_norm": final_norm, "head": head}
     for key, choice in choices.items():
-        if choice not in get_args(Choice):
-            raise ValueError(f"{key}={choice!r} is not one of {', '.join(get_args(Choice))}")
+        require_choice(key, choice, get_args(Choice))
     prefix, layers = find_layers(module)
     names = {id(child): name for name, child in module.named_modules()}
     pieces = [block for layer in layers for block in split(names[id(layer)], layer)]

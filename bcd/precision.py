@@ -85,15 +85,3 @@ def join(weight: Tensor, remainder: Tensor, out: Tensor | None = None) -> Tensor
     master = weight.float() if out is None else out.copy_(weight)
     master.view(torch.int32).add_(remainder)
     return master
-
-
-def round_half_up(master: Tensor) -> Tensor:
-    """The bfloat16 weight that `split` stores for `master`."""
-    weight = torch.empty_like(master, dtype=torch.bfloat16)
-    split(master.clone(), weight, torch.empty_like(master, dtype=torch.int16))
-    return weight
-
-
-def ties(master: Tensor) -> int:
-    """How many elements of `master` lie exactly between two bfloat16 numbers."""
-    return int((master.view(torch.int32) & 0xFFFF).eq(0x8000).sum())

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from bcd import precision
-from bcd.compiled import compiled_update, supports
 from bcd.rules.rule import Rule, State
+from bcd.update_kernel import compiled_update, supports
 
 
 class Update:

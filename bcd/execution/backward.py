@@ -51,7 +51,10 @@ def step_in_backward(optimizer: BlockCoordinateDescent) -> Callable[[], None]:
         moved.add(id(parameter))
         own.step_on(parameter)
 
-    handles = [optimizer.register_step_post_hook(lambda *_: moved.clear())]
+    handles = [
+        optimizer.register_step_post_hook(lambda *_: moved.clear()),
+        optimizer.register_visit_hook(start=lambda _: moved.clear()),  # of a loaded state, nothing has moved yet
+    ]
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             trains = parameter.requires_grad

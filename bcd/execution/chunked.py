@@ -1,4 +1,4 @@
-"""A causal language model whose loss is computed without holding the logits, see `bcd.execution.loss`."""
+"""A causal language model whose loss is computed without holding the logits, see `bcd.execution.kernels.loss`."""
 
 import functools
 import inspect
@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bcd.checks import require_flag, require_whole
-from bcd.execution.loss import CHUNK, linear_cross_entropy, require_fused
-from bcd.rules.rule import require
+from bcd.checks import require_flag, require_number, require_whole
+from bcd.execution.kernels.loss import CHUNK, linear_cross_entropy, require_fused
 
 
 class LossOutput(dict[str, Tensor]):
@@ -55,7 +54,7 @@ def chunked_loss(
     chunked loss already or the comparison fails, and what `linear_cross_entropy` says of its arguments.
     """
     require_whole("chunk", chunk, least=1, why="a chunk has a whole number of tokens, at least one")
-    require("z_loss", z_loss, least=0.0)
+    require_number("z_loss", z_loss, least=0.0)
     require_flag("fused", fused)
     if not callable(getattr(model, "get_decoder", None)) or not callable(
         getattr(model, "get_output_embeddings", None)

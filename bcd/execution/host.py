@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bcd.execution.addresses import at_address
-from bcd.memory import ON_HOST, on_host
+from bcd.execution.kernels.addresses import at_address
+from bcd.memory.tensors import ON_HOST, on_host
 
 
 def _on_host(weight: Tensor) -> Tensor:

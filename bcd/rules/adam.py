@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from bcd.rules.rule import State, require, require_kernel
+from bcd.checks import require_number
+from bcd.rules.rule import State, require_kernel
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Adam:
         if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
             raise ValueError(f"betas={self.betas!r} is not possible: give two numbers, (beta1, beta2)")
         for name, beta in zip(("beta1", "beta2"), self.betas, strict=True):
-            require(name, beta, least=0.0, below=1.0)
-        require("eps", self.eps, least=0.0)
-        require("weight_decay", self.weight_decay, least=0.0)
+            require_number(name, beta, least=0.0, below=1.0)
+        require_number("eps", self.eps, least=0.0)
+        require_number("weight_decay", self.weight_decay, least=0.0)
         require_kernel(self.foreach, self.fused)
 
     def hyperparameters(self) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from bcd.checks import require_flag
-from bcd.rules.rule import State, require, require_kernel
+from bcd.checks import require_flag, require_number
+from bcd.rules.rule import State, require_kernel
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Momentum:
     state_names = ("momentum_buffer",)
 
     def __post_init__(self) -> None:
-        require("momentum", self.momentum, least=0.0, below=1.0)
-        require("weight_decay", self.weight_decay, least=0.0)
+        require_number("momentum", self.momentum, least=0.0, below=1.0)
+        require_number("weight_decay", self.weight_decay, least=0.0)
         require_flag("nesterov", self.nesterov)
         require_kernel(self.foreach, self.fused)
         if self.nesterov and self.momentum == 0:

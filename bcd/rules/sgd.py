@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from bcd.rules.rule import State, require, require_kernel
+from bcd.checks import require_number
+from bcd.rules.rule import State, require_kernel
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class SGD:
     state_names = ()
 
     def __post_init__(self) -> None:
-        require("weight_decay", self.weight_decay, least=0.0)
+        require_number("weight_decay", self.weight_decay, least=0.0)
         require_kernel(self.foreach, self.fused)
 
     def hyperparameters(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bcd.rules.rule import State, require
+from bcd.checks import require_number
+from bcd.rules.rule import State
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Sign:
     state_names = ()
 
     def __post_init__(self) -> None:
-        require("weight_decay", self.weight_decay, least=0.0)
+        require_number("weight_decay", self.weight_decay, least=0.0)
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"weight_decay": self.weight_decay}

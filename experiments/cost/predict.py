@@ -1,7 +1,7 @@
 """Predicted memory of a method on a model: fake tensors run the visit that needs most. No line knows a method's name.
 
 Assumed: full sequences without padding, so that attention needs no mask and takes a flash kernel (see
-`bcd.activations`); every token has a label; no cache of keys and
+`bcd.memory.activations`); every token has a label; no cache of keys and
 values; the kernels that `bcd` takes on a GPU; an allocator without fragmentation.
 """
 
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bcd import BlockCoordinateDescent
-from bcd.activations import LivePeak, SavedTensors
-from bcd.compiled import supports
 from bcd.execution import Execution, recomputed_layers
 from bcd.memory import Held, Phases, held, nbytes, phases, scratch_bytes, update_bytes
+from bcd.memory.activations import LivePeak, SavedTensors
 from bcd.partitions import find_layers
+from bcd.update_kernel import supports
 from experiments.cost.graphs import fused_backend
 from experiments.methods import Method, Trainable
 

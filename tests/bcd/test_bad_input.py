@@ -17,7 +17,6 @@ from bcd import (
     Fixed,
     Greedy,
     Momentum,
-    Part,
     Partition,
     RandomReshuffle,
     Sign,
@@ -31,7 +30,6 @@ from bcd import (
     minimise,
     single,
 )
-from bcd.memory import predicted
 
 ONES = (torch.ones(1), torch.ones(1))
 WEIGHT = nn.Parameter(torch.zeros(4, 2))
@@ -314,7 +312,7 @@ CASES = {
         lambda: halves("a").load_state_dict(halves("b").state_dict()),
         "the state_dict is of another partition: other parameters, shapes or rows in ['a', 'b']",
     ),
-    # minimise and memory
+    # minimise
     "half a visit": (
         lambda: run(visits=1.5),
         "visits=1.5 is not possible: a whole number of visits is needed, at least one",
@@ -342,10 +340,6 @@ CASES = {
     "a greedy order for a trajectory": (
         lambda: run(order=Greedy()),
         "minimise() needs one block a visit, the order gave (0, 1)",
-    ),
-    "negative state": (
-        lambda: predicted([WEIGHT], [[Part("w", WEIGHT)]], -1, counts_steps=True),
-        "state_tensors=-1 is not possible: a rule keeps a whole number of tensors (Adam 2, SGD 0)",
     ),
 }
 

@@ -26,6 +26,7 @@ from bcd import (
     precision,
     single,
 )
+from tests.bcd.conftest import round_half_up
 from tests.conftest import RTOL
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
@@ -349,7 +350,7 @@ def test_master_is_a_float32_master_with_the_same_rounding(master, rule, decoder
                 if name.startswith(layer):
                     (state,) = [states.setdefault(name, rule.init([full[name]])[0])]
                     rule.update([full[name]], [p.grad.float()], [state], 1e-3, rule.hyperparameters())
-                    p.copy_(precision.round_half_up(full[name]))
+                    p.copy_(round_half_up(full[name]))
         train(model, optimizer, 1)
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True)), step
     kept = [v["remainder"] for v in optimizer.state.values() if "remainder" in v]

@@ -338,6 +338,11 @@ def test_a_visit_lasts_k_steps_moves_its_blocks_only_and_frees_what_it_must(run,
     drawn = [i for i in range(len(blocks)) if i not in always]
     choosing = isinstance(optimizer.order, Greedy)
     done, visited = 0, set()
+    events = []
+    optimizer.register_visit_hook(
+        start=lambda o: events.append(("choosing" if o.choosing else "start", set(o.active_blocks))),
+        end=lambda o: events.append(("end", set(o.active_blocks))),
+    )
     for step in range(steps):
         assert optimizer.visits_started == 1 + done // optimizer.inner_steps
         assert optimizer.steps_in_visit == done % optimizer.inner_steps
@@ -374,6 +379,18 @@ def test_a_visit_lasts_k_steps_moves_its_blocks_only_and_frees_what_it_must(run,
         assert remainders == (kept if optimizer.master == "host" else 0)
         if optimizer.state_lifetime == "reset":
             assert held == remainders
+    expected = []
+    for place, visit in enumerate(visits):
+        if place and choosing:
+            expected.append(("choosing", set(range(len(blocks)))))
+        if place or choosing:
+            expected.append(("start", always | {drawn[i] for i in visit}))
+        expected.append(("end", always | {drawn[i] for i in visit}))
+    if done % optimizer.inner_steps or not choosing:
+        expected.pop()  # the last visit has not ended
+    elif done:
+        expected.append(("choosing", set(range(len(blocks)))))
+    assert events == expected, "hooks are told of every visit"
     assert done == steps - optimizer.skipped_steps
     assert optimizer.skipped_steps == (bad_step is not None and bad_step < steps)
 

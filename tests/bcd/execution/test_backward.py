@@ -21,8 +21,8 @@ from bcd import (
     by_matrix,
     by_ratio,
 )
-from bcd.activations import LivePeak
 from bcd.execution import compile_layers, recompute_layers, step_in_backward
+from bcd.memory.activations import LivePeak
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 

@@ -5,9 +5,9 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from bcd import Adam, BlockCoordinateDescent, Descending, Fixed, by_layer
-from bcd.activations import LivePeak, SavedTensors
 from bcd.execution import chunked_loss, compile_layers, recompute, recompute_layers, recomputed_layers
 from bcd.memory import measured_held
+from bcd.memory.activations import LivePeak, SavedTensors
 
 LAYERS = 4
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
@@ -126,6 +126,23 @@ def test_free_fills_what_the_device_has_left(monkeypatch, llama, tokens, activat
         backward(model, tokens)
         assert recomputed_layers(model).kept == set(range(4 - layers, 4))
         undo()
+
+
+def test_free_is_planned_anew_at_every_visit(monkeypatch, llama, tokens, train):
+    model = llama()
+    optimizer = BlockCoordinateDescent(
+        by_layer(model, **FREEZE), rule=Adam(), order=Fixed([1]), inner_steps=2, lr=1e-3
+    )
+    asked = []
+    monkeypatch.setattr(recompute, "available", lambda *_: asked.append(optimizer.visits_started) or 10**12)
+    undo = recompute_layers(model, "free", optimizer=optimizer)
+    train(model, optimizer, tokens, 5)
+    assert asked == [1, 2, 3], "once in each, though the same block is active"
+    optimizer.load_state_dict(optimizer.state_dict())
+    train(model, optimizer, tokens, 1)
+    assert asked == [1, 2, 3, 3]
+    undo()
+    assert not optimizer._visit_hooks
 
 
 def test_pending_is_what_the_first_step_of_a_visit_allocates(llama, tokens):

@@ -11,8 +11,8 @@ from hydra import initialize_config_dir
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bcd import Part
-from bcd.activations import LivePeak, SavedTensors
 from bcd.execution import Execution, compile_layers
+from bcd.memory.activations import LivePeak, SavedTensors
 from experiments import profile
 from experiments.cost import case, show
 from experiments.cost.arithmetic import must_run, products, sustained_rate

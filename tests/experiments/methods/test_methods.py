@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from bcd.activations import LivePeak
+from bcd.memory.activations import LivePeak
 from experiments.configuration import build
 from experiments.cost.predict import _update
 from experiments.methods import FullMethod

@@ -5,9 +5,9 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
 
-from bcd.execution import Execution
-from bcd.execution.gated import gated_down, gated_product
-from bcd.execution.passes import KeepWhatIsUsed, SumsInProducts, product_and_sum
+from bcd.execution import Execution, compiled_layers
+from bcd.execution.kernels.gated import gated_down, gated_product
+from bcd.execution.kernels.passes import KeepWhatIsUsed, SumsInProducts, product_and_sum
 from tests.bcd.execution.conftest import LAYERS, ON_A_GPU_WITH_QUACK
 
 DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU_WITH_QUACK)]
@@ -78,7 +78,7 @@ def test_sums_are_in_products_and_nothing_is_kept_before_a_recomputation(recompu
         activate(model, 1)
         Execution(**options)(model)
         if options:
-            model.model.layers[0].forward.compiled.dynamic = dynamic
+            compiled_layers(model).dynamic = dynamic
         model(input_ids=tokens, labels=tokens).loss.backward()  # what compiling calls is not counted
         model.zero_grad()
         with profile(activities=[ProfilerActivity.CPU], record_shapes=True, acc_events=True) as profiled:

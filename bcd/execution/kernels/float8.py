@@ -16,14 +16,12 @@ Scaling by rows: Micikevicius et al., FP8 formats for deep learning, arXiv 2209.
 and in both passes in arXiv 2412.19437, section 3.3.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bcd.execution.cards import require_capability, require_dtype
-from bcd.partitions import find_layers
+from bcd.execution.kernels.operators import require_capability, require_dtype
 
 LARGEST = 448.0
 """Largest finite number of torch.float8_e4m3fn."""
@@ -61,7 +59,7 @@ def _(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor, dtype: torch.dtype) -
     return a.new_empty((a.shape[0], b.shape[0]), dtype=dtype)
 
 
-class _Product(torch.autograd.Function):
+class Float8Product(torch.autograd.Function):
     """Y of the module's docstring without b, for X (T, K)."""
 
     @staticmethod
@@ -79,73 +77,8 @@ class _Product(torch.autograd.Function):
         return float8_product(a, b, rows, ones, upstream.dtype), None
 
 
-class Float8Linear(nn.Linear):
-    """A linear map whose product is that of the module's docstring in training while its weight is frozen.
-
-    It is nn.Linear in evaluation mode and while the weight trains; `float8_products` changes the class of modules.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # nn.Linear's own name
-        if not self.training or self.weight.requires_grad:
-            return super().forward(input)
-        result = _Product.apply(input.reshape(-1, self.in_features), self.weight)
-        result = result.reshape(*input.shape[:-1], self.out_features)
-        return result if self.bias is None else result + self.bias
-
-
-def float8_products(model: nn.Module) -> Callable[[], None]:
-    """Let the frozen linear maps in the layers of `model` multiply in e4m3, in training mode.
-
-        undo = float8_products(model)
-
-    Which maps, and which stay as they are: `float8_linears(model)`. Embedding, head and what trains are as before, as
-    are parameters and state_dict. On a CPU the result is the same and slow.
-
-    model: any module whose layers `bcd.partitions.find_layers` finds, on its device.
-
-    Returns a function that undoes it. Raises ValueError for a model without such maps or layers, one with float8
-    products already, and on a GPU for a compute capability below 8.9 or weights that are not bfloat16.
-    """
-    maps = list(_linear(model))
-    if any(isinstance(module, Float8Linear) for _, module in maps):
-        raise ValueError(f"{type(model).__name__} has float8 products already; undo that first")
-    chosen = [module for _, module in maps if _possible(module)]
-    if not chosen:
-        raise ValueError(
-            f"{type(model).__name__} has no torch.nn.Linear in its layers with both sides a multiple of {MULTIPLE}"
-        )
-    for module in chosen:
-        _require_device(module.weight)
-    for module in chosen:
-        module.__class__ = Float8Linear
-
-    def undo() -> None:
-        for module in chosen:
-            module.__class__ = nn.Linear
-
-    return undo
-
-
-def float8_linears(model: nn.Module) -> tuple[list[str], list[str]]:
-    """Names of the linear maps in the layers of `model` with float8 products, and of those without."""
-    maps = list(_linear(model))
-    chosen = [name for name, module in maps if isinstance(module, Float8Linear)]
-    return chosen, [name for name, module in maps if not isinstance(module, Float8Linear)]
-
-
-def _linear(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    inside = {id(module) for layer in find_layers(model)[1] for module in layer.modules()}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and id(module) in inside:
-            yield name, module
-
-
-def _possible(module: nn.Linear) -> bool:
-    """Not for subclasses of nn.Linear, which may compute something else."""
-    return type(module) is nn.Linear and all(side % MULTIPLE == 0 for side in module.weight.shape)
-
-
-def _require_device(weight: Tensor) -> None:
+def require_float8(weight: Tensor) -> None:
+    """On a GPU, raise ValueError for weights or a card that the kernels of e4m3 are not for."""
     if not weight.is_cuda:
         return
     what, wanted = "float8 products are", f"torch's kernels need {'.'.join(map(str, CAPABILITY))}"

@@ -17,7 +17,7 @@ attention saves on a GPU: query, key, value, output and one float32 number for e
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -131,22 +131,6 @@ class LivePeak(TorchDispatchMode):
     def _free(self, key: int, size: int) -> None:
         del self._known[key]
         self.live -= size
-
-
-def cuda_allocated(work: Callable[[], Any]) -> tuple[int, int]:
-    """`live` and `peak` of `LivePeak` as the CUDA allocator counts them while `work` runs, its result still alive.
-
-    Rounding (512 bytes a tensor) and temporary storage of kernels are included. Run `work` once before, because the
-    first call of a library allocates its workspace.
-    """
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    kept = work()
-    torch.cuda.synchronize()
-    live, peak = torch.cuda.memory_allocated() - before, torch.cuda.max_memory_allocated() - before
-    del kept
-    return live, peak
 
 
 def _tensors(tree: Any) -> Iterable[Tensor]:

@@ -1,4 +1,4 @@
-"""Operators of our own, and the library quack, whose kernels they call on an H100 or H200.
+"""Operators of our own, the library quack, whose kernels they call on an H100 or H200, and what kernels take.
 
 quack: https://github.com/Dao-AILab/quack. Its tiles are chosen by rule, not searched for at run time, so that a run
 repeats bitwise.
@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from bcd.execution.cards import require_capability, require_dtype
 
 CAPABILITY = 9
 """Major compute capability on which what is used here was measured: H100, H200."""
@@ -46,6 +44,29 @@ def tile(rows: int, columns: int, *, turns: bool = False, across: bool = False) 
     """
     shape = {"tile_m": rows, "tile_n": columns, "cluster_m": 1 + (not across), "cluster_n": 1 + across}
     return quack("gemm_config").GemmConfig(**shape, pingpong=turns, is_dynamic_persistent=False)
+
+
+def require_dtype(tensor: Tensor, what: str, whose: str, kernels: str, *possible: torch.dtype) -> None:
+    """Raise ValueError unless the dtype of `tensor` is possible.
+
+    what, whose, kernels: in the message, "fused products are", "weights" and "quack's".
+    """
+    if tensor.dtype not in possible:
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in possible)
+        raise ValueError(f"{what} not possible with {whose} in {tensor.dtype}: {kernels} want {wanted}")
+
+
+def require_capability(tensor: Tensor, what: str, possible: Callable[[tuple[int, int]], bool], wanted: str) -> None:
+    """Raise ValueError unless the compute capability of the GPU of `tensor` is possible.
+
+    what, wanted: in the message, "float8 products are" and "torch's kernels need 8.9".
+    """
+    found = torch.cuda.get_device_capability(tensor.device)
+    if not possible(found):
+        raise ValueError(
+            f"{what} not possible on {torch.cuda.get_device_name(tensor.device)}, which has compute capability "
+            f"{'.'.join(map(str, found))}: {wanted}"
+        )
 
 
 def require_quack(tensor: Tensor, what: str, whose: str, *dtypes: torch.dtype) -> None:

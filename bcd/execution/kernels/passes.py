@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
-from bcd.execution import gated, kernels
-from bcd.execution.kernels import MULTIPLE, operator, quack, tile
+from bcd.execution.kernels import gated, operators
+from bcd.execution.kernels.operators import MULTIPLE, operator, quack, tile
 
 aten = torch.ops.aten
 VIEWS = (aten.view.default, aten._unsafe_view.default, aten.reshape.default)
@@ -42,7 +42,7 @@ def _(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
 class _Pass(CustomGraphPass):
     def uuid(self) -> Any:
         """What the compiler's cache knows a pass by."""
-        return get_hash_for_files((__file__, gated.__file__, kernels.__file__), type(self).__name__)
+        return get_hash_for_files((__file__, gated.__file__, operators.__file__), type(self).__name__)
 
 
 class SumsInProducts(_Pass):

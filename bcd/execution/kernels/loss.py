@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bcd.checks import require_flag, require_whole
-from bcd.execution.kernels import quack, require_quack
-from bcd.execution.versions import SOFTMAX_COMPILES_ON_CPU
-from bcd.rules.rule import require
+from bcd.checks import require_flag, require_number, require_whole
+from bcd.execution.kernels.operators import quack, require_quack
+from bcd.execution.kernels.versions import SOFTMAX_COMPILES_ON_CPU
 
 CHUNK = 1024
 """Tokens whose logits exist at the same time, enough to fill a GPU: 0.26 GB in bfloat16 for 128,000 words."""
@@ -72,7 +71,7 @@ def linear_cross_entropy(
     1.4743
     """
     require_whole("chunk", chunk, least=1, why="a chunk has a whole number of tokens, at least one")
-    require("z_loss", z_loss, least=0.0)
+    require_number("z_loss", z_loss, least=0.0)
     require_flag("compiled", compiled)
     require_flag("fused", fused)
     if fused:
