@@ -1,12 +1,13 @@
 """`python -m paper.build`: figures, tables and numbers of the paper, from records only.
 
-Every producer is a module: `paper/figures/NAME.py` with `draw`, `paper/tables/NAME.py` with `rows`, and
-`paper/numbers.py`. Each names the records it reads in SOURCES, argument name -> (kind, study). What is built goes to
-paper/build/, with manifest.json saying which producer and which records every file came from; a file whose producer
-and records are unchanged is left alone.
+Every producer is a module: `paper/figures/NAME.py` with `draw`, `paper/tables/NAME.py` with `text`, and
+`paper/numbers` with `text`. Each names the records that it reads: SOURCES those that it needs, STUDIES those that may
+be missing, argument name -> (kind, study). What is built goes to paper/build/, with manifest.json saying which
+producer and which records every file came from; a file whose producer and records are unchanged is left alone.
 """
 
 import argparse
+import ast
 import hashlib
 import importlib
 import json
@@ -14,6 +15,7 @@ import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -65,8 +67,8 @@ def products() -> list[Product]:
     for folder, suffixes in (("figures", (".pdf", ".png")), ("tables", (".tex",))):
         package = importlib.import_module(f"paper.{folder}")
         for item in pkgutil.iter_modules(package.__path__):
-            if item.name != "style":
-                module = importlib.import_module(f"paper.{folder}.{item.name}")
+            module = importlib.import_module(f"paper.{folder}.{item.name}")
+            if hasattr(module, "SOURCES") or hasattr(module, "STUDIES"):  # the others are what figures share
                 found.append(Product(module, item.name, BUILD / folder, suffixes))
     numbers = importlib.import_module("paper.numbers")
     found.append(Product(numbers, "numbers", BUILD, (".tex",)))
@@ -109,17 +111,38 @@ def _all_runs(study: str, kind: str, folder: Path) -> list[Record]:
 
 
 def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
-    """SHA-256 over what decides the product: its producer, the modules that producers share, and the records."""
+    """SHA-256 over what decides the product: its producer, all of paper/ that it imports, and the records."""
     total = hashlib.sha256()
-    own = Path(product.module.__file__ or "")
-    # Tables and numbers use functions of other producers and are made in no time: any change makes all of them again.
-    every = product.folder.name != "figures"
-    shared = PAPER.rglob("*.py") if every else [*PAPER.glob("*.py"), PAPER / "figures" / "style.py"]
-    for path in sorted({own, *shared}):
+    for path in sorted({Path(__file__), *closure(Path(product.module.__file__ or ""))}):
         total.update(path.name.encode() + path.read_bytes())
     for record in (record for group in records.values() for record in group):
         total.update(record.name.encode() + (record.path.read_bytes() if record.path else b""))
     return total.hexdigest()
+
+
+def closure(path: Path) -> set[Path]:
+    """The module and every module of paper/ that it imports, itself or through others."""
+    modules: set[Path] = set()
+    left = {path}
+    while left:
+        module = left.pop()
+        modules.add(module)
+        left |= imports(module) - modules
+    return modules
+
+
+@cache
+def imports(path: Path) -> set[Path]:
+    """The modules of paper/ that a module imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    places = [PAPER.parent / name.replace(".", "/") for name in names if name.partition(".")[0] == PAPER.name]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    return {file for file in files if file.is_file()}
 
 
 def make(product: Product, records: Mapping[str, Sequence[Record]]) -> None:

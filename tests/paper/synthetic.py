@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -252,14 +253,23 @@ def evaluated(kind: str, name: str, config: dict[str, Any], measured: dict[str, 
     return Record(kind, "downstream", name, name, "finished", config, measured, PROVENANCE)
 
 
-def studies() -> list[Record]:
+@cache
+def studies() -> tuple[Record, ...]:
     """Every study, all of it."""
     generator = np.random.default_rng(0)
-    return [
+    return (
         *method_runs(generator),
         *axis_runs(generator),
         *equal_time_runs(generator),
         *alone_runs(),
         *tuned(),
         *downstream(),
-    ]
+    )
+
+
+def of(study: str) -> list[Record]:
+    return [record for record in studies() if record.study == study]
+
+
+def of_kind(kind: str) -> list[Record]:
+    return [record for record in studies() if record.kind == kind]
