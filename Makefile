@@ -52,7 +52,7 @@ TRAIN := $(RUN) -m experiments.train $(HERE)
 # A run that diverges is a result, and makes the command of its study exit with 1.
 OR_FAILED := || [ $$? = 1 ]
 
-ablations: setup ## the studies of records/PLAN.md, for GPUs: DATA=folder of data sets, WORKERS=runs at a time
+ablations: setup ## the studies of results/PLAN.md, for GPUs: DATA=folder of data sets, WORKERS=runs at a time
 	$(TRAIN) 'studies=[tuning_gsm8k,tuning_variants,tuning_alpaca]' $(OR_FAILED)
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_gsm8k
 	$(RUN) -m experiments.tuning $(HERE) study=tuning_variants

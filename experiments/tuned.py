@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import UserError
-from records import COMMITTED, ROOT, Record, load
+from records import COMMITTED, ROOT, Record, read
 
 RATE = "method.lr"
 RATE_OF = "rate_of"  # of a method that takes the learning rate of another
@@ -136,5 +136,4 @@ def _commands(name: str) -> str:
 
 def recorded(name: str, folder: Path) -> Record | None:
     """The recorded choice of the tuning study: this clone's own, else the committed one, else None."""
-    paths = (place / FOLDER / f"{name}.json" for place in (folder, COMMITTED))
-    return next((load(path) for path in paths if path.exists()), None)
+    return read(FOLDER, name, folder) or read(FOLDER, name, COMMITTED)

@@ -13,13 +13,14 @@ import importlib
 import json
 import pkgutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from records import COMMITTED, OUTPUTS, Record, RecordError, load, load_study
+from paper.read.names import finished
+from records import COMMITTED, OUTPUTS, ROOT, Record, RecordError, read_study
 
 PAPER = Path(__file__).resolve().parent
 BUILD = PAPER / "build"
@@ -75,20 +76,26 @@ def products() -> list[Product]:
     return found
 
 
-def read(product: Product) -> dict[str, list[Record]]:
+def read(product: Product, reader: Callable[[str, Path], list[Record]] = read_study) -> dict[str, list[Record]]:
     """The records that the producer asks for: this clone's own runs, else the committed ones of that study.
 
     Own runs that are a part of the committed study, as some that were run again, do not stand for the whole.
-
     Of a study that may be missing the failed runs are read too: that a run diverged is a result.
-    Raises RecordError, naming the command to run, when a study that is needed has no finished record.
+
+    Args:
+        product: the product.
+        reader: study and folder -> its records.
+
+    Raises:
+        RecordError: naming the command to run, when a study that is needed has no finished record.
     """
     found = {}
     for argument, (kind, study) in product.studies.items():
-        found[argument] = _own_or_committed(_all_runs(study, kind, OUTPUTS), _all_runs(study, kind, COMMITTED))
+        own, committed = (_runs(reader(study, folder), kind) for folder in (OUTPUTS, COMMITTED))
+        found[argument] = _own_or_committed(own, committed)
     for argument, (kind, study) in product.sources.items():
-        own = load_study(study, kind=kind, folder=OUTPUTS)
-        records = _own_or_committed(own, load_study(study, kind=kind, folder=COMMITTED))
+        own, committed = (_runs(reader(study, folder), kind) for folder in (OUTPUTS, COMMITTED))
+        records = _own_or_committed(finished(own), finished(committed))
         if not records:
             raise RecordError(
                 f"{product.name} needs finished {kind} records of the study {study!r}, none is in {OUTPUTS}; "
@@ -103,11 +110,10 @@ def _own_or_committed(own: list[Record], committed: list[Record]) -> list[Record
     return committed if names < {record.name for record in committed} else own
 
 
-def _all_runs(study: str, kind: str, folder: Path) -> list[Record]:
-    """The finished and failed runs, none when no run is finished."""
-    records = [load(path) for path in sorted((folder / study).glob("*.json"))]
-    found = [record for record in records if record.kind == kind and record.status != "interrupted"]
-    return found if any(record.status == "finished" for record in found) else []
+def _runs(records: Sequence[Record], kind: str) -> list[Record]:
+    """The finished and failed runs of one kind, none when no run is finished."""
+    runs = [record for record in records if record.kind == kind and record.status != "interrupted"]
+    return runs if finished(runs) else []
 
 
 def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
@@ -115,8 +121,10 @@ def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
     total = hashlib.sha256()
     for path in sorted({Path(__file__), *closure(Path(product.module.__file__ or ""))}):
         total.update(path.name.encode() + path.read_bytes())
-    for record in (record for group in records.values() for record in group):
-        total.update(record.name.encode() + (record.path.read_bytes() if record.path else b""))
+    used = [record for group in records.values() for record in group]
+    total.update(json.dumps([(record.study, record.name, record.key) for record in used]).encode())
+    for path in sorted({record.path for record in used if record.path}):  # of one run, or of a study
+        total.update(path.read_bytes())
     return total.hexdigest()
 
 
@@ -176,8 +184,9 @@ def build(wanted: Sequence[Product]) -> int:
     """Make what is missing or out of date and has records; returns how many products were made."""
     manifest = read_manifest()
     made = 0
+    reader = cache(read_study)  # many products show one study
     for product in wanted:
-        records = read(product)
+        records = read(product, reader)
         if product.absent(records):
             manifest = _leave_out(product, manifest)
             continue
@@ -193,7 +202,11 @@ def build(wanted: Sequence[Product]) -> int:
             "producer": product.module.__name__,
             "files": [file.relative_to(BUILD).as_posix() for file in product.files],
             "records": {
-                f"{record.study}/{record.name}": {"key": record.key, "commit": record.provenance["commit"]}
+                f"{record.study}/{record.name}": {
+                    "file": place(record),
+                    "key": record.key,
+                    "commit": record.provenance["commit"],
+                }
                 for group in records.values()
                 for record in group
             },
@@ -201,6 +214,13 @@ def build(wanted: Sequence[Product]) -> int:
         write_manifest(manifest)
         print(f"made {', '.join(map(str, product.files))}", flush=True)
     return made
+
+
+def place(record: Record) -> str:
+    """The file that a record is in, from the root of the repository where it is below that."""
+    if record.path is None:
+        return ""
+    return (record.path.relative_to(ROOT) if record.path.is_relative_to(ROOT) else record.path).as_posix()
 
 
 def _leave_out(product: Product, manifest: dict[str, dict]) -> dict[str, dict]:

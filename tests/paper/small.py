@@ -32,7 +32,7 @@ def train_record(method: str, loss: float) -> Record:
         "measured_bytes": BYTES,
         "trained_parameters": 1000,
     }
-    return Record("train", "quick", f"{method}-seed0", "k", "finished", config, measured, PROVENANCE)
+    return Record("train", "quick", f"{method}-seed0", f"k-{method}", "finished", config, measured, PROVENANCE)
 
 
 def quick_records() -> list[Record]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paper import build
-from records import Record, RecordError, write
+from records import Record, RecordError, commit, replace_file, write
 from tests.paper import small, synthetic
 
 PRODUCTS = 45
@@ -82,8 +82,23 @@ def test_some_runs_of_a_committed_study_do_not_stand_for_it(folder: Path) -> Non
 def test_the_manifest_traces_every_file_to_records(folder: Path) -> None:
     manifest = json.loads((folder / "build" / "manifest.json").read_text())
     assert manifest["loss_curves"]["producer"] == "paper.figures.loss_curves"
-    commit = small.PROVENANCE["commit"]
-    assert manifest["loss_curves"]["records"]["quick/lora-seed0"] == {"key": "k", "commit": commit}
+    traced = manifest["loss_curves"]["records"]["quick/lora-seed0"]
+    assert (traced["key"], traced["commit"]) == ("k-lora", small.PROVENANCE["commit"])
+    assert traced["file"].endswith("/records/quick/lora-seed0.json")
+
+
+def test_a_committed_study_is_one_file_and_the_manifest_names_it(folder: Path) -> None:
+    memory = product("memory")
+    committed = folder / "committed" / "quick.jsonl"
+    replace_file(committed, commit.text_of(build.read(memory)["quick"]))
+    shutil.rmtree(folder / "records" / "quick")
+    assert build.build([memory]) == 1
+    traced = build.read_manifest()["memory"]["records"]["quick/lora-seed0"]
+    assert (traced["file"], traced["key"]) == (str(committed), "k-lora")
+    assert build.build([memory]) == 0
+    replace_file(committed, committed.read_text().replace('"weights":4000', '"weights":5000'))
+    assert build.build([memory]) == 1
+    assert build.place(small.practice_record()) == "results/practice.jsonl"
 
 
 def test_a_study_without_records_is_left_out(folder: Path) -> None:
