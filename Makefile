@@ -69,12 +69,13 @@ HEADLINE := badam badam_all badam_blocks5 adamw lora sgd bsgd
 EVALUATE := $(RUN) -m experiments.evaluate recorded_as=downstream parts=[downstream,reasoning_gym] \
   $(if $(DATA),downstream.folder=$(DATA)) downstream.generation_batch_size=128 reasoning_gym.evaluation.batch_size=128
 EXPORT := outputs/exports/headline/gsm8k-$$method-seed0
-AFTER := $(EVALUATE) path=$(EXPORT) name=$$method-gsm8k
+ABOUT := about.model=smollm2_135m about.data=gsm8k
+AFTER := $(EVALUATE) path=$(EXPORT) name=$$method-gsm8k about.method=$$method $(ABOUT)
 
 downstream: setup ## evaluate one seed of the headline before and after training; after the tuning of ablations
 	set -e; for method in $(HEADLINE); do [ -d $(EXPORT) ] || $(RUN) -m experiments.train $(if $(DATA),local_data=$(DATA)) \
 	  study=headline only=gsm8k-$$method-seed0 export=outputs/exports force=true; done
-	$(EVALUATE) model=smollm2_135m name=untrained-gsm8k
+	$(EVALUATE) model=smollm2_135m name=untrained-gsm8k about.method=untrained $(ABOUT)
 	set -e; for method in $(HEADLINE); do $(AFTER) before=untrained-gsm8k; done
 	set -e; for method in badam badam_all badam_blocks5; do $(AFTER) before=lora-gsm8k; $(AFTER) before=adamw-gsm8k; done
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from paper.judge.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RECOMMENDED, SUPERIOR, Claim
-from paper.read import cost, statistics, studies
-from paper.read.names import data_named
+from paper.read import cost, downstream, statistics, studies
+from paper.read.names import about, data_named
 from paper.read.studies import Row
 from records import Record
 
@@ -32,7 +32,7 @@ PAIRS = (
     ("with our options", ("badam", "keep"), "options"),
 )
 TOKENS = 8192
-CARD, CARD_BYTES = "badam-card24-2048", 24e9
+CARD, CARD_TOKENS, CARD_BYTES = ("badam", "card24"), 2048, 24e9
 LAST = 0.1
 """Share of the steps at the end whose mean is the training loss of a run."""
 
@@ -186,7 +186,9 @@ def tested(rule: str, d: statistics.Difference, margin: float, *, lower: bool) -
 def _measured(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
     """Steps of Llama 3-8B with 8,192 tokens: packages as documented beside each other, and ours beside our options."""
     if claim.measure == "card":
-        for record in (record for record in records if record.name == CARD):
+        for record in records:
+            if (about(record, "family"), about(record, "version")) != CARD or record.config["tokens"] != CARD_TOKENS:
+                continue
             used = record.measurements["reserved"] + record.measurements["context"]
             verdict = SUPPORTED if used <= claim.bound * CARD_BYTES else NOT_SUPPORTED
             yield Finding(r"$2\times1{,}024$ tokens", used / 1e9, verdict, "GB")
@@ -196,7 +198,7 @@ def _measured(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
     family = next(cell for cell, weight in contrast.items() if weight < 0)
     for comparison, ours, version in PAIRS:
         left = cost.one(rows, *ours, TOKENS)
-        right = cost.one(rows, family, version, TOKENS) or cost.one(rows, family, version + cost.WITHOUT_TF32, TOKENS)
+        right = cost.one(rows, family, version, TOKENS) or cost.one(rows, family, version, TOKENS, tf32=False)
         if left is not None and right is not None:
             ratio = RATIOS[claim.measure](left) / RATIOS[claim.measure](right)
             yield Finding(comparison, ratio, SUPPORTED if ratio <= claim.bound else NOT_SUPPORTED, "times")
@@ -207,12 +209,11 @@ def _downstream(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
     (contrast,) = claim.contrasts
     ours, theirs = sorted(contrast, key=lambda cell: -contrast[cell])
     found, tests = [], []
-    for record in records:
-        names = record.config["after"], record.config["before"]
-        if record.config["part"] != "downstream" or not all(map(str.startswith, names, (f"{ours}-", f"{theirs}-"))):
+    for record in downstream.finished(records, downstream.TASKS):
+        if (about(record, "method"), about(record, "baseline")) != (ours, theirs):
             continue
         difference = statistics.mean_of(
-            [(found["difference"], found["standard_error"], found["items"]) for found in record.measurements.values()]
+            [(test["difference"], test["standard_error"], test["items"]) for test in record.measurements.values()]
         )
         tests.append(tested(claim.rule, difference, DOWNSTREAM_MARGIN, lower=False))
         what = f"mean of {len(record.measurements)} tasks"

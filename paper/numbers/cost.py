@@ -23,28 +23,28 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
         "large": one(everything, "badam", "fused_host_card24", 8192),
     }
     theirs = {tokens: reference(everything, tokens) for tokens in (2048, 8192)}
-    lora = {
-        version: one(everything, "lora", version, 8192)
-        for version in ("documented", "documented-without_tf32", "options", "options-without_tf32")
-    }
+    lora, lora_fast = (
+        {version: one(everything, "lora", version, 8192, tf32=tf32) for version in ("documented", "options")}
+        for tf32 in (False, True)
+    )
     ratios = {
         "CostOverReference": (keep, theirs[8192]),
-        "CostOverLora": (keep, lora["documented-without_tf32"]),
-        "CostOverLoraFast": (keep, lora["documented"]),
+        "CostOverLora": (keep, lora["documented"]),
+        "CostOverLoraFast": (keep, lora_fast["documented"]),
         "CostOverReferenceOptions": (keep, one(everything, "reference", "options", 8192)),
-        "CostOverLoraOptions": (keep, lora["options-without_tf32"]),
-        "CostOverLoraOptionsFast": (keep, lora["options"]),
-        "CostAdamOverLora": (one(everything, "adamw", "options", 8192), lora["options"]),
+        "CostOverLoraOptions": (keep, lora["options"]),
+        "CostOverLoraOptionsFast": (keep, lora_fast["options"]),
+        "CostAdamOverLora": (one(everything, "adamw", "options", 8192), lora_fast["options"]),
         "CostFusedOverKeep": (fused, keep),
         "CostFusedOverReference": (fused, theirs[8192]),
-        "CostFusedOverLora": (fused, lora["documented-without_tf32"]),
+        "CostFusedOverLora": (fused, lora["documented"]),
         "CostSmallOverReference": (small[""], theirs[2048]),
         "CostSmallFusedOverReference": (small["fused"], theirs[2048]),
         "CostCardOverReferenceSmall": (card[""], theirs[2048]),
         "CostCardFusedOverReferenceSmall": (card["fused"], theirs[2048]),
         "CostCardOverReference": (card["large"], theirs[8192]),
         "CostFloatOverReference": (float8, theirs[8192]),
-        "CostFloatOverLora": (float8, lora["documented-without_tf32"]),
+        "CostFloatOverLora": (float8, lora["documented"]),
         "CostFloatOverKeep": (float8, keep),
         "CostFloatSmallOverSmall": (recomputed(everything, 2048, "float8"), small[""]),
     }
@@ -76,7 +76,7 @@ def other_card(other: Sequence[Record]) -> dict[str, str]:
         "CostOtherSource": source(other),
         "CostOtherCard": card_name(other),
         "CostOtherFusedOverReference": times(fused, theirs),
-        "CostOtherFusedOverLora": times(fused, one(everything, "lora", "documented-without_tf32", 8192)),
+        "CostOtherFusedOverLora": times(fused, one(everything, "lora", "documented", 8192, tf32=False)),
         "CostOtherSmallFusedOverReference": times(small, reference(everything, 2048)),
         "CostOtherCappedFusedOverReference": times(capped, reference(everything, 2048)),
         "CostOtherFusedShare": _share(fused),

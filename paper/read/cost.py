@@ -1,13 +1,15 @@
 """What the figures and tables of the study of cost share: its runs as rows, and the extrapolation by layers.
 
-The name of a record is FAMILY-VERSION[-layersN]-TOKENS. Runs that differ in the number of layers only are two points
-of a line, which is followed to the layers of the whole model: a layer costs the same time and bytes wherever it is.
+The configuration of a run has the labels `about.family` and `about.version`. Runs that differ in the number of layers
+only are two points of a line, which is followed to the layers of the whole model: a layer costs the same time and
+bytes wherever it is.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from paper.read.names import about
 from records import Record
 
 FAMILIES = {
@@ -22,21 +24,63 @@ FAMILIES = {
 }
 CATEGORIES = ("weights", "master", "state", "gradients")
 PHASES = ("forward", "backward", "update")
-WITHOUT_TF32 = "-without_tf32"
-"""In the names of runs without TensorFloat-32, torch's default, which matters to adapters in float32; same bytes."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One way to train the whole model. Seconds a step are means over visits, bytes the maximum.
+@dataclass(frozen=True, order=True)
+class Key:
+    """Which way to train is measured.
 
-    held: bytes by category at the visit that needs most.     visits: (index, seconds of a step, floor in seconds).
-    predicted: bytes by category and "peak", empty without a prediction.     layers: measured ones, if not all.
+    Attributes:
+        family: the method and whose code it is, one of `FAMILIES`.
+        version: how a step is computed, in a word.
+        without_tf32: whether TensorFloat-32 was off, which is torch's default; it matters to adapters in float32 only,
+            and the bytes are the same.
+        tokens: of a step.
     """
 
     family: str
     version: str
+    without_tf32: bool
     tokens: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a step is computed, as far as the versions of one family differ.
+
+    Attributes:
+        products: "fused" or "float8", how products of frozen weights are computed; "" for torch's own.
+        host: whether the embedding table is in the host's memory.
+        recompute: bytes of activations that are kept, the others are recomputed; None: all are kept.
+        card: GB of memory that the run could have, None for the GPU's.
+        clipped: whether gradients were clipped.
+    """
+
+    products: str
+    host: bool
+    recompute: int | None
+    card: float | None
+    clipped: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to train the whole model.
+
+    Attributes:
+        key: which one.
+        options: how a step is computed.
+        seconds: of a step, by phase and "step"; means over the visits.
+        share: of the floor rate that a step reaches.
+        peak: bytes, the maximum over the visits.
+        held: bytes by category at the visit that needs most.
+        predicted: bytes by category and "peak", empty without a prediction.
+        visits: (index, seconds of a step, floor in seconds).
+        layers: the numbers of layers that were measured, if not all.
+    """
+
+    key: Key
+    options: Options
     seconds: Mapping[str, float]
     share: float
     peak: float
@@ -46,40 +90,80 @@ class Row:
     layers: Sequence[int] = field(default=())
 
     @property
+    def family(self) -> str:
+        """The method and whose code it is."""
+        return self.key.family
+
+    @property
+    def version(self) -> str:
+        """How a step is computed, in a word."""
+        return self.key.version
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a step."""
+        return self.key.tokens
+
+    @property
     def tokens_per_second(self) -> float:
+        """Tokens of a step over its seconds."""
         return self.tokens / self.seconds["step"]
 
     @property
     def label(self) -> str:
+        """The family in print."""
         return FAMILIES.get(self.family, self.family)
 
 
-def rows(cost: Sequence[Record], predicted: Sequence[Record] = ()) -> list[Row]:
-    """The rows of the finished runs, in the order of FAMILIES and then of the names."""
-    by_name = {record.name: record for record in predicted}
-    together: dict[tuple[str, str, int], list[Record]] = {}
+def key_of(record: Record) -> Key:
+    """Which way to train the run measures. Raises RecordError when a label is missing."""
+    family, version = about(record, "family"), about(record, "version")
+    return Key(family, version, record.config["about"].get("tf32") is False, record.config["tokens"])
+
+
+def rows(cost: Iterable[Record], predicted: Iterable[Record] = ()) -> list[Row]:
+    """The rows of the finished runs, in the order of FAMILIES and then of the keys."""
+    forecasts = {_forecast(record): record for record in predicted}
+    together: dict[Key, list[Record]] = {}
     for record in cost:
-        family, *middle, tokens = record.name.split("-")
-        version = "-".join(part for part in middle if not part.startswith("layers"))
-        together.setdefault((family, version, int(tokens)), []).append(record)
+        together.setdefault(key_of(record), []).append(record)
     places = list(FAMILIES)
-    order = sorted(together, key=lambda key: (places.index(key[0]) if key[0] in places else len(places), key))
-    return [_row(key, together[key], by_name) for key in order]
+    order = sorted(together, key=lambda key: (places.index(key.family) if key.family in places else len(places), key))
+    return [_row(key, together[key], forecasts) for key in order]
 
 
-def _row(key: tuple[str, str, int], records: Sequence[Record], predicted: Mapping[str, Record]) -> Row:
-    found = [_numbers(record, predicted.get(record.name.replace(WITHOUT_TF32, ""))) for record in records]
+def _forecast(record: Record) -> tuple[Key, int | None]:
+    """Runs that are predicted alike have one of these: their bytes do not depend on TensorFloat-32."""
+    return replace(key_of(record), without_tf32=False), record.config["layers"]
+
+
+def _options(record: Record) -> Options:
+    config, execution = record.config, record.config["execution"]
+    products = execution.get("frozen_products", "plain")
+    return Options(
+        products="" if products == "plain" else products,
+        host=execution.get("embedding") == "host",
+        recompute=execution.get("recompute"),
+        card=config["cap_gb"],
+        clipped=config["max_grad_norm"] is not None,
+    )
+
+
+def _row(key: Key, records: Sequence[Record], forecasts: Mapping[tuple[Key, int | None], Record]) -> Row:
+    first = records[0]
+    measured = [_numbers(record, forecasts.get(_forecast(record))) for record in records]
     layers: Sequence[int] = ()
-    if records[0].config.get("layers") is None:
-        numbers = found[0]
+    if first.config["layers"] is None:
+        numbers = measured[0]
     else:
-        whole = records[0].config["model"]["architecture"]["num_hidden_layers"]
+        whole = first.config["model"]["architecture"]["num_hidden_layers"]
         layers = [record.config["layers"] for record in records]
-        numbers = _follow(layers, found, whole)
-    rate = records[0].measurements["rate"]
-    visits = [(v["index"], v["seconds"]["step"], v["flops"] / rate) for v in records[0].measurements["visits"]]
+        numbers = _follow(layers, measured, whole)
+    rate = first.measurements["rate"]
+    visits = [(v["index"], v["seconds"]["step"], v["flops"] / rate) for v in first.measurements["visits"]]
     return Row(
-        *key,
+        key,
+        _options(first),
         seconds={name: numbers[f"seconds.{name}"] for name in (*PHASES, "step")},
         share=numbers["flops"] / rate / numbers["seconds.step"],
         peak=numbers["peak"],
@@ -116,12 +200,13 @@ def _follow(layers: Sequence[int], found: Sequence[Mapping[str, float]], whole: 
     return at
 
 
-def one(all_rows: Sequence[Row], family: str, version: str, tokens: int) -> Row | None:
-    """The row of that name, None if there is none."""
-    return next((r for r in all_rows if (r.family, r.version, r.tokens) == (family, version, tokens)), None)
+def one(all_rows: Iterable[Row], family: str, version: str, tokens: int, *, tf32: bool = True) -> Row | None:
+    """The row with these labels, None if there is none."""
+    key = Key(family, version, not tf32, tokens)
+    return next((row for row in all_rows if row.key == key), None)
 
 
-def reference(all_rows: Sequence[Row], tokens: int) -> Row | None:
+def reference(all_rows: Iterable[Row], tokens: int) -> Row | None:
     """The reference implementation as documented."""
     return one(all_rows, "reference", "documented", tokens)
 
@@ -131,49 +216,52 @@ def times(ours: Row | None, theirs: Row | None) -> str:
     return f"{ours.tokens_per_second / theirs.tokens_per_second:.2f}" if ours and theirs else "--"
 
 
-def recomputed(all_rows: Sequence[Row], tokens: int, products: str = "") -> Row | None:
+def recomputed(all_rows: Iterable[Row], tokens: int, products: str = "") -> Row | None:
     """Ours with these products and a budget for activations that needs least."""
-    budgets = [r for r in all_rows if r.family == "badam" and r.tokens == tokens and parts(r)[2][:1].isdigit()]
-    return min((r for r in budgets if parts(r)[0] == products), key=lambda row: row.peak, default=None)
+    ours = (row for row in all_rows if row.family == "badam" and row.tokens == tokens)
+    budgets = (row for row in ours if row.options.recompute is not None and row.options.card is None)
+    return min((row for row in budgets if row.options.products == products), key=lambda row: row.peak, default=None)
 
 
-def compared(all_rows: Sequence[Row], tokens: int) -> list[Row]:
+def compared(all_rows: Iterable[Row], tokens: int) -> list[Row]:
     """The rows of the comparison: every method as documented and with options; of ours, activations kept."""
     shown = ("documented", "options", "keep", "fused", "float8")
-    return [r for r in all_rows if r.tokens == tokens and r.version.removesuffix(WITHOUT_TF32) in shown]
+    return [row for row in all_rows if row.tokens == tokens and row.version in shown]
 
 
 PRODUCTS = {"fused": "fused", "float8": "8-bit"}
-PLACES = {"host": "host"}
-WORDS = {"keep": "all kept", "options": "our options", "clipped": "all kept, clipped"}
-
-
-def parts(row: Row) -> tuple[str, str, str]:
-    """Name of the products, of the embedding's place and of the budget in the version of a row, "" for the usual."""
-    left = row.version.removesuffix(WITHOUT_TF32).split("_")
-    products, place = (next((part for part in left if part in known), "") for known in (PRODUCTS, PLACES))
-    return products, place, "_".join(part for part in left if part not in (products, place))
+WORDS = {"documented": "documented", "options": "our options"}
+"""Versions of other methods in print; ours are named by their options."""
 
 
 def in_print(row: Row) -> str:
     """The version of a row as a reader should see it."""
-    products, place, budget = parts(row)
-    if budget.startswith("card"):
-        name = f"{budget.removeprefix('card')} GB card"
-    elif budget[:1].isdigit():
-        number, unit = budget[:-2], budget[-2:].upper()
-        name = "recomputed" if number == "0" else f"{number} {unit} kept"
-    else:
-        name = WORDS.get(budget, budget)
-    kind = PRODUCTS.get(products, "") + ("" if budget or not products else " products")
-    without = "no TF32" if row.version.endswith(WITHOUT_TF32) else ""
-    return ", ".join(filter(None, (name, PLACES.get(place), kind, without)))
+    options = row.options
+    name = WORDS.get(row.version) or _kept(options)
+    kind = PRODUCTS.get(options.products, "") + ("" if name or not options.products else " products")
+    clipped, host = "clipped" if options.clipped else "", "host" if options.host else ""
+    without = "no TF32" if row.key.without_tf32 else ""
+    return ", ".join(filter(None, (name, clipped, host, kind, without)))
+
+
+def _kept(options: Options) -> str:
+    """How much memory a run of ours has, or keeps activations in; "" where other products keep all."""
+    if options.card is not None:
+        return f"{options.card:g} GB card"
+    if options.recompute is None:
+        return "" if options.products else "all kept"
+    return f"{_bytes(options.recompute)} kept" if options.recompute else "recomputed"
+
+
+def _bytes(count: int) -> str:
+    """16000000000 -> 16 GB, 1750000000 -> 1750 MB."""
+    return f"{count // 10**9} GB" if count % 10**9 == 0 else f"{count / 1e6:g} MB"
 
 
 def on_both(cost: Sequence[Record], other: Sequence[Record]) -> list[tuple[Row, Row]]:
     """The rows that were measured on another card too, each with that of the other card."""
-    names = {record.name for record in cost} & {record.name for record in other}
-    first, second = (rows([record for record in records if record.name in names]) for records in (cost, other))
+    keys = {key_of(record) for record in cost} & {key_of(record) for record in other}
+    first, second = (rows(record for record in records if key_of(record) in keys) for records in (cost, other))
     return list(zip(first, second, strict=True))
 
 

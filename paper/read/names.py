@@ -1,8 +1,9 @@
 """Names of methods and data sets in print, and the source sentence of captions."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from records import Record
+from records import Record, RecordError
 
 LABELS = {
     "badam": "BAdam",
@@ -54,6 +55,20 @@ def named(method: str) -> str:
 def data_named(data: str) -> str:
     """The name of a data set in print."""
     return DATA.get(data, data.replace("_", " "))
+
+
+def about(record: Record, label: str) -> Any:
+    """A label that the run's configuration gives it for the paper, as its family; names of runs are not parsed.
+
+    Raises RecordError, naming file, run and field, when it has no such label.
+    """
+    labels = record.config.get("about") or {}
+    if labels.get(label) is None:
+        raise RecordError(
+            f"{record.path or record.study}: {record.name} has no config.about.{label}, which the paper groups by; "
+            f"give about.{label}=... to the command that makes it"
+        )
+    return labels[label]
 
 
 def sources(studies: Sequence[Sequence[Record]]) -> str:

@@ -4,6 +4,7 @@ A cell of a study is one value of what it varies. Runs of one cell and different
 different cells and one seed saw the same data in the same order, so they are pairs.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -253,17 +254,24 @@ def seconds_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) 
 
 
 def measured_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, Mapping[str, Any]]:
-    """Cell -> the measurements of a step of its method with nothing else on the GPU; cells without any are left out.
+    """Cell -> the measurements of its step with nothing else on the GPU; cells without any are left out.
 
-    wanted: cell -> its runs; model, data and method must be those of the measurement. A measurement whose name does
-    not end with the method is of something else that a study varied, as another order, and is passed over.
+    wanted: cell -> its runs; what the measurement trained is what the cell trains.
     """
-    known = {}
-    for row in map(Row, alone):
-        if row.record.status == "finished" and f"-{row.record.name}".endswith(f"-{row.method}"):
-            known[row.choice("model"), row.data, row.method] = row.record.measurements
-    keys = {name: (runs[0].choice("model"), runs[0].data, runs[0].method) for name, runs in wanted.items()}
-    return {name: known[key] for name, key in keys.items() if key in known}
+    measured = {_trained(row): row.measured for row in map(Row, alone) if row.record.status == "finished"}
+    return {cell: measured[key] for cell, runs in wanted.items() if (key := _trained(runs[0])) in measured}
+
+
+def _trained(row: Row) -> str:
+    """What a step computes: choices, model, and values of the method without rate and seeds, which cost nothing."""
+    method = {name: value for name, value in row.config["method"].items() if name != "lr"}
+    return json.dumps([row.config["choices"], row.config["model"], _without_seeds(method)], sort_keys=True)
+
+
+def _without_seeds(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_seeds(inner) for key, inner in value.items() if key != "seed"}
+    return value
 
 
 def steps_by_round(

@@ -8,7 +8,6 @@ PROVENANCE = {"commit": "0123456789abcdef", "dirty": False, "date": "2026-01-02"
 BYTES = {"weights": 4000, "gradients": 400, "state": 800}
 METHODS = {"badam": 1.5, "bsgd": 2.0, "adamw": 0.9, "sgd": 1.1, "lora": 1.0}
 """Method of the quick study -> its held-out loss."""
-ON_ANOTHER_CARD = ("reference-documented-8192", "badam-fused-8192", "badam-keep-8192")
 
 
 def train_record(method: str, loss: float) -> Record:
@@ -112,45 +111,56 @@ def adversary_record() -> Record:
     return Record("verify", "adversary", "full-seed0", "k", "finished", {}, measured, PROVENANCE)
 
 
+Options = dict[str, Any]
+VERSIONS: list[tuple[str, str, Options, Options]] = [
+    ("reference", "documented", {}, {}),
+    ("reference", "options", {"recompute": None}, {}),
+    ("lora", "documented", {}, {}),
+    ("lora", "documented", {}, {"tf32": False}),
+    ("lora", "options", {"recompute": None}, {}),
+    ("badam", "float8", {"frozen_products": "float8"}, {}),
+    ("badam", "keep", {"frozen_products": "plain"}, {}),
+    ("badam", "fused", {"frozen_products": "fused"}, {}),
+    ("badam", "600mb", {"recompute": 600_000_000}, {}),
+    ("badam", "fused_host_600mb", {"frozen_products": "fused", "recompute": 600_000_000, "embedding": "host"}, {}),
+    ("badam", "card24", {"recompute": 10**9}, {"cap_gb": 24}),
+    ("badam", "host_card24", {"recompute": 10**9, "embedding": "host"}, {"cap_gb": 24}),
+    ("badam", "fused_host_card24", {"frozen_products": "fused", "embedding": "host"}, {"cap_gb": 24}),
+]
+"""Family, version, options of the execution and other values of a run of cost."""
+SHALLOW: list[tuple[str, str, Options, Options]] = [
+    ("adamw", "documented", {}, {"layers": layers, "tokens": 8192}) for layers in (8, 16)
+]
+ON_ANOTHER_CARD = (("reference", "documented"), ("badam", "fused"), ("badam", "keep"))
+"""With 8,192 tokens."""
+
+
 def cost_records() -> list[Record]:
     """Measured runs of one session, and the prediction of each; memory and time in round numbers."""
     seconds = {"forward": 0.1, "backward": 0.3, "update": 0.1, "step": 0.5}
     held = {"weights": 8 * 10**9, "master": 10**9, "gradients": 10**9, "state": 2 * 10**9}
-    found = []
-    names = [
-        "reference-documented",
-        "reference-options",
-        "lora-documented",
-        "lora-documented-without_tf32",
-        "lora-options",
-        "badam-float8",
-        "badam-keep",
-        "badam-fused",
-        "badam-600mb",
-        "badam-fused_host_600mb",
-        "badam-card24",
-        "badam-host_card24",
-        "badam-fused_host_card24",
-    ]
-    names = [f"{name}-{tokens}" for name in names for tokens in (2048, 8192)]
-    for name in [*names, "adamw-documented-layers8-8192", "adamw-documented-layers16-8192"]:
-        layers = int(name.partition("layers")[2].partition("-")[0] or 0)
-        factor = (0.5 if "badam" in name else 1.0) * (layers or 32) / 32
+    every = [(*version[:3], version[3] | {"tokens": n}) for version in VERSIONS for n in (2048, 8192)]
+    runs = []
+    for place, (family, version, execution, values) in enumerate([*every, *SHALLOW]):
+        config = {"layers": None, "tf32": True, "cap_gb": None, "max_grad_norm": None, "execution": execution} | values
+        config |= {"model": {"architecture": {"num_hidden_layers": 32}}}
+        config |= {"about": {"family": family, "version": version, "tf32": config["tf32"]}}
+        factor = (0.5 if family == "badam" else 1.0) * (config["layers"] or 32) / 32
         visit = {"index": 3, "seconds": {k: factor * v for k, v in seconds.items()}, "held": held, "peak": 20 * 10**9}
         visit |= {"flops": factor * 1e14, "phases": {"forward": 1, "backward": int(factor * 20e9), "update": 2}}
         measured = {"rate": 5e14, "visits": [visit, visit | {"index": 0}], "seconds": visit["seconds"]}
         measured |= {"flops": factor * 1e14, "peak": int(factor * 20 * 10**9)}
         measured |= {"reserved": int(factor * 21 * 10**9), "context": 10**9}
-        config = {"layers": layers or None, "model": {"architecture": {"num_hidden_layers": 32}}}
-        found.append(Record("profile", "cost", name, "k", "finished", config, measured, PROVENANCE))
         phases = {"forward": 1, "backward": int(factor * 21 * 10**9), "update": 2}
         forecast = {"predicted": {"held": held, "phases": phases}}
-        found.append(Record("profile", "cost_predicted", name, "k", "finished", config, forecast, PROVENANCE))
-        if name in ON_ANOTHER_CARD:  # where keep is as slow as the reference
-            other = measured if "badam-fused" in name else measured | {"seconds": seconds}
+        identity = f"run-{place:02d}", f"k{place}", "finished", config
+        runs.append(Record("profile", "cost", *identity, measured, PROVENANCE))
+        runs.append(Record("profile", "cost_predicted", *identity, forecast, PROVENANCE))
+        if (family, version) in ON_ANOTHER_CARD and config["tokens"] == 8192:  # where keep is as slow as the reference
+            other = measured if version == "fused" else measured | {"seconds": seconds}
             provenance = PROVENANCE | {"device": "NVIDIA Z9 80GB"}
-            found.append(Record("profile", "cost_h200", name, "k", "finished", config, other, provenance))
-    return found
+            runs.append(Record("profile", "cost_h200", *identity, other, provenance))
+    return runs
 
 
 def execution_records() -> list[Record]:

@@ -129,7 +129,7 @@ def test_training_loss_is_the_mean_of_the_last_tenth() -> None:
 
 
 def compared(after: str, before: str, part: str = "downstream", **differences: float) -> Record:
-    config = {"after": f"{after}-gsm8k-{part}", "before": f"{before}-gsm8k-{part}", "part": part}
+    config = {"part": part, "about": {"method": after, "model": "m", "data": "gsm8k", "baseline": before}}
     measured = {
         task: {"difference": difference, "standard_error": 0.01, "items": 500, "verdict": "better", "p": 0.001}
         for task, difference in differences.items()
@@ -172,6 +172,25 @@ def test_the_claims_about_cost_are_judged_on_the_committed_runs() -> None:
     too_much = [replace(j.claim, bound=0.01) for j in measured]
     stricter = verdicts.judge({"cost": load_study("cost", kind="profile", folder=COMMITTED)}, too_much)
     assert {j.verdict for j in stricter} == {verdicts.NOT_SUPPORTED}
+
+
+def test_no_claim_depends_on_the_name_of_a_run() -> None:
+    sources = claims.SOURCES | claims.STUDIES
+    read = {name: load_study(study, kind=kind, folder=COMMITTED) for name, (kind, study) in sources.items()}
+    judged = verdicts.judge(read)
+    assert verdicts.NO_RECORDS not in {j.verdict for j in judged}
+    renamed = {
+        study: [
+            replace(record, name=f"run {len(runs) - i:03d}", config=_nameless(record)) for i, record in enumerate(runs)
+        ]
+        for study, runs in read.items()
+    }
+    assert verdicts.judge(renamed) == judged
+
+
+def _nameless(record: Record) -> dict[str, Any]:
+    """The configuration without the names of other runs, which a comparison has."""
+    return {key: value for key, value in record.config.items() if key not in ("before", "after")}
 
 
 def test_the_list_of_claims_can_be_evaluated() -> None:
