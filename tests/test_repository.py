@@ -161,12 +161,6 @@ def test_the_documentation_examples_run():
     assert int(re.search(r"(\d+) passed", done.stdout).group(1)) >= 15
 
 
-def test_make_downstream_evaluates_the_methods_of_the_headline():
-    made = re.search(r"^HEADLINE := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1).split()
-    study = yaml.safe_load((ROOT / "conf" / "study" / "headline.yaml").read_text())
-    assert sorted(made) == sorted(name.rpartition("/")[2] for name in study["axes"]["method"])
-
-
 def test_make_help_lists_every_public_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
     listed = set(re.findall(r"^make ([a-z]+)", done.stdout, re.MULTILINE))

@@ -23,6 +23,7 @@ GB = 1e9
 DEVICES = ("fake", "cpu", "cuda")
 WEIGHTS = ("random", "real")
 IGNORED = ("cards", "reserve", "how", "series", "predict")  # how to show and where to write, not what
+ABOUT = "about"  # labels of the record, no part of its identity
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def record(case: Case, study: str, measurements: dict[str, Any], error: str = ""
         kind="profile",
         study=study,
         name=case.name,
-        key=run_key(known, {"code": source_hash(("bcd", "experiments"))}),
+        key=run_key({k: v for k, v in known.items() if k != ABOUT}, {"code": source_hash(("bcd", "experiments"))}),
         status="failed" if error else "finished",
         config=known,
         measurements=measurements,

@@ -4,7 +4,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,14 +30,21 @@ MAY_DIFFER = ("tasks", "folder", "batch_size", "generation_batch_size", "judge")
 class Evaluating:
     """One part that is possible.
 
-    name: of its record.     key, identity: of what is measured.     before: the record to compare with.
+    name: of its record.     key, identity: of what is measured.     about: labels of its record, no part of the key.
+    before: the record to compare with.
     """
 
     part: Part
     name: str
     key: str
     identity: dict[str, Any]
+    about: dict[str, Any]
     before: Record | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """As the record has it."""
+        return self.identity | {"about": self.about}
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,9 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         r"[^\w.=-]+", "_", str(config.path).rstrip("/").rpartition("/")[2] if config.path else choices["model"]
     )
     title = str(config.name) if config.name is not None else f"{stem}-{fingerprint[:8]}"
+    about = OmegaConf.to_container(config.about, resolve=True)
+    assert isinstance(about, dict)  # for the type checker: a DictConfig gives a dict
+    labels = {str(key): value for key, value in about.items()}
     found = []
     for name in config.parts:
         part: Part = configuration.build(config[name])
@@ -102,7 +112,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
                 raise UserError(
                     f"before={config.before}: {path} was evaluated with other values of {', '.join(other)}"
                 )
-        found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, before))
+        found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, labels, before))
     if not config.how.dry:
         require_writable(configuration.folder(config) / config.recorded_as)
     return Plan(config, title, device, model, fingerprint, found)
@@ -133,9 +143,11 @@ def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
     """
     config, loaded = planned.config, None
     for part in planned.parts:
-        record = (
-            None if config.how.force else find(config.recorded_as, part.name, part.key, configuration.folder(config))
-        )
+        folder = configuration.folder(config)
+        record = None if config.how.force else find(config.recorded_as, part.name, part.key, folder)
+        if record is not None and record.config != part.config:  # measured before, under other labels
+            record = replace(record, config=part.config)
+            write(record, folder)
         if record is None:
             if loaded is None:
                 loaded = planned.model.load(getattr(torch, config.dtype))
@@ -162,7 +174,7 @@ def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
             name=part.name,
             key=part.key,
             status="interrupted" if stopped else "failed" if error else "finished",
-            config=part.identity,
+            config=part.config,
             measurements=measured | {"seconds": time.perf_counter() - begin},
             provenance=origin,
             error=error,
@@ -189,7 +201,12 @@ def _compare(planned: Plan, part: Evaluating, after: Record) -> Record | None:
         name=f"{after.name}-against-{planned.config.before}",
         key=run_key({"before": part.before.key, "after": after.key}, {"code": source_hash(CODE)}),
         status="finished",
-        config={"before": part.before.name, "after": after.name, "part": part.identity["part"]},
+        config={
+            "before": part.before.name,
+            "after": after.name,
+            "part": part.identity["part"],
+            "about": part.about | {"baseline": part.before.config.get("about", {}).get("method")},
+        },
         measurements=part.part.compare(first, second),
         provenance=after.provenance,
     )

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import UserError
 from experiments.training.planning import RATE_OF
-from records import COMMITTED, ROOT, Record, load
+from records import COMMITTED, ROOT, Record, read
 
 RATE = "method.lr"
 FOLDER = "tuned"
@@ -136,5 +136,4 @@ def _commands(name: str) -> str:
 
 def recorded(name: str, folder: Path) -> Record | None:
     """The recorded choice of the tuning study: this clone's own, else the committed one, else None."""
-    paths = (place / FOLDER / f"{name}.json" for place in (folder, COMMITTED))
-    return next((load(path) for path in paths if path.exists()), None)
+    return read(FOLDER, name, folder) or read(FOLDER, name, COMMITTED)

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from paper import frontier, placement
-from paper.figures import style
-from paper.frontier import Entry
-from paper.runs import named
+from paper.figures import placement, style
+from paper.read import frontier
+from paper.read.frontier import Entry
+from paper.read.names import named
 from records import Record
 
 STUDIES = frontier.STUDIES

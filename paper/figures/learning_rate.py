@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import studies
 from paper.figures import style
-from paper.runs import named
+from paper.read import studies
+from paper.read.names import named
 from records import Record
 
 STUDIES = {"learning_rate": ("train", "learning_rate")}

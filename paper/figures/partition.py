@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import placement, studies
-from paper.figures import style
+from paper.figures import placement, style
+from paper.read import studies
 from records import Record
 
 STUDIES = {"partition": ("train", "partition")}

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import statistics, studies
 from paper.figures import style
-from paper.runs import named
+from paper.read import statistics, studies
+from paper.read.names import named
 from records import Record
 
 STUDIES = {"scale": ("train", "scale")}
@@ -15,7 +15,7 @@ REFERENCES = ("adamw", "lora")
 
 def draw(scale: Sequence[Record]) -> Figure:
     """Left: loss after finetuning. Right: BAdam minus the other at each depth, paired by seed, with intervals."""
-    depths = studies.groups(studies.rows(scale), lambda row: row.value("model.architecture.num_hidden_layers"))
+    depths = studies.groups(studies.rows(scale), lambda row: row.layers)
     drawn, (absolute, gap) = style.figure(2, height=2.8)
     cells = {depth: studies.cells(depths[depth], lambda row: row.method) for depth in sorted(depths)}
     for name in dict.fromkeys(name for found in cells.values() for name in found):

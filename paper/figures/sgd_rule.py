@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import statistics, studies
 from paper.figures import style
-from paper.verdicts import data_in_print
+from paper.read import statistics, studies
+from paper.read.names import data_named
 from records import Record
 
 STUDIES = {"headline": ("train", "headline")}
@@ -52,7 +52,7 @@ def draw(headline: Sequence[Record]) -> Figure:
                     alpha=0.4,
                 )
         axes.set_xticks((0, 1), ("all weights", "one block"))
-        axes.set(title=data_in_print(data), xlim=(-0.25, 1.25))
+        axes.set(title=data_named(data), xlim=(-0.25, 1.25))
         axes.margins(y=0.15)
         losses = {name: studies.losses(runs) for name, runs in cells.items()}
         for place, (_, contrast) in enumerate(CONTRASTS.items()):
@@ -61,7 +61,7 @@ def draw(headline: Sequence[Record]) -> Figure:
                 row = place + 0.18 * (index - (len(sets) - 1) / 2) * 2
                 style.interval(effects, row, difference.mean, difference.low, difference.high, colour)
     for index, data in enumerate(sets):
-        effects.plot([], [], "o-", color=("#000000", style.OTHERS)[index % 2], markersize=4, label=data_in_print(data))
+        effects.plot([], [], "o-", color=("#000000", style.OTHERS)[index % 2], markersize=4, label=data_named(data))
     effects.axvline(0, color="black", linewidth=0.7)
     style.named_rows(effects, ["BCD's cost,\nAdam's rule", "BCD's cost,\nSGD's rule", "interaction"])
     effects.set(xlabel="difference (nats)")

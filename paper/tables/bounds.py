@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from paper import theorems
-from paper.runs import thousands
+from paper.read import theorems
+from paper.read.formats import thousands
 from records import Record
 
 SOURCES = {"theory": ("verify", "theory")}

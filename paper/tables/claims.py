@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from paper.verdicts import Finding, Judged, judge
+from paper.judge import claims
+from paper.judge.verdicts import Finding, Judged, judge
+from paper.read.formats import p_value
 from records import Record
 
-SOURCES = {"cost": ("profile", "cost")}
-STUDIES = {
-    **{name: ("train", name) for name in ("headline", "methods", "rank", "order", "inner_steps")},
-    "downstream": ("compare", "downstream"),
-}
+SOURCES, STUDIES = claims.SOURCES, claims.STUDIES
 
 
 def text(**records: Sequence[Record]) -> str:
@@ -44,9 +42,3 @@ def effect(finding: Finding) -> str:
 
 def number(value: float | None) -> str:
     return "--" if value is None else f"{value:.3f}"
-
-
-def p_value(p: float | None) -> str:
-    if p is None:
-        return "--"
-    return "$<0.001$" if p < 0.001 else f"${p:.3f}$"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from paper import theorems
+from paper.read import theorems
 from records import Record
 
 SOURCES = {"theory": ("verify", "theory")}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paper.theorems import line, theorem
+from paper.read.theorems import line, theorem
 from records import Record
 
 SOURCES = {"adversary": ("verify", "adversary")}

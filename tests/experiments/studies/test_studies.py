@@ -185,20 +185,21 @@ def test_values_by_an_earlier_axis():
 
 def test_equal_time_is_the_time_of_the_steps_of_lora():
     alone = load_study("steps_alone", kind="profile", folder=COMMITTED)
-    seconds = {record.name: record.measurements["seconds_per_step"] for record in alone}
-
-    def of(data, method):
-        return seconds[f"smollm2_135m-{data}-{method.rpartition('/')[2]}"]
-
+    seconds = {}
+    for record in alone:
+        chosen = record.config["choices"]
+        seconds[chosen["data"], chosen["method"]] = record.measurements["seconds_per_step"]
     axes = STUDIES["headline"]["axes"]
     assert STUDIES["equal_time"]["axes"]["steps"]["data"] == {
-        data: {"method": {method: round(180 * of(data, "lora") / of(data, method)) for method in axes["method"]}}
+        data: {
+            "method": {method: round(180 * seconds[data, "lora"] / seconds[data, method]) for method in axes["method"]}
+        }
         for data in axes["data"]
     }
 
 
 def test_the_plan_counts_the_runs_of_every_study():
-    rows = [line.split("|")[2:4] for line in (ROOT / "records" / "PLAN.md").read_text().splitlines() if "| " in line]
+    rows = [line.split("|")[2:4] for line in (ROOT / "results" / "PLAN.md").read_text().splitlines() if "| " in line]
     planned = {name.strip(): int(runs) for name, runs in rows if runs.strip().isdigit()}
     assert planned == {name: len(cells_of(name)) for name in STUDIES if name not in ("execution", "quick", "tuning")}
-    assert f"The stages have {sum(planned.values())} runs" in (ROOT / "records" / "PLAN.md").read_text()
+    assert f"The stages have {sum(planned.values())} runs" in (ROOT / "results" / "PLAN.md").read_text()
