@@ -74,15 +74,14 @@ def recorded(path: Path, name: str | None) -> Record:
         return load(path)
     runs = {record.name: record for record in load_lines(path)}
     if name not in runs:
-        raise UserError(
-            f"{path} has {'many runs; name one of' if name is None else f'no run {name!r}; it has'} {', '.join(runs)}"
-        )
+        wrong = "many runs; name one of" if name is None else f"no run {name!r}; it has"
+        raise UserError(f"{path} has {wrong} {', '.join(runs)}")
     return runs[name]
 
 
-def replay(old: Record, rtol: float) -> list[str]:
+def replay(path: Path, rtol: float, name: str | None = None) -> list[str]:
     """Run the record's configuration again and return the differences. Raises UserError for a GPU or failed record."""
-    path = old.path
+    old = recorded(path, name)
     if old.kind != "train" or old.status != "finished":
         raise UserError(f"{path} is a {old.status} {old.kind} record; only finished train records can be replayed")
     if old.config["device"] != "cpu":
@@ -109,8 +108,8 @@ def main() -> None:
     parser.add_argument("--rtol", type=float, default=0.0, help="largest relative difference allowed (default 0)")
     arguments = parser.parse_args()
     with exit_codes():
+        lines = replay(arguments.record, arguments.rtol, arguments.name)
         old = recorded(arguments.record, arguments.name)
-        lines = replay(old, arguments.rtol)
     compared = sum(1 for _ in leaves(old.measurements))
     print("\n".join(lines) or f"{old.name}: {compared} metrics equal (rtol {arguments.rtol:g})")
     if lines:
