@@ -1,8 +1,33 @@
-"""What several files of tests share."""
+"""What several files of tests share: a loop over a tiny decoder, and an optimizer of its layers."""
 
 import torch
+from torch import nn
 
+from bcd import Adam, BlockCoordinateDescent, Cyclic, by_layer
 from bcd.precision import split
+
+FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
+TOKENS = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 0]])
+
+
+def loss_of(model):
+    return nn.functional.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten())
+
+
+def train(model, optimizer, steps):
+    for _ in range(steps):
+        loss_of(model).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def weights(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def bcd(model, **options):
+    settings = {"rule": Adam(), "order": Cyclic(), "inner_steps": 2, "lr": 1e-2} | options
+    return BlockCoordinateDescent(by_layer(model, **FREEZE), **settings)
 
 
 def round_half_up(master):
