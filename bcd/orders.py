@@ -12,6 +12,19 @@ from torch import Tensor
 
 from bcd.checks import require_flag, require_whole
 
+__all__ = [
+    "CostAware",
+    "Cyclic",
+    "Descending",
+    "Fixed",
+    "Greedy",
+    "Order",
+    "RandomReshuffle",
+    "SlidingWindow",
+    "Uniform",
+    "Weighted",
+]
+
 
 class Order(Protocol):
     """The interface that `BlockCoordinateDescent` asks of an order.

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from bcd.blocks import Block, Partition
 from bcd.checks import require_choice, require_whole
 
+__all__ = ["by_groups", "by_layer", "by_matrix", "by_module", "by_ratio", "by_regex", "single"]
+
 Choice = Literal["train", "join", "freeze"]
 """What happens to the parameters outside the layers: an own block, part of the neighbouring layer's block,
 or no training at all."""

@@ -1,8 +1,10 @@
 """The published algorithm line by line, without classes and without torch: the oracle of the tests and of theory/.
 
 Transcribed from Algorithm 1 of BAdam (arXiv 2404.02827) over plain lists of numbers, with each rule of `bcd.rules` as
-the inner update. The number type is whatever the start point holds: float (IEEE float64), fractions.Fraction for the
-rules without a root, or a multi-precision type when `sqrt` of that type is given.
+the inner update. That of the class `Adam` is the function `adam`: it takes the class's hyperparameters by name, a pair
+such as betas as beta1 and beta2, and makes the same state in the same order. The number type is whatever the start
+point holds: float (IEEE float64), fractions.Fraction for the rules without a root, or a multi-precision type when
+`sqrt` of that type is given.
 """
 
 import math
@@ -69,6 +71,11 @@ def adam(
         return moved
 
     return update
+
+
+def adamw(**values: Any) -> Update:
+    """AdamW's rule. values: those of `adam`."""
+    return adam(**values, decoupled=True)
 
 
 def sgd(*, weight_decay: Number = 0) -> Update:

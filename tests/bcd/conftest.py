@@ -35,3 +35,11 @@ def round_half_up(master):
     weight = torch.empty_like(master, dtype=torch.bfloat16)
     split(master.clone(), weight, torch.empty_like(master, dtype=torch.int16))
     return weight
+
+
+def by_name(rule):
+    """The rule's hyperparameters; a pair such as betas is beta1 and beta2."""
+    values = rule.hyperparameters()
+    pairs = {name: value for name, value in values.items() if isinstance(value, tuple)}
+    single = {name: value for name, value in values.items() if name not in pairs}
+    return single | {f"{name[:-1]}{i}": number for name, pair in pairs.items() for i, number in enumerate(pair, 1)}
