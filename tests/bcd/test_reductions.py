@@ -1,6 +1,5 @@
 """Settings in which block coordinate descent is a method that is known."""
 
-import pytest
 import torch
 
 from bcd import (
@@ -18,24 +17,23 @@ from bcd import (
     single,
 )
 from tests.bcd.conftest import loss_of, train, weights
+from tests.bcd.cover import product
 from tests.conftest import RTOL
 
+RULES = {
+    "adam": (Adam, torch.optim.Adam, {"eps": 1e-6, "betas": (0.8, 0.95)}),
+    "adamw": (AdamW, torch.optim.AdamW, {}),
+    "sgd": (SGD, torch.optim.SGD, {}),
+    "heavy ball": (Momentum, torch.optim.SGD, {"momentum": 0.9}),
+    "nesterov": (Momentum, torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+}
 
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-@pytest.mark.parametrize("path", [{"foreach": True}, {"foreach": False}, {"fused": True}], ids=str)
-@pytest.mark.parametrize(
-    ("rule", "full", "options"),
-    [
-        (Adam, torch.optim.Adam, {"eps": 1e-6, "betas": (0.8, 0.95)}),
-        (AdamW, torch.optim.AdamW, {}),
-        (SGD, torch.optim.SGD, {}),
-        (Momentum, torch.optim.SGD, {"momentum": 0.9}),
-        (Momentum, torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
-    ],
-)
-def test_one_block_is_the_full_optimizer_bitwise(rule, full, options, path, decay, decoder):
+
+@product(pair=RULES, kernel=[{"foreach": True}, {"foreach": False}, {"fused": True}], decay=[0.0, 0.1])
+def test_one_block_is_the_full_optimizer_bitwise(pair, kernel, decay, decoder):
+    rule, full, options = pair
     ours, theirs = decoder(), decoder()
-    settings = {**options, **path, "weight_decay": decay}
+    settings = {**options, **kernel, "weight_decay": decay}
     optimizer = BlockCoordinateDescent(single(ours), rule=rule(**settings), order=Cyclic(), inner_steps=100, lr=1e-2)
     train(ours, optimizer, 20)
     train(theirs, full(theirs.parameters(), lr=1e-2, **settings), 20)

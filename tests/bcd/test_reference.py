@@ -13,6 +13,7 @@ from torch import nn
 import bcd
 from bcd import BlockCoordinateDescent, Cyclic, RandomReshuffle, minimise, reference
 from tests.bcd.conftest import by_name
+from tests.bcd.cover import product
 from tests.conftest import ROOT, RTOL
 
 ATOL = 1e-14  # beside numbers of order one: a weight or a moment may cancel to almost zero
@@ -206,10 +207,7 @@ def compare(rule_name, rule, order_name, partition_name, inner_steps, visits=4):
                 assert all(state[name] == [value] for state in ours)
 
 
-@pytest.mark.parametrize("inner_steps", [1, 3])
-@pytest.mark.parametrize("partition", names("partition"))
-@pytest.mark.parametrize("order", names("order"))
-@pytest.mark.parametrize("rule", names("rule"))
+@product(rule=names("rule"), order=names("order"), partition=names("partition"), inner_steps=[1, 3])
 def test_weights_and_state_are_the_references(rule, order, partition, inner_steps):
     compare(rule, rule_of(rule), order, partition, inner_steps)
 
@@ -233,9 +231,7 @@ def test_the_comparison_tells_a_wrong_rule_and_names_a_new_one(monkeypatch):
 # --- the reference computes its own gradients ---
 
 
-@pytest.mark.parametrize("order", [Cyclic, RandomReshuffle])
-@pytest.mark.parametrize("inner_steps", [1, 2, 5])
-@pytest.mark.parametrize("rule", names("rule"))
+@product(rule=names("rule"), inner_steps=[1, 2, 5], order={"cyclic": Cyclic, "random_reshuffle": RandomReshuffle})
 def test_trajectory_of_minimise_is_the_references(rule, inner_steps, order):
     generator = torch.Generator().manual_seed(1)
     A = torch.randn(6, 6, generator=generator, dtype=torch.float64)
