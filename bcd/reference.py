@@ -29,8 +29,11 @@ def descend(
 ) -> list[list[Vector]]:
     """K steps of `update` with fresh state on the blocks of each visit; returns the iterate after every step.
 
-    gradient: (i, x) -> gradient of block i at x.     visits: the block indices of each visit, in order.
-    lr: step size of each block.                      inner_steps: K.
+    Args:
+        gradient: (i, x) -> gradient of block i at x.
+        visits: the block indices of each visit, in order.
+        lr: step size of each block.
+        inner_steps: K.
     """
     x = [list(block) for block in start]
     iterates = []
@@ -74,7 +77,11 @@ def adam(
 
 
 def adamw(**values: Any) -> Update:
-    """AdamW's rule. values: those of `adam`."""
+    """AdamW's rule.
+
+    Args:
+        values: those of `adam`.
+    """
     return adam(**values, decoupled=True)
 
 
