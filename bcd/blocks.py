@@ -18,7 +18,10 @@ from torch import Tensor, nn
 class Part:
     """What a block holds of one parameter: all of it, or a range of rows (indices along dimension 0).
 
-    name: of the parameter.     parameter: the whole tensor.     rows: (start, stop), None for all.
+    Attributes:
+        name: of the parameter.
+        parameter: the whole tensor.
+        rows: (start, stop), None for all.
     """
 
     name: str
@@ -38,11 +41,13 @@ class Part:
 class Block:
     """A named set of parameters, or of row ranges of parameters, that are active together.
 
-    name: unique within the partition, for example ``"model.layers.3"``.
-    parameters: parameter name -> parameter tensor, in the module's order; not empty.
-    rows: parameter name -> (start, stop) along dimension 0, for parameters of which the block holds a part only.
+    Attributes:
+        name: unique within the partition, for example ``"model.layers.3"``.
+        parameters: parameter name -> parameter tensor, in the module's order; not empty.
+        rows: parameter name -> (start, stop) along dimension 0, for parameters of which the block holds a part only.
 
-    Raises ValueError for an empty block, a parameter that cannot be trained or an impossible range of rows.
+    Raises:
+        ValueError: for an empty block, a parameter that cannot be trained or an impossible range of rows.
     """
 
     name: str
@@ -92,11 +97,13 @@ class Block:
 class Partition:
     """Disjoint blocks, and the parameters that no block trains.
 
-    blocks: D blocks, D >= 1; the order of the tuple is the order of the block indices.
-    frozen: parameter name -> tensor for everything that is never trained.
-    tied: second name -> first name for every tensor that the module reaches under two names.
+    Attributes:
+        blocks: D blocks, D >= 1; the order of the tuple is the order of the block indices.
+        frozen: parameter name -> tensor for everything that is never trained.
+        tied: second name -> first name for every tensor that the module reaches under two names.
 
-    Raises ValueError when there is no block, a block name repeats, or one element is in two places or in none.
+    Raises:
+        ValueError: when there is no block, a block name repeats, or one element is in two places or in none.
     """
 
     blocks: tuple[Block, ...]

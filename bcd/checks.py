@@ -12,9 +12,10 @@ def require_whole(
 ) -> None:
     """Raise ValueError unless `value` is a whole number, and neither True nor False.
 
-    least: the smallest possible number; None: any.
-    or_none: whether None is possible too.
-    why: for the message, in place of the one that these make.
+    Args:
+        least: the smallest possible number; None: any.
+        or_none: whether None is possible too.
+        why: for the message, in place of the one that these make.
 
     >>> require_whole("steps", 0, least=1, or_none=True)
     Traceback (most recent call last):
@@ -39,10 +40,12 @@ def require_number(
 ) -> None:
     """Raise ValueError unless `value` is a number in the range, and neither True nor False.
 
-    least: the smallest possible number, or None.
-    above: what it must exceed, or None.
-    below: what it must be below; infinity: any that is finite.
-    or_none, why: as in `require_whole`.
+    Args:
+        least: the smallest possible number, or None.
+        above: what it must exceed, or None.
+        below: what it must be below; infinity: any that is finite.
+        or_none: as in `require_whole`.
+        why: as in `require_whole`.
 
     >>> require_number("share", 1.0, least=0, below=1)
     Traceback (most recent call last):
@@ -59,7 +62,12 @@ def require_number(
 
 
 def require_positive(name: str, value: Any, *, or_none: bool = False, why: str | None = None) -> None:
-    """Raise ValueError unless `value` is a finite number above 0. or_none, why: as in `require_whole`."""
+    """Raise ValueError unless `value` is a finite number above 0.
+
+    Args:
+        or_none: as in `require_whole`.
+        why: as in `require_whole`.
+    """
     require_number(name, value, above=0, or_none=or_none, why=why)
 
 

@@ -38,20 +38,23 @@ class Expansion:
     float32 numbers, is summed over the backward passes of a step while g itself is freed, so gradient accumulation is
     exact and costs little memory; P takes rows x r numbers more.
 
-    rule: SGD() by default; with rank any rule of bcd, for example Adam().
-    ratio: step size, as a multiple of the block's own learning rate, so that schedules act on both.
-    rank: r >= 1, None for the whole gradient.
-    reach: see `Reach`.
-    when: see `When`. With "step", whole gradients of all moving blocks exist until the step, as in full training;
-        clipping all parameters together then counts them. With "backward" they do not, and neither clipping nor
-        gradient accumulation is possible: a second backward before the step raises RuntimeError. Ignored with rank.
-    max_norm: with rank, the global norm to which the projected gradients P'g are clipped together; None for none.
-    seed: of P.
-
     Not to be used with a GradScaler where gradients are consumed in backward (rank, or when="backward"): they would
     still be scaled.
 
-    Raises ValueError for an impossible value, or a rule with state where there is no rank.
+    Attributes:
+        rule: SGD() by default; with rank any rule of bcd, for example Adam().
+        ratio: step size, as a multiple of the block's own learning rate, so that schedules act on both.
+        rank: r >= 1, None for the whole gradient.
+        reach: see `Reach`.
+        when: see `When`. With "step", whole gradients of all moving blocks exist until the step, as in full training;
+            clipping all parameters together then counts them. With "backward" they do not, and neither clipping nor
+            gradient accumulation is possible: a second backward before the step raises RuntimeError. Ignored with
+            rank.
+        max_norm: with rank, the global norm to which the projected gradients P'g are clipped together; None for none.
+        seed: of P.
+
+    Raises:
+        ValueError: for an impossible value, or a rule with state where there is no rank.
     """
 
     rule: Rule = field(default_factory=SGD)
@@ -101,7 +104,9 @@ class Expansion:
 class Expanded:
     """The inactive parts of one visit, under an `Expansion`.
 
-    parts: what moves, with the index of its block.     visit: number of the visit, which with the seed gives every P.
+    Args:
+        parts: what moves, with the index of its block.
+        visit: number of the visit, which with the seed gives every P.
     """
 
     def __init__(self, expansion: Expansion, parts: Sequence[tuple[int, Part]], visit: int) -> None:
@@ -120,7 +125,11 @@ class Expanded:
         self.states: dict[int, State] = {}
 
     def consume(self, parameter: Tensor, lrs: Sequence[float]) -> None:
-        """Use up the gradient of `parameter` inside backward. lrs: current step size of every block."""
+        """Use up the gradient of `parameter` inside backward.
+
+        Args:
+            lrs: current step size of every block.
+        """
         place = self._of.get(parameter)
         if place is None or parameter.grad is None:
             return

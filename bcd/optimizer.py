@@ -68,28 +68,31 @@ class BlockCoordinateDescent(Resumable):
 
     The optimizer owns ``requires_grad`` of every parameter of the partition, whatever it was before.
 
-    partition: what is trained; one parameter group is made for each block, named by the block, so learning rate
-        schedulers and per-block hyperparameters work as with any torch optimizer. A parameter of which several blocks
-        hold rows is listed in the first of their groups.
-    rule: update of the active blocks, for example ``Adam()`` or ``SGD()``.
-    order: which blocks each visit trains, for example ``RandomReshuffle(seed=0)``.
-    inner_steps: K >= 1, optimizer steps of one visit.
-    lr: step size, a number for all blocks or one number for each block in the partition's order.
-    always_active: names of blocks that every visit trains besides those of the order, whose indices then count the
-        other blocks; their state is never reset. LISA is ``Uniform(count=2)``, embedding and head always active.
-    state: lifetime of the optimizer state, see `Lifetime`.
-    master: exact float32 master for bfloat16 weights, see `Master` and `bcd.precision`; other weights need none.
-    switch_warmup: the first steps of a visit use lr k / switch_warmup, k = 1, 2, ...; 0 for none.
-    nonfinite: see `Nonfinite`. A skipped step counts in `skipped_steps` and not in K.
-    track_unchanged: keep a copy of the active weights and note in `unchanged`, block name -> share of its weights that
-        the last visit left bitwise as they were.
-    compiled: whether one kernel of torch.compile does the whole update, see `bcd.update_kernel`; it needs a rule that
-        names no kernel variant. None: for exact masters on CUDA, where the separate conversions would cost more than
-        the rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by rounding.
-    expansion: what inactive blocks do meanwhile (landscape expansion), see `bcd.Expansion`; None: nothing.
+    Args:
+        partition: what is trained; one parameter group is made for each block, named by the block, so learning rate
+            schedulers and per-block hyperparameters work as with any torch optimizer. A parameter of which several
+            blocks hold rows is listed in the first of their groups.
+        rule: update of the active blocks, for example ``Adam()`` or ``SGD()``.
+        order: which blocks each visit trains, for example ``RandomReshuffle(seed=0)``.
+        inner_steps: K >= 1, optimizer steps of one visit.
+        lr: step size, a number for all blocks or one number for each block in the partition's order.
+        always_active: names of blocks that every visit trains besides those of the order, whose indices then count the
+            other blocks; their state is never reset. LISA is ``Uniform(count=2)``, embedding and head always active.
+        state: lifetime of the optimizer state, see `Lifetime`.
+        master: exact float32 master for bfloat16 weights, see `Master` and `bcd.precision`; other weights need none.
+        switch_warmup: the first steps of a visit use lr k / switch_warmup, k = 1, 2, ...; 0 for none.
+        nonfinite: see `Nonfinite`. A skipped step counts in `skipped_steps` and not in K.
+        track_unchanged: keep a copy of the active weights and note in `unchanged`, block name -> share of its weights
+            that the last visit left bitwise as they were.
+        compiled: whether one kernel of torch.compile does the whole update, see `bcd.update_kernel`; it needs a rule
+            that names no kernel variant. None: for exact masters on CUDA, where the separate conversions would cost
+            more than the rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by
+            rounding.
+        expansion: what inactive blocks do meanwhile (landscape expansion), see `bcd.Expansion`; None: nothing.
 
-    Raises ValueError for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
-    name or option, or float16 weights: their updates underflow; train float32 weights under float16 autocast.
+    Raises:
+        ValueError: for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
+            name or option, or float16 weights: their updates underflow; train float32 weights under float16 autocast.
 
     >>> from torch import nn
     >>> from bcd import RandomReshuffle, SGD, by_layer
@@ -203,7 +206,8 @@ class BlockCoordinateDescent(Resumable):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Only the constructor adds groups: a group is a block, and blocks are the partition's business.
 
-        Raises ValueError after construction.
+        Raises:
+            ValueError: after construction.
         """
         if len(self.param_groups) >= len(self.partition):
             raise ValueError("a parameter group is a block here; build a new Partition instead of adding a group")
@@ -219,10 +223,17 @@ class BlockCoordinateDescent(Resumable):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step of the rule on the active blocks; after the K-th step of a visit the next visit starts.
 
-        closure: clears the gradients, computes the loss, calls backward and returns the loss.
-        Returns the closure's loss, None without a closure. Active parameters without a gradient are skipped, and so is
-        a step without closure whose learning rates and gradients are all zero: torch's checkpoint getter makes one.
-        Raises FloatingPointError for a gradient that is not finite when nonfinite="raise".
+        Active parameters without a gradient are skipped, and so is a step without closure whose learning rates and
+        gradients are all zero: torch's checkpoint getter makes one.
+
+        Args:
+            closure: clears the gradients, computes the loss, calls backward and returns the loss.
+
+        Returns:
+            The closure's loss, None without a closure.
+
+        Raises:
+            FloatingPointError: for a gradient that is not finite when nonfinite="raise".
         """
         loss = None
         if closure is not None:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from bcd.blocks import Block, Partition
 from bcd.checks import require_choice, require_whole
 
+__all__ = ["by_groups", "by_layer", "by_matrix", "by_module", "by_ratio", "by_regex", "single"]
+
 Choice = Literal["train", "join", "freeze"]
 """What happens to the parameters outside the layers: an own block, part of the neighbouring layer's block,
 or no training at all."""
@@ -20,11 +22,14 @@ or no training at all."""
 def find_layers(module: nn.Module) -> tuple[str, list[nn.Module]]:
     """The repeated layers of `module`: the outermost ModuleList or Sequential that holds most parameters.
 
-    Returns its qualified name (``""`` when `module` itself is the Sequential) and its children that have
-    parameters. Works on any Hugging Face decoder (``model.layers``, ``transformer.h``, ...) and on a plain
-    ``nn.Sequential``; names are never matched, so ``layers.1`` cannot catch ``layers.10``.
+    Works on any Hugging Face decoder (``model.layers``, ``transformer.h``, ...) and on a plain ``nn.Sequential``;
+    names are never matched, so ``layers.1`` cannot catch ``layers.10``.
 
-    Raises ValueError when there is none.
+    Returns:
+        Its qualified name (``""`` when `module` itself is the Sequential) and its children that have parameters.
+
+    Raises:
+        ValueError: when there is none.
     """
     candidates: dict[str, nn.Module] = {}
     for name, child in module.named_modules():
@@ -70,14 +75,17 @@ def by_layer(
 ) -> Partition:
     """One block per layer (the partition of BAdam, arXiv 2404.02827, section 2).
 
-    module: any Hugging Face decoder model or a plain ``nn.Sequential``.
-    embedding, final_norm, head: what happens to the parameters outside the layers. ``"train"`` makes an own
-        block (embedding first, final norm and head last), ``"join"`` adds them to the neighbouring layer
-        (the first for the embedding, the last for the others), ``"freeze"`` never trains them. BAdam as
-        published freezes all three. A tied head is one tensor with the embedding: both choices must agree,
-        and the tensor is trained where the embedding is.
+    Args:
+        module: any Hugging Face decoder model or a plain ``nn.Sequential``.
+        embedding: what happens to the parameters outside the layers. ``"train"`` makes an own block (embedding first,
+            final norm and head last), ``"join"`` adds them to the neighbouring layer (the first for the embedding, the
+            last for the others), ``"freeze"`` never trains them. BAdam as published freezes all three. A tied head is
+            one tensor with the embedding: both choices must agree, and the tensor is trained where the embedding is.
+        final_norm: see `embedding`.
+        head: see `embedding`.
 
-    Raises ValueError on an unknown choice, a module without layers, or a tied head whose choice differs.
+    Raises:
+        ValueError: on an unknown choice, a module without layers, or a tied head whose choice differs.
 
     >>> from torch import nn
     >>> partition = by_layer(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)))
@@ -128,7 +136,10 @@ def by_groups(
 ) -> Partition:
     """One block per `size` neighbouring layers; the last block has what is left.
 
-    Choices and errors are those of `by_layer`. Raises ValueError when size < 1.
+    Choices and errors are those of `by_layer`.
+
+    Raises:
+        ValueError: when size < 1.
     """
     require_whole("size", size, least=1, why="a block has a whole number of layers, at least one")
     return _by_pieces(module, _whole, embedding, final_norm, head, size)
@@ -148,7 +159,10 @@ def by_ratio(
     training, and only the optimizer state shrinks by the factor `parts`. A tensor with fewer rows than `parts` is in
     as many blocks as it has rows. ``"train"`` and ``"join"`` mean the same here.
 
-    Choices and errors are those of `single`. Raises ValueError when parts < 1 or a block would be empty.
+    Choices and errors are those of `single`.
+
+    Raises:
+        ValueError: when parts < 1 or a block would be empty.
     """
     require_whole("parts", parts, least=1, why="a whole number of parts is needed, at least one")
     whole = single(module, embedding=embedding, final_norm=final_norm, head=head)
@@ -180,10 +194,12 @@ def by_ratio(
 def by_regex(module: nn.Module, patterns: Sequence[str], *, rest: Literal["train", "freeze"]) -> Partition:
     """One block per regular expression: the parameters whose whole name matches it and no earlier one.
 
-    patterns: of parameter names, for example ``r"model\\.layers\\.[0-3]\\..*"``.
-    rest: what happens to parameters that match none: a last block "rest", or no training.
+    Args:
+        patterns: of parameter names, for example ``r"model\\.layers\\.[0-3]\\..*"``.
+        rest: what happens to parameters that match none: a last block "rest", or no training.
 
-    Raises ValueError for a pattern that is no regular expression or matches nothing, or an unknown choice.
+    Raises:
+        ValueError: for a pattern that is no regular expression or matches nothing, or an unknown choice.
     """
     require_choice("rest", rest, ("train", "freeze"))
     if isinstance(patterns, str):
@@ -280,7 +296,8 @@ def _outside_layers(module: nn.Module, prefix: str, held: set[int]) -> dict[str,
     final norm wherever they are registered (OPT registers it before the layers), and matrices are the head, unless
     they come before the layers and are no output embedding (a projection into the model's width).
 
-    Raises ValueError when a parameter is inside another list of layers, such as an encoder or a vision tower.
+    Raises:
+        ValueError: when a parameter is inside another list of layers, such as an encoder or a vision tower.
     """
     get_head = getattr(module, "get_output_embeddings", None)
     output = get_head() if callable(get_head) else None

@@ -44,7 +44,8 @@ def chunks(weights: Sequence[Tensor]) -> list[list[int]]:
 class Scratch:
     """Two float32 buffers, used again for every chunk: fresh memory would cost more page faults than arithmetic.
 
-    weights: the buffers hold any chunk of any of them.
+    Args:
+        weights: the buffers hold any chunk of any of them.
     """
 
     def __init__(self, weights: Sequence[Tensor]) -> None:

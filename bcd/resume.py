@@ -111,8 +111,9 @@ class Resumable(Visits):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, also in the middle of a visit.
 
-        Raises ValueError, naming the difference, when it comes from another partition, rule, order, K or option, or
-        from no BlockCoordinateDescent; nothing is changed in that case.
+        Raises:
+            ValueError: naming the difference, when it comes from another partition, rule, order, K or option, or from
+                no BlockCoordinateDescent; nothing is changed in that case.
         """
         require_saved(state_dict)
         visit = state_dict["visit"]

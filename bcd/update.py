@@ -14,9 +14,12 @@ from bcd.update_kernel import compiled_update, supports
 class Update:
     """One rule with its choice of kernel, and the memory that it uses again within a visit and at a switch.
 
-    rule: what moves the weights.     compiled: see `BlockCoordinateDescent`.
+    Args:
+        rule: what moves the weights.
+        compiled: see `BlockCoordinateDescent`.
 
-    Raises ValueError for compiled=True with a rule that has no formula or names a kernel itself.
+    Raises:
+        ValueError: for compiled=True with a rule that has no formula or names a kernel itself.
     """
 
     def __init__(self, rule: Rule, compiled: bool | None) -> None:
@@ -43,8 +46,9 @@ class Update:
     ) -> None:
         """One step in place on weights and states; a state without entries is made first.
 
-        master: whether bfloat16 weights have an exact float32 master, whose remainder is an entry of their state.
-        active: every weight of the visit, for the size of the buffers.
+        Args:
+            master: whether bfloat16 weights have an exact float32 master, whose remainder is an entry of their state.
+            active: every weight of the visit, for the size of the buffers.
         """
         exact = [i for i, w in enumerate(weights) if master and w.dtype == torch.bfloat16]
         for i in exact:

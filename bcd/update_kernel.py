@@ -42,7 +42,9 @@ def compiled_update(
 ) -> None:
     """One step in place on weights, remainders and states, as `Rule.update` on the masters.
 
-    weights: bfloat16 with a remainder, or any float dtype with None.     remainders: int16 of the weights' shapes.
+    Args:
+        weights: bfloat16 with a remainder, or any float dtype with None.
+        remainders: int16 of the weights' shapes.
     """
     dtype = torch.float64 if weights[0].dtype == torch.float64 else torch.float32
     rows = []

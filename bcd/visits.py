@@ -96,9 +96,15 @@ class Visits(torch.optim.Optimizer):
         register new ones, which the next event calls. What a hook raises is raised by the step, and the hooks behind
         it are not called; what `end` raises does not stop the switch. copy.deepcopy and pickle leave all hooks behind.
 
-        start, end: at least one of them.
+        Args:
+            start: at least one of them.
+            end: see `start`.
 
-        Returns a handle with `remove()`, which is also a context manager, for both. Raises ValueError for no function.
+        Returns:
+            A handle with `remove()`, which is also a context manager, for both.
+
+        Raises:
+            ValueError: for no function.
         """
         if (start is None and end is None) or not all(hook is None or callable(hook) for hook in (start, end)):
             raise ValueError(f"start={start!r} with end={end!r} is not possible: give a function of the optimizer")

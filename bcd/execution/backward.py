@@ -32,8 +32,12 @@ def step_in_backward(optimizer: BlockCoordinateDescent) -> Callable[[], None]:
 
         undo = step_in_backward(optimizer)
 
-    Returns a function that undoes it. Raises ValueError for an optimizer with an option that needs all gradients, or
-    in a process group of several processes.
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        ValueError: for an optimizer with an option that needs all gradients, or in a process group of several
+            processes.
     """
     require_possible(optimizer)
     itself = weakref.ref(optimizer)

@@ -45,13 +45,23 @@ def chunked_loss(
     Labels are shifted here, as transformers does; `num_items_in_batch`, `shift_labels` and `ignore_index` mean the
     same as there.
 
-    model: with get_decoder() and get_output_embeddings(), as every Hugging Face decoder has.
-    chunk, z_loss, compiled, backend, fused: see `linear_cross_entropy`.
-    check: compare logits and loss of four tokens with the model's own, since some models cap or scale their logits or
-        add other terms; weights without values (the meta device, fake tensors) need False.
+    Args:
+        model: with get_decoder() and get_output_embeddings(), as every Hugging Face decoder has.
+        chunk: see `linear_cross_entropy`.
+        z_loss: see `linear_cross_entropy`.
+        compiled: see `linear_cross_entropy`.
+        backend: see `linear_cross_entropy`.
+        fused: see `linear_cross_entropy`.
+        check: compare logits and loss of four tokens with the model's own, since some models cap or scale their logits
+            or add other terms; weights without values (the meta device, fake tensors) need False.
 
-    Returns a function that undoes it. Raises TypeError for a model without these functions, ValueError if it has a
-    chunked loss already or the comparison fails, and what `linear_cross_entropy` says of its arguments.
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        TypeError: for a model without these functions.
+        ValueError: if it has a chunked loss already or the comparison fails, and what `linear_cross_entropy` says of
+            its arguments.
     """
     require_whole("chunk", chunk, least=1, why="a chunk has a whole number of tokens, at least one")
     require_number("z_loss", z_loss, least=0.0)
@@ -82,7 +92,9 @@ def chunked_loss(
 class ChunkedForward:
     """Callable in place of `model.forward`, with its signature; a copied model gets one of its own.
 
-    original: the model's own forward.     before: what was set on the model in its place, usually nothing.
+    Attributes:
+        original: the model's own forward.
+        before: what was set on the model in its place, usually nothing.
     """
 
     def __init__(self, model: nn.Module, options: dict[str, Any]) -> None:

@@ -56,8 +56,9 @@ def keep_graphs() -> Iterator[None]:
 class CompiledLayers:
     """Wrapper with one compiled function for each class of layers and each pattern of gradients; see `compile_layers`.
 
-    graphs: (class, recomputed or not, what needs a gradient: the arguments' tensors and the parameters) -> compiled
-        function.
+    Attributes:
+        graphs: (class, recomputed or not, what needs a gradient: the arguments' tensors and the parameters) ->
+            compiled function.
     """
 
     name = "compiled"
@@ -126,14 +127,21 @@ def compile_layers(
 
         undo = compile_layers(model)
 
-    model: any module whose layers `bcd.partitions.find_layers` finds.
-    backend, mode, dynamic: of torch.compile. Batches of a few different lengths are welcome: the second length makes
-        graphs for any length, once. Results differ from eager ones by rounding. With "inductor"
-        `bcd.execution.kernels.passes` change the graphs, in place of the passes that torch._inductor.config has at
-        these two places.
+    Args:
+        model: any module whose layers `bcd.partitions.find_layers` finds.
+        backend: of torch.compile. Batches of a few different lengths are welcome: the second length makes graphs for
+            any length, once. Results differ from eager ones by rounding. With "inductor"
+            `bcd.execution.kernels.passes` change the graphs, in place of the passes that torch._inductor.config has at
+            these two places.
+        mode: see `backend`.
+        dynamic: see `backend`.
 
-    Returns a function that undoes it. Raises ValueError for a model without layers, one whose layers are compiled
-    already, or layers whose forward something else has replaced.
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        ValueError: for a model without layers, one whose layers are compiled already, or layers whose forward
+            something else has replaced.
     """
     require_flag("dynamic", dynamic, None)
     calls = layer_calls(model)

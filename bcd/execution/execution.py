@@ -27,18 +27,23 @@ FrozenProducts = Literal["plain", "fused", "float8"]
 class Execution:
     """How a step is computed; the default is torch's own way and changes nothing.
 
-    loss: "plain", the model's own; "chunked", see `chunked_loss`; or "fused", that with one kernel for a chunk's loss
-        and gradient.     chunk: tokens of a chunk.     z_loss: weight of the squared log-normaliser ("chunked").
-    recompute: budget in bytes, 0, None or "free", and reserve, see `recompute_layers`.
-    compiled: compile every layer, and a "chunked" loss, see `compile_layers`.     backend: of torch.compile.
-    autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own
-        dtype (torch.autocast). It changes what is computed by that rounding; in force inside `autocasting` only.
-    step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
-    embedding: "host" keeps a frozen embedding table in the host's memory, see `host_embedding`.
-    frozen_products: "plain", torch's own; "fused", those of gated MLPs with the activation inside, see
-        `fused_products`; or "float8", see `float8_products`, which is not the same mathematics.
+    Attributes:
+        loss: "plain", the model's own; "chunked", see `chunked_loss`; or "fused", that with one kernel for a chunk's
+            loss and gradient.
+        chunk: tokens of a chunk.
+        z_loss: weight of the squared log-normaliser ("chunked").
+        recompute: budget in bytes, 0, None or "free", and reserve, see `recompute_layers`.
+        compiled: compile every layer, and a "chunked" loss, see `compile_layers`.
+        backend: of torch.compile.
+        autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own
+            dtype (torch.autocast). It changes what is computed by that rounding; in force inside `autocasting` only.
+        step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
+        embedding: "host" keeps a frozen embedding table in the host's memory, see `host_embedding`.
+        frozen_products: "plain", torch's own; "fused", those of gated MLPs with the activation inside, see
+            `fused_products`; or "float8", see `float8_products`, which is not the same mathematics.
 
-    Raises ValueError for an impossible value.
+    Raises:
+        ValueError: for an impossible value.
     """
 
     loss: Loss = "plain"
@@ -85,11 +90,13 @@ class Execution:
     ) -> Callable[[], None]:
         """Turn the options on; call the function that it returns to turn them off.
 
-        model: see the functions' own docstrings; on the device where it is trained.
-        optimizer: needed for step_in_backward and a "free" budget; embedding="host" refuses a table that it trains.
-        check: see `chunked_loss`.
-
         What raises leaves no option on.
+
+        Args:
+            model: see the functions' own docstrings; on the device where it is trained.
+            optimizer: needed for step_in_backward and a "free" budget; embedding="host" refuses a table that it
+                trains.
+            check: see `chunked_loss`.
         """
         if self.step_in_backward:
             require_possible(optimizer)

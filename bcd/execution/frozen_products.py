@@ -70,11 +70,16 @@ def fused_products(model: nn.Module) -> Callable[[], None]:
     down_proj(silu(gate_proj(x)) * up_proj(x)), as those of Llama, Mistral, Qwen and SmolLM do: each is tried on random
     numbers. On a CPU the result is the same, without the gain. Second derivatives are refused.
 
-    model: any module whose layers `bcd.partitions.find_layers` finds, on its device.
+    Args:
+        model: any module whose layers `bcd.partitions.find_layers` finds, on its device.
 
-    Returns a function that undoes it; the weights stay where they were moved, which changes nothing. Raises ValueError
-    for a model without such MLPs or layers, one with fused products already, and on a GPU for a compute capability
-    other than 9 or weights that are not bfloat16 or float16; ImportError there without quack.
+    Returns:
+        A function that undoes it; the weights stay where they were moved, which changes nothing.
+
+    Raises:
+        ValueError: for a model without such MLPs or layers, one with fused products already, and on a GPU for a
+            compute capability other than 9 or weights that are not bfloat16 or float16.
+        ImportError: there without quack.
     """
     found: list[Any] = list(dict.fromkeys(m for layer in find_layers(model)[1] for m in layer.modules()))
     if any(isinstance(module, FusedMLP) for module in found):
@@ -156,10 +161,15 @@ def float8_products(model: nn.Module) -> Callable[[], None]:
     Which maps, and which stay as they are: `float8_linears(model)`. Embedding, head and what trains are as before, as
     are parameters and state_dict. On a CPU the result is the same and slow.
 
-    model: any module whose layers `bcd.partitions.find_layers` finds, on its device.
+    Args:
+        model: any module whose layers `bcd.partitions.find_layers` finds, on its device.
 
-    Returns a function that undoes it. Raises ValueError for a model without such maps or layers, one with float8
-    products already, and on a GPU for a compute capability below 8.9 or weights that are not bfloat16.
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        ValueError: for a model without such maps or layers, one with float8 products already, and on a GPU for a
+            compute capability below 8.9 or weights that are not bfloat16.
     """
     maps = list(_linear(model))
     if any(isinstance(module, Float8Linear) for _, module in maps):

@@ -30,12 +30,17 @@ def host_embedding(model: nn.Module, optimizer: torch.optim.Optimizer | None = N
 
         undo = host_embedding(model, optimizer)
 
-    model: with get_input_embeddings(), as every Hugging Face model has. On a CPU its table is there already, and moves
-        with the model later.
-    optimizer: so that a table which is trained in some later visit is refused.
+    Args:
+        model: with get_input_embeddings(), as every Hugging Face model has. On a CPU its table is there already, and
+            moves with the model later.
+        optimizer: so that a table which is trained in some later visit is refused.
 
-    Returns a function that undoes it. Raises TypeError for a model without an embedding, ValueError if the table is
-    trained, is the head's matrix too (tied), or is on the host already.
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        TypeError: for a model without an embedding.
+        ValueError: if the table is trained, is the head's matrix too (tied), or is on the host already.
     """
     module: Any = getattr(model, "get_input_embeddings", lambda: None)()
     weight = getattr(module, "weight", None)

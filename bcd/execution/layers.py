@@ -36,12 +36,13 @@ WITHOUT_CACHE = {"past_key_values": None, "past_key_value": None, "layer_past": 
 class Wrapper(Protocol):
     """What an option puts around the call of a layer.
 
-    name: the option's, as a participle ("compiled"); a layer has one wrapper of a name.
-    priority: from 0 to `INNERMOST`; lower is further outside. A layer has one wrapper of a priority.
-    in_evaluation: whether it is there in evaluation mode too.
-
     One with a way of its own to keep nothing but the arguments for backward has a second method like `__call__`,
     `recomputed`.
+
+    Attributes:
+        name: the option's, as a participle ("compiled"); a layer has one wrapper of a name.
+        priority: from 0 to `INNERMOST`; lower is further outside. A layer has one wrapper of a priority.
+        in_evaluation: whether it is there in evaluation mode too.
     """
 
     name: str
@@ -56,7 +57,9 @@ class Wrapper(Protocol):
 class Rest:
     """The wrappers that are yet to be called, and the layer's own forward at the end.
 
-    call: of the layer.     wrappers: from the outermost to the innermost.
+    Args:
+        call: of the layer.
+        wrappers: from the outermost to the innermost.
     """
 
     def __init__(self, call: "LayerCall", wrappers: Sequence[Wrapper]) -> None:
@@ -82,9 +85,11 @@ class LayerCall:
     In training, keys and values are not cached: a cache would keep them for the whole pass, and a recomputation would
     store them twice. In evaluation mode it is the layer's own forward, but for wrappers that are there too.
 
-    index: position among the layers.     original: the layer's own forward.
-    before: what was set on the layer in its place, usually nothing.
-    wrappers: from the outermost to the innermost; `add` and `remove` change them.
+    Attributes:
+        index: position among the layers.
+        original: the layer's own forward.
+        before: what was set on the layer in its place, usually nothing.
+        wrappers: from the outermost to the innermost; `add` and `remove` change them.
     """
 
     def __init__(self, layer: nn.Module, index: int) -> None:
@@ -105,7 +110,8 @@ class LayerCall:
     def add(self, wrapper: Wrapper) -> None:
         """Put a wrapper where its priority says.
 
-        Raises ValueError for a priority that is not possible or taken, or a name that is taken.
+        Raises:
+            ValueError: for a priority that is not possible or taken, or a name that is taken.
         """
         if not 0 <= wrapper.priority <= INNERMOST:
             raise ValueError(f"priority={wrapper.priority!r} is not possible: give one from 0 to {INNERMOST}")
@@ -154,7 +160,8 @@ def tensors(tree: Any) -> Iterable[Tensor]:
 def layer_calls(model: nn.Module) -> list[LayerCall]:
     """The `LayerCall` of every layer that `find_layers` finds: the one that is in place, or a new one that is not yet.
 
-    Raises ValueError for a model without layers.
+    Raises:
+        ValueError: for a model without layers.
     """
     calls = []
     for index, layer in enumerate(find_layers(model)[1]):
@@ -166,7 +173,11 @@ def layer_calls(model: nn.Module) -> list[LayerCall]:
 def wrap(model: nn.Module, calls: Iterable[LayerCall], wrapper: Wrapper) -> Callable[[], None]:
     """Put the wrapper into the calls of all layers, and the calls in place.
 
-    Returns a function that takes it out again. Raises ValueError if the layers have a wrapper of its name already.
+    Returns:
+        A function that takes it out again.
+
+    Raises:
+        ValueError: if the layers have a wrapper of its name already.
     """
     calls = list(calls)
     if any(other.name == wrapper.name for call in calls for other in call.wrappers):

@@ -33,9 +33,10 @@ RESERVE = 10**9
 class Recompute:
     """Wrapper that decides for every layer of one forward pass, when the lowest one that needs a gradient is called.
 
-    kept: indices of the layers that kept their activations in the last forward pass.
-    cost: (kind of layer, shape, dtype, device) -> bytes that it keeps.
-    available: what the budget "free" asks, see the function; a prediction for another device sets its own.
+    Attributes:
+        kept: indices of the layers that kept their activations in the last forward pass.
+        cost: (kind of layer, shape, dtype, device) -> bytes that it keeps.
+        available: what the budget "free" asks, see the function; a prediction for another device sets its own.
     """
 
     name = "recomputed"
@@ -201,13 +202,20 @@ def recompute_layers(
 
     Layers below the active block hold nothing and are computed once. Gradients are bitwise those without it.
 
-    model: any module whose layers `bcd.partitions.find_layers` finds, in training mode.
-    budget: see `Budget`; on a CPU "free" keeps everything.     reserve: bytes that "free" leaves free.
-    optimizer: for "free", so that state which a visit is yet to make is counted.
+    A forward pass raises RuntimeError when something makes the embedding's output require a gradient, because backward
+    would then run through all frozen layers.
 
-    Returns a function that undoes it. Raises ValueError for a negative budget or reserve, a model without layers, or
-    one that recomputes already. A forward pass raises RuntimeError when something makes the embedding's output
-    require a gradient, because backward would then run through all frozen layers.
+    Args:
+        model: any module whose layers `bcd.partitions.find_layers` finds, in training mode.
+        budget: see `Budget`; on a CPU "free" keeps everything.
+        reserve: bytes that "free" leaves free.
+        optimizer: for "free", so that state which a visit is yet to make is counted.
+
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        ValueError: for a negative budget or reserve, a model without layers, or one that recomputes already.
     """
     if budget is not None and budget != "free":
         require_whole("budget", budget, least=0, why='give bytes, 0 to recompute all, None to keep all, or "free"')
@@ -233,10 +241,12 @@ def checkpoint_active_layers(model: nn.Module) -> None:
     frozen lower layers, backward would then recompute and run through all of them. This is `recompute_layers` with the
     budget 0 and leaves the embedding alone; a budget in bytes recomputes less, see `bcd.execution`.
 
-    model: any module with layers. For transformers.Trainer and trl.SFTTrainer call this before training and leave
-        their own argument off (``activation_checkpointing=False``, which is not trl's default).
+    Args:
+        model: any module with layers. For transformers.Trainer and trl.SFTTrainer call this before training and leave
+            their own argument off (``activation_checkpointing=False``, which is not trl's default).
 
-    Raises ValueError for a model without layers, or one that recomputes already.
+    Raises:
+        ValueError: for a model without layers, or one that recomputes already.
     """
     recompute_layers(model, 0)
 

@@ -80,10 +80,12 @@ class SavedTensors:
 class LivePeak(TorchDispatchMode):
     """Context that follows the storages allocated inside it, in forward, backward and recomputation.
 
-    live: bytes that were allocated inside and are still alive.      peak: the largest `live` so far.
-
     What existed before the context counts nothing, also when it is written. Temporary storage inside one kernel is
     not seen, and an allocator's rounding is left out.
+
+    Attributes:
+        live: bytes that were allocated inside and are still alive.
+        peak: the largest `live` so far.
     """
 
     _unseen = False

@@ -14,8 +14,9 @@ def scratch_bytes(active: Sequence[Part], *, master: Master, compiled: bool) -> 
 
         2 x 4 x max(largest active part, min(`bcd.precision.CHUNK`, all active parts))
 
-    compiled: whether one compiled kernel does the update, which needs no buffer, as on a GPU unless the rule names a
-        kernel itself. Without a master there is none either.
+    Args:
+        compiled: whether one compiled kernel does the update, which needs no buffer, as on a GPU unless the rule names
+            a kernel itself. Without a master there is none either.
     """
     if compiled or not any(has_master(part, master) for part in active):
         return 0
@@ -36,7 +37,8 @@ def update_bytes(
     Adam-like rules (state_tensors >= 2) take the root of the second moment of everything that is updated at once: a
     block, or with a master one chunk in float32. A fused or compiled kernel, and a rule with less state, take nothing.
 
-    blocks: the parts updated by one call of the rule, one entry a call.
+    Args:
+        blocks: the parts updated by one call of the rule, one entry a call.
     """
     if state_tensors < 2 or fused:
         return 0
@@ -71,9 +73,11 @@ def phases(held: Held, *, saved: int, live_peak: int, update: int, scratch: int 
         backward = weights + master + state + scratch + live_peak
         update   = weights + master + state + scratch + gradients + update
 
-    saved: bytes saved for backward when forward ends (`bcd.memory.activations.SavedTensors`).
-    live_peak: of forward and backward, gradients included (`bcd.memory.activations.LivePeak`).
-    update: `update_bytes`.     scratch: `scratch_bytes`.
+    Args:
+        saved: bytes saved for backward when forward ends (`bcd.memory.activations.SavedTensors`).
+        live_peak: of forward and backward, gradients included (`bcd.memory.activations.LivePeak`).
+        update: `update_bytes`.
+        scratch: `scratch_bytes`.
     """
     always = held.device - held.gradients + scratch
     return Phases(always + saved, always + live_peak, always + held.gradients + update)

@@ -21,9 +21,12 @@ FLOAT32_BYTES = 4
 class Held:
     """Bytes held during one visit, once its first backward and step are done.
 
-    weights: all parameters on the device.     master: remainders of the active weights.
-    gradients: of the active parameters.     state: optimizer state on the device.
-    host: what is kept on the CPU: of the blocks that are not active, and an embedding that is read from there.
+    Attributes:
+        weights: all parameters on the device.
+        master: remainders of the active weights.
+        gradients: of the active parameters.
+        state: optimizer state on the device.
+        host: what is kept on the CPU: of the blocks that are not active, and an embedding that is read from there.
     """
 
     weights: int
@@ -74,9 +77,14 @@ def held(
         state     = active parts x state_tensors, in float32 under a master; state="device": visited parts too
         host      = state of the visited parts for state="host", and their remainders for master="host"; that embedding
 
-    active, visited: the parts of this visit, and those of earlier visits that are not active now (every other part
-        after a block epoch).
-    state_tensors, counts_steps: of the rule.     state, master: see `BlockCoordinateDescent`.
+    Args:
+        active: the parts of this visit, and those of earlier visits that are not active now (every other part after a
+            block epoch).
+        visited: see `active`.
+        state_tensors: of the rule.
+        counts_steps: of the rule.
+        state: see `BlockCoordinateDescent`.
+        master: see `BlockCoordinateDescent`.
     """
     weights, embedding = by_place(parameters)
     on_device = _states(active, state_tensors, counts_steps, master)

@@ -25,11 +25,16 @@ class Adam:
     g: gradient of the block; m: `exp_avg`; v: `exp_avg_sq`; k: `step`, counted from 1 since the state was made;
     beta1, beta2: `betas`.
 
-    betas, eps, weight_decay: as in torch.optim.Adam.
-    foreach, fused: kernel variant, as in torch.optim.Adam; None lets torch choose. The arithmetic is torch's
-        own functional `adam`, so each variant is bitwise that of torch.optim.Adam.
+    Attributes:
+        betas: as in torch.optim.Adam.
+        eps: as in torch.optim.Adam.
+        weight_decay: as in torch.optim.Adam.
+        foreach: kernel variant, as in torch.optim.Adam; None lets torch choose. The arithmetic is torch's own
+            functional `adam`, so each variant is bitwise that of torch.optim.Adam.
+        fused: see `foreach`.
 
-    Raises ValueError when a beta is outside [0, 1), eps or weight_decay is negative, or foreach goes with fused.
+    Raises:
+        ValueError: when a beta is outside [0, 1), eps or weight_decay is negative, or foreach goes with fused.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -126,7 +131,8 @@ class AdamW(Adam):
         x <- x - lr weight_decay x               (times lr, unlike the paper's own schedule multiplier)
         then Adam's step with weight_decay = 0
 
-    weight_decay: 0.01 as in torch.optim.AdamW; everything else as in `Adam`.
+    Attributes:
+        weight_decay: 0.01 as in torch.optim.AdamW; everything else as in `Adam`.
     """
 
     weight_decay: float = 0.01

@@ -23,11 +23,16 @@ class Momentum:
 
     m: `momentum_buffer`. Heavy ball with step lr is the exponential average (1 - b) g with step lr / (1 - b).
 
-    momentum: in [0, 1).     nesterov, weight_decay: as in torch.optim.SGD.
-    foreach, fused: kernel variant, as in torch.optim.SGD; the arithmetic is torch's own functional `sgd`.
+    Attributes:
+        momentum: in [0, 1).
+        nesterov: as in torch.optim.SGD.
+        weight_decay: as in torch.optim.SGD.
+        foreach: kernel variant, as in torch.optim.SGD; the arithmetic is torch's own functional `sgd`.
+        fused: see `foreach`.
 
-    Raises ValueError when momentum is outside [0, 1), weight_decay is negative, nesterov goes with momentum 0, or
-    foreach with fused.
+    Raises:
+        ValueError: when momentum is outside [0, 1), weight_decay is negative, nesterov goes with momentum 0, or
+            foreach with fused.
     """
 
     momentum: float = 0.9

@@ -53,7 +53,8 @@ class Rule(Protocol):
 class Elementwise(Rule, Protocol):
     """A rule that moves every element by itself, written as a formula that torch.compile can turn into one kernel.
 
-    state_names: names of the state tensors of the parameter's size, in the order that `formula` takes them.
+    Attributes:
+        state_names: names of the state tensors of the parameter's size, in the order that `formula` takes them.
     """
 
     state_names: tuple[str, ...]

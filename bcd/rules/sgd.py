@@ -15,11 +15,14 @@ from bcd.rules.rule import State, require_kernel
 class SGD:
     """x <- x - lr (g + weight_decay x), without momentum and without state.
 
-    weight_decay: L2 penalty, as in torch.optim.SGD.
-    foreach, fused: kernel variant, as in torch.optim.SGD; None lets torch choose. The arithmetic is torch's
-        own functional `sgd`, so each variant is bitwise that of torch.optim.SGD.
+    Attributes:
+        weight_decay: L2 penalty, as in torch.optim.SGD.
+        foreach: kernel variant, as in torch.optim.SGD; None lets torch choose. The arithmetic is torch's own
+            functional `sgd`, so each variant is bitwise that of torch.optim.SGD.
+        fused: see `foreach`.
 
-    Raises ValueError when weight_decay is negative or foreach goes with fused.
+    Raises:
+        ValueError: when weight_decay is negative or foreach goes with fused.
     """
 
     weight_decay: float = 0.0

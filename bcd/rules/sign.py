@@ -14,7 +14,8 @@ from bcd.rules.rule import State
 class Sign:
     """x <- x - lr (sign(g) + weight_decay x): every weight with a gradient moves by lr; decay is decoupled.
 
-    Raises ValueError when weight_decay is negative.
+    Raises:
+        ValueError: when weight_decay is negative.
     """
 
     weight_decay: float = 0.0

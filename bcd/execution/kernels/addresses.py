@@ -17,7 +17,8 @@ class _Bytes:
 def at_address(address: int, shape: tuple[int, ...], like: Tensor, owner: object = None) -> Tensor:
     """What lies at an address that the GPU of `like` can read, as a CUDA tensor of that shape and of its dtype.
 
-    owner: what keeps the memory from being freed; None: the caller does.
+    Args:
+        owner: what keeps the memory from being freed; None: the caller does.
     """
     found = torch.as_tensor(_Bytes(address, math.prod(shape) * like.element_size(), owner), device=like.device)
     if found.data_ptr() != address:

@@ -53,18 +53,28 @@ def linear_cross_entropy(
 ) -> Tensor:
     """The mean loss of the module's docstring, a float32 scalar (float64 for float64 input).
 
-    hidden: (..., width).     weight: (vocabulary, width).     bias: (vocabulary).     labels: (...), whole numbers.
-    count: n if it is not the number of labels other than ignore_index: all labels of a step that has several
-        micro-batches, as `num_items_in_batch` of transformers.
-    chunk: tokens whose logits exist at the same time.     compiled: kernels of torch.compile for a chunk's loss and
-        its gradient (not on a CPU with torch 2.11, whose inductor cannot make it).     backend: of torch.compile.
-    fused: on an H100 or H200 one kernel of quack for both, compiled or not, which reads a chunk's logits once; z_loss
-        must be 0, and it does not check that labels are in the vocabulary.
-
     Products are in the dtype of `hidden` (autocast's under autocast), everything between them in float32, the weight's
     gradient is summed in float32. Only gradients that are needed are computed. Without any label the loss is NaN, as
-    torch's. Raises ValueError for shapes that do not fit, chunk < 1 and z_loss < 0; with `fused` for a z_loss above 0
-    too, and on a GPU for a compute capability other than 9 and float64; ImportError there without quack.
+    torch's.
+
+    Args:
+        hidden: (..., width).
+        weight: (vocabulary, width).
+        bias: (vocabulary).
+        labels: (...), whole numbers.
+        count: n if it is not the number of labels other than ignore_index: all labels of a step that has several
+            micro-batches, as `num_items_in_batch` of transformers.
+        chunk: tokens whose logits exist at the same time.
+        compiled: kernels of torch.compile for a chunk's loss and its gradient (not on a CPU with torch 2.11, whose
+            inductor cannot make it).
+        backend: of torch.compile.
+        fused: on an H100 or H200 one kernel of quack for both, compiled or not, which reads a chunk's logits once;
+            z_loss must be 0, and it does not check that labels are in the vocabulary.
+
+    Raises:
+        ValueError: for shapes that do not fit, chunk < 1 and z_loss < 0; with `fused` for a z_loss above 0 too, and on
+            a GPU for a compute capability other than 9 and float64.
+        ImportError: there without quack.
 
     >>> hidden, weight = torch.ones(2, 3, 4), torch.eye(5, 4)
     >>> round(linear_cross_entropy(hidden, weight, torch.zeros(2, 3, dtype=torch.long), chunk=2).item(), 4)

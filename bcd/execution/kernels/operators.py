@@ -31,7 +31,11 @@ def operator(function: Callable[..., Any]) -> Any:
 
 
 def quack(module: str) -> Any:
-    """A module of quack. Raises ImportError where it is not installed."""
+    """A module of quack.
+
+    Raises:
+        ImportError: where it is not installed.
+    """
     return importlib.import_module(f"quack.{module}")
 
 
@@ -39,8 +43,9 @@ def quack(module: str) -> Any:
 def tile(rows: int, columns: int, *, turns: bool = False, across: bool = False) -> Any:
     """quack's name for a tile of so many numbers.
 
-    turns: two groups of warps take turns on tiles, one writes while the other multiplies.
-    across: the two tiles that share what they read lie side by side, not one under the other.
+    Args:
+        turns: two groups of warps take turns on tiles, one writes while the other multiplies.
+        across: the two tiles that share what they read lie side by side, not one under the other.
     """
     shape = {"tile_m": rows, "tile_n": columns, "cluster_m": 1 + (not across), "cluster_n": 1 + across}
     return quack("gemm_config").GemmConfig(**shape, pingpong=turns, is_dynamic_persistent=False)
@@ -49,7 +54,10 @@ def tile(rows: int, columns: int, *, turns: bool = False, across: bool = False) 
 def require_dtype(tensor: Tensor, what: str, whose: str, kernels: str, *possible: torch.dtype) -> None:
     """Raise ValueError unless the dtype of `tensor` is possible.
 
-    what, whose, kernels: in the message, "fused products are", "weights" and "quack's".
+    Args:
+        what: in the message, "fused products are", "weights" and "quack's".
+        whose: see `what`.
+        kernels: see `what`.
     """
     if tensor.dtype not in possible:
         wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in possible)
@@ -59,7 +67,9 @@ def require_dtype(tensor: Tensor, what: str, whose: str, kernels: str, *possible
 def require_capability(tensor: Tensor, what: str, possible: Callable[[tuple[int, int]], bool], wanted: str) -> None:
     """Raise ValueError unless the compute capability of the GPU of `tensor` is possible.
 
-    what, wanted: in the message, "float8 products are" and "torch's kernels need 8.9".
+    Args:
+        what: in the message, "float8 products are" and "torch's kernels need 8.9".
+        wanted: see `what`.
     """
     found = torch.cuda.get_device_capability(tensor.device)
     if not possible(found):
@@ -72,7 +82,9 @@ def require_capability(tensor: Tensor, what: str, possible: Callable[[tuple[int,
 def require_quack(tensor: Tensor, what: str, whose: str, *dtypes: torch.dtype) -> None:
     """On a GPU, raise ValueError for a dtype or card that the kernels are not for, ImportError without quack.
 
-    what, whose: in the message, "fused products are" and "weights".
+    Args:
+        what: in the message, "fused products are" and "weights".
+        whose: see `what`.
     """
     if not tensor.is_cuda:
         return

@@ -23,6 +23,7 @@ from bcd import (
 )
 from bcd.execution import compile_layers, recompute_layers, step_in_backward
 from bcd.memory.activations import LivePeak
+from tests.bcd.cover import product
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
@@ -68,9 +69,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("case", CASES)
+@product(case=list(CASES), tied=[False, True], dtype=[torch.float32, torch.bfloat16])
 def test_bitwise_the_step_after_backward(case, tied, dtype, llama, tokens):
     usual, model = llama(dtype, tied), llama(dtype, tied)
     optimizers = []

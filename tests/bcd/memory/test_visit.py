@@ -5,6 +5,7 @@ import torch
 
 from bcd import SGD, Adam, AdamW, BlockCoordinateDescent, Cyclic, Momentum, Sign, SlidingWindow, by_layer, single
 from bcd.memory import Held, held, measured_held
+from tests.bcd.cover import product
 from tests.bcd.memory.conftest import PARTITIONS, backward, split_parts
 
 
@@ -29,10 +30,12 @@ def check_every_visit(model, optimizer):
         optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("master", ["off", "discard", "host"])
-@pytest.mark.parametrize("state", ["reset", "host", "device"])
-@pytest.mark.parametrize("make", PARTITIONS.values(), ids=PARTITIONS)
+@product(
+    make=PARTITIONS,
+    state=["reset", "host", "device"],
+    master=["off", "discard", "host"],
+    dtype=[torch.float32, torch.bfloat16],
+)
 def test_every_lifetime_holds_what_is_predicted(make, state, master, dtype, decoder):
     model = decoder().to(dtype)
     optimizer = BlockCoordinateDescent(
