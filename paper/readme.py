@@ -42,7 +42,11 @@ WIDTH = 119
 
 
 def committed(kind: str, study: str) -> list[Record]:
-    """The finished records of a committed study. Raises RecordError when there are none."""
+    """The finished records of a committed study.
+
+    Raises:
+        RecordError: when there are none.
+    """
     records = load_study(study, kind=kind, folder=COMMITTED)
     if not records:
         raise RecordError(f"{COMMITTED / study}.jsonl has no finished {kind} runs, which README.md shows")
@@ -164,7 +168,11 @@ def _wrapped(paragraph: str) -> str:
 
 
 def replaced(readme: str) -> str:
-    """README.md with the results of now. Raises RecordError when it lacks a marker."""
+    """README.md with the results of now.
+
+    Raises:
+        RecordError: when it lacks a marker.
+    """
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
