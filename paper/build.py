@@ -35,7 +35,10 @@ MAKE_TARGETS = {
 class Product:
     """One producer module and the files it makes.
 
-    name: of the module, unique in the paper.     folder: below paper/build.     suffixes: one file for each.
+    Attributes:
+        name: of the module, unique in the paper.
+        folder: below paper/build.
+        suffixes: one file for each.
     """
 
     module: ModuleType

@@ -47,14 +47,20 @@ def require_writable(folder: Path, option: str = "records_dir") -> None:
 class Record:
     """One run; every field holds JSON values only.
 
-    kind: which entry point wrote it, one of `KINDS`.     study: name of the study, or "single".
-    name: readable name of the run, unique in its study.  key: `run_key` of its config and of what it read.
-    status: one of `STATUSES`.                            error: message of a failed run, else "".
-    config: resolved configuration.                       measurements: everything that was measured.
-    provenance: what `records.provenance.provenance` returned when the run began.
-    path: the file that it was read from, of one run or of a study; not part of the record.
+    Attributes:
+        kind: which entry point wrote it, one of `KINDS`.
+        study: name of the study, or "single".
+        name: readable name of the run, unique in its study.
+        key: `run_key` of its config and of what it read.
+        status: one of `STATUSES`.
+        error: message of a failed run, else "".
+        config: resolved configuration.
+        measurements: everything that was measured.
+        provenance: what `records.provenance.provenance` returned when the run began.
+        path: the file that it was read from, of one run or of a study; not part of the record.
 
-    Raises RecordError when a field has the wrong type or an unknown value.
+    Raises:
+        RecordError: when a field has the wrong type or an unknown value.
     """
 
     kind: str
@@ -90,7 +96,8 @@ def digest(value: Any) -> str:
 def run_key(config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Identity of a run: the same resolved config and the same hashes of the code and data that produce it.
 
-    inputs: name -> hash, for example ``{"code": ..., "data": ..., "model": ...}``.
+    Args:
+        inputs: name -> hash, for example ``{"code": ..., "data": ..., "model": ...}``.
     """
     return digest({"config": config, "inputs": dict(inputs)})
 
@@ -136,7 +143,11 @@ def _on_one_line(found: re.Match[str]) -> str:
 
 
 def load(path: Path) -> Record:
-    """Read the record of one run. Raises RecordError, naming the file, when it is no valid record."""
+    """Read the record of one run.
+
+    Raises:
+        RecordError: naming the file, when it is no valid record.
+    """
     try:
         return Record(**json.loads(path.read_text(encoding="utf-8")), path=path)
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, RecordError) as error:
@@ -146,8 +157,9 @@ def load(path: Path) -> Record:
 def load_lines(path: Path) -> list[Record]:
     """Read the records of one study, a line each.
 
-    Raises RecordError, naming file and line, when a line is no valid record of the study that the file is named
-    after, when names are not in order, or when two runs have one name or one key.
+    Raises:
+        RecordError: naming file and line, when a line is no valid record of the study that the file is named after,
+            when names are not in order, or when two runs have one name or one key.
     """
     try:
         return parse_lines(path.read_text(encoding="utf-8"), path)
@@ -186,7 +198,9 @@ def read_study(study: str, folder: Path = OUTPUTS) -> list[Record]:
     """All records of one study in a folder, ordered by name; an empty list when there are none.
 
     They are those of ``folder/STUDY/NAME.json``, a file a run, or of ``folder/STUDY.jsonl``, a line a run.
-    Raises RecordError when there are both, or when one of them is not valid.
+
+    Raises:
+        RecordError: when there are both, or when one of them is not valid.
     """
     singles, together = sorted((folder / study).glob("*.json")), folder / f"{study}.jsonl"
     if together.is_file():

@@ -13,7 +13,11 @@ STUDIES = {"equal_time": ("train", "equal_time"), "steps_alone": ("profile", "st
 
 
 def draw(equal_time: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
-    """One panel a data set. Raises RecordError for a method none of whose steps was timed alone."""
+    """One panel a data set.
+
+    Raises:
+        RecordError: for a method none of whose steps was timed alone.
+    """
     sets = studies.by_data(studies.rows(equal_time))
     drawn, panels = style.figure(len(sets), 2.9)
     for axes, (data, cells) in zip(panels, sets.items(), strict=True):

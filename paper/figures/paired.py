@@ -13,7 +13,8 @@ from paper.read.studies import Row
 def draw(cells: Mapping[str, Sequence[Row]], reference: str, colours: Mapping[str, str] | None = None) -> Figure:
     """Rows from the top down in the order of the cells; the grey band is the margin of equivalence.
 
-    reference: the cell that the others are compared with; the right panel is empty where it has no runs.
+    Args:
+        reference: the cell that the others are compared with; the right panel is empty where it has no runs.
     """
     drawn, (absolute, paired) = style.figure(2, height=0.9 + 0.24 * len(cells))
     colours = colours or {}

@@ -24,8 +24,10 @@ def label(
 
     Where a name stands far off, a thin line leads to it.
 
-    spans: (low, high) of the vertical interval drawn through each point.
     The box of a name is estimated from its length, because its true extent is known only when the figure is drawn.
+
+    Args:
+        spans: (low, high) of the vertical interval drawn through each point.
     """
     axes.autoscale_view()  # limits that are still automatic are settled lazily
     width, height = style.panel_size(axes)

@@ -15,12 +15,15 @@ RULES = (SUPERIOR, NOT_INFERIOR, EQUIVALENT, MEASURED)
 class Claim:
     """One claim.
 
-    said: in few words, for print.     place: where the paper says so.     rule: one of `RULES`.
-    measure: what is compared, a key of `paper.judge.verdicts.MEASURES`.
-    studies: where the runs are; the first of them that has any is used.
-    axis: what a cell of the study is: "method", "order" or "inner_steps".
-    contrasts: the comparisons, each must hold. The first negative cell is the one that sets the margin.
-    bound: of a measured ratio, what it may not exceed.
+    Attributes:
+        said: in few words, for print.
+        place: where the paper says so.
+        rule: one of `RULES`.
+        measure: what is compared, a key of `paper.judge.verdicts.MEASURES`.
+        studies: where the runs are; the first of them that has any is used.
+        axis: what a cell of the study is: "method", "order" or "inner_steps".
+        contrasts: the comparisons, each must hold. The first negative cell is the one that sets the margin.
+        bound: of a measured ratio, what it may not exceed.
     """
 
     said: str

@@ -39,7 +39,12 @@ LAST = 0.1
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of a run.     lower: whether lower is better.     unit: in print."""
+    """A number of a run.
+
+    Attributes:
+        lower: whether lower is better.
+        unit: in print.
+    """
 
     of: Callable[[Row], float]
     lower: bool
@@ -78,10 +83,13 @@ RATIOS: dict[str, Callable[[cost.Row], float]] = {
 class Finding:
     """One comparison of a claim.
 
-    comparison: which runs, in print.      effect: ours minus theirs, or their ratio.
-    low, high: its 95 % interval, None where it was measured once.
-    p: of the rule's test, adjusted; None without a test.
-    smallest: the smallest detectable difference.
+    Attributes:
+        comparison: which runs, in print.
+        effect: ours minus theirs, or their ratio.
+        low: lower end of its 95 % interval, None where it was measured once.
+        high: upper end of it.
+        p: of the rule's test, adjusted; None without a test.
+        smallest: the smallest detectable difference.
     """
 
     comparison: str
@@ -112,7 +120,11 @@ class Judged:
 
 
 def judge(records: Mapping[str, Sequence[Record]], claims: Sequence[Claim] = CLAIMS) -> list[Judged]:
-    """Every claim.     records: study -> its records; a study without any may be missing or empty."""
+    """Every claim.
+
+    Args:
+        records: study -> its records; a study without any may be missing or empty.
+    """
     found = []
     for claim in claims:
         study = next((name for name in claim.studies if records.get(name)), claim.studies[0])
@@ -158,7 +170,11 @@ def _finding(comparison: str, d: statistics.Difference, unit: str, margin: float
 
 
 def _adjusted(found: Sequence[Finding], tests: Sequence[tuple[float, bool]]) -> Iterator[Finding]:
-    """The findings with p adjusted by Holm's method and the verdict.    tests: (p, refuted) of each."""
+    """The findings with p adjusted by Holm's method and the verdict.
+
+    Args:
+        tests: (p, refuted) of each.
+    """
     adjusted = statistics.holm([p for p, _ in tests])
     for finding, p, (_, refuted) in zip(found, adjusted, tests, strict=True):
         verdict = SUPPORTED if p <= statistics.ALPHA else NOT_SUPPORTED if refuted else NOT_TESTABLE

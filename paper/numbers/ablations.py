@@ -34,7 +34,12 @@ AXES = axes.AXES | {"methods": axes.Axis(lambda row: named(row.method), named("a
 
 
 def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]:
-    """Every macro that there are records for.     cost: needed; found: study -> its records, may be empty."""
+    """Every macro that there are records for.
+
+    Args:
+        cost: records of the study of cost, which are needed.
+        found: study -> its records, may be empty.
+    """
     present = {name: records for name, records in found.items() if records}
     macros = {f"Study{camel(name)}Source": source_of_all(records) for name, records in present.items()}
     for name, axis in AXES.items():

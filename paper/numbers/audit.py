@@ -11,7 +11,8 @@ THEOREM, COROLLARY = "badam_d4_printed", "badam_d5_printed"
 def numbers(theory: Sequence[Record]) -> dict[str, str]:
     """Violations of the printed statements on the counter-example, and how they do on random instances.
 
-    Raises RecordError when a record is missing, or when they say something else than the text.
+    Raises:
+        RecordError: when a record is missing, or when they say something else than the text.
     """
     known = {record.name: record for record in theory}
     names = [f"{name}-{problem}-quick" for problem in ("bilinear", "quadratic") for name in (THEOREM, COROLLARY)]

@@ -13,9 +13,9 @@ def at_equal_time(
 ) -> dict[str, str]:
     """What the study's text says besides the losses.
 
-    Within: the methods that end at LoRA's mean loss or below, with its peak of memory or less.
-    Ratios: how many times LoRA's steps BAdam has.     Edges: methods whose learning rate lies at the edge of its grid.
-    Timed: where the seconds of a step are from.
+    Within are the methods that end at LoRA's mean loss or below, with its peak of memory or less; Ratios say how many
+    times LoRA's steps BAdam has; Edges are methods whose learning rate lies at the edge of its grid; Timed says where
+    the seconds of a step are from.
     """
     rows = studies.rows(equal_time)
     cells = studies.by_data(rows)

@@ -116,7 +116,11 @@ class Row:
 
 
 def key_of(record: Record) -> Key:
-    """Which way to train the run measures. Raises RecordError when a label is missing."""
+    """Which way to train the run measures.
+
+    Raises:
+        RecordError: when a label is missing.
+    """
     family, version = about(record, "family"), about(record, "version")
     return Key(family, version, record.config["about"].get("tf32") is False, record.config["tokens"])
 

@@ -21,7 +21,9 @@ def shares(evaluated: Iterable[Record]) -> dict[str, dict[str, Tested]]:
     """Method -> task of lm-eval -> the share of right answers, its standard error and the chance level."""
     models: dict[str, dict[str, Tested]] = {}
     for record in finished(evaluated, TASKS):
-        tasks = {task: value for task, value in record.measurements.items() if isinstance(value, dict)}
+        tasks: dict[str, Tested] = {
+            task: value for task, value in record.measurements.items() if isinstance(value, dict)
+        }
         models[about(record, "method")] = tasks
     places = {name: i for i, name in enumerate((UNTRAINED, *LABELS))}
     return dict(sorted(models.items(), key=lambda item: places.get(item[0], len(places))))

@@ -23,9 +23,12 @@ AGAINST = ("badam", TARGET)
 class Entry:
     """One method.
 
-    variant: whether it is of the study of variants.     peak: bytes, seconds: of a step alone; None if not measured.
-    against: method -> difference of the loss to it.     within: whether mean loss, memory and time are at most LoRA's,
-    None for LoRA itself and where that cannot be told.
+    Attributes:
+        variant: whether it is of the study of variants.
+        peak: bytes at the peak, None if not measured.
+        seconds: of a step alone, None if not measured.
+        against: method -> difference of the loss to it.
+        within: whether mean loss, memory and time are at most LoRA's; None for LoRA, and where it cannot be told.
     """
 
     method: str

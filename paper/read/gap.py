@@ -42,7 +42,12 @@ CAUSES = {
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause.     choice: the one with the lowest loss of so many.     p: two-sided, adjusted over all choices."""
+    """One cause.
+
+    Attributes:
+        choice: the one with the lowest loss of so many.
+        p: two-sided, adjusted over all choices.
+    """
 
     name: str
     choice: str

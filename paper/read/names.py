@@ -60,7 +60,8 @@ def data_named(data: str) -> str:
 def about(record: Record, label: str) -> Any:
     """A label that the run's configuration gives it for the paper, as its family; names of runs are not parsed.
 
-    Raises RecordError, naming file, run and field, when it has no such label.
+    Raises:
+        RecordError: naming file, run and field, when it has no such label.
     """
     labels = record.config.get("about") or {}
     if labels.get(label) is None:

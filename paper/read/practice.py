@@ -20,7 +20,11 @@ def states(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def visit(state: dict[str, Any], block: int, lr: float, inner_steps: int) -> dict[str, Any]:
-    """The visit with gradients of f itself. Raises RecordError when it was not measured."""
+    """The visit with gradients of f itself.
+
+    Raises:
+        RecordError: when it was not measured.
+    """
     wanted = (block, lr, inner_steps, "full")
     for found in state["visits"]:
         if (found["block"], found["lr"], found["inner_steps"], found["gradients"]) == wanted:
@@ -32,7 +36,11 @@ def visit(state: dict[str, Any], block: int, lr: float, inner_steps: int) -> dic
 
 
 def step_of(state: dict[str, Any], inner_steps: int) -> dict[str, Any]:
-    """What Theorem B1 says for that K. Raises RecordError when it was not measured."""
+    """What Theorem B1 says for that K.
+
+    Raises:
+        RecordError: when it was not measured.
+    """
     for found in state["b1"]:
         if found["inner_steps"] == inner_steps:
             return found

@@ -78,7 +78,11 @@ def _detectable(freedom: int, alpha: float) -> float:
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean of the values with its t interval. Raises ValueError when there is none."""
+    """The mean of the values with its t interval.
+
+    Raises:
+        ValueError: when there is none.
+    """
     if not values:
         raise ValueError("values=[] is not possible: a mean needs one value at least")
     average, n = float(np.mean(values)), len(values)
@@ -89,8 +93,10 @@ def mean(values: Sequence[float]) -> Estimate:
 def contrast(weights: Mapping[str, float], cells: Mapping[str, Mapping[int, float]]) -> Difference | None:
     """The mean over seeds of sum_c weights[c] cells[c][seed]; weights that sum to 0 make it a paired difference.
 
-    cells: cell -> seed -> value.
     None when a cell is missing or fewer than two seeds have a value in all cells.
+
+    Args:
+        cells: cell -> seed -> value.
 
     >>> contrast({"a": 1, "b": -1}, {"a": {0: 3.0, 1: 5.0, 7: 9.0}, "b": {0: 1.0, 1: 1.0}}).mean
     3.0

@@ -163,7 +163,8 @@ def rows(records: Iterable[Record]) -> list[Row]:
 def cells(found: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
     """As `groups`, with at most one run a seed.
 
-    Raises ValueError when two runs of one value have the same seed: then `of` does not tell the cells apart.
+    Raises:
+        ValueError: when two runs of one value have the same seed: then `of` does not tell the cells apart.
     """
     together = groups(found, of)
     for value, runs in together.items():
@@ -220,7 +221,8 @@ class Compared:
 def against(cells: Mapping[str, Mapping[int, float]], reference: str) -> dict[str, Compared]:
     """Every other cell minus the reference, paired by seed; cells that share fewer than two seeds are left out.
 
-    cells: name -> seed -> value.
+    Args:
+        cells: name -> seed -> value.
     """
     found = {}
     for name in cells:
@@ -248,7 +250,8 @@ def is_recommended(row: Row) -> bool:
 def seconds_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, float]:
     """Cell -> seconds of a step of its method, measured with nothing else on the GPU; cells without one are left out.
 
-    wanted: cell -> its runs, as for `measured_alone`.
+    Args:
+        wanted: cell -> its runs, as for `measured_alone`.
     """
     return {name: float(found["seconds_per_step"]) for name, found in measured_alone(alone, wanted).items()}
 
@@ -256,7 +259,8 @@ def seconds_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) 
 def measured_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, Mapping[str, Any]]:
     """Cell -> the measurements of its step with nothing else on the GPU; cells without any are left out.
 
-    wanted: cell -> its runs; what the measurement trained is what the cell trains.
+    Args:
+        wanted: cell -> its runs; what the measurement trained is what the cell trains.
     """
     measured = {_trained(row): row.measured for row in map(Row, alone) if row.record.status == "finished"}
     return {cell: measured[key] for cell, runs in wanted.items() if (key := _trained(runs[0])) in measured}
