@@ -1,7 +1,7 @@
 """Pairwise covers: of all combinations of some axes, few in which every two values of different axes meet."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -24,22 +24,29 @@ def cover(**axes: Sequence[Any]) -> list[dict[str, Any]]:
     return [{name: axes[name][i] for name, i in zip(axes, row, strict=True)} for row in rows(*map(len, axes.values()))]
 
 
-def crossed(ids: Callable[[Any], object] | None = None, /, **axes: Sequence[Any]) -> pytest.MarkDecorator:
+def crossed(
+    ids: Callable[[Any], object] | None = None, /, **axes: Sequence[Any] | Mapping[str, Any]
+) -> pytest.MarkDecorator:
     """Parametrizes a test over all combinations, of which those outside the cover are slow.
 
     Args:
-        ids: the name of a value in the id of a test, as in `pytest.mark.parametrize`.
-        **axes: the values of each argument of the test.
+        ids: the name of a value in the id of a test, as in `pytest.mark.parametrize`; None: the value as text.
+        **axes: the values of each argument of the test, a list, or a mapping of names to values.
     """
-    covered = set(rows(*map(len, axes.values())))
+    named = [
+        list(values.items()) if isinstance(values, Mapping) else [((ids or str)(value), value) for value in values]
+        for values in axes.values()
+    ]
+    covered = set(rows(*map(len, named)))
     every = [
         pytest.param(
-            *(values[i] for values, i in zip(axes.values(), row, strict=True)),
+            *(pairs[i][1] for pairs, i in zip(named, row, strict=True)),
+            id="-".join(str(pairs[i][0]) for pairs, i in zip(named, row, strict=True)),
             marks=() if row in covered else pytest.mark.slow,
         )
         for row in itertools.product(*(range(len(values)) for values in axes.values()))
     ]
-    return pytest.mark.parametrize(list(axes), every, ids=ids)
+    return pytest.mark.parametrize(list(axes), every)
 
 
 def rows(*sizes: int) -> list[tuple[int, ...]]:

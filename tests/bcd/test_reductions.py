@@ -17,7 +17,7 @@ from bcd import (
     single,
 )
 from tests.bcd.conftest import loss_of, train, weights
-from tests.bcd.cover import product
+from tests.cover import crossed
 from tests.conftest import RTOL
 
 RULES = {
@@ -29,7 +29,7 @@ RULES = {
 }
 
 
-@product(pair=RULES, kernel=[{"foreach": True}, {"foreach": False}, {"fused": True}], decay=[0.0, 0.1])
+@crossed(pair=RULES, kernel=[{"foreach": True}, {"foreach": False}, {"fused": True}], decay=[0.0, 0.1])
 def test_one_block_is_the_full_optimizer_bitwise(pair, kernel, decay, decoder):
     rule, full, options = pair
     ours, theirs = decoder(), decoder()

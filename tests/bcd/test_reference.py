@@ -13,7 +13,7 @@ from torch import nn
 import bcd
 from bcd import BlockCoordinateDescent, Cyclic, RandomReshuffle, minimise, reference
 from tests.bcd.conftest import by_name
-from tests.bcd.cover import product
+from tests.cover import crossed
 from tests.conftest import ROOT, RTOL
 
 ATOL = 1e-14  # beside numbers of order one: a weight or a moment may cancel to almost zero
@@ -207,7 +207,7 @@ def compare(rule_name, rule, order_name, partition_name, inner_steps, visits=4):
                 assert all(state[name] == [value] for state in ours)
 
 
-@product(rule=names("rule"), order=names("order"), partition=names("partition"), inner_steps=[1, 3])
+@crossed(rule=names("rule"), order=names("order"), partition=names("partition"), inner_steps=[1, 3])
 def test_weights_and_state_are_the_references(rule, order, partition, inner_steps):
     compare(rule, rule_of(rule), order, partition, inner_steps)
 
@@ -231,7 +231,7 @@ def test_the_comparison_tells_a_wrong_rule_and_names_a_new_one(monkeypatch):
 # --- the reference computes its own gradients ---
 
 
-@product(rule=names("rule"), inner_steps=[1, 2, 5], order={"cyclic": Cyclic, "random_reshuffle": RandomReshuffle})
+@crossed(rule=names("rule"), inner_steps=[1, 2, 5], order={"cyclic": Cyclic, "random_reshuffle": RandomReshuffle})
 def test_trajectory_of_minimise_is_the_references(rule, inner_steps, order):
     generator = torch.Generator().manual_seed(1)
     A = torch.randn(6, 6, generator=generator, dtype=torch.float64)

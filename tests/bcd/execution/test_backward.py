@@ -23,7 +23,7 @@ from bcd import (
 )
 from bcd.execution import compile_layers, recompute_layers, step_in_backward
 from bcd.memory.activations import LivePeak
-from tests.bcd.cover import product
+from tests.cover import crossed
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
@@ -69,7 +69,7 @@ CASES = {
 }
 
 
-@product(case=list(CASES), tied=[False, True], dtype=[torch.float32, torch.bfloat16])
+@crossed(case=list(CASES), tied=[False, True], dtype=[torch.float32, torch.bfloat16])
 def test_bitwise_the_step_after_backward(case, tied, dtype, llama, tokens):
     usual, model = llama(dtype, tied), llama(dtype, tied)
     optimizers = []

@@ -5,7 +5,7 @@ import torch
 
 from bcd import SGD, Adam, AdamW, BlockCoordinateDescent, Cyclic, Momentum, Sign, SlidingWindow, by_layer, single
 from bcd.memory import Held, held, measured_held
-from tests.bcd.cover import product
+from tests.cover import crossed
 from tests.bcd.memory.conftest import PARTITIONS, backward, split_parts
 
 
@@ -30,7 +30,7 @@ def check_every_visit(model, optimizer):
         optimizer.zero_grad()
 
 
-@product(
+@crossed(
     make=PARTITIONS,
     state=["reset", "host", "device"],
     master=["off", "discard", "host"],

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from bcd.execution import linear_cross_entropy
 from bcd.execution.kernels.loss import _of_chunk, require_fused
 from bcd.memory.activations import LivePeak
-from tests.bcd.cover import product
+from tests.cover import crossed
 from tests.bcd.execution.conftest import ON_A_GPU_WITH_QUACK
 
 RTOL = 1e-5  # same mathematics in float32
@@ -37,7 +37,7 @@ def gradients(loss, *tensors):
     return [loss.detach(), *torch.autograd.grad(loss, [t for t in tensors if t is not None])]
 
 
-@product(dtype=[torch.float32, torch.float64], chunk=[1, 7, 64], bias=[False, True], z_loss=[0.0, 1e-2])
+@crossed(dtype=[torch.float32, torch.float64], chunk=[1, 7, 64], bias=[False, True], z_loss=[0.0, 1e-2])
 def test_value_and_gradients_are_those_of_the_plain_loss(dtype, chunk, bias, z_loss):
     rtol = RTOL if dtype == torch.float32 else 1e-12
     hidden, weight, offset, labels = inputs(dtype, bias=bias)
