@@ -127,25 +127,25 @@ class Partition:
             if id(parameter) in ranges:
                 raise ValueError(f"{name} is both frozen and in {ranges[id(parameter)][0][2]}")
         tensors = {id(p): p for block in self.blocks for p in block.parameters.values()}
-        for key, held in ranges.items():
-            held.sort()
-            for (_, stop, place), (start, _, other) in itertools.pairwise(held):
+        for key, parts in ranges.items():
+            parts.sort()
+            for (_, stop, place), (start, _, other) in itertools.pairwise(parts):
                 if start < stop:
                     raise ValueError(f"blocks must be disjoint: one tensor is in {place} and in {other}")
             reached = 0
-            for start, stop, place in held:
+            for start, stop, place in parts:
                 if start != reached:
                     raise ValueError(f"the rows {reached}:{start} of the tensor in {place} are in no block")
                 reached = stop
             if reached != (length := tensors[key].shape[0] if tensors[key].ndim else 1):
-                raise ValueError(f"the rows {reached}:{length} of the tensor in {held[-1][2]} are in no block")
+                raise ValueError(f"the rows {reached}:{length} of the tensor in {parts[-1][2]} are in no block")
 
     def __len__(self) -> int:
         return len(self.blocks)
 
     def check_covers(self, module: nn.Module) -> None:
         """Raise ValueError unless every parameter of `module` is in a block or listed as frozen."""
-        held = {id(p) for block in self.blocks for p in block.parameters.values()}
-        held |= {id(p) for p in self.frozen.values()}
-        if missing := [name for name, p in module.named_parameters() if id(p) not in held]:
+        covered = {id(p) for block in self.blocks for p in block.parameters.values()}
+        covered |= {id(p) for p in self.frozen.values()}
+        if missing := [name for name, p in module.named_parameters() if id(p) not in covered]:
             raise ValueError(f"the partition does not cover {missing}; put them in a block or freeze them")

@@ -13,6 +13,8 @@ def require_whole(
     """Raise ValueError unless `value` is a whole number, and neither True nor False.
 
     Args:
+        name: of the argument, for the message.
+        value: what was given for it.
         least: the smallest possible number; None: any.
         or_none: whether None is possible too.
         why: for the message, in place of the one that these make.
@@ -41,6 +43,8 @@ def require_number(
     """Raise ValueError unless `value` is a number in the range, and neither True nor False.
 
     Args:
+        name: as in `require_whole`.
+        value: as in `require_whole`.
         least: the smallest possible number, or None.
         above: what it must exceed, or None.
         below: what it must be below; infinity: any that is finite.
@@ -62,12 +66,7 @@ def require_number(
 
 
 def require_positive(name: str, value: Any, *, or_none: bool = False, why: str | None = None) -> None:
-    """Raise ValueError unless `value` is a finite number above 0.
-
-    Args:
-        or_none: as in `require_whole`.
-        why: as in `require_whole`.
-    """
+    """Raise ValueError unless `value` is a finite number above 0; the arguments are those of `require_whole`."""
     require_number(name, value, above=0, or_none=or_none, why=why)
 
 

@@ -105,6 +105,7 @@ class Expanded:
     """The inactive parts of one visit, under an `Expansion`.
 
     Args:
+        expansion: what they do.
         parts: what moves, with the index of its block.
         visit: number of the visit, which with the seed gives every P.
     """
@@ -128,6 +129,7 @@ class Expanded:
         """Use up the gradient of `parameter` inside backward.
 
         Args:
+            parameter: of any block.
             lrs: current step size of every block.
         """
         place = self._of.get(parameter)

@@ -26,8 +26,8 @@ class InnerStep:
         k: step in the visit, 1..K.
         value: f at `before`.
         gradient: gradient of the active block at `before`.
-        before: all blocks before and after the step.
-        after: see `before`.
+        before: all blocks before the step.
+        after: all blocks after it.
     """
 
     visit: int
@@ -49,16 +49,20 @@ def minimise(
     lr: float | Sequence[float],
     visits: int,
 ) -> list[InnerStep]:
-    """Run `BlockCoordinateDescent` on f by closure and return every inner step.
+    """Run `BlockCoordinateDescent` on f by closure and show every inner step.
 
     Args:
         f: maps D tensors to a scalar; differentiable by autograd.
         start: D tensors, copied; their dtype is the arithmetic's (float64 for theory).
-        visits: number of visits, each of K = `inner_steps` steps; orders that draw several blocks a visit are refused,
-            because a trajectory names one block a step.
         rule: as in `BlockCoordinateDescent`.
-        order: as in `BlockCoordinateDescent`.
+        order: as in `BlockCoordinateDescent`; one that draws several blocks a visit is refused, because a trajectory
+            names one block a step.
+        inner_steps: K, steps of a visit.
         lr: as in `BlockCoordinateDescent`.
+        visits: how many.
+
+    Returns:
+        One entry a step.
 
     Raises:
         ValueError: besides for what `BlockCoordinateDescent` refuses, when f returns anything but a scalar tensor that

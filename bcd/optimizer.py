@@ -38,8 +38,8 @@ def require_inner_steps(value: int) -> None:
 def require_axes(partition: object, rule: object, order: object) -> None:
     """Raise ValueError unless partition, rule and order are what their names say, and no classes."""
     if not isinstance(partition, Partition):
-        given = type(partition).__name__
-        raise ValueError(f"partition={given} is not possible: make a Partition, such as by_layer(model)")
+        kind = type(partition).__name__
+        raise ValueError(f"partition={kind} is not possible: make a Partition, such as by_layer(model)")
     for name, value, methods, example in (
         ("rule", rule, ("hyperparameters", "init", "update"), "Adam()"),
         ("order", order, ("next_visit", "state_dict", "load_state_dict"), "RandomReshuffle(seed=0)"),
@@ -187,9 +187,9 @@ class BlockCoordinateDescent(Resumable):
         listed: set[int] = set()
         groups = []
         for block, value in zip(partition.blocks, lrs, strict=True):
-            own = [p for p in block.parameters.values() if id(p) not in listed]
-            listed.update(map(id, own))
-            groups.append({"params": own, "lr": value, "name": block.name})
+            parameters = [p for p in block.parameters.values() if id(p) not in listed]
+            listed.update(map(id, parameters))
+            groups.append({"params": parameters, "lr": value, "name": block.name})
         super().__init__(groups, {"lr": lrs[0], **rule.hyperparameters()})
         for parameter in partition.frozen.values():
             parameter.requires_grad_(False)
@@ -274,9 +274,11 @@ class BlockCoordinateDescent(Resumable):
     def _meets_nonfinite(self) -> bool:
         """Whether the step must be skipped: then the gradients are dropped and the step is counted."""
         blocks = [self.partition.blocks[i] for i in self.active_blocks]
-        found = [(f"{n} in block {b.name!r}", p.grad) for b in blocks for n, p in b.parameters.items()]
-        found += [(f"{n} in an inactive block", g) for n, g in self._expanded.gradients()] if self._expanded else []
-        for place, gradient in found:
+        gradients = [(f"{n} in block {b.name!r}", p.grad) for b in blocks for n, p in b.parameters.items()]
+        gradients += (
+            [(f"{n} in an inactive block", g) for n, g in self._expanded.gradients()] if self._expanded else []
+        )
+        for place, gradient in gradients:
             if gradient is not None and not torch.isfinite(gradient).all():
                 if self.nonfinite == "raise":
                     raise FloatingPointError(f"the gradient of {place} is not finite")

@@ -153,6 +153,10 @@ class Fixed:
 class SlidingWindow:
     """`width` neighbouring blocks a visit; the window moves on by `stride` and wraps around.
 
+    Args:
+        width: blocks a visit.
+        stride: blocks from the start of one window to that of the next.
+
     >>> order = SlidingWindow(width=2, stride=1)
     >>> [order.next_visit(3) for _ in range(4)]
     [(0, 1), (1, 2), (2, 0), (0, 1)]
@@ -259,6 +263,7 @@ class Greedy:
     blocks. `BlockCoordinateDescent.full_backwards` counts these steps.
 
     Args:
+        count: blocks a visit.
         per_weight: compare norms divided by the square root of the block's size, so that large blocks do not always
             win.
 

@@ -38,26 +38,22 @@ def find_layers(module: nn.Module) -> tuple[str, list[nn.Module]]:
             candidates[name] = child
     sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in candidates.items()}
     if not sizes or max(sizes.values()) == 0:
-        found = [name for name, _ in module.named_children()]
+        children = [name for name, _ in module.named_children()]
         raise ValueError(
             f"{type(module).__name__} has no ModuleList or Sequential of layers with parameters "
-            f"(its children are {found}); use single() or build a Partition by hand"
+            f"(its children are {children}); use single() or build a Partition by hand"
         )
     name = max(sizes, key=lambda key: sizes[key])
     return name, [layer for layer in candidates[name].children() if any(True for _ in layer.parameters())]
 
 
 def single(
-    module: nn.Module,
-    *,
-    embedding: Choice = "train",
-    final_norm: Choice = "train",
-    head: Choice = "train",
+    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
 ) -> Partition:
     """One block with everything that is not frozen: block coordinate descent becomes the full optimizer.
 
-    Choices and errors are those of `by_layer`; ``"train"`` and ``"join"`` mean the same here. A module without
-    layers is welcome when nothing is frozen.
+    Choices and errors are those of `by_layer`; ``"train"`` and ``"join"`` mean the same. Layers are needed only to
+    freeze something.
     """
     if {embedding, final_norm, head} == {"train"}:
         return Partition((Block("all", dict(module.named_parameters())),), {}, _tied(module))
@@ -67,22 +63,19 @@ def single(
 
 
 def by_layer(
-    module: nn.Module,
-    *,
-    embedding: Choice = "train",
-    final_norm: Choice = "train",
-    head: Choice = "train",
+    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
 ) -> Partition:
     """One block per layer (the partition of BAdam, arXiv 2404.02827, section 2).
 
+    Parameters outside the layers: ``"train"`` makes them a block (embedding first, final norm and head last),
+    ``"join"`` adds them to the neighbouring layer, ``"freeze"`` never trains them. BAdam as published freezes all.
+    A tied head is one tensor with the embedding: both choices must agree.
+
     Args:
         module: any Hugging Face decoder model or a plain ``nn.Sequential``.
-        embedding: what happens to the parameters outside the layers. ``"train"`` makes an own block (embedding first,
-            final norm and head last), ``"join"`` adds them to the neighbouring layer (the first for the embedding, the
-            last for the others), ``"freeze"`` never trains them. BAdam as published freezes all three. A tied head is
-            one tensor with the embedding: both choices must agree, and the tensor is trained where the embedding is.
-        final_norm: see `embedding`.
-        head: see `embedding`.
+        embedding: what happens to it; its neighbour is the first layer.
+        final_norm: what happens to it; its neighbour is the last layer.
+        head: what happens to it; its neighbour is the last layer. A tied one is trained where the embedding is.
 
     Raises:
         ValueError: on an unknown choice, a module without layers, or a tied head whose choice differs.
@@ -96,11 +89,7 @@ def by_layer(
 
 
 def by_module(
-    module: nn.Module,
-    *,
-    embedding: Choice = "train",
-    final_norm: Choice = "train",
-    head: Choice = "train",
+    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
 ) -> Partition:
     """One block per module inside each layer, for example attention and MLP.
 
@@ -113,11 +102,7 @@ def by_module(
 
 
 def by_matrix(
-    module: nn.Module,
-    *,
-    embedding: Choice = "train",
-    final_norm: Choice = "train",
-    head: Choice = "train",
+    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
 ) -> Partition:
     """One block per matrix inside each layer; the vectors of a layer (norms, biases) join its first matrix.
 
@@ -170,23 +155,23 @@ def by_ratio(
     longest = max(tensor.shape[0] if tensor.ndim else 1 for tensor in tensors.values())
     if parts > longest:
         raise ValueError(f"parts={parts} is not possible: the longest tensor has {longest} rows, so a block is empty")
-    held: list[dict[str, tuple[int, int] | None]] = [{} for _ in range(parts)]
+    rows_of: list[dict[str, tuple[int, int] | None]] = [{} for _ in range(parts)]
     for name, tensor in tensors.items():
         if not tensor.ndim:  # a single number has no rows
-            held[-1][name] = None
+            rows_of[-1][name] = None
             continue
         rows = tensor.shape[0]
         for i in range(parts):
             start, stop = i * rows // parts, (i + 1) * rows // parts
             if start < stop:
-                held[i][name] = (start, stop)
+                rows_of[i][name] = (start, stop)
     blocks = [
         Block(
             f"part {i} of {parts}",
             {name: tensors[name] for name in ranges},
             {name: rows for name, rows in ranges.items() if rows is not None},
         )
-        for i, ranges in enumerate(held)
+        for i, ranges in enumerate(rows_of)
     ]
     return Partition(tuple(blocks), whole.frozen, whole.tied)
 
@@ -204,21 +189,23 @@ def by_regex(module: nn.Module, patterns: Sequence[str], *, rest: Literal["train
     require_choice("rest", rest, ("train", "freeze"))
     if isinstance(patterns, str):
         raise ValueError(f"patterns={patterns!r} is not possible: one pattern is a list too, [{patterns!r}]")
-    left = dict(module.named_parameters())
+    remaining = dict(module.named_parameters())
     blocks = []
     for pattern in patterns:
         try:
-            matched = {name: left[name] for name in left if re.fullmatch(pattern, name)}
+            matched = {name: remaining[name] for name in remaining if re.fullmatch(pattern, name)}
         except (re.error, TypeError) as error:
             raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from error
         if not matched:
-            raise ValueError(f"pattern {pattern!r} matches no parameter that is left; there are {', '.join(left)}")
+            raise ValueError(
+                f"pattern {pattern!r} matches no parameter that is left; there are {', '.join(remaining)}"
+            )
         blocks.append(Block(pattern, matched))
-        left = {name: p for name, p in left.items() if name not in matched}
-    if left and rest == "train":
-        blocks.append(Block("rest", left))
-        left = {}
-    return Partition(tuple(blocks), left, _tied(module))
+        remaining = {name: p for name, p in remaining.items() if name not in matched}
+    if remaining and rest == "train":
+        blocks.append(Block("rest", remaining))
+        remaining = {}
+    return Partition(tuple(blocks), remaining, _tied(module))
 
 
 def _whole(name: str, layer: nn.Module) -> list[Block]:

@@ -31,12 +31,12 @@ def limit(weight: Tensor) -> int:
 def chunks(weights: Sequence[Tensor]) -> list[list[int]]:
     """Indices of the weights in lists of at most `CHUNK` elements together (one tensor at least)."""
     chunks: list[list[int]] = []
-    held = most = limit(weights[0])
+    size = most = limit(weights[0])
     for i, weight in enumerate(weights):
-        held += weight.numel()
-        if held > most:
+        size += weight.numel()
+        if size > most:
             chunks.append([])
-            held = weight.numel()
+            size = weight.numel()
         chunks[-1].append(i)
     return chunks
 

@@ -31,9 +31,11 @@ def descend(
 
     Args:
         gradient: (i, x) -> gradient of block i at x.
+        start: the numbers of each block.
         visits: the block indices of each visit, in order.
-        lr: step size of each block.
+        update: one step of a rule.
         inner_steps: K.
+        lr: step size of each block.
     """
     x = [list(block) for block in start]
     iterates = []
@@ -116,6 +118,6 @@ def sign(*, weight_decay: Number = 0) -> Update:
     return update
 
 
-def _pairs(kept: Vector | None, g: Vector) -> Iterable[tuple[Number, Number]]:
+def _pairs(state: Vector | None, g: Vector) -> Iterable[tuple[Number, Number]]:
     """State and gradient side by side; fresh state is zero."""
-    return zip(kept or [0 * g_c for g_c in g], g, strict=True)
+    return zip(state or [0 * g_c for g_c in g], g, strict=True)

@@ -34,9 +34,9 @@ def require_saved(state_dict: Any) -> None:
         raise ValueError(f"the state_dict is incomplete, it lacks {lacking}; save optimizer.state_dict() as it is")
 
 
-def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def require_equal(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the difference, unless a saved setting is that of this optimizer."""
-    old, new = saved["blocks"], own["blocks"]
+    old, new = saved["blocks"], here["blocks"]
     if old.keys() != new.keys():
         gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
         raise ValueError(f"the state_dict is of another partition: it has the blocks {gone}, here are {added}")
@@ -44,7 +44,7 @@ def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         raise ValueError(f"the state_dict is of another partition: other parameters, shapes or rows in {other}")
     if list(old) != list(new):
         raise ValueError(f"the state_dict is of another partition: its blocks are in the order {list(old)}")
-    for name, value in own.items():
+    for name, value in here.items():
         if saved[name] != value:
             raise ValueError(f"the state_dict has {name}={saved[name]!r}, here it is {value!r}")
 
@@ -110,6 +110,9 @@ class Resumable(Visits):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, also in the middle of a visit.
+
+        Args:
+            state_dict: what `state_dict()` returned.
 
         Raises:
             ValueError: naming the difference, when it comes from another partition, rule, order, K or option, or from

@@ -27,8 +27,8 @@ GRAPHS = 1024
 
 def supports(rule: Rule) -> bool:
     """Whether the rule has a formula and leaves the choice of kernel open (no foreach, no fused)."""
-    chosen = getattr(rule, "foreach", None) is not None or getattr(rule, "fused", None) is not None
-    return isinstance(rule, Elementwise) and not chosen
+    names_kernel = getattr(rule, "foreach", None) is not None or getattr(rule, "fused", None) is not None
+    return isinstance(rule, Elementwise) and not names_kernel
 
 
 def compiled_update(
@@ -43,8 +43,13 @@ def compiled_update(
     """One step in place on weights, remainders and states, as `Rule.update` on the masters.
 
     Args:
+        rule: with a formula.
         weights: bfloat16 with a remainder, or any float dtype with None.
         remainders: int16 of the weights' shapes.
+        gradients: of the weights, only read.
+        states: of the weights, under the rule's names.
+        lr: step size.
+        hyperparameters: of the rule.
     """
     dtype = torch.float64 if weights[0].dtype == torch.float64 else torch.float32
     rows = []
@@ -54,12 +59,12 @@ def compiled_update(
         rows.append(rule.coefficients(lr, hyperparameters, int(state["step"]) if "step" in state else 1))
     # A tensor, not numbers: a new number would be a new kernel.
     table = torch.tensor(rows, dtype=dtype).to(weights[0].device, non_blocking=True)
-    held = [[state[name].view(-1) for name in rule.state_names] for state in states]
+    flat_states = [[state[name].view(-1) for name in rule.state_names] for state in states]
     arguments = (
         [w.detach().view(-1) for w in weights],
         [None if r is None else r.view(-1) for r in remainders],
         [g.detach().reshape(-1) for g in gradients],
-        held,
+        flat_states,
         table,
     )
     with torch._dynamo.config.patch(recompile_limit=GRAPHS):

@@ -97,14 +97,14 @@ class Visits(torch.optim.Optimizer):
         it are not called; what `end` raises does not stop the switch. copy.deepcopy and pickle leave all hooks behind.
 
         Args:
-            start: at least one of them.
-            end: see `start`.
+            start: called when a visit starts; None where only the end matters.
+            end: called when a visit ends; None where only the start matters.
 
         Returns:
             A handle with `remove()`, which is also a context manager, for both.
 
         Raises:
-            ValueError: for no function.
+            ValueError: for neither, or for what is no function.
         """
         if (start is None and end is None) or not all(hook is None or callable(hook) for hook in (start, end)):
             raise ValueError(f"start={start!r} with end={end!r} is not possible: give a function of the optimizer")
@@ -120,8 +120,8 @@ class Visits(torch.optim.Optimizer):
 
     def _state_of(self, part: Part) -> State:
         """State of a whole parameter under torch's names; state of rows one level below, under "start:stop"."""
-        held = self.state[part.parameter]
-        return held if part.rows is None else held.setdefault("{}:{}".format(*part.rows), {})
+        of_parameter = self.state[part.parameter]
+        return of_parameter if part.rows is None else of_parameter.setdefault("{}:{}".format(*part.rows), {})
 
     def _drop_gradients(self) -> None:
         for parameter in self.active_parameters:
@@ -135,9 +135,9 @@ class Visits(torch.optim.Optimizer):
         """Pick the blocks of a visit whose order asked for all gradients, and drop the gradients of the others."""
         blocks = [self.partition.blocks[i] for i in self._drawn]
         norms = [block.gradient_norm() for block in blocks]
-        chosen = self.order.choose(norms, [block.numel for block in blocks])  # pyright: ignore[reportAttributeAccessIssue]
+        drawn = self.order.choose(norms, [block.numel for block in blocks])  # pyright: ignore[reportAttributeAccessIssue]
         self.full_backwards += 1
-        self._start_visit(chosen)
+        self._start_visit(drawn)
         active = {id(p) for p in self.active_parameters}
         for block in blocks:
             for parameter in block.parameters.values():
@@ -175,10 +175,10 @@ class Visits(torch.optim.Optimizer):
             state["remainder"] = state["remainder"].cpu()
         else:
             state.pop("remainder", None)
-        held = self.state[part.parameter]
+        of_parameter = self.state[part.parameter]
         if part.rows is not None and not state:
-            del held["{}:{}".format(*part.rows)]
-        if not held:
+            del of_parameter["{}:{}".format(*part.rows)]
+        if not of_parameter:
             del self.state[part.parameter]
 
     def _next_visit(self) -> None:

@@ -32,6 +32,9 @@ def step_in_backward(optimizer: BlockCoordinateDescent) -> Callable[[], None]:
 
         undo = step_in_backward(optimizer)
 
+    Args:
+        optimizer: whose `step` stays where it is in the loop.
+
     Returns:
         A function that undoes it.
 
@@ -44,8 +47,8 @@ def step_in_backward(optimizer: BlockCoordinateDescent) -> Callable[[], None]:
     moved: set[int] = set()
 
     def use(parameter: Tensor) -> None:
-        own = itself()
-        if own is None or parameter.grad is None:
+        alive = itself()
+        if alive is None or parameter.grad is None:
             return
         if id(parameter) in moved:
             raise RuntimeError(
@@ -53,7 +56,7 @@ def step_in_backward(optimizer: BlockCoordinateDescent) -> Callable[[], None]:
                 "gradients cannot be accumulated"
             )
         moved.add(id(parameter))
-        own.step_on(parameter)
+        alive.step_on(parameter)
 
     handles = [
         optimizer.register_step_post_hook(lambda *_: moved.clear()),
@@ -87,8 +90,8 @@ def require_possible(optimizer: object) -> None:
         f"nonfinite={optimizer.nonfinite!r} looks at all gradients first": optimizer.nonfinite != "ignore",
         "several processes reduce gradients after backward": _processes() > 1,
     }
-    if found := [reason for reason, holds in reasons.items() if holds]:
-        raise ValueError(f"step_in_backward is not possible: {'; '.join(found)}")
+    if why := [reason for reason, holds in reasons.items() if holds]:
+        raise ValueError(f"step_in_backward is not possible: {'; '.join(why)}")
 
 
 def _processes() -> int:

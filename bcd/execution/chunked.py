@@ -107,20 +107,20 @@ class ChunkedForward:
         self.names = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        given = dict(zip(self.names, args, strict=False)) | kwargs
-        keep = given.get("logits_to_keep")
+        inputs = dict(zip(self.names, args, strict=False)) | kwargs
+        keep = inputs.get("logits_to_keep")
         some = keep is not None and (isinstance(keep, Tensor) or keep != 0)
-        if given.get("labels") is None or some or not self.model.training:
+        if inputs.get("labels") is None or some or not self.model.training:
             return self.original(*args, **kwargs)
-        return LossOutput(loss=_loss(self.model, given, self.options))
+        return LossOutput(loss=_loss(self.model, inputs, self.options))
 
 
-def _loss(model: Any, given: dict[str, Any], options: dict[str, Any]) -> Tensor:
-    labels, shifted = given.pop("labels"), given.pop("shift_labels", None)
-    count, ignored = given.pop("num_items_in_batch", None), given.pop("ignore_index", -100)
+def _loss(model: Any, inputs: dict[str, Any], options: dict[str, Any]) -> Tensor:
+    labels, shifted = inputs.pop("labels"), inputs.pop("shift_labels", None)
+    count, ignored = inputs.pop("num_items_in_batch", None), inputs.pop("ignore_index", -100)
     for name in ("logits_to_keep", "return_dict", "use_cache"):
-        given.pop(name, None)
-    hidden = model.get_decoder()(**given, use_cache=False)[0]
+        inputs.pop(name, None)
+    hidden = model.get_decoder()(**inputs, use_cache=False)[0]
     if shifted is None:
         shifted = nn.functional.pad(labels, (0, 1), value=ignored)[..., 1:]
     head = model.get_output_embeddings()
@@ -136,14 +136,14 @@ def _compare(model: Any, original: Callable[..., Any]) -> None:
     try:
         device = model.get_output_embeddings().weight.device
         tokens = torch.arange(4, device=device)[None]
-        own = original(input_ids=tokens, labels=tokens, use_cache=False)
+        expected = original(input_ids=tokens, labels=tokens, use_cache=False)
         hidden = model.get_decoder()(input_ids=tokens, use_cache=False)[0]
-        same = torch.equal(own.logits, model.get_output_embeddings()(hidden))
+        same = torch.equal(expected.logits, model.get_output_embeddings()(hidden))
         loss = _loss(model, {"input_ids": tokens, "labels": tokens}, {})
     finally:
         for module in training:
             module.training = True
-    if not same or not torch.allclose(own.loss.float(), loss.float(), rtol=1e-3):
+    if not same or not torch.allclose(expected.loss.float(), loss.float(), rtol=1e-3):
         raise ValueError(
             f"the loss of {type(model).__name__} is not the cross-entropy of its head on its decoder (capped or "
             "scaled logits, or a further term); it needs its own loss"

@@ -97,12 +97,12 @@ class CompiledLayers:
     def _compile(self, call: Any) -> Call:
         # The compiler keeps its graphs with the code of a function and looks through them one by one: a copy of the
         # code for each pattern finds its graph at once, and never meets the limit of graphs.
-        own = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
+        function = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
         if self.backend != "inductor":  # others have no place for passes
-            return torch.compile(own, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
+            return torch.compile(function, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
         options = {} if self.mode is None else torch._inductor.list_mode_options(self.mode)
         options |= {"joint_custom_post_pass": SumsInProducts(), "post_grad_custom_pre_pass": KeepWhatIsUsed()}
-        return torch.compile(own, options=options, dynamic=self.dynamic)
+        return torch.compile(function, options=options, dynamic=self.dynamic)
 
 
 def _forward(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -127,14 +127,15 @@ def compile_layers(
 
         undo = compile_layers(model)
 
+    Batches of a few different lengths are welcome: the second length makes graphs for any length, once. Results differ
+    from eager ones by rounding.
+
     Args:
         model: any module whose layers `bcd.partitions.find_layers` finds.
-        backend: of torch.compile. Batches of a few different lengths are welcome: the second length makes graphs for
-            any length, once. Results differ from eager ones by rounding. With "inductor"
-            `bcd.execution.kernels.passes` change the graphs, in place of the passes that torch._inductor.config has at
-            these two places.
-        mode: see `backend`.
-        dynamic: see `backend`.
+        backend: of torch.compile. With "inductor" `bcd.execution.kernels.passes` change the graphs, in place of the
+            passes that torch._inductor.config has at these two places.
+        mode: of torch.compile.
+        dynamic: of torch.compile.
 
     Returns:
         A function that undoes it.

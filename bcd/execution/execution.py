@@ -32,7 +32,8 @@ class Execution:
             loss and gradient.
         chunk: tokens of a chunk.
         z_loss: weight of the squared log-normaliser ("chunked").
-        recompute: budget in bytes, 0, None or "free", and reserve, see `recompute_layers`.
+        recompute: budget in bytes, 0, None or "free", see `recompute_layers`.
+        reserve: bytes that "free" leaves free.
         compiled: compile every layer, and a "chunked" loss, see `compile_layers`.
         backend: of torch.compile.
         autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own

@@ -36,8 +36,8 @@ class FusedMLP(nn.Module):
             return super().forward(x)
         gate, up, down = (each.weight for each in maps)
         keep = torch.is_grad_enabled() and x.requires_grad
-        h, kept = gated_product(x.reshape(-1, x.shape[-1]), gate, up, keep)
-        y = gated_down(h, kept, down) if keep else linear(h, down)
+        h, ab = gated_product(x.reshape(-1, x.shape[-1]), gate, up, keep)
+        y = gated_down(h, ab, down) if keep else linear(h, down)
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
@@ -79,18 +79,18 @@ def fused_products(model: nn.Module) -> Callable[[], None]:
     Raises:
         ValueError: for a model without such MLPs or layers, one with fused products already, and on a GPU for a
             compute capability other than 9 or weights that are not bfloat16 or float16.
-        ImportError: there without quack.
+        ImportError: on a GPU without quack.
     """
-    found: list[Any] = list(dict.fromkeys(m for layer in find_layers(model)[1] for m in layer.modules()))
-    if any(isinstance(module, FusedMLP) for module in found):
+    modules: list[Any] = list(dict.fromkeys(m for layer in find_layers(model)[1] for m in layer.modules()))
+    if any(isinstance(module, FusedMLP) for module in modules):
         raise ValueError(f"{type(model).__name__} has fused products already; undo that first")
-    chosen = [module for module in found if _is_gated_mlp(module)]
-    if not chosen:
+    mlps = [module for module in modules if _is_gated_mlp(module)]
+    if not mlps:
         raise ValueError(
             f"{type(model).__name__} has no MLP in its layers that computes down_proj(silu(gate_proj(x)) * "
             f"up_proj(x)) by torch.nn.Linear without bias, with sides that are multiples of {MULTIPLE}"
         )
-    kinds = {module: type(module) for module in chosen}
+    kinds = {module: type(module) for module in mlps}
     for module, kind in kinds.items():
         _move_together(module)
         module.__class__ = _fused_class(kind)
@@ -110,8 +110,8 @@ def _move_together(module: Any) -> None:
     if gate.is_meta or are_adjacent(gate, up):
         return
     both = torch.cat([gate, up]).untyped_storage()
-    for weight, own in ((gate, both[: gate.nbytes]), (up, both[gate.nbytes :])):
-        weight.data = weight.new_empty(0).set_(own, 0, weight.shape, (weight.shape[1], 1))
+    for weight, storage in ((gate, both[: gate.nbytes]), (up, both[gate.nbytes :])):
+        weight.data = weight.new_empty(0).set_(storage, 0, weight.shape, (weight.shape[1], 1))
 
 
 def _is_gated_mlp(module: Any) -> bool:
@@ -174,19 +174,19 @@ def float8_products(model: nn.Module) -> Callable[[], None]:
     maps = list(_linear(model))
     if any(isinstance(module, Float8Linear) for _, module in maps):
         raise ValueError(f"{type(model).__name__} has float8 products already; undo that first")
-    chosen = [module for _, module in maps if _fits_float8(module)]
-    if not chosen:
+    modules = [module for _, module in maps if _fits_float8(module)]
+    if not modules:
         raise ValueError(
             f"{type(model).__name__} has no torch.nn.Linear in its layers with both sides a multiple of "
             f"{float8.MULTIPLE}"
         )
-    for module in chosen:
+    for module in modules:
         float8.require_float8(module.weight)
-    for module in chosen:
+    for module in modules:
         module.__class__ = Float8Linear
 
     def undo() -> None:
-        for module in chosen:
+        for module in modules:
             module.__class__ = nn.Linear
 
     return undo
@@ -195,8 +195,8 @@ def float8_products(model: nn.Module) -> Callable[[], None]:
 def float8_linears(model: nn.Module) -> tuple[list[str], list[str]]:
     """Names of the linear maps in the layers of `model` with float8 products, and of those without."""
     maps = list(_linear(model))
-    chosen = [name for name, module in maps if isinstance(module, Float8Linear)]
-    return chosen, [name for name, module in maps if not isinstance(module, Float8Linear)]
+    in_8_bits = [name for name, module in maps if isinstance(module, Float8Linear)]
+    return in_8_bits, [name for name, module in maps if not isinstance(module, Float8Linear)]
 
 
 def _linear(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:

@@ -20,9 +20,9 @@ def _on_host(weight: Tensor) -> Tensor:
     """The same numbers as a CUDA tensor whose bytes lie in page-locked host memory."""
     with torch.cuda.device(weight.device):  # it is this one's memory, though every GPU could read it
         host = torch.empty(weight.nbytes, dtype=torch.uint8, pin_memory=True)
-        found = at_address(host.data_ptr(), tuple(weight.shape), weight, owner=host)
-    found.copy_(weight)
-    return found
+        table = at_address(host.data_ptr(), tuple(weight.shape), weight, owner=host)
+    table.copy_(weight)
+    return table
 
 
 def host_embedding(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Callable[[], None]:

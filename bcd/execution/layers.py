@@ -73,9 +73,9 @@ class Rest:
 
     def recomputed(self, args: Args, kwargs: Kwargs) -> Any:
         """The same result, of which backward finds the arguments alone and computes the rest again."""
-        own = getattr(self.wrappers[0], "recomputed", None) if self.wrappers else None
-        if own is not None:
-            return own(self.call, args, kwargs, Rest(self.call, self.wrappers[1:]))
+        its_way = getattr(self.wrappers[0], "recomputed", None) if self.wrappers else None
+        if its_way is not None:
+            return its_way(self.call, args, kwargs, Rest(self.call, self.wrappers[1:]))
         return checkpoint(lambda *inputs: self(inputs, kwargs), *args, use_reentrant=False)
 
 
@@ -86,6 +86,7 @@ class LayerCall:
     store them twice. In evaluation mode it is the layer's own forward, but for wrappers that are there too.
 
     Attributes:
+        layer: whose forward it stands for.
         index: position among the layers.
         original: the layer's own forward.
         before: what was set on the layer in its place, usually nothing.
@@ -172,6 +173,11 @@ def layer_calls(model: nn.Module) -> list[LayerCall]:
 
 def wrap(model: nn.Module, calls: Iterable[LayerCall], wrapper: Wrapper) -> Callable[[], None]:
     """Put the wrapper into the calls of all layers, and the calls in place.
+
+    Args:
+        model: for the message.
+        calls: of its layers, from `layer_calls`.
+        wrapper: one for all layers.
 
     Returns:
         A function that takes it out again.

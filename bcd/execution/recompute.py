@@ -97,16 +97,16 @@ class Recompute:
         optimizer = self._optimizer()
         key = (first.index, tuple(kinds))
         if key not in self._plans:
-            left = self.available(self.model, optimizer) if self.budget == "free" else self.budget
-            if left is None:
+            budget = self.available(self.model, optimizer) if self.budget == "free" else self.budget
+            if budget is None:
                 return frozenset(call.index for call in above)
             for call, kind in zip(above, kinds, strict=True):
                 if kind not in self.cost:
                     self.cost[kind] = self._measure(call, args, kwargs, lowest=call is first)
             costs = [self.cost[kind] for kind in kinds]
             if self.budget == "free":
-                left -= self.reserve + max(costs)  # backward through one layer needs about as much as it keeps
-            self._plans = {key: _choose(above, costs, nbytes([hidden]), left)}
+                budget -= self.reserve + max(costs)  # backward through one layer needs about as much as it keeps
+            self._plans = {key: _choose(above, costs, nbytes([hidden]), budget)}
         return self._plans[key]
 
     @staticmethod
@@ -117,11 +117,11 @@ class Recompute:
     def _measure(self, call: LayerCall, args: Args, kwargs: Kwargs, *, lowest: bool) -> int:
         """Bytes that the layer keeps for backward, its input included, without what is there anyway."""
         hidden = next(iter(tensors((args, kwargs))))
-        own = hidden.detach().requires_grad_(hidden.requires_grad or not lowest)
-        replace = {id(hidden): own}
+        fresh = hidden.detach().requires_grad_(hidden.requires_grad or not lowest)
+        replace = {id(hidden): fresh}
         args = tuple(replace.get(id(a), a) for a in args)
         kwargs = {name: replace.get(id(a), a) for name, a in kwargs.items()}
-        shared = [t for t in tensors((args, kwargs)) if t is not own]
+        shared = [t for t in tensors((args, kwargs)) if t is not fresh]
         size = 0
 
         def trial(call: LayerCall, args: Args, kwargs: Kwargs, rest: Rest) -> Any:

@@ -73,8 +73,8 @@ class SavedTensors:
 
     def nbytes(self, excluding: Iterable[Tensor] = ()) -> int:
         """Bytes saved at this moment, without the storages of `excluding` (parameters, buffers, the batch)."""
-        known = storages(excluding)
-        return sum(size for storage, size in self.storages().items() if storage not in known)
+        excluded = storages(excluding)
+        return sum(size for storage, size in self.storages().items() if storage not in excluded)
 
 
 class LivePeak(TorchDispatchMode):
@@ -113,18 +113,18 @@ class LivePeak(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for tensor in _tensors((args, kwargs)):
-            self._see(tensor, own=False)
+            self._see(tensor, counts=False)
         result = func(*args, **(kwargs or {}))
         for tensor in _tensors(result):
-            self._see(tensor, own=not self._unseen)
+            self._see(tensor, counts=not self._unseen)
         return result
 
-    def _see(self, tensor: Tensor, own: bool) -> None:
+    def _see(self, tensor: Tensor, counts: bool) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:
             return
-        size = storage.nbytes() if own else 0
+        size = storage.nbytes() if counts else 0
         # The reference must live as long as the storage, or it would never report its end.
         self._known[key] = weakref.ref(storage, lambda _: self._free(key, size))
         self.live += size

@@ -15,6 +15,8 @@ def scratch_bytes(active: Sequence[Part], *, master: Master, compiled: bool) -> 
         2 x 4 x max(largest active part, min(`bcd.precision.CHUNK`, all active parts))
 
     Args:
+        active: the parts of the visit.
+        master: see `BlockCoordinateDescent`.
         compiled: whether one compiled kernel does the update, which needs no buffer, as on a GPU unless the rule names
             a kernel itself. Without a master there is none either.
     """
@@ -39,6 +41,10 @@ def update_bytes(
 
     Args:
         blocks: the parts updated by one call of the rule, one entry a call.
+        state_tensors: of the rule.
+        fused: whether the rule's kernel is.
+        master: see `BlockCoordinateDescent`.
+        compiled: see `scratch_bytes`.
     """
     if state_tensors < 2 or fused:
         return 0
@@ -74,6 +80,7 @@ def phases(held: Held, *, saved: int, live_peak: int, update: int, scratch: int 
         update   = weights + master + state + scratch + gradients + update
 
     Args:
+        held: during the visit.
         saved: bytes saved for backward when forward ends (`bcd.memory.activations.SavedTensors`).
         live_peak: of forward and backward, gradients included (`bcd.memory.activations.LivePeak`).
         update: `update_bytes`.

@@ -78,9 +78,9 @@ def held(
         host      = state of the visited parts for state="host", and their remainders for master="host"; that embedding
 
     Args:
-        active: the parts of this visit, and those of earlier visits that are not active now (every other part after a
-            block epoch).
-        visited: see `active`.
+        parameters: all of the model.
+        active: the parts of this visit.
+        visited: the parts of earlier visits that are not active now; every other part after a block epoch.
         state_tensors: of the rule.
         counts_steps: of the rule.
         state: see `BlockCoordinateDescent`.
@@ -88,13 +88,13 @@ def held(
     """
     weights, embedding = by_place(parameters)
     on_device = _states(active, state_tensors, counts_steps, master)
-    kept = _states(visited, state_tensors, counts_steps, master)
+    of_visited = _states(visited, state_tensors, counts_steps, master)
     return Held(
         weights=weights,
         master=_remainders(active, master),
         gradients=nbytes(part.parameter for part in active),
-        state=on_device + (kept if state == "device" else 0),
-        host=embedding + (kept if state == "host" else 0) + (_remainders(visited, master) if master == "host" else 0),
+        state=on_device + of_visited * (state == "device"),
+        host=embedding + of_visited * (state == "host") + _remainders(visited, master) * (master == "host"),
     )
 
 

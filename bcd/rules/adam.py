@@ -25,13 +25,14 @@ class Adam:
     g: gradient of the block; m: `exp_avg`; v: `exp_avg_sq`; k: `step`, counted from 1 since the state was made;
     beta1, beta2: `betas`.
 
+    The arithmetic is torch's own functional `adam`, so each kernel variant is bitwise that of torch.optim.Adam.
+
     Attributes:
         betas: as in torch.optim.Adam.
         eps: as in torch.optim.Adam.
         weight_decay: as in torch.optim.Adam.
-        foreach: kernel variant, as in torch.optim.Adam; None lets torch choose. The arithmetic is torch's own
-            functional `adam`, so each variant is bitwise that of torch.optim.Adam.
-        fused: see `foreach`.
+        foreach: kernel variant, as in torch.optim.Adam; None lets torch choose.
+        fused: kernel variant, as in torch.optim.Adam; None lets torch choose.
 
     Raises:
         ValueError: when a beta is outside [0, 1), eps or weight_decay is negative, or foreach goes with fused.

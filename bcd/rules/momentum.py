@@ -23,12 +23,14 @@ class Momentum:
 
     m: `momentum_buffer`. Heavy ball with step lr is the exponential average (1 - b) g with step lr / (1 - b).
 
+    The arithmetic is torch's own functional `sgd`, so each kernel variant is bitwise that of torch.optim.SGD.
+
     Attributes:
         momentum: in [0, 1).
         nesterov: as in torch.optim.SGD.
         weight_decay: as in torch.optim.SGD.
-        foreach: kernel variant, as in torch.optim.SGD; the arithmetic is torch's own functional `sgd`.
-        fused: see `foreach`.
+        foreach: kernel variant, as in torch.optim.SGD; None lets torch choose.
+        fused: kernel variant, as in torch.optim.SGD; None lets torch choose.
 
     Raises:
         ValueError: when momentum is outside [0, 1), weight_decay is negative, nesterov goes with momentum 0, or

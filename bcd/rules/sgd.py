@@ -15,11 +15,12 @@ from bcd.rules.rule import State, require_kernel
 class SGD:
     """x <- x - lr (g + weight_decay x), without momentum and without state.
 
+    The arithmetic is torch's own functional `sgd`, so each kernel variant is bitwise that of torch.optim.SGD.
+
     Attributes:
         weight_decay: L2 penalty, as in torch.optim.SGD.
-        foreach: kernel variant, as in torch.optim.SGD; None lets torch choose. The arithmetic is torch's own
-            functional `sgd`, so each variant is bitwise that of torch.optim.SGD.
-        fused: see `foreach`.
+        foreach: kernel variant, as in torch.optim.SGD; None lets torch choose.
+        fused: kernel variant, as in torch.optim.SGD; None lets torch choose.
 
     Raises:
         ValueError: when weight_decay is negative or foreach goes with fused.

@@ -42,7 +42,7 @@ def in_fractions(update, inner_steps):
 
 def closed_form(beta, nesterov, inner_steps):
     """Every visit is a linear recursion of (x - x*, m), x* the block's minimiser given the other block."""
-    x, found = [block[0] for block in START], []
+    x, iterates = [block[0] for block in START], []
     for (i,) in VISITS:
         a, lr, other = A[i][i], LR[i], 1 - i
         target = (B[i] - A[i][other] * x[other]) / a
@@ -51,8 +51,8 @@ def closed_form(beta, nesterov, inner_steps):
         for _ in range(inner_steps):
             error, m = (1 - lr * c) * error - lr * d * m, a * error + beta * m
             x[i] = target + error
-            found.append([[x[0]], [x[1]]])
-    return found
+            iterates.append([[x[0]], [x[1]]])
+    return iterates
 
 
 @pytest.mark.parametrize("inner_steps", [1, 3])

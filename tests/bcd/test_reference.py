@@ -182,10 +182,10 @@ def compare(rule_name, rule, order_name, partition_name, inner_steps, visits=4):
             gradients.append((i, flat(part.of(full[id(part.parameter)]) for part in partition.blocks[i].parts)))
         optimizer.zero_grad()
 
-    given, states = iter(gradients), []
+    in_turn, states = iter(gradients), []
 
     def gradient(i, x):
-        index, values = next(given)
+        index, values = next(in_turn)
         assert index == i
         return values
 

@@ -63,9 +63,9 @@ def test_master_is_a_float32_master_with_the_same_rounding(master, rule, decoder
                     p.copy_(round_half_up(full[name]))
         train(model, optimizer, 1)
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True)), step
-    kept = [v["remainder"] for v in optimizer.state.values() if "remainder" in v]
-    assert len(kept) == (30 if master == "host" else 0)
-    assert all(r.dtype == torch.int16 for r in kept)
+    remainders = [v["remainder"] for v in optimizer.state.values() if "remainder" in v]
+    assert len(remainders) == (30 if master == "host" else 0)
+    assert all(r.dtype == torch.int16 for r in remainders)
 
 
 def test_bytes_with_a_master_are_twelve_a_weight(decoder):

@@ -31,12 +31,12 @@ def test_only_the_active_block_moves_and_only_it_holds_gradients_and_state(decod
     optimizer = bcd(model, inner_steps=2, order=RandomReshuffle(seed=1))
     for _ in range(8):
         before = weights(model)
-        own = set(optimizer.partition.blocks[optimizer.active_blocks[0]].parameters)
+        of_block = set(optimizer.partition.blocks[optimizer.active_blocks[0]].parameters)
         loss_of(model).backward()
-        assert {name for name, p in model.named_parameters() if p.grad is not None} == own
+        assert {name for name, p in model.named_parameters() if p.grad is not None} == of_block
         optimizer.step()
         moved = {name for name, p in model.named_parameters() if not torch.equal(before[name], p)}
-        assert moved == own
+        assert moved == of_block
         optimizer.zero_grad()
         assert {id(p) for p in optimizer.state} <= {id(p) for p in optimizer.active_parameters}
 
@@ -98,8 +98,8 @@ def test_lisa_is_a_cell_of_partition_order_and_rule(decoder):
         assert len(active) == 4
         train(model, optimizer, 2)
         moved = {name for name, p in model.named_parameters() if not torch.equal(before[name], p)}
-        own = {n for block in optimizer.partition.blocks if block.name in active for n in block.parameters}
-        assert moved == own
+        of_blocks = {n for block in optimizer.partition.blocks if block.name in active for n in block.parameters}
+        assert moved == of_blocks
     assert optimizer.state[model.embed.weight]["step"] == 6, "the state of what is always active is never reset"
 
 

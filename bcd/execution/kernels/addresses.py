@@ -18,9 +18,12 @@ def at_address(address: int, shape: tuple[int, ...], like: Tensor, owner: object
     """What lies at an address that the GPU of `like` can read, as a CUDA tensor of that shape and of its dtype.
 
     Args:
+        address: of the first byte.
+        shape: of the tensor.
+        like: says device and dtype.
         owner: what keeps the memory from being freed; None: the caller does.
     """
-    found = torch.as_tensor(_Bytes(address, math.prod(shape) * like.element_size(), owner), device=like.device)
-    if found.data_ptr() != address:
+    tensor = torch.as_tensor(_Bytes(address, math.prod(shape) * like.element_size(), owner), device=like.device)
+    if tensor.data_ptr() != address:
         raise RuntimeError(f"{torch.cuda.get_device_name(like.device)} does not read the memory at {address} in place")
-    return found.view(like.dtype).view(shape)
+    return tensor.view(like.dtype).view(shape)

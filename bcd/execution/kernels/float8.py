@@ -83,4 +83,4 @@ def require_float8(weight: Tensor) -> None:
         return
     what, wanted = "float8 products are", f"torch's kernels need {'.'.join(map(str, CAPABILITY))}"
     require_dtype(weight, what, "weights", "torch's", torch.bfloat16)
-    require_capability(weight, what, lambda found: found >= CAPABILITY, wanted)
+    require_capability(weight, what, lambda capability: capability >= CAPABILITY, wanted)

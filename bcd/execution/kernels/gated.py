@@ -66,11 +66,11 @@ def gated_product(x: Tensor, gate: Tensor, up: Tensor, keep: bool) -> tuple[Tens
         both = _both(gate, up)
         chosen = tile(256, _width(x.shape[0], both.shape[0], 256, _processors(x.device)), across=True)
         options = {"activation": "swiglu", "store_preact": keep, "concat_layout": ("B",), "config": chosen}
-        kept, h = quack("gemm_interface").gemm_gated(x, both.t(), **options)
+        ab, h = quack("gemm_interface").gemm_gated(x, both.t(), **options)
     else:
         a, b = linear(x, gate), linear(x, up)
-        kept, h = torch.stack([a, b], -1).flatten(1), silu(a) * b
-    return h, kept if keep else x.new_empty(0)
+        ab, h = torch.stack([a, b], -1).flatten(1), silu(a) * b
+    return h, ab if keep else x.new_empty(0)
 
 
 @torch.library.register_fake(gated_product)
@@ -80,31 +80,31 @@ def _(x: Tensor, gate: Tensor, up: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
 
 
 @operator
-def gated_down(h: Tensor, kept: Tensor, down: Tensor) -> Tensor:
+def gated_down(h: Tensor, ab: Tensor, down: Tensor) -> Tensor:
     """Y; its gradient goes to A and B, which stand for H."""
     return h @ down.t()
 
 
 @torch.library.register_fake(gated_down)
-def _(h: Tensor, kept: Tensor, down: Tensor) -> Tensor:
+def _(h: Tensor, ab: Tensor, down: Tensor) -> Tensor:
     return h.new_empty(h.shape[0], down.shape[0])
 
 
 @operator
-def gated_gradient(upstream: Tensor, kept: Tensor, down: Tensor) -> Tensor:
+def gated_gradient(upstream: Tensor, ab: Tensor, down: Tensor) -> Tensor:
     """dA and dB with their columns in turn, (T, 2F), for the gradient dY of Y."""
     if upstream.is_cuda:
         chosen = tile(128, _width(upstream.shape[0], down.shape[1], 128, _processors(down.device)), turns=True)
         options = {"activation": "swiglu", "dynamic_scheduler": False, "config": chosen}
-        return quack("gemm_interface").gemm_dgated(upstream, down, kept, **options)[0]
-    a, b = kept.unflatten(1, (-1, 2)).unbind(-1)
+        return quack("gemm_interface").gemm_dgated(upstream, down, ab, **options)[0]
+    a, b = ab.unflatten(1, (-1, 2)).unbind(-1)
     dh, slope = upstream @ down, torch.sigmoid(a)
     return torch.stack([dh * b * slope * (1 + a * (1 - slope)), dh * silu(a)], -1).flatten(1)
 
 
 @torch.library.register_fake(gated_gradient)
-def _(upstream: Tensor, kept: Tensor, down: Tensor) -> Tensor:
-    return torch.empty_like(kept)
+def _(upstream: Tensor, ab: Tensor, down: Tensor) -> Tensor:
+    return torch.empty_like(ab)
 
 
 @operator

@@ -60,10 +60,12 @@ def linear_cross_entropy(
     Args:
         hidden: (..., width).
         weight: (vocabulary, width).
-        bias: (vocabulary).
         labels: (...), whole numbers.
+        bias: (vocabulary).
         count: n if it is not the number of labels other than ignore_index: all labels of a step that has several
             micro-batches, as `num_items_in_batch` of transformers.
+        ignore_index: label of tokens that do not count.
+        z_loss: zeta.
         chunk: tokens whose logits exist at the same time.
         compiled: kernels of torch.compile for a chunk's loss and its gradient (not on a CPU with torch 2.11, whose
             inductor cannot make it).
@@ -74,7 +76,7 @@ def linear_cross_entropy(
     Raises:
         ValueError: for shapes that do not fit, chunk < 1 and z_loss < 0; with `fused` for a z_loss above 0 too, and on
             a GPU for a compute capability other than 9 and float64.
-        ImportError: there without quack.
+        ImportError: on a GPU without quack, for a fused loss.
 
     >>> hidden, weight = torch.ones(2, 3, 4), torch.eye(5, 4)
     >>> round(linear_cross_entropy(hidden, weight, torch.zeros(2, 3, dtype=torch.long), chunk=2).item(), 4)
@@ -153,8 +155,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         factor = upstream if ctx.late is None else upstream * ctx.late
-        found = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return *(None if g is None else _scaled(g, factor, dtype) for g, dtype in found), None, None, None, None
+        gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        return *(None if g is None else _scaled(g, factor, dtype) for g, dtype in gradients), None, None, None, None
 
 
 def _of_chunk(
@@ -191,9 +193,9 @@ def _normalise(logits: Tensor, labels: Tensor, scale: Tensor, ignore_index: int,
     These are the largest logit, lse less that, `scale` or 0 without a label, and that times 1 + 2 zeta lse.
     """
     wanted = labels != ignore_index
-    own = labels.where(wanted, 0)[:, None]
+    index = labels.where(wanted, 0)[:, None]
     x = logits if logits.dtype == torch.float64 else logits.float()
-    picked = x.gather(-1, own)[:, 0]
+    picked = x.gather(-1, index)[:, 0]
     # In this form the compiler finds the largest value and the sum in one pass.
     top = x.amax(-1, keepdim=True)
     rest = (x - top).exp_().sum(-1, keepdim=True).log()
@@ -214,8 +216,8 @@ def _differentiate(
     """
     x = logits if logits.dtype == torch.float64 else logits.float()
     softmax = (x - top).sub_(rest).exp_().mul_(weight_of_softmax)
-    own = torch.arange(x.shape[1], device=x.device) == labels[:, None]
-    logits.copy_(softmax.sub_(own * weight))
+    is_label = torch.arange(x.shape[1], device=x.device) == labels[:, None]
+    logits.copy_(softmax.sub_(is_label * weight))
 
 
 @functools.cache

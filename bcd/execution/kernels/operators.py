@@ -44,6 +44,8 @@ def tile(rows: int, columns: int, *, turns: bool = False, across: bool = False) 
     """quack's name for a tile of so many numbers.
 
     Args:
+        rows: of the tile.
+        columns: of the tile.
         turns: two groups of warps take turns on tiles, one writes while the other multiplies.
         across: the two tiles that share what they read lie side by side, not one under the other.
     """
@@ -55,9 +57,11 @@ def require_dtype(tensor: Tensor, what: str, whose: str, kernels: str, *possible
     """Raise ValueError unless the dtype of `tensor` is possible.
 
     Args:
-        what: in the message, "fused products are", "weights" and "quack's".
-        whose: see `what`.
-        kernels: see `what`.
+        tensor: what the kernels would read.
+        what: for the message, "fused products are".
+        whose: for the message, "weights".
+        kernels: for the message, "quack's".
+        possible: the dtypes.
     """
     if tensor.dtype not in possible:
         wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in possible)
@@ -68,14 +72,16 @@ def require_capability(tensor: Tensor, what: str, possible: Callable[[tuple[int,
     """Raise ValueError unless the compute capability of the GPU of `tensor` is possible.
 
     Args:
-        what: in the message, "float8 products are" and "torch's kernels need 8.9".
-        wanted: see `what`.
+        tensor: on the GPU.
+        what: for the message, "float8 products are".
+        possible: of a capability.
+        wanted: for the message, "torch's kernels need 8.9".
     """
-    found = torch.cuda.get_device_capability(tensor.device)
-    if not possible(found):
+    capability = torch.cuda.get_device_capability(tensor.device)
+    if not possible(capability):
         raise ValueError(
             f"{what} not possible on {torch.cuda.get_device_name(tensor.device)}, which has compute capability "
-            f"{'.'.join(map(str, found))}: {wanted}"
+            f"{'.'.join(map(str, capability))}: {wanted}"
         )
 
 
@@ -83,14 +89,16 @@ def require_quack(tensor: Tensor, what: str, whose: str, *dtypes: torch.dtype) -
     """On a GPU, raise ValueError for a dtype or card that the kernels are not for, ImportError without quack.
 
     Args:
-        what: in the message, "fused products are" and "weights".
-        whose: see `what`.
+        tensor: what the kernels would read.
+        what: for the message, "fused products are".
+        whose: for the message, "weights".
+        dtypes: the possible ones.
     """
     if not tensor.is_cuda:
         return
     require_dtype(tensor, what, whose, "quack's", *dtypes)
     wanted = f"quack's kernels are tuned for {CAPABILITY}.x (H100, H200)"
-    require_capability(tensor, what, lambda found: found[0] == CAPABILITY, wanted)
+    require_capability(tensor, what, lambda capability: capability[0] == CAPABILITY, wanted)
     try:
         quack("gemm_interface")
     except ImportError as error:

@@ -64,8 +64,8 @@ class KeepWhatIsUsed(_Pass):
 
     def __call__(self, graph: fx.Graph) -> None:
         for node in _gated_products(graph):
-            kept = [user for user in node.users if user.target is getitem and user.args[1] == 1]
-            if not any(output.users for output in kept):
+            outputs = [user for user in node.users if user.target is getitem and user.args[1] == 1]
+            if not any(output.users for output in outputs):
                 node.update_arg(3, False)
 
 
@@ -90,11 +90,11 @@ def _replace(graph: fx.Graph, total: Any) -> None:
         factors = _factors(term)
         if factors is None or not _fits(total, residual, term, *factors):
             continue
-        given = (*factors, residual)
+        inputs = (*factors, residual)
         with graph.inserting_before(total):
-            new = graph.call_function(product_and_sum, given)
-        # Without the second the compiler may yet change the strides of what is given.
-        new.meta = total.meta | {"eager_input_vals": (tuple(node.meta["val"] for node in given), {})}
+            new = graph.call_function(product_and_sum, inputs)
+        # Without the second the compiler may yet change the strides of the inputs.
+        new.meta = total.meta | {"eager_input_vals": (tuple(node.meta["val"] for node in inputs), {})}
         total.replace_all_uses_with(new)
         graph.erase_node(total)
         return

@@ -136,11 +136,11 @@ def test_resumes_exactly(llama, tokens):
 
 
 def arguments(tmp_path, **changes):
-    given = {
+    settings = {
         "output_dir": str(tmp_path), "max_steps": 4, "per_device_train_batch_size": 3, "use_cpu": True,
         "report_to": [], "save_strategy": "no", "disable_tqdm": True, "logging_strategy": "no", "max_grad_norm": 0.0,
     }  # fmt: skip
-    return TrainingArguments(**(given | changes))
+    return TrainingArguments(**(settings | changes))
 
 
 class Rows(torch.utils.data.Dataset):

@@ -22,9 +22,9 @@ def labelled(tokens):
 def test_a_models_loss_without_logits(count, tied, llama, tokens):
     usual, chunked = llama(tied=tied), llama(tied=tied)
     undo = chunked_loss(chunked, chunk=7)
-    given = {"input_ids": tokens, "labels": labelled(tokens), "num_items_in_batch": count}
-    output = chunked(**given)
-    expected = usual(**given)
+    inputs = {"input_ids": tokens, "labels": labelled(tokens), "num_items_in_batch": count}
+    output = chunked(**inputs)
+    expected = usual(**inputs)
     assert output["loss"] is output.loss is output[0]
     torch.testing.assert_close(output.loss, expected.loss, rtol=RTOL, atol=0)
     output.loss.backward()
@@ -34,9 +34,9 @@ def test_a_models_loss_without_logits(count, tied, llama, tokens):
     with pytest.raises(AttributeError, match="computed without keeping logits"):
         _ = output.logits
     assert torch.equal(chunked(input_ids=tokens).logits, usual(input_ids=tokens).logits)
-    assert torch.equal(chunked.eval()(**given).logits, usual.eval()(**given).logits)
+    assert torch.equal(chunked.eval()(**inputs).logits, usual.eval()(**inputs).logits)
     undo()
-    assert torch.equal(chunked.train()(**given).logits, expected.logits)
+    assert torch.equal(chunked.train()(**inputs).logits, expected.logits)
     assert "forward" not in vars(chunked)
 
 

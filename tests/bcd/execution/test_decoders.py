@@ -40,9 +40,9 @@ def decoder(request):
 def gradients(model, tokens):
     loss = model(input_ids=tokens, labels=tokens).loss
     loss.backward()
-    found = [loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    results = [loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
     model.zero_grad()
-    return found
+    return results
 
 
 def test_every_option_computes_what_the_model_computes(decoder, tokens):

@@ -52,9 +52,9 @@ def test_which_maps_are_chosen(llama):
     assert float8_linears(model) == ([], ["0", "1", "2"])
     model = llama()
     float8_products(model)
-    chosen, left = float8_linears(model)
+    chosen, others = float8_linears(model)
     assert len(chosen) == 4 * 7
-    assert left == []
+    assert others == []
     assert "lm_head" not in chosen
     assert type(model.lm_head) is nn.Linear
 
@@ -98,15 +98,15 @@ def test_only_frozen_layers_round(llama, tokens, activate):
         each(input_ids=tokens, labels=tokens).loss.backward()
     for a, b in zip(usual.parameters(), model.parameters(), strict=True):
         assert torch.equal(a.grad, b.grad)
-    found = []
+    gradients = []
     for each in (usual, model):
         each.zero_grad()
         activate(each, 1)
         each(input_ids=tokens, labels=tokens).loss.backward()
-        found.append(torch.cat([p.grad.flatten() for p in each.parameters() if p.grad is not None]))
-    distance = ((found[0] - found[1]).norm() / found[0].norm()).item()
+        gradients.append(torch.cat([p.grad.flatten() for p in each.parameters() if p.grad is not None]))
+    distance = ((gradients[0] - gradients[1]).norm() / gradients[0].norm()).item()
     assert 0.005 < distance < 0.3
-    cosine = nn.functional.cosine_similarity(*found, dim=0).item()
+    cosine = nn.functional.cosine_similarity(*gradients, dim=0).item()
     assert cosine > 0.96
 
 

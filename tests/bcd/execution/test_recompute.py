@@ -44,8 +44,8 @@ def test_gradients_are_bitwise_those_without_and_nothing_below_is_kept(budget, a
     for i, layer in enumerate(model.model.layers):
         layer.register_forward_hook(lambda _m, _a, out, i=i: graph.update({i: out.requires_grad}))
     model.model.embed_tokens.register_forward_hook(lambda _m, _a, out: graph.update({"embedding": out.requires_grad}))
-    (expected, held_by_all), (found, held) = backward(usual, tokens), backward(model, tokens)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    (expected, held_by_all), (gradients, held) = backward(usual, tokens), backward(model, tokens)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
     assert graph == {"embedding": False, **{i: i >= active[0] for i in range(LAYERS)}}
     kept = recomputed_layers(model).kept
     assert {i: n == 2 for i, n in seen.items()} == {i: i >= active[0] and i not in kept for i in range(LAYERS)}
@@ -120,8 +120,8 @@ def test_free_fills_what_the_device_has_left(monkeypatch, llama, tokens, activat
     undo()
     for layers in range(4):
         # Layers 1 to 3 need a gradient; one layer's worth is for backward itself.
-        left = 1000 + cost + 3 * hidden + layers * (cost - hidden)
-        monkeypatch.setattr(recompute, "available", lambda *_, left=left: left)
+        free = 1000 + cost + 3 * hidden + layers * (cost - hidden)
+        monkeypatch.setattr(recompute, "available", lambda *_, free=free: free)
         undo = recompute_layers(model, "free", reserve=1000)
         backward(model, tokens)
         assert recomputed_layers(model).kept == set(range(4 - layers, 4))

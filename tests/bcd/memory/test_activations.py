@@ -61,7 +61,7 @@ def test_live_peak_by_hand(fake):
 @pytest.mark.parametrize("active", range(5))
 @pytest.mark.parametrize("tied", [False, True])
 def test_fake_tensors_predict_what_real_ones_save(active, tied, decoder):
-    found = []
+    counts = []
     for mode in (contextlib.nullcontext(), FakeTensorMode()):
         with mode:
             model = decoder(tied=tied)
@@ -74,9 +74,9 @@ def test_fake_tensors_predict_what_real_ones_save(active, tied, decoder):
                 loss = model(tokens).square().mean()
                 at_the_end = saved.nbytes(excluding=[*model.parameters(), tokens])
                 loss.backward()
-            found.append((at_the_end, live.live, live.peak))
-    assert found[0] == found[1]
-    assert found[0][0] > 0
+            counts.append((at_the_end, live.live, live.peak))
+    assert counts[0] == counts[1]
+    assert counts[0][0] > 0
 
 
 class Attention(nn.Module):
@@ -115,6 +115,6 @@ def test_the_prediction_on_fake_cpu_tensors_is_what_a_gpu_allocates(active):
     model(x).square().mean().backward()
     model.zero_grad()
     assert cuda_allocated(lambda: model(x).square().mean())[0] == pytest.approx(forward, rel=0.05)
-    left, peak = cuda_allocated(lambda: model(x).square().mean().backward())
-    assert left == sum(2 * p.numel() for p in model[active].parameters())
+    live_bytes, peak = cuda_allocated(lambda: model(x).square().mean().backward())
+    assert live_bytes == sum(2 * p.numel() for p in model[active].parameters())
     assert peak == pytest.approx(live.peak, rel=0.05)

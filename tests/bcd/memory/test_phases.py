@@ -45,7 +45,7 @@ def test_scratch_is_what_the_optimizer_allocates_in_its_first_step(make, decoder
 
 def test_the_peak_of_a_step_is_that_of_its_worst_phase():
     visit = Held(weights=100, master=1, gradients=10, state=20, host=1000)
-    found = phases(visit, saved=30, live_peak=45, update=7)
-    assert found == Phases(forward=151, backward=166, update=138)
-    assert found.peak == 166
+    step = phases(visit, saved=30, live_peak=45, update=7)
+    assert step == Phases(forward=151, backward=166, update=138)
+    assert step.peak == 166
     assert phases(visit, saved=30, live_peak=45, update=7, scratch=5) == Phases(156, 171, 143)

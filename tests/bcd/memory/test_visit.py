@@ -92,12 +92,12 @@ def test_bytes_of_a_visit_by_hand(decoder):
     layer = next(block for block in blocks if block.name == "layers.0").parts
     others = [part for block in blocks if block.name != "layers.0" for part in block.parts]
     n, rest = sum(part.numel for part in layer), sum(part.numel for part in others)
-    found = held(model.parameters(), layer, others, state_tensors=2, counts_steps=True, state="host", master="host")
-    assert found == Held(
+    visit = held(model.parameters(), layer, others, state_tensors=2, counts_steps=True, state="host", master="host")
+    assert visit == Held(
         weights=2 * (n + rest),
         master=2 * n,
         gradients=2 * n,
         state=8 * n + 4 * len(layer),
         host=(8 + 2) * rest + 4 * len(others),
     )
-    assert found.device == 2 * rest + (2 + 2 + 2 + 8) * n + 4 * len(layer)
+    assert visit.device == 2 * rest + (2 + 2 + 2 + 8) * n + 4 * len(layer)

@@ -49,13 +49,13 @@ def test_which_sums_are_in_products(name, keep):
     expected, total = SUMS[name]
     generator = torch.Generator().manual_seed(0)
     sizes = (20, 32), (48, 32), (48, 32), (32, 48), (20, 32)
-    given = [torch.randn(size, generator=generator) for size in sizes]
+    inputs = [torch.randn(size, generator=generator) for size in sizes]
 
     def computed(x, gate, up, down, residual):
-        h, kept = gated_product(x, gate, up, keep)
-        return total(residual, gated_down(h, kept, down) if keep else h @ down.permute(1, 0))
+        h, ab = gated_product(x, gate, up, keep)
+        return total(residual, gated_down(h, ab, down) if keep else h @ down.permute(1, 0))
 
-    made = make_fx(computed, tracing_mode="fake")(*given)
+    made = make_fx(computed, tracing_mode="fake")(*inputs)
     for change in (SumsInProducts(), KeepWhatIsUsed()):
         change(made.graph)
     made.graph.lint()
@@ -64,7 +64,7 @@ def test_which_sums_are_in_products(name, keep):
     assert product.args[3] is False
     assert not made.graph.find_nodes(op="call_function", target=gated_down)
     assert len(made.graph.find_nodes(op="call_function", target=product_and_sum)) == expected
-    torch.testing.assert_close(made(*given), computed(*given), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(made(*inputs), computed(*inputs), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("dynamic", [None, True])
@@ -72,7 +72,7 @@ def test_which_sums_are_in_products(name, keep):
 def test_sums_are_in_products_and_nothing_is_kept_before_a_recomputation(recompute, dynamic, llama, tokens, activate):
     """One layer below the active one, two above it; two sums in each, of which the last is not computed again."""
     torch.compiler.reset()
-    found = []
+    results = []
     for options in ({}, {"compiled": True, "frozen_products": "fused", "recompute": recompute}):
         model = llama()
         activate(model, 1)
@@ -84,16 +84,16 @@ def test_sums_are_in_products_and_nothing_is_kept_before_a_recomputation(recompu
         with profile(activities=[ProfilerActivity.CPU], record_shapes=True, acc_events=True) as profiled:
             loss = model(input_ids=tokens, labels=tokens).loss
             loss.backward()
-        found.append([loss.detach(), *(p.grad for p in model.model.layers[1].parameters())])
-    for a, b in zip(*found, strict=True):
+        results.append([loss.detach(), *(p.grad for p in model.model.layers[1].parameters())])
+    for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * a.abs().max().item())
     above, events = LAYERS - 2, profiled.events()
     sums = [each.name for each in events].count("bcd::product_and_sum")
-    kept = [each.concrete_inputs[3] for each in events if each.name == "bcd::gated_product"]
+    keeps = [each.concrete_inputs[3] for each in events if each.name == "bcd::gated_product"]
     if recompute is None:
         assert sums == 2 + 2 * above
-        assert kept == [False, *[True] * above]
+        assert keeps == [False, *[True] * above]
     else:
         assert sums == 2 + 3 * above
-        assert kept == [False] * (1 + above) + [True] * above
+        assert keeps == [False] * (1 + above) + [True] * above
     torch.compiler.reset()
