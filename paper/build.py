@@ -164,8 +164,8 @@ def make(product: Product, records: Mapping[str, Sequence[Record]]) -> None:
 
         style.save(product.module.draw(**records), product.files)
     else:
-        place = product.module.__name__.replace(".", "/")
-        header = f"% Made by {place}.py from records; do not edit.\n"
+        producer = Path(str(product.module.__file__)).relative_to(PAPER.parent).as_posix()
+        header = f"% Made by {producer} from records; do not edit.\n"
         product.files[0].write_text(header + product.module.text(**records), encoding="utf-8")
 
 
