@@ -67,16 +67,16 @@ class Product:
 
 def products() -> list[Product]:
     """Every figure, every table, and the numbers."""
-    found = []
+    products = []
     for folder, suffixes in (("figures", (".pdf", ".png")), ("tables", (".tex",))):
         package = importlib.import_module(f"paper.{folder}")
         for item in pkgutil.iter_modules(package.__path__):
             module = importlib.import_module(f"paper.{folder}.{item.name}")
             if hasattr(module, "SOURCES") or hasattr(module, "STUDIES"):  # the others are what figures share
-                found.append(Product(module, item.name, BUILD / folder, suffixes))
+                products.append(Product(module, item.name, BUILD / folder, suffixes))
     numbers = importlib.import_module("paper.numbers")
-    found.append(Product(numbers, "numbers", BUILD, (".tex",)))
-    return found
+    products.append(Product(numbers, "numbers", BUILD, (".tex",)))
+    return products
 
 
 def read(product: Product, reader: Callable[[str, Path], list[Record]] = read_study) -> dict[str, list[Record]]:
@@ -92,10 +92,10 @@ def read(product: Product, reader: Callable[[str, Path], list[Record]] = read_st
     Raises:
         RecordError: naming the command to run, when a study that is needed has no finished record.
     """
-    found = {}
+    by_argument = {}
     for argument, (kind, study) in product.studies.items():
         own, committed = (_runs(reader(study, folder), kind) for folder in (OUTPUTS, COMMITTED))
-        found[argument] = _own_or_committed(own, committed)
+        by_argument[argument] = _own_or_committed(own, committed)
     for argument, (kind, study) in product.sources.items():
         own, committed = (_runs(reader(study, folder), kind) for folder in (OUTPUTS, COMMITTED))
         records = _own_or_committed(finished(own), finished(committed))
@@ -104,8 +104,8 @@ def read(product: Product, reader: Callable[[str, Path], list[Record]] = read_st
                 f"{product.name} needs finished {kind} records of the study {study!r}, none is in {OUTPUTS}; "
                 f"run `{MAKE_TARGETS[kind]}` first"
             )
-        found[argument] = records
-    return found
+        by_argument[argument] = records
+    return by_argument
 
 
 def _own_or_committed(own: list[Record], committed: list[Record]) -> list[Record]:
@@ -134,11 +134,11 @@ def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
 def closure(path: Path) -> set[Path]:
     """The module and every module of paper/ that it imports, itself or through others."""
     modules: set[Path] = set()
-    left = {path}
-    while left:
-        module = left.pop()
+    unread = {path}
+    while unread:
+        module = unread.pop()
         modules.add(module)
-        left |= imports(module) - modules
+        unread |= imports(module) - modules
     return modules
 
 
@@ -164,8 +164,8 @@ def make(product: Product, records: Mapping[str, Sequence[Record]]) -> None:
 
         style.save(product.module.draw(**records), product.files)
     else:
-        place = product.module.__name__.replace(".", "/")
-        header = f"% Made by {place}.py from records; do not edit.\n"
+        producer = Path(str(product.module.__file__)).relative_to(PAPER.parent).as_posix()
+        header = f"% Made by {producer} from records; do not edit.\n"
         product.files[0].write_text(header + product.module.text(**records), encoding="utf-8")
 
 
@@ -241,8 +241,8 @@ def main() -> None:
     names = parser.parse_args().names
     everything = products()
     if unknown := set(names) - {product.name for product in everything}:
-        known = ", ".join(product.name for product in everything)
-        print(f"error: no product is named {', '.join(sorted(unknown))}; there are {known}", file=sys.stderr)
+        names_of_all = ", ".join(product.name for product in everything)
+        print(f"error: no product is named {', '.join(sorted(unknown))}; there are {names_of_all}", file=sys.stderr)
         raise SystemExit(2)
     try:
         made = build([product for product in everything if not names or product.name in names])

@@ -138,8 +138,8 @@ NUMBERS = re.compile(r"\[\n[^\[\]{}\"]*\]")
 """A list of numbers in indented JSON; within a string a line break would be escaped."""
 
 
-def _on_one_line(found: re.Match[str]) -> str:
-    return re.sub(r"\n *", " ", found[0]).replace("[ ", "[").replace(" ]", "]")
+def _on_one_line(match: re.Match[str]) -> str:
+    return re.sub(r"\n *", " ", match[0]).replace("[ ", "[").replace(" ]", "]")
 
 
 def load(path: Path) -> Record:

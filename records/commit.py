@@ -106,16 +106,16 @@ def plan(study: str, source: Path, *, merge: bool, replace_all: bool, allow_dirt
     lines = {run.name: committed(run) for run in runs}
     if len(lines) < len(runs):
         raise RecordError(f"{study}: two files of {source / study} hold runs of one name")
-    kept = before | lines if merge else lines
+    after = before | lines if merge else lines
     without: dict[str, int] = {}
     for column in (column for run in runs for column in columns_left_out(run)):
         without[column] = without.get(column, 0) + 1
     result = Committed(
         path=path,
-        lines=sorted(kept.values(), key=lambda record: record.name),
+        lines=sorted(after.values(), key=lambda record: record.name),
         added=sorted(lines.keys() - before.keys()),
         changed=sorted(name for name in lines.keys() & before.keys() if lines[name] != before[name]),
-        removed=sorted(before.keys() - kept.keys()),
+        removed=sorted(before.keys() - after.keys()),
         without=without,
     )
     records.parse_lines(text_of(result.lines), path)  # what a reader would refuse is not written
@@ -153,11 +153,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     existing.add_argument("--replace", action="store_true", help="make a file that exists anew")
     parser.add_argument("--allow-dirty", action="store_true", help="take runs of sources with changes too")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         plans = [
-            plan(study, given.source, merge=given.merge, replace_all=given.replace, allow_dirty=given.allow_dirty)
-            for study in dict.fromkeys(given.studies)
+            plan(
+                study,
+                options.source,
+                merge=options.merge,
+                replace_all=options.replace,
+                allow_dirty=options.allow_dirty,
+            )
+            for study in dict.fromkeys(options.studies)
         ]
         for made in plans:
             records.replace_file(made.path, text_of(made.lines))

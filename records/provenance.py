@@ -72,13 +72,13 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the installed libraries that results depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def provenance(device: str) -> dict[str, Any]:

@@ -41,11 +41,11 @@ def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
     if above:
         axes.set_title(f"above: {', '.join(above)}", fontsize=7.5, loc="right")
     for entry, x in points:
-        found = entry.loss
+        loss = entry.loss
         colour = style.PAIRED if entry.variant else style.COLOURS.get(entry.method, style.OTHERS)
-        axes.plot([x, x], [found.low, found.high], color=colour, linewidth=1.2, alpha=0.6, zorder=3)
+        axes.plot([x, x], [loss.low, loss.high], color=colour, linewidth=1.2, alpha=0.6, zorder=3)
         mark = "o" if entry.variant else "D"
-        axes.plot(x, found.mean, mark, color=colour, markeredgecolor="white", markersize=5.5, zorder=4)
+        axes.plot(x, loss.mean, mark, color=colour, markeredgecolor="white", markersize=5.5, zorder=4)
     axes.margins(x=0.12, y=0.12)
     for entry, x in points:
         if entry.method == frontier.TARGET:

@@ -22,9 +22,9 @@ def draw(inner_steps: Sequence[Record]) -> Figure:
     middle, margin = studies.loss(cells[nearest]).mean, loss_margin(cells[nearest])
     axes.axhspan(middle - margin, middle + margin, color="#e8e8e8", zorder=0, linewidth=0)
     values = sorted(cells)
-    found = [studies.loss(cells[value]) for value in values]
-    axes.plot(values, [item.mean for item in found], color=style.PAIRED, zorder=3)
-    for value, item in zip(values, found, strict=True):
+    losses = [studies.loss(cells[value]) for value in values]
+    axes.plot(values, [item.mean for item in losses], color=style.PAIRED, zorder=3)
+    for value, item in zip(values, losses, strict=True):
         axes.plot([value, value], [item.low, item.high], color=style.PAIRED, linewidth=1.6, zorder=3)
         axes.plot(value, item.mean, "o", color=style.PAIRED, markeredgecolor="white", markersize=5, zorder=4)
         runs = cells[value]

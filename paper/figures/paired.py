@@ -22,8 +22,8 @@ def draw(cells: Mapping[str, Sequence[Row]], reference: str, colours: Mapping[st
         colour = colours.get(name, style.PAIRED)
         losses = studies.losses(rows)
         style.runs(absolute, [place + 0.22] * len(losses), losses.values(), colour)
-        found = studies.loss(rows)
-        style.interval(absolute, place, found.mean, found.low, found.high, colour)
+        estimate = studies.loss(rows)
+        style.interval(absolute, place, estimate.mean, estimate.low, estimate.high, colour)
         if name == reference or reference not in cells:
             continue
         theirs = studies.losses(cells[reference])

@@ -31,17 +31,17 @@ def draw(headline: Sequence[Record]) -> Figure:
     for index, (axes, (data, cells)) in enumerate(zip(panels, sets.items(), strict=False)):
         for shift, (rule, (full, block)) in zip((-0.03, 0.03), RULES.items(), strict=True):
             here = [(place, cells[name]) for place, name in enumerate((full, block)) if name in cells]
-            found = [studies.loss(runs) for _, runs in here]
+            means = [studies.loss(runs) for _, runs in here]
             colour = COLOURS[rule]
             axes.plot(
                 [place + shift for place, _ in here],
-                [item.mean for item in found],
+                [item.mean for item in means],
                 color=colour,
                 marker="o",
                 markersize=4,
                 label=rule,
             )
-            for (place, runs), item in zip(here, found, strict=True):
+            for (place, runs), item in zip(here, means, strict=True):
                 axes.plot([place + shift] * 2, [item.low, item.high], color=colour, linewidth=1.4)
                 axes.plot(
                     [place + 3 * shift] * len(runs),

@@ -113,10 +113,10 @@ class Judged:
 
     @property
     def verdict(self) -> str:
-        found = {finding.verdict for finding in self.findings}
-        if not found:
+        verdicts = {finding.verdict for finding in self.findings}
+        if not verdicts:
             return NO_RECORDS
-        return SUPPORTED if found == {SUPPORTED} else NOT_SUPPORTED if NOT_SUPPORTED in found else NOT_TESTABLE
+        return SUPPORTED if verdicts == {SUPPORTED} else NOT_SUPPORTED if NOT_SUPPORTED in verdicts else NOT_TESTABLE
 
 
 def judge(records: Mapping[str, Sequence[Record]], claims: Sequence[Claim] = CLAIMS) -> list[Judged]:
@@ -125,11 +125,11 @@ def judge(records: Mapping[str, Sequence[Record]], claims: Sequence[Claim] = CLA
     Args:
         records: study -> its records; a study without any may be missing or empty.
     """
-    found = []
+    judged = []
     for claim in claims:
         study = next((name for name in claim.studies if records.get(name)), claim.studies[0])
-        found.append(Judged(claim, study, list(_findings(claim, records.get(study, ())))))
-    return found
+        judged.append(Judged(claim, study, list(_findings(claim, records.get(study, ())))))
+    return judged
 
 
 def _findings(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
@@ -143,7 +143,7 @@ def _findings(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
 
 def _compared(claim: Claim, rows: Sequence[Row]) -> Iterator[Finding]:
     """One finding for each data set and contrast that has runs."""
-    measure, found, tests = MEASURES[claim.measure], [], []
+    measure, findings, tests = MEASURES[claim.measure], [], []
     for data in studies.data_sets(row.data for row in rows):
         cells: dict[str, dict[int, Row]] = {}
         for row in rows:
@@ -159,8 +159,8 @@ def _compared(claim: Claim, rows: Sequence[Row]) -> Iterator[Finding]:
             p, refuted = tested(claim.rule, difference, margin, lower=measure.lower)
             what = _in_print(claim, contrast) if len(claim.contrasts) > 1 else data_named(data)
             tests.append((p, refuted))
-            found.append(_finding(f"{what}, $n={difference.n}$", difference, measure.unit, margin))
-    yield from _adjusted(found, tests)
+            findings.append(_finding(f"{what}, $n={difference.n}$", difference, measure.unit, margin))
+    yield from _adjusted(findings, tests)
 
 
 def _finding(comparison: str, d: statistics.Difference, unit: str, margin: float) -> Finding:
@@ -169,14 +169,14 @@ def _finding(comparison: str, d: statistics.Difference, unit: str, margin: float
     return Finding(comparison, d.mean, NOT_TESTABLE, unit, d.low, d.high, margin=margin, smallest=small)
 
 
-def _adjusted(found: Sequence[Finding], tests: Sequence[tuple[float, bool]]) -> Iterator[Finding]:
+def _adjusted(findings: Sequence[Finding], tests: Sequence[tuple[float, bool]]) -> Iterator[Finding]:
     """The findings with p adjusted by Holm's method and the verdict.
 
     Args:
         tests: (p, refuted) of each.
     """
     adjusted = statistics.holm([p for p, _ in tests])
-    for finding, p, (_, refuted) in zip(found, adjusted, tests, strict=True):
+    for finding, p, (_, refuted) in zip(findings, adjusted, tests, strict=True):
         verdict = SUPPORTED if p <= statistics.ALPHA else NOT_SUPPORTED if refuted else NOT_TESTABLE
         yield replace(finding, p=p, verdict=verdict)
 
@@ -212,11 +212,11 @@ def _measured(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
     rows = cost.rows(records)
     (contrast,) = claim.contrasts
     family = next(cell for cell, weight in contrast.items() if weight < 0)
-    for comparison, ours, version in PAIRS:
-        left = cost.one(rows, *ours, TOKENS)
-        right = cost.one(rows, family, version, TOKENS) or cost.one(rows, family, version, TOKENS, tf32=False)
-        if left is not None and right is not None:
-            ratio = RATIOS[claim.measure](left) / RATIOS[claim.measure](right)
+    for comparison, labels, version in PAIRS:
+        ours = cost.one(rows, *labels, TOKENS)
+        theirs = cost.one(rows, family, version, TOKENS) or cost.one(rows, family, version, TOKENS, tf32=False)
+        if ours is not None and theirs is not None:
+            ratio = RATIOS[claim.measure](ours) / RATIOS[claim.measure](theirs)
             yield Finding(comparison, ratio, SUPPORTED if ratio <= claim.bound else NOT_SUPPORTED, "times")
 
 
@@ -224,7 +224,7 @@ def _downstream(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
     """The mean over the tasks of the difference of two trained models; its error is that of the items alone."""
     (contrast,) = claim.contrasts
     ours, theirs = sorted(contrast, key=lambda cell: -contrast[cell])
-    found, tests = [], []
+    findings, tests = [], []
     for record in downstream.finished(records, downstream.TASKS):
         if (about(record, "method"), about(record, "baseline")) != (ours, theirs):
             continue
@@ -233,8 +233,8 @@ def _downstream(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
         )
         tests.append(tested(claim.rule, difference, DOWNSTREAM_MARGIN, lower=False))
         what = f"mean of {len(record.measurements)} tasks"
-        found.append(_finding(what, difference, "of items", DOWNSTREAM_MARGIN))
-    yield from _adjusted(found, tests)
+        findings.append(_finding(what, difference, "of items", DOWNSTREAM_MARGIN))
+    yield from _adjusted(findings, tests)
 
 
 def _in_print(claim: Claim, contrast: Mapping[str, int]) -> str:

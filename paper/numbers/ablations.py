@@ -33,14 +33,14 @@ STUDIES: dict[str, tuple[str, str]] = {
 AXES = axes.AXES | {"methods": axes.Axis(lambda row: named(row.method), named("adamw"))}
 
 
-def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]:
+def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, str]:
     """Every macro that there are records for.
 
     Args:
         cost: records of the study of cost, which are needed.
-        found: study -> its records, may be empty.
+        studied: study -> its records, may be empty.
     """
-    present = {name: records for name, records in found.items() if records}
+    present = {name: records for name, records in studied.items() if records}
     macros = {f"Study{camel(name)}Source": source_of_all(records) for name, records in present.items()}
     for name, axis in AXES.items():
         if name in present:
@@ -62,8 +62,8 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
     if "rank" in present:
         macros["StudyRankList"] = _ranks(studies.rows(present["rank"]))
     if "variants" in present:
-        macros |= _variants(*(found.get(name, ()) for name in frontier.STUDIES))
-        macros |= _gap({name: found.get(name, ()) for name in gap.STUDIES})
+        macros |= _variants(*(studied.get(name, ()) for name in frontier.STUDIES))
+        macros |= _gap({name: studied.get(name, ()) for name in gap.STUDIES})
     if "tuned" in present:
         edges = [choice for choice in tuning.choices(present["tuned"]) if choice.at_edge]
         macros["StudyTunedChoices"] = str(len(list(tuning.choices(present["tuned"]))))
@@ -77,7 +77,7 @@ def numbers(cost: Sequence[Record], **found: Sequence[Record]) -> dict[str, str]
         chosen = tuning.choices_by_model(present.get("tuned", ()))
         macros["StudyScaleChoices"] = str(len(chosen))
         macros["StudyScaleEdges"] = _edges(chosen)
-    return macros | _claims(cost, found)
+    return macros | _claims(cost, studied)
 
 
 def recommended(row: Row) -> str:
@@ -104,18 +104,18 @@ def _axis(name: str, cells: Mapping[str, Sequence[Row]], reference: str) -> dict
     """Of a study that varies one thing: the means, their spread, and what the comparisons could have found."""
     means = {cell: studies.loss(runs).mean for cell, runs in cells.items()}
     tests = studies.against({cell: studies.losses(runs) for cell, runs in cells.items()}, reference)
-    found = {
+    macros = {
         f"Study{name}List": listed(means),
         f"Study{name}Seeds": str(max(len(runs) for runs in cells.values())),
         f"Study{name}Spread": f"{max(means.values()) - min(means.values()):.3f}",
     }
     detectable = [test.difference.smallest_detectable() for test in tests.values()]
-    found[f"Study{name}Detectable"] = f"{max(detectable):.3f}" if detectable else "--"
-    found[f"Study{name}Differ"] = str(sum(test.p <= statistics.ALPHA for test in tests.values()))
-    found[f"Study{name}Compared"] = str(len(tests))
+    macros[f"Study{name}Detectable"] = f"{max(detectable):.3f}" if detectable else "--"
+    macros[f"Study{name}Differ"] = str(sum(test.p <= statistics.ALPHA for test in tests.values()))
+    macros[f"Study{name}Compared"] = str(len(tests))
     margin = verdicts.loss_margin(cells[reference]) if reference in cells else None
-    found[f"Study{name}Margin"] = f"{margin:.3f}" if margin is not None else "--"
-    return found
+    macros[f"Study{name}Margin"] = f"{margin:.3f}" if margin is not None else "--"
+    return macros
 
 
 def listed(means: Mapping[str, float]) -> str:
@@ -220,8 +220,8 @@ def _spread(alone: Sequence[Record]) -> dict[str, str]:
     }
 
 
-def _claims(cost: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> dict[str, str]:
-    used = {"cost": cost} | {name: found.get(name, ()) for name in claims.STUDIES}
+def _claims(cost: Sequence[Record], studied: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    used = {"cost": cost} | {name: studied.get(name, ()) for name in claims.STUDIES}
     judged = verdicts.judge(used)
     counted = {
         "Supported": verdicts.SUPPORTED,

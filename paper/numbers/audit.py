@@ -14,11 +14,11 @@ def numbers(theory: Sequence[Record]) -> dict[str, str]:
     Raises:
         RecordError: when a record is missing, or when they say something else than the text.
     """
-    known = {record.name: record for record in theory}
+    recorded = {record.name: record for record in theory}
     names = [f"{name}-{problem}-quick" for problem in ("bilinear", "quadratic") for name in (THEOREM, COROLLARY)]
-    if missing := [name for name in names if name not in known]:
+    if missing := [name for name in names if name not in recorded]:
         raise RecordError(f"no finished record of {', '.join(missing)}, which the text quotes; run `make theory`")
-    example, corollary, *random = (known[name] for name in names)
+    example, corollary, *random = (recorded[name] for name in names)
     violated = {K: ratio for K, ratio in _quotients(example) if ratio > 1}
     worst = max(ratio for K, ratio in _quotients(corollary) if K == 1)
     lines = [line for record in random for line in record.measurements["lines"].values()]

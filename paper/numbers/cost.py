@@ -14,7 +14,7 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
     Which runs are of one session is said in the text.
     """
     everything = rows(cost, predicted)
-    found = {"CostSource": source(cost)}
+    macros = {"CostSource": source(cost)}
     keep, fused, float8 = (one(everything, "badam", version, 8192) for version in ("keep", "fused", "float8"))
     small = {products: recomputed(everything, 2048, products) for products in ("", "fused")}
     card = {
@@ -48,23 +48,23 @@ def numbers(cost: Sequence[Record], predicted: Sequence[Record]) -> dict[str, st
         "CostFloatOverKeep": (float8, keep),
         "CostFloatSmallOverSmall": (recomputed(everything, 2048, "float8"), small[""]),
     }
-    found["CostMostOverReference"] = _most(theirs[8192])
-    found |= {name: times(*pair) for name, pair in ratios.items()}
+    macros["CostMostOverReference"] = _most(theirs[8192])
+    macros |= {name: times(*pair) for name, pair in ratios.items()}
     for name, row in {"CostKeep": keep, "CostFused": fused, "CostSmall": small[""], "CostFloat": float8}.items():
-        found[f"{name}Share"] = _share(row)
-        found[f"{name}Peak"] = f"{row.peak / 1e9:.1f}" if row else "--"
-        found[f"{name}Tokens"] = thousands(round(row.tokens_per_second)) if row else "--"
+        macros[f"{name}Share"] = _share(row)
+        macros[f"{name}Peak"] = f"{row.peak / 1e9:.1f}" if row else "--"
+        macros[f"{name}Tokens"] = thousands(round(row.tokens_per_second)) if row else "--"
     usual = one(everything, "badam", "keep", 2048)
     saved = usual.held["weights"] - small[""].held["weights"] if usual and small[""] else None
-    found["CostHostSaved"] = f"{saved / 1e9:.2f}" if saved else "--"
+    macros["CostHostSaved"] = f"{saved / 1e9:.2f}" if saved else "--"
     highest = max(keep.visits) if keep else None
-    found["CostTopShare"] = f"{100 * highest[2] / highest[1]:.0f}" if highest else "--"
+    macros["CostTopShare"] = f"{100 * highest[2] / highest[1]:.0f}" if highest else "--"
     errors = [abs(row.predicted["peak"] / row.peak - 1) for row in everything if row.predicted and not row.layers]
-    found["CostRuns"] = str(len(cost))
-    found["CostPredictionError"] = f"{100 * max(errors):.1f}" if errors else "--"
+    macros["CostRuns"] = str(len(cost))
+    macros["CostPredictionError"] = f"{100 * max(errors):.1f}" if errors else "--"
     rates = [record.measurements["rate"] / 1e12 for record in cost]
-    found["CostRate"] = f"{min(rates):.0f}" if min(rates) == max(rates) else f"{min(rates):.0f} to {max(rates):.0f}"
-    return found
+    macros["CostRate"] = f"{min(rates):.0f}" if min(rates) == max(rates) else f"{min(rates):.0f} to {max(rates):.0f}"
+    return macros
 
 
 def other_card(other: Sequence[Record]) -> dict[str, str]:

@@ -36,14 +36,14 @@ def at_equal_time(
 
 
 def _within(cells: Mapping[str, Sequence[Row]]) -> str:
-    found = {
+    reached = {
         name: (statistics.mean([row.reported for row in runs]).mean, studies.peak(runs))
         for name, runs in cells.items()
     }
-    limit, memory = found.pop(frontier.TARGET, (None, None))
+    limit, memory = reached.pop(frontier.TARGET, (None, None))
     if limit is None or memory is None:
         return "cannot be told"
-    below = sorted((loss, name, peak) for name, (loss, peak) in found.items() if loss <= limit)
+    below = sorted((loss, name, peak) for name, (loss, peak) in reached.items() if loss <= limit)
     if any(peak is None for _, _, peak in below):
         return "cannot be told"
     return ", ".join(named(name) for _, name, peak in below if peak is not None and peak <= memory) or "none"

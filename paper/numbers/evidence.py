@@ -27,16 +27,18 @@ def _bounds(theory: Sequence[Record]) -> dict[str, str]:
     proved = {bound: group for bound, group in groups.items() if not theorems.refuted(group)}
     false = [bound for bound, group in groups.items() if theorems.verdict(group) == "refuted"]
     controls = [control for group in groups.values() for control in theorems.controls(group)]
-    found = {bound: theorems.lines(group) for bound, group in proved.items()}
-    attained = [ratio for lines in found.values() for ratio in theorems.inequalities(lines).values() if ratio >= 0.99]
+    lines_of = {bound: theorems.lines(group) for bound, group in proved.items()}
+    attained = [
+        ratio for lines in lines_of.values() for ratio in theorems.inequalities(lines).values() if ratio >= 0.99
+    ]
     return {
         "TheoryBoundsTier": " and ".join(sorted({theorems.parts(record)[2] for record in used})),
         "TheoryBoundsProved": str(len(proved)),
         "TheoryBoundsHold": str(sum(theorems.verdict(group) == "holds" for group in proved.values())),
         "TheoryBoundsRefuted": str(len(false)),
         "TheoryBoundsFamilies": str(len({theorems.parts(record)[1] for record in used})),
-        "TheoryBoundsLines": str(sum(map(len, found.values()))),
-        "TheoryBoundsChecks": thousands(sum(line["checks"] for lines in found.values() for line in lines.values())),
+        "TheoryBoundsLines": str(sum(map(len, lines_of.values()))),
+        "TheoryBoundsChecks": thousands(sum(line["checks"] for lines in lines_of.values() for line in lines.values())),
         "TheoryBoundsInstances": thousands(
             sum(len(record.measurements["instances"]["ratio"]) for group in proved.values() for record in group)
         ),
@@ -46,14 +48,14 @@ def _bounds(theory: Sequence[Record]) -> dict[str, str]:
         "TheoryBoundsPrecise": thousands(sum(r.measurements["precise"]["instances"] for r in used)),
         "TheoryBoundsControls": str(len(controls)),
         "TheoryBoundsRejected": str(sum(control["rejected"] for control in controls)),
-        "TheoryBoundsInequalities": str(sum(len(theorems.inequalities(lines)) for lines in found.values())),
+        "TheoryBoundsInequalities": str(sum(len(theorems.inequalities(lines)) for lines in lines_of.values())),
         "TheoryBoundsAttained": str(len(attained)),
     }
 
 
-def _worst(found: dict[str, Any]) -> dict[str, str]:
-    epochs, triangular, steps, descent = (found[key] for key in ("epochs", "triangular", "inner_steps", "descent"))
-    certificates = found["certificates"]
+def _worst(measured: dict[str, Any]) -> dict[str, str]:
+    epochs, triangular, steps, descent = (measured[key] for key in ("epochs", "triangular", "inner_steps", "descent"))
+    certificates = measured["certificates"]
     narrow, wide = min(descent["certified"], key=int), max(descent["certified"], key=int)
     return {
         "TheoryWorstMostBlocks": str(epochs["blocks"][-1]),
@@ -80,17 +82,17 @@ def _worst(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _curves(found: dict[str, Any]) -> dict[str, str]:
-    floor, contraction = found["floor"], found["contraction"]
+def _curves(measured: dict[str, Any]) -> dict[str, str]:
+    floor, contraction = measured["floor"], measured["contraction"]
     p = "0.3"
     rows = [row for row in floor["simulated"] if f"{row['p']:g}" == p]
     first = min(floor["inner_steps"])
     close = min((row for row in rows if row["inner_steps"] == first), key=lambda row: row["alpha"])
     far = max(rows, key=lambda row: (row["inner_steps"], row["alpha"]))
     gamma = max(contraction["exact"], key=float)
-    K, maps = 100, found["vacuous"]["maps"]
-    log = min(found["vacuous"]["log_eps"])
-    row = found["vacuous"]["log_eps"].index(log)
+    K, maps = 100, measured["vacuous"]["maps"]
+    log = min(measured["vacuous"]["log_eps"])
+    row = measured["vacuous"]["log_eps"].index(log)
     needed = {
         name: maps[name]["values"][row][maps[name]["inner_steps"].index(K)] for name in maps if maps[name]["epochs"]
     }
@@ -110,8 +112,8 @@ def _curves(found: dict[str, Any]) -> dict[str, str]:
         "TheoryContractionFirst": f"{contraction['exact'][gamma][0]:.2f}",
         "TheoryContractionLast": f"{contraction['exact'][gamma][-1]:.2f}",
         "TheoryContractionMinimisation": f"{contraction['minimisation']:.2f}",
-        "TheoryVacuousBlocks": str(found["vacuous"]["blocks"]),
-        "TheoryVacuousCoordinates": thousands(found["vacuous"]["coordinates"]),
+        "TheoryVacuousBlocks": str(measured["vacuous"]["blocks"]),
+        "TheoryVacuousCoordinates": thousands(measured["vacuous"]["coordinates"]),
         "TheoryVacuousSteps": str(K),
         "TheoryVacuousEps": f"10^{{{log:g}}}",
         "TheoryVacuousBPlus": _power(needed["b1_plus"]),

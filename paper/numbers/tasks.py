@@ -13,8 +13,10 @@ from records import Record
 def of_tasks(evaluated: Sequence[Record], compared: Sequence[Record]) -> dict[str, str]:
     """Means over the tasks in per cent, the highest first, and what the comparisons with the untrained model say."""
     models = downstream.shares(evaluated)
-    tasks = {task for found in models.values() for task in found}
-    means = {name: mean for name, found in models.items() if (mean := downstream.mean(found, list(tasks))) is not None}
+    tasks = {task for shares in models.values() for task in shares}
+    means = {
+        name: mean for name, shares in models.items() if (mean := downstream.mean(shares, list(tasks))) is not None
+    }
     tests = downstream.tests(compared, downstream.UNTRAINED).values()
     verdicts_of_tasks = [verdict(test, len(tested)) for tested in tests for test in tested.values()]
     return {
@@ -33,13 +35,13 @@ def _above_guessing(reference: str, models: Mapping[str, Mapping[str, Any]], com
     """BAdam minus the reference in points, the mean over the tasks where one of them does better than guessing."""
     tests = downstream.tests(compared, reference).get("badam", {})
     both = [models.get(name, {}) for name in ("badam", reference)]
-    kept = [
+    differences = [
         (test["difference"], test["standard_error"], test["items"])
         for task, test in tests.items()
-        if any(found.get(task, {}).get("above_guessing") for found in both)
+        if any(shares.get(task, {}).get("above_guessing") for shares in both)
     ]
-    if not kept:
+    if not differences:
         return "--"
-    d = statistics.mean_of(kept)
+    d = statistics.mean_of(differences)
     points = f"${100 * d.mean:+.1f}$ $[{100 * d.low:+.1f}, {100 * d.high:+.1f}]$"
-    return f"{points} points over {len(kept)} tasks"
+    return f"{points} points over {len(differences)} tasks"

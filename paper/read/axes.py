@@ -37,8 +37,8 @@ def steps_in_print(K: int | str) -> str:
 
 def state(row: Row) -> str:
     """Where optimizer state is between visits, and the warm-up after a switch."""
-    kept, warmup = str(row.value("method.state")), row.value("method.switch_warmup")
-    return STATES.get(kept, kept) + (f", {warmup} steps of warm-up" if warmup else "")
+    place, warmup = str(row.value("method.state")), row.value("method.switch_warmup")
+    return STATES.get(place, place) + (f", {warmup} steps of warm-up" if warmup else "")
 
 
 def outside_layers(row: Row) -> str:

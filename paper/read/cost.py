@@ -179,9 +179,9 @@ def _row(key: Key, records: Sequence[Record], forecasts: Mapping[tuple[Key, int 
 
 
 def _numbers(record: Record, predicted: Record | None) -> dict[str, float]:
-    found = record.measurements
-    largest: dict[str, Any] = max(found["visits"], key=lambda visit: visit["peak"])
-    numbers = {f"seconds.{name}": value for name, value in found["seconds"].items()}
+    measured = record.measurements
+    largest: dict[str, Any] = max(measured["visits"], key=lambda visit: visit["peak"])
+    numbers = {f"seconds.{name}": value for name, value in measured["seconds"].items()}
     numbers |= {f"held.{name}": largest["held"][name] for name in CATEGORIES}
     numbers |= {f"phase.{name}": value for name, value in largest["phases"].items()}
     if predicted is not None:
@@ -189,14 +189,16 @@ def _numbers(record: Record, predicted: Record | None) -> dict[str, float]:
         numbers |= {f"predicted.{name}": of["held"][name] for name in CATEGORIES}
         numbers["predicted.peak"] = max(of["phases"].values())
         numbers |= {f"predicted phase.{name}": value for name, value in of["phases"].items()}
-    return numbers | {"peak": found["peak"], "flops": found["flops"]}
+    return numbers | {"peak": measured["peak"], "flops": measured["flops"]}
 
 
-def _follow(layers: Sequence[int], found: Sequence[Mapping[str, float]], whole: int) -> dict[str, float]:
+def _follow(layers: Sequence[int], measured: Sequence[Mapping[str, float]], whole: int) -> dict[str, float]:
     """The line through the smallest and the largest run, at `whole` layers."""
     if len(set(layers)) < 2:
         raise ValueError(f"layers={list(layers)}: two depths are needed to extrapolate to {whole}")
-    (a, low), (b, high) = (choose(zip(layers, found, strict=True), key=lambda pair: pair[0]) for choose in (min, max))
+    (a, low), (b, high) = (
+        choose(zip(layers, measured, strict=True), key=lambda pair: pair[0]) for choose in (min, max)
+    )
     at = {name: high[name] + (high[name] - low[name]) * (whole - b) / (b - a) for name in high}
     for peak, phase in (("peak", "phase."), ("predicted.peak", "predicted phase.")):
         if peak in at:  # another phase may need most

@@ -43,17 +43,17 @@ class Entry:
 
 def entries(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Sequence[Record]) -> list[Entry]:
     """Variants and the methods of `SHOWN`, by mean loss."""
-    own = studies.cells(studies.rows(variants), lambda row: row.method)
+    of_variants = studies.cells(studies.rows(variants), lambda row: row.method)
     others = studies.cells((row for row in studies.rows(methods) if row.method in SHOWN), lambda row: row.method)
-    cells = others | own
+    cells = others | of_variants
     losses = {name: studies.losses(runs) for name, runs in cells.items()}
     tests = {other: studies.against(losses, other) for other in AGAINST}
     seconds = studies.seconds_alone(steps_alone, cells)
     numbers = {name: (studies.loss(runs).mean, studies.peak(runs), seconds.get(name)) for name, runs in cells.items()}
-    found = [
+    every = [
         Entry(
             method=name,
-            variant=name in own,
+            variant=name in of_variants,
             rate=runs[0].value("method.lr"),
             loss=studies.loss(runs),
             peak=numbers[name][1],
@@ -63,7 +63,7 @@ def entries(variants: Sequence[Record], methods: Sequence[Record], steps_alone: 
         )
         for name, runs in cells.items()
     ]
-    return sorted(found, key=lambda entry: entry.loss.mean)
+    return sorted(every, key=lambda entry: entry.loss.mean)
 
 
 def _within(ours: Sequence[float | None], theirs: Sequence[float | None] | None) -> bool | None:

@@ -58,10 +58,10 @@ class Cause:
 
 def causes(**records: Sequence[Record]) -> list[Cause]:
     """Those that there are runs for, the largest gain first."""
-    found = [(cause, choice, d) for cause, choice, d in differences(records) if d is not None]
-    adjusted = statistics.holm([d.p for _, _, d in found])
+    compared = [(cause, choice, d) for cause, choice, d in differences(records) if d is not None]
+    adjusted = statistics.holm([d.p for _, _, d in compared])
     choices: dict[str, list[tuple[str, Difference, float]]] = {}
-    for (cause, choice, difference), p in zip(found, adjusted, strict=True):
+    for (cause, choice, difference), p in zip(compared, adjusted, strict=True):
         choices.setdefault(cause, []).append((choice, difference, p))
     best = []
     for cause, tried in choices.items():
@@ -73,8 +73,8 @@ def causes(**records: Sequence[Record]) -> list[Cause]:
 def gaps(methods: Sequence[Record]) -> dict[str, Difference]:
     """Method of `GAPS` -> BAdam's loss minus its."""
     losses = _losses(studies.cells(studies.rows(methods), lambda row: row.method))
-    found = {name: statistics.contrast({BADAM: 1, name: -1}, losses) for name in GAPS}
-    return {name: difference for name, difference in found.items() if difference is not None}
+    differences = {name: statistics.contrast({BADAM: 1, name: -1}, losses) for name in GAPS}
+    return {name: difference for name, difference in differences.items() if difference is not None}
 
 
 def differences(records: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, str, Difference | None]]:

@@ -26,9 +26,9 @@ def visit(state: dict[str, Any], block: int, lr: float, inner_steps: int) -> dic
         RecordError: when it was not measured.
     """
     wanted = (block, lr, inner_steps, "full")
-    for found in state["visits"]:
-        if (found["block"], found["lr"], found["inner_steps"], found["gradients"]) == wanted:
-            return found
+    for measured in state["visits"]:
+        if (measured["block"], measured["lr"], measured["inner_steps"], measured["gradients"]) == wanted:
+            return measured
     raise RecordError(
         f"no visit of block {block} with lr={lr}, K={inner_steps} and full gradients was measured; "
         f"`python -m experiments.curvature` with its own visits has it"
@@ -41,19 +41,19 @@ def step_of(state: dict[str, Any], inner_steps: int) -> dict[str, Any]:
     Raises:
         RecordError: when it was not measured.
     """
-    for found in state["b1"]:
-        if found["inner_steps"] == inner_steps:
-            return found
+    for promised in state["b1"]:
+        if promised["inner_steps"] == inner_steps:
+            return promised
     raise RecordError(f"no visit of K={inner_steps} steps was measured; it belongs to visits.inner_steps")
 
 
 def pooled(state: dict[str, Any], name: str, inner_steps: int) -> list[float]:
     """A quantity of the mean field at that K: one number for each coordinate, or for each block."""
-    found: list[float] = []
+    values: list[float] = []
     for part in state["field"]:
         value = part[name][part["inner_steps"].index(inner_steps)]
-        found += value if isinstance(value, list) else [value]
-    return found
+        values += value if isinstance(value, list) else [value]
+    return values
 
 
 def share(state: dict[str, Any], name: str, inner_steps: int) -> float:

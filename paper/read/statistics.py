@@ -107,8 +107,8 @@ def contrast(weights: Mapping[str, float], cells: Mapping[str, Mapping[int, floa
     if len(seeds) < 2:
         return None
     values = [sum(weight * cells[cell][seed] for cell, weight in weights.items()) for seed in seeds]
-    found = mean(values)
-    return Difference(found.mean, found.low, found.high, found.n, _error(values))
+    estimate = mean(values)
+    return Difference(estimate.mean, estimate.low, estimate.high, estimate.n, _error(values))
 
 
 def mean_of(measured: Sequence[tuple[float, float, int]]) -> Difference:

@@ -156,17 +156,17 @@ class Row:
 def rows(records: Iterable[Record]) -> list[Row]:
     """The finished runs, methods in the order of `LABELS`, then by name."""
     places = {name: i for i, name in enumerate(LABELS)}
-    found = [Row(record) for record in records if record.status == "finished"]
-    return sorted(found, key=lambda row: (places.get(row.method, len(places)), row.method, row.record.name))
+    finished = [Row(record) for record in records if record.status == "finished"]
+    return sorted(finished, key=lambda row: (places.get(row.method, len(places)), row.method, row.record.name))
 
 
-def cells(found: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+def cells(runs: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
     """As `groups`, with at most one run a seed.
 
     Raises:
         ValueError: when two runs of one value have the same seed: then `of` does not tell the cells apart.
     """
-    together = groups(found, of)
+    together = groups(runs, of)
     for value, runs in together.items():
         if len({row.seed for row in runs}) < len(runs):
             raise ValueError(f"{value}: {', '.join(row.record.name for row in runs)} share a seed")
@@ -178,35 +178,33 @@ def data_sets(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (name != "gsm8k", name))
 
 
-def by_data(
-    found: Iterable[Row], of: Callable[[Row], str] = lambda row: row.method
-) -> dict[str, dict[str, list[Row]]]:
+def by_data(runs: Iterable[Row], of: Callable[[Row], str] = lambda row: row.method) -> dict[str, dict[str, list[Row]]]:
     """Data set, in the order of print -> the `cells` of its runs."""
-    sets = groups(found, lambda row: row.data)
+    sets = groups(runs, lambda row: row.data)
     return {data: cells(sets[data], of) for data in data_sets(sets)}
 
 
-def groups(found: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+def groups(runs: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
     """Value of `of` -> its runs, in the order of the rows."""
     together: dict[Any, list[Row]] = {}
-    for row in found:
+    for row in runs:
         together.setdefault(of(row), []).append(row)
     return together
 
 
-def losses(found: Iterable[Row]) -> dict[int, float]:
+def losses(runs: Iterable[Row]) -> dict[int, float]:
     """Seed -> held-out loss after training; of one cell."""
-    return {row.seed: row.loss for row in found}
+    return {row.seed: row.loss for row in runs}
 
 
-def loss(found: Iterable[Row]) -> Estimate:
+def loss(runs: Iterable[Row]) -> Estimate:
     """Mean held-out loss of one cell with its interval."""
-    return mean([row.loss for row in found])
+    return mean([row.loss for row in runs])
 
 
-def peak(found: Iterable[Row]) -> float | None:
+def peak(runs: Iterable[Row]) -> float | None:
     """Largest peak of a cell's runs in bytes, None where one was not measured."""
-    peaks = [row.peak for row in found]
+    peaks = [row.peak for row in runs]
     return max((p for p in peaks if p is not None), default=None) if None not in peaks else None
 
 
@@ -224,12 +222,12 @@ def against(cells: Mapping[str, Mapping[int, float]], reference: str) -> dict[st
     Args:
         cells: name -> seed -> value.
     """
-    found = {}
+    differences = {}
     for name in cells:
         if name != reference and (difference := contrast({name: 1, reference: -1}, cells)):
-            found[name] = difference
-    adjusted = holm([difference.p for difference in found.values()])
-    return {name: Compared(difference, p) for (name, difference), p in zip(found.items(), adjusted, strict=True)}
+            differences[name] = difference
+    adjusted = holm([difference.p for difference in differences.values()])
+    return {name: Compared(difference, p) for (name, difference), p in zip(differences.items(), adjusted, strict=True)}
 
 
 def diverged(records: Iterable[Record]) -> list[Row]:
@@ -253,7 +251,7 @@ def seconds_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) 
     Args:
         wanted: cell -> its runs, as for `measured_alone`.
     """
-    return {name: float(found["seconds_per_step"]) for name, found in measured_alone(alone, wanted).items()}
+    return {name: float(measured["seconds_per_step"]) for name, measured in measured_alone(alone, wanted).items()}
 
 
 def measured_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, Mapping[str, Any]]:
@@ -283,8 +281,8 @@ def steps_by_round(
 ) -> dict[str, list[int]]:
     """Method -> the reference's steps times its median seconds over the method's own, of each round of the timing."""
     measured = measured_alone(alone, cells)
-    medians = {name: list(map(median, found["rounds"])) for name, found in measured.items()}
+    medians = {name: list(map(median, each["rounds"])) for name, each in measured.items()}
     if reference not in medians:
         return {}
-    steps, own = cells[reference][0].config["steps"], medians[reference]
-    return {name: [round(steps * a / b) for a, b in zip(own, found, strict=False)] for name, found in medians.items()}
+    steps, theirs = cells[reference][0].config["steps"], medians[reference]
+    return {name: [round(steps * a / b) for a, b in zip(theirs, each, strict=False)] for name, each in medians.items()}

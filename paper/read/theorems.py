@@ -57,36 +57,36 @@ def by_bound(records: Sequence[Record]) -> dict[str, list[Record]]:
     best: dict[tuple[str, str], Record] = {}
     for record in records:
         bound, family, tier = parts(record)
-        known = best.get((bound, family))
-        if known is None or TIERS.index(tier) < TIERS.index(parts(known)[2]):
+        recorded = best.get((bound, family))
+        if recorded is None or TIERS.index(tier) < TIERS.index(parts(recorded)[2]):
             best[bound, family] = record
-    found: dict[str, list[Record]] = {}
+    groups: dict[str, list[Record]] = {}
     for (bound, _), record in sorted(best.items()):
-        found.setdefault(bound, []).append(record)
-    for group in found.values():
+        groups.setdefault(bound, []).append(record)
+    for group in groups.values():
         order = list(group[0].config["bound"]["problems"])
         group.sort(key=lambda record: order.index(parts(record)[1]) if parts(record)[1] in order else len(order))
-    return found
+    return groups
 
 
 def lines(group: Sequence[Record]) -> dict[str, dict[str, Any]]:
     """Lines of a bound over all of its families: kind, checks, violations and the largest ratio, None for none."""
-    found: dict[str, dict[str, Any]] = {}
+    totals: dict[str, dict[str, Any]] = {}
     for record in group:
         for name, line in record.measurements["lines"].items():
-            kept = found.setdefault(name, {"kind": line["kind"], "checks": 0, "violations": 0, "ratio": None})
-            kept["checks"] += line["checks"]
-            kept["violations"] += line["violations"]
-            ratios = [ratio for ratio in (kept["ratio"], line["largest_ratio"]) if ratio is not None]
-            kept["ratio"] = max(ratios, default=None)
-    return found
+            total = totals.setdefault(name, {"kind": line["kind"], "checks": 0, "violations": 0, "ratio": None})
+            total["checks"] += line["checks"]
+            total["violations"] += line["violations"]
+            ratios = [ratio for ratio in (total["ratio"], line["largest_ratio"]) if ratio is not None]
+            total["ratio"] = max(ratios, default=None)
+    return totals
 
 
-def inequalities(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def inequalities(every_line: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Largest ratio of each line of `lines` that is no identity and has one, from the largest to the smallest."""
     ratios = {
         name: line["ratio"]
-        for name, line in found.items()
+        for name, line in every_line.items()
         if line["kind"] == "inequality" and line["ratio"] is not None
     }
     return dict(sorted(ratios.items(), key=lambda item: -item[1]))
@@ -94,12 +94,12 @@ def inequalities(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 def ratios(group: Sequence[Record]) -> list[float]:
     """Of every instance, how much of the statement is used: measured/bound, of a lower bound bound/measured."""
-    found = []
+    used = []
     for record in group:
         for ratio in record.measurements["instances"]["ratio"]:
             if ratio is not None:
-                found.append(1 / ratio if record.measurements["kind"] == "lower" and ratio else ratio)
-    return found
+                used.append(1 / ratio if record.measurements["kind"] == "lower" and ratio else ratio)
+    return used
 
 
 def controls(group: Sequence[Record]) -> list[dict[str, Any]]:

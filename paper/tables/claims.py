@@ -27,8 +27,15 @@ def _lines(judged: Judged) -> list[str]:
     head = rf"\multicolumn{{4}}{{@{{}}l}}{{{claim.said} ({claim.place})}} "
     head += rf"& \multicolumn{{2}}{{r@{{}}}}{{\textbf{{{judged.verdict}}}}}"
     cells = [
-        [study, found.comparison, effect(found), p_value(found.p), number(found.margin), number(found.smallest)]
-        for found in judged.findings
+        [
+            study,
+            finding.comparison,
+            effect(finding),
+            p_value(finding.p),
+            number(finding.margin),
+            number(finding.smallest),
+        ]
+        for finding in judged.findings
     ]
     return [head, *map(" & ".join, cells or [[rf"\multicolumn{{6}}{{@{{\quad}}l}}{{study {study}: no records}}"]])]
 

@@ -31,16 +31,16 @@ def text(evaluated: Sequence[Record], compared: Sequence[Record]) -> str:
     """A star marks a difference to the untrained model, a dagger one between models that do not beat guessing."""
     models, puzzles = downstream.shares(evaluated), downstream.puzzle_losses(evaluated)
     against = downstream.tests(compared, downstream.UNTRAINED)
-    tasks = sorted({task for found in models.values() for task in found}, key=list(TASKS).index)
+    tasks = sorted({task for shares in models.values() for task in shares}, key=list(TASKS).index)
     heads = [rf"\rotatebox{{60}}{{{named(name)}}}" for name in models]
     rows = []
     for task in tasks:
-        one = next(found[task] for found in models.values() if task in found)
-        least = [found[task]["smallest_detectable"] for found in against.values() if task in found]
+        one = next(shares[task] for shares in models.values() if task in shares)
+        least = [shares[task]["smallest_detectable"] for shares in against.values() if task in shares]
         largest = max((value for value in least if value is not None), default=None)
-        cells = [_cell(found.get(task), against.get(name, {}), task) for name, found in models.items()]
+        cells = [_cell(shares.get(task), against.get(name, {}), task) for name, shares in models.items()]
         rows.append([TASKS[task], str(one["items"]), percent(one["chance"]), *cells, percent(largest)])
-    below = [["mean", "", "", *(percent(downstream.mean(found, tasks)) for found in models.values()), ""]]
+    below = [["mean", "", "", *(percent(downstream.mean(shares, tasks)) for shares in models.values()), ""]]
     if puzzles:
         losses = [f"{puzzles[name]:.2f}" if name in puzzles else "--" for name in models]
         below.append(["puzzles, loss", "", "", *losses, ""])
@@ -54,5 +54,5 @@ def text(evaluated: Sequence[Record], compared: Sequence[Record]) -> str:
 def _cell(share: Tested | None, tested: Mapping[str, Tested], task: str) -> str:
     if share is None:
         return "--"
-    found = verdict(tested[task], len(tested)) if task in tested else NOT_TESTABLE
-    return percent(share["share"]) + {NOT_TESTABLE: "", "guessing": r"$^\dagger$"}.get(found, "$^*$")
+    word = verdict(tested[task], len(tested)) if task in tested else NOT_TESTABLE
+    return percent(share["share"]) + {NOT_TESTABLE: "", "guessing": r"$^\dagger$"}.get(word, "$^*$")
