@@ -8,14 +8,14 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bcd import BlockCoordinateDescent
-from bcd.memory import Held, measured, measured_held, nbytes
+from bcd.memory import Held
 from experiments.methods import Trainable
 
 PHASES: tuple[str, ...] = ("forward", "backward", "update")
@@ -167,7 +167,7 @@ def _memory_of_a_step(steps: Steps, memory: Memory) -> dict[str, Any]:
         marks[phase] = memory.allocated()  # of the last micro-batch, which finds the gradients of the others
         peaks[phase] = max(peaks.get(phase, 0), memory.phase())
         if phase == "backward":
-            held[:] = [held_now(steps.trainable)]
+            held[:] = [steps.trainable.footprint.held_now()]
 
     decoder: Any = steps.trainable.model.get_decoder()  # pyright: ignore[reportCallIssue]
     hook = decoder.register_forward_hook(lambda *_: marks.__setitem__("model", memory.allocated()))
@@ -186,17 +186,6 @@ def _memory_of_a_step(steps: Steps, memory: Memory) -> dict[str, Any]:
         "loss": marks["forward"] - at_loss,
         "phases": peaks,
     }
-
-
-def held_now(trainable: Trainable) -> Held:
-    """Live tensors by category; float32 copies of the weights count as master."""
-    parameters = list(trainable.model.parameters())
-    if isinstance(trainable.optimizer, BlockCoordinateDescent):
-        found = measured_held(parameters, trainable.optimizer)
-        return replace(found, state=found.state + trainable.beside)
-    now = measured(parameters, trainable.optimizer)
-    master, state = trainable.foreign.live() if trainable.foreign else (0, now.state)
-    return Held(now.weights, master, now.gradients, state + trainable.beside, nbytes(parameters) - now.weights)
 
 
 def run_visits(steps: Steps, indices: Sequence[int], count: int) -> tuple[list[Visit], int]:

@@ -14,12 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bcd import BlockCoordinateDescent
 from bcd.execution import Execution, recomputed_layers
-from bcd.memory import Held, Phases, held, nbytes, phases, scratch_bytes, update_bytes
+from bcd.memory import Held, Phases, phases
 from bcd.memory.activations import LivePeak, SavedTensors
 from bcd.partitions import find_layers
-from bcd.update_kernel import supports
 from experiments.cost.graphs import fused_backend
 from experiments.methods import Method, Trainable
 
@@ -72,11 +70,12 @@ def predict(
     trainable = method(model)
     set_up(execution, trainable, limit)
     consumed = consumes(execution, trainable)
-    chosen = {index: (_held(trainable, index), *_update(trainable, index)) for index in candidates(trainable)}
+    footprint = trainable.footprint
+    static = {i: (footprint.held(i), footprint.update(i), footprint.scratch(i)) for i in candidates(trainable)}
     with FakeTensorMode():
         copies = fake_parameters(trainable.model)
         tokens = torch.zeros(batch, sequence, dtype=torch.long)
-        found = [_visit(trainable, index, *static, copies, tokens, consumed) for index, static in chosen.items()]
+        found = [_visit(trainable, index, *known, copies, tokens, consumed) for index, known in static.items()]
     if accumulated:
         found = [_with_gradients(prediction) for prediction in found]
     return max(found, key=lambda prediction: prediction.phases.peak)
@@ -103,7 +102,7 @@ def set_up(execution: Setup, trainable: Trainable, limit: int | None) -> None:
     shown(trainable.model, trainable.optimizer, check=False)
     keeps = recomputed_layers(trainable.model)
     if keeps is not None and limit is not None:
-        largest = max(_held(trainable, index).device for index in candidates(trainable))
+        largest = max(trainable.footprint.held(index).device for index in candidates(trainable))
         keeps.available = lambda model, optimizer: limit - CONTEXT - largest
 
 
@@ -111,7 +110,7 @@ def consumes(execution: Setup, trainable: Trainable) -> Callable[[Tensor], None]
     """What backward does with a parameter whose gradient is complete; None: it keeps the gradient."""
     if isinstance(execution, Execution) and execution.step_in_backward:
         return lambda parameter: setattr(parameter, "grad", None)
-    return trainable.foreign.consumed if trainable.foreign else None
+    return trainable.footprint.consumed
 
 
 def without_mask(model: Any) -> None:
@@ -180,7 +179,7 @@ def candidates(trainable: Trainable) -> list[int]:
     place |= dict.fromkeys(seen, -1)
     largest: dict[frozenset[int], tuple[int, int]] = {}
     for index, visit in enumerate(trainable.visits):
-        size = _held(trainable, index).device
+        size = trainable.footprint.held(index).device
         key = frozenset(id(part.parameter) for part in visit)
         if key not in largest or size > largest[key][0]:
             largest[key] = (size, index)
@@ -190,44 +189,6 @@ def candidates(trainable: Trainable) -> list[int]:
         for key, (size, index) in largest.items()
         if not any(lowest[other] < lowest[key] and largest[other][0] >= size for other in largest)
     ]
-
-
-def _held(trainable: Trainable, index: int) -> Held:
-    found = _held_by_optimizer(trainable, index)
-    return dataclasses.replace(found, state=found.state + trainable.beside)
-
-
-def _held_by_optimizer(trainable: Trainable, index: int) -> Held:
-    visit, optimizer = trainable.visits[index], trainable.optimizer
-    if trainable.foreign is not None:
-        return trainable.foreign.held(index)
-    rule = {"state_tensors": trainable.state_tensors, "counts_steps": trainable.counts_steps}
-    parameters = list(trainable.model.parameters())
-    if not isinstance(optimizer, BlockCoordinateDescent):
-        return held(parameters, visit, **rule)
-    everything = [part for block in optimizer.partition.blocks for part in block.parts]
-    now = {(id(part.parameter), part.rows) for part in visit}
-    visited = [part for part in everything if (id(part.parameter), part.rows) not in now]
-    found = held(parameters, visit, visited, **rule, state=optimizer.state_lifetime, master=optimizer.master)
-    if getattr(optimizer.order, "needs_gradients", False):  # to choose the next blocks
-        return dataclasses.replace(found, gradients=nbytes(part.parameter for part in everything))
-    return found
-
-
-def _update(trainable: Trainable, index: int) -> tuple[int, int]:
-    """Temporary bytes of the update, and of what it keeps as scratch, on a GPU."""
-    visit, optimizer, tensors = trainable.visits[index], trainable.optimizer, trainable.state_tensors
-    if trainable.foreign is not None:
-        return trainable.foreign.update(index), 0
-    if not isinstance(optimizer, BlockCoordinateDescent):
-        return update_bytes([visit], state_tensors=tensors, fused=bool(optimizer.defaults.get("fused"))), 0
-    now = {(id(part.parameter), part.rows) for part in visit}
-    parts = (block.parts for block in optimizer.partition.blocks)
-    active = [block for block in parts if {(id(part.parameter), part.rows) for part in block} <= now]
-    fused, master = bool(getattr(optimizer.rule, "fused", False)), optimizer.master
-    compiled = supports(optimizer.rule) if optimizer.compiled is None else optimizer.compiled
-    temporary = update_bytes(active, state_tensors=tensors, fused=fused, master=master, compiled=compiled)
-    return temporary, scratch_bytes(visit, master=master, compiled=compiled)
 
 
 def _visit(
@@ -240,10 +201,8 @@ def _visit(
     tokens: Tensor,
     consumed: Callable[[Tensor], None] | None,
 ) -> Prediction:
-    visit, model, optimizer = trainable.visits[index], trainable.model, trainable.optimizer
-    graph = {id(part.parameter) for part in visit}
-    if isinstance(optimizer, BlockCoordinateDescent) and getattr(optimizer.order, "needs_gradients", False):
-        graph = {id(p) for block in optimizer.partition.blocks for p in block.parameters.values()}
+    visit, model = trainable.visits[index], trainable.model
+    graph = set(map(id, trainable.footprint.differentiated(index)))
     for former, parameter in copies.items():
         parameter.requires_grad_(former in graph)
     by_model, by_loss, peak = activations(model, tokens, consumed)

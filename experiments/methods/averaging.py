@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bcd import BlockCoordinateDescent, Partition
-from bcd.memory import nbytes
-from experiments.methods.block import BlockMethod
+from experiments.methods.block import BlockFootprint, BlockMethod
 from experiments.methods.interface import Trainable
 
 Every = Literal["step", "visit"]
@@ -27,9 +26,12 @@ class AveragedBlockMethod(BlockMethod):
     Training itself is not changed by it. The average takes the bytes of the weights that are ever trained, in their
     dtype, and is part of checkpoints; after a resumption it goes on exactly.
 
-    decay: in (0, 1).     every: "step" or "visit".     The update is torch.optim.swa_utils'.
+    Args:
+        decay: in (0, 1). The update is torch.optim.swa_utils'.
+        every: "step" or "visit".
 
-    Raises ValueError for an impossible decay or every.
+    Raises:
+        ValueError: for an impossible decay or every.
     """
 
     decay: float = 0.99
@@ -49,23 +51,31 @@ class AveragedBlockMethod(BlockMethod):
 
         @contextmanager
         def evaluating() -> Iterator[None]:
-            kept = [weight.detach().clone() for weight in optimizer.averaged_weights]
+            before = [weight.detach().clone() for weight in optimizer.averaged_weights]
             optimizer.put_average()
             try:
                 yield
             finally:
                 with torch.no_grad():
-                    for weight, before in zip(optimizer.averaged_weights, kept, strict=True):
-                        weight.copy_(before)
+                    for weight, trained in zip(optimizer.averaged_weights, before, strict=True):
+                        weight.copy_(trained)
 
-        return replace(trainable, evaluating=evaluating, beside=nbytes(optimizer.averaged_weights))
+        footprint = BlockFootprint(model, optimizer, trainable.visits, beside=optimizer.average)
+        return replace(trainable, evaluating=evaluating, footprint=footprint)
 
     def _optimizer(self, partition: Partition, **options: Any) -> BlockCoordinateDescent:
         return AveragedDescent(partition, decay=self.decay, every=self.every, **options)
 
 
 class AveragedDescent(BlockCoordinateDescent):
-    """`bcd.BlockCoordinateDescent` with the average of `AveragedBlockMethod`.     options: those of the parent."""
+    """`bcd.BlockCoordinateDescent` with the average of `AveragedBlockMethod`.
+
+    Args:
+        partition: as for the parent.
+        decay: of the average.
+        every: "step" or "visit".
+        options: those of the parent.
+    """
 
     def __init__(self, partition: Partition, *, decay: float, every: Every, **options: Any) -> None:
         super().__init__(partition, **options)
@@ -113,7 +123,11 @@ class AveragedDescent(BlockCoordinateDescent):
         return super().state_dict() | {"average": list(self.average), "averaged": self.averaged}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """As the parent's, with the average. Raises ValueError for a state without a fitting one."""
+        """As the parent's, with the average.
+
+        Raises:
+            ValueError: for a state without a fitting one.
+        """
         average: list[Tensor] | None = state_dict.get("average")
         shapes = [tuple(weight.shape) for weight in self.averaged_weights]
         if average is None or [tuple(tensor.shape) for tensor in average] != shapes:

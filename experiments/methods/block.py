@@ -1,14 +1,17 @@
 """Block coordinate descent by `bcd`, as a method."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from bcd import BlockCoordinateDescent, Expansion, Order, Partition, Rule
+from bcd import BlockCoordinateDescent, Expansion, Order, Part, Partition, Rule
+from bcd.memory import Bytes, Held, held, measured, measured_held, nbytes, scratch_bytes, update_bytes
 from bcd.optimizer import Lifetime, Master, Nonfinite, require_inner_steps
 from bcd.rules.rule import require
+from bcd.update_kernel import supports
+from experiments.methods.footprint import Footprint
 from experiments.methods.interface import Trainable
 
 
@@ -19,7 +22,8 @@ class BlockMethod:
     It reports the visits started, skipped steps, backward passes through everything that a greedy order cost, and with
     track_unchanged the share of each block's weights that its last visit left bitwise as they were.
 
-    Raises ValueError for an impossible inner_steps or lr.
+    Raises:
+        ValueError: for an impossible inner_steps or lr.
     """
 
     partition: Callable[[nn.Module], Partition]
@@ -70,7 +74,79 @@ class BlockMethod:
             counted = ("visits_started", "skipped_steps", "full_backwards", "unchanged")
             return {name: getattr(optimizer, name) for name in counted}
 
-        return Trainable(model, optimizer, visits, self.rule.state_tensors, self.rule.counts_steps, report)
+        return Trainable(model, optimizer, visits, BlockFootprint(model, optimizer, visits), report)
 
     def _optimizer(self, partition: Partition, **options: Any) -> BlockCoordinateDescent:
         return BlockCoordinateDescent(partition, **options)
+
+
+class BlockFootprint(Footprint):
+    """Of `bcd.BlockCoordinateDescent`, whose rules tell their state.
+
+    Args:
+        model: the model that it trains.
+        optimizer: what moves it.
+        visits: the parts that are active together, one list for each visit.
+        beside: tensors that are kept beside the optimizer's state and count as state.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: BlockCoordinateDescent,
+        visits: Sequence[Sequence[Part]],
+        beside: Sequence[Tensor] = (),
+    ) -> None:
+        self.parameters = list(model.parameters())  # collecting them takes milliseconds, and steps are measured
+        self.optimizer, self.visits, self.beside = optimizer, visits, beside
+        self.parts = [part for block in optimizer.partition.blocks for part in block.parts]
+
+    def held(self, visit: int) -> Held:
+        active, optimizer = self.visits[visit], self.optimizer
+        places = set(map(_place, active))
+        now = held(
+            self.parameters,
+            active,
+            [part for part in self.parts if _place(part) not in places],
+            state_tensors=optimizer.rule.state_tensors,
+            counts_steps=optimizer.rule.counts_steps,
+            state=optimizer.state_lifetime,
+            master=optimizer.master,
+        )
+        return replace(now, gradients=nbytes(self.differentiated(visit)), state=now.state + nbytes(self.beside))
+
+    def update(self, visit: int) -> int:
+        optimizer, places = self.optimizer, set(map(_place, self.visits[visit]))
+        blocks = [block.parts for block in optimizer.partition.blocks]
+        return update_bytes(
+            [parts for parts in blocks if set(map(_place, parts)) <= places],
+            state_tensors=optimizer.rule.state_tensors,
+            fused=bool(getattr(optimizer.rule, "fused", False)),
+            master=optimizer.master,
+            compiled=self._compiled,
+        )
+
+    def scratch(self, visit: int) -> int:
+        return scratch_bytes(self.visits[visit], master=self.optimizer.master, compiled=self._compiled)
+
+    @property
+    def _compiled(self) -> bool:
+        """Whether one compiled kernel does the update on a GPU."""
+        chosen = self.optimizer.compiled
+        return supports(self.optimizer.rule) if chosen is None else chosen
+
+    def differentiated(self, visit: int) -> list[Tensor]:
+        greedy = getattr(self.optimizer.order, "needs_gradients", False)  # it chooses the next blocks by all of them
+        return [part.parameter for part in (self.parts if greedy else self.visits[visit])]
+
+    def held_now(self) -> Held:
+        now = measured_held(self.parameters, self.optimizer)
+        return replace(now, state=now.state + nbytes(self.beside))
+
+    def measured(self) -> Bytes:
+        now = measured(self.parameters, self.optimizer)
+        return replace(now, state=now.state + nbytes(self.beside))
+
+
+def _place(part: Part) -> tuple[int, tuple[int, int] | None]:
+    return id(part.parameter), part.rows

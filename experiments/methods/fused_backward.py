@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bcd.memory import FLOAT32_BYTES, Held, nbytes
+from bcd.memory import Bytes, Held, nbytes
+from bcd.memory.activations import LivePeak
 from bcd.rules.rule import require
-from experiments.methods.interface import Foreign, Trainable
-from experiments.methods.library import library_trainable
+from experiments.methods.fake_steps import Answers
+from experiments.methods.footprint import WholeFootprint
+from experiments.methods.interface import Method, Trainable
 
 
 @dataclass(frozen=True)
-class LOMOMethod:
+class LOMOMethod(Method):
     """LOMO on every parameter: x <- x - lr c g, each gradient dropped as soon as its parameter has moved.
 
     c = min(1, max_norm / ||g||) needs the norm of all gradients before the first weight moves, so that clipping costs
@@ -24,7 +26,11 @@ class LOMOMethod:
     pass, and the gradient norm is not known: a gradient that is not finite then leaves its parameter where it is.
     Gradients cannot be accumulated over several batches.
 
-    lr: learning rate.     Raises ValueError for an impossible lr.
+    Args:
+        lr: learning rate.
+
+    Raises:
+        ValueError: for an impossible lr.
     """
 
     lr: float
@@ -35,17 +41,21 @@ class LOMOMethod:
     def __call__(self, model: Any) -> Trainable:
         from pytorch_optimizer import LOMO  # imports 128 optimizers, and wrong values should be told at once
 
-        return _trainable(model, _stepwise(LOMO)(model, lr=self.lr))
+        return _trainable(model, _stepwise(LOMO)(model, lr=self.lr), LOMO)
 
 
 @dataclass(frozen=True)
-class AdaLOMOMethod:
+class AdaLOMOMethod(Method):
     """AdaLOMO on every parameter: Adafactor's update inside backward, relative to the size of the weights.
 
     The step is lr max(eps, RMS(weights)) times an update of RMS at most 1; a matrix keeps one second moment a row and
     one a column, in float32. Clipping works as in `LOMOMethod`, and each gradient is dropped when the next one comes.
 
-    lr: relative learning rate.     Raises ValueError for an impossible lr.
+    Args:
+        lr: relative learning rate.
+
+    Raises:
+        ValueError: for an impossible lr.
     """
 
     lr: float
@@ -60,8 +70,7 @@ class AdaLOMOMethod:
         named = _Completed(model)
         optimizer = _stepwise(AdaLOMO)(named, lr=self.lr, loss_scale=0.0)
         named.begin()
-        state = FLOAT32_BYTES * sum(sum(p.shape) for p in model.parameters())
-        return _trainable(model, optimizer, beside=state)
+        return _trainable(model, optimizer, AdaLOMO)
 
 
 class _Completed:
@@ -93,29 +102,47 @@ class _Completed:
         self._waiting.append((name, parameter))
 
 
-def _trainable(model: Any, optimizer: Any, *, beside: int = 0) -> Trainable:
-    """A model that `optimizer` trains.     beside: bytes of its state, which it keeps in an own way."""
-    trainable = library_trainable(model, optimizer, lambda parameter: 0, temporary=lambda parameters: 0)
-    # One gradient at a time is there; the largest, while it is used, beside float32 copies of it and its weight.
-    largest = max(nbytes([part.parameter]) for part in trainable.visits[0])
-    held = Held(nbytes(model.parameters()), 0, largest, 0, 0)
-    return replace(
-        trainable,
-        backward=optimizer.begin,
-        clip=optimizer.clip,
-        foreign=Foreign(lambda index: held, lambda index: 0, lambda: (0, 0), _consumed),
-        gradient_peak=lambda: optimizer.gradient_peak,
-        beside=beside,
-    )
+class FusedBackwardFootprint(WholeFootprint):
+    """Of an optimizer that moves each weight inside backward and drops its gradient.
+
+    Args:
+        model: the model that it trains.
+        optimizer: made of a class of `_stepwise`.
+        kind: the library's class.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Any, kind: Any) -> None:
+        super().__init__(model, optimizer)
+        self._kind = kind
+        self.consumed = self._consumed
+
+    def further_state(self) -> list[Tensor]:
+        """The moments of AdaLOMO, which are there from the start; LOMO has none."""
+        names = ("exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col")
+        return [moment for name in names for moment in getattr(self.optimizer, name, {}).values()]
+
+    def held(self, visit: int) -> Held:
+        largest = max(nbytes([part.parameter]) for part in self.trained)  # one gradient at a time is there
+        return replace(super().held(visit), gradients=largest)
+
+    def measured(self) -> Bytes:
+        optimizer: Any = self.optimizer
+        return self._now().peak(Bytes(0, optimizer.gradient_peak, 0))
+
+    def _consumed(self, parameter: Tensor) -> None:
+        """The library's own update, by an optimizer of this parameter alone."""
+        alone = nn.Parameter(parameter.detach())
+        with LivePeak.unseen():  # its state is part of `held`
+            optimizer = self._kind(nn.ParameterList([alone]), lr=1.0, loss_scale=0.0)
+        alone.grad, parameter.grad = parameter.grad, None
+        with Answers():
+            optimizer.grad_func(0)
 
 
-def _consumed(parameter: Tensor) -> None:
-    """The library's float32 copies of gradient and weight."""
-    gradient = parameter.grad
-    assert gradient is not None
-    copies = [gradient.float(), parameter.detach().float()]
-    parameter.grad = None
-    del copies
+def _trainable(model: nn.Module, optimizer: Any, kind: Any) -> Trainable:
+    footprint = FusedBackwardFootprint(model, optimizer, kind)
+    backward, clip = optimizer.begin, optimizer.clip
+    return Trainable(model, optimizer, [footprint.trained], footprint, backward=backward, clip=clip)
 
 
 def _stepwise(kind: Any) -> Any:

@@ -9,60 +9,40 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bcd import BlockCoordinateDescent, Part
-from bcd.memory import Bytes, Held, held, measured
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """What an optimizer holds that is not `bcd`'s and not described by `Trainable.state_tensors`, in bytes.
-
-    held: of a visit, by its index, from shapes alone.     update: temporary, while the weights are updated.
-    live: what its float32 copies of weights and its state hold right now.
-    consumed: for a prediction: what backward does with a parameter whose gradient is complete.
-    """
-
-    held: Callable[[int], Held]
-    update: Callable[[int], int]
-    live: Callable[[], tuple[int, int]]
-    consumed: Callable[[Tensor], None] | None = None
+from bcd import Part
+from bcd.memory import Bytes
+from experiments.methods.footprint import Footprint
 
 
 @dataclass(frozen=True)
 class Trainable:
     """A model ready to be trained.
 
-    model: possibly wrapped by an adapter.              optimizer: steps on the model's trainable parameters.
-    visits: parts of parameters that are active together, one list for each block; full training has one list.
-    state_tensors, counts_steps: what the optimizer keeps for an active part, see `bcd.rules.Rule`.
-    report: what the method itself counted during training, JSON values by name.
-    backward: what runs backward through the loss, for optimizers that move the weights inside backward.
-    start_visit: starts the visit of that index, for optimizers of blocks whose order is not `bcd`'s.
-    foreign: bytes of an optimizer that keeps other things than its state_tensors.
-    merge: makes the plain model of a wrapped one, for `merged`.
-    clip: ``clip(max_norm)`` clips the gradients and returns their norm before; None: as torch does it. It may return
-        None when the norm is not known before the weights move, which only max_norm = infinity allows.
-    evaluating: entered while the model is evaluated or exported; what the weights are then is up to the method, and
-        afterwards they are bitwise what they were.
-    gradient_peak: bytes of the gradients that existed together, for backward passes that drop them; None: those that
-        are there after backward.
-    beside: bytes of state that are kept beside the optimizer's entries for its parameters.
+    Attributes:
+        model: possibly wrapped by an adapter.
+        optimizer: steps on the model's trainable parameters.
+        visits: parts of parameters that are active together, one list for each block; full training has one list.
+        footprint: the bytes that all this takes.
+        report: what the method itself counted during training, JSON values by name.
+        backward: what runs backward through the loss, for optimizers that move the weights inside backward.
+        clip: ``clip(max_norm)`` clips the gradients and returns their norm before; None: as torch does it. It may
+            return None when the norm is not known before the weights move, which only max_norm = infinity allows.
+        merge: makes the plain model of a wrapped one, for `merged`.
+        evaluating: entered while the model is evaluated or exported; what the weights are then is up to the method,
+            and afterwards they are bitwise what they were.
+        start_visit: starts the visit of that index, for optimizers of blocks whose order is not `bcd`'s.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     visits: Sequence[Sequence[Part]]
-    state_tensors: int
-    counts_steps: bool
+    footprint: Footprint
     report: Callable[[], dict[str, Any]] = dict
     backward: Callable[[Tensor], None] = Tensor.backward
-    start_visit: Callable[[int], None] | None = None
-    foreign: Foreign | None = None
-    merge: Callable[[], nn.Module] | None = None
     clip: Callable[[float], Tensor | None] | None = None
+    merge: Callable[[], nn.Module] | None = None
     evaluating: Callable[[], AbstractContextManager[None]] = nullcontext
-    gradient_peak: Callable[[], int] | None = None
-    beside: int = 0
+    start_visit: Callable[[int], None] | None = None
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
@@ -76,23 +56,14 @@ class Trainable:
         return torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
 
     def predicted(self) -> Bytes:
-        """Peak bytes of weights, gradients and optimizer state, from shapes alone."""
-        if self.foreign is None:
-            parameters = list(self.model.parameters())
-            kept: dict[str, Any] = {"state_tensors": self.state_tensors, "counts_steps": self.counts_steps}
-            if isinstance(self.optimizer, BlockCoordinateDescent):
-                kept["master"] = self.optimizer.master
-            found = [held(parameters, visit, **kept) for visit in self.visits]
-        else:
-            found = [self.foreign.held(index) for index in range(len(self.visits))]
-        states = (now.state + now.master for now in found)  # a remainder is an entry of the optimizer's state
-        return Bytes(found[0].weights, max(now.gradients for now in found), max(states) + self.beside)
+        """Peak bytes of weights, gradients and optimizer state over the visits, from shapes alone."""
+        held = [self.footprint.held(visit) for visit in range(len(self.visits))]
+        states = (now.state + now.master for now in held)  # a remainder is an entry of the optimizer's state
+        return Bytes(held[0].weights, max(now.gradients for now in held), max(states))
 
     def measured(self) -> Bytes:
         """Bytes that weights, gradients and optimizer state hold right now."""
-        now = measured(self.parameters, self.optimizer)
-        now = Bytes(now.weights, now.gradients, now.state + self.beside)
-        return now if self.gradient_peak is None else now.peak(Bytes(0, self.gradient_peak(), 0))
+        return self.footprint.measured()
 
     def merged(self) -> Any:
         """The trained model without adapters, for an export; a model that has adapters is used up."""

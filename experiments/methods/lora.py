@@ -16,10 +16,16 @@ from experiments.randomness import seeded
 class LoRAMethod(FullMethod):
     """Freeze the model and train low-rank factors: W x + (alpha / rank) B A x, with B = 0 at the start.
 
-    rank, alpha, target_modules: as in peft.LoraConfig; alpha=None is 2 rank.     seed: of the factors A.
-    optimizer, lr, state_tensors: as in `FullMethod`, for the factors.
+    Args:
+        optimizer: as in `FullMethod`, for the factors.
+        lr: as in `FullMethod`.
+        rank: as in peft.LoraConfig.
+        alpha: as in peft.LoraConfig; None is 2 rank.
+        target_modules: as in peft.LoraConfig.
+        seed: of the factors A.
 
-    Raises ValueError for an impossible rank or lr, and when no module has a name in target_modules.
+    Raises:
+        ValueError: for an impossible rank or lr, and when no module has a name in target_modules.
     """
 
     rank: int

@@ -7,10 +7,9 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bcd.memory import nbytes
 from bcd.rules.rule import require
-from experiments.methods.interface import Trainable
-from experiments.methods.library import adam_bytes, layer_matrices, library_trainable
+from experiments.methods.interface import Method, Trainable
+from experiments.methods.library import layer_matrices, library_trainable
 
 
 class Together(Optimizer):
@@ -44,14 +43,18 @@ class Together(Optimizer):
 
 
 @dataclass(frozen=True)
-class MuonMethod:
+class MuonMethod(Method):
     """Muon for the matrices inside the layers; embedding, norms, biases and head move by another optimizer.
 
-    matrices: ``matrices(parameters, lr=...)``, a partial of torch.optim.Muon. With its adjust_lr_fn "match_rms_adamw"
-        an update has the size of AdamW's (arXiv 2502.16982), so that one learning rate serves both.
-    others: the same for the rest, a partial of torch.optim.AdamW.     lr: learning rate of both.
+    Args:
+        matrices: ``matrices(parameters, lr=...)``, a partial of torch.optim.Muon. With its adjust_lr_fn
+            "match_rms_adamw" an update has the size of AdamW's (arXiv 2502.16982), so that one learning rate serves
+            both.
+        others: the same for the rest, a partial of torch.optim.AdamW.
+        lr: learning rate of both.
 
-    Raises ValueError for an impossible lr, and when the model has no layers.
+    Raises:
+        ValueError: for an impossible lr, and when the model has no layers.
     """
 
     matrices: Callable[..., Optimizer]
@@ -62,15 +65,7 @@ class MuonMethod:
         require("lr", self.lr, least=0.0)
 
     def __call__(self, model: Any) -> Trainable:
-        inside, outside = layer_matrices(model)
-        optimizer = Together(self.matrices(inside, lr=self.lr), self.others(outside, lr=self.lr))
-        chosen = {id(p) for p in inside}
+        def make(inside: list[Tensor], outside: list[Tensor]) -> Together:
+            return Together(self.matrices(inside, lr=self.lr), self.others(outside, lr=self.lr))
 
-        def state(parameter: Tensor) -> int:
-            return nbytes([parameter]) if id(parameter) in chosen else adam_bytes(parameter, counter=True)
-
-        def temporary(parameters: Any) -> int:
-            # The bfloat16 iterate of the largest matrix and its successor, and three small square ones.
-            return max(2 * (2 * p.numel() + 3 * min(p.shape) ** 2) + nbytes([p]) for p in inside)
-
-        return library_trainable(model, optimizer, state, temporary=temporary)
+        return library_trainable(model, make, *layer_matrices(model))

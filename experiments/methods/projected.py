@@ -4,7 +4,7 @@ Both by the library pytorch-optimizer. The bases live in the optimizer's state a
 and saved; random ones are drawn by a generator of their own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bcd.rules.rule import require
-from experiments.methods.interface import Trainable
-from experiments.methods.library import adam_bytes, layer_matrices, library_trainable
+from experiments.methods.interface import Method, Trainable
+from experiments.methods.library import layer_matrices, library_trainable
 
 
 class Projector(GaLoreProjector):
@@ -23,10 +23,12 @@ class Projector(GaLoreProjector):
 
         G (m, n), m >= n:  G Q', Q (r, n)          m < n:  Q' G, Q (m, r)
 
-    state: of the optimizer for this matrix; gets `ortho_matrix` and `last_svd_step`.
-    seed: of random bases; the step at which one is drawn is part of its seed, so nothing else need be saved.
-    scaled: the update is the whole gradient, each row (of a wide matrix: each column) scaled as its projection was
-        (APOLLO), and not the update of the projection mapped back (GaLore).
+    Args:
+        state: of the optimizer for this matrix; gets `ortho_matrix` and `last_svd_step`.
+        seed: of random bases; the step at which one is drawn is part of its seed, so nothing else need be saved.
+        scaled: the update is the whole gradient, each row (of a wide matrix: each column) scaled as its projection
+            was (APOLLO), and not the update of the projection mapped back (GaLore).
+        options: of the library's projector.
     """
 
     def __init__(self, state: dict[str, Any], seed: int, scaled: bool, **options: Any) -> None:
@@ -77,16 +79,16 @@ class Projector(GaLoreProjector):
         return whole * factor.to(whole.dtype)
 
 
-def with_projectors(made: Callable[..., Optimizer], groups: list[dict[str, Any]], seed: int, scaled: bool) -> Any:
-    """The library's optimizer `made` on `groups`, with a `Projector` for each matrix of a group that has a rank."""
+def with_projectors(kind: Callable[..., Optimizer], groups: list[dict[str, Any]], seed: int, scaled: bool) -> Any:
+    """The library's optimizer `kind` on `groups`, with a `Projector` for each matrix of a group that has a rank."""
 
-    class Exact(made):  # pyright: ignore[reportGeneralTypeIssues]
+    class Exact(kind):  # pyright: ignore[reportGeneralTypeIssues]
         """Saves bases instead of the objects that hold them."""
 
         def state_dict(self) -> dict[str, Any]:
-            found = super().state_dict()
-            kept = {key: {k: v for k, v in s.items() if k != "projector"} for key, s in found["state"].items()}
-            return found | {"state": kept}
+            whole = super().state_dict()
+            state = {key: {k: v for k, v in s.items() if k != "projector"} for key, s in whole["state"].items()}
+            return whole | {"state": state}
 
         def load_state_dict(self, state_dict: dict[str, Any]) -> None:
             super().load_state_dict(state_dict)
@@ -106,18 +108,24 @@ def with_projectors(made: Callable[..., Optimizer], groups: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class ProjectedMethod:
+class ProjectedMethod(Method):
     """A low-rank optimizer of pytorch-optimizer for the matrices inside the layers, its plain Adam for the rest.
-
-    optimizer: "GaLore" or "APOLLO".     lr: learning rate.     rank: of the projection, at most the smaller side.
-    update_proj_gap: steps between two bases.     scale: of the update (APOLLO: its square).
-    scaled: what the update is, see `Projector`.     seed: of APOLLO's random bases.
-    options: further arguments of the optimizer.
 
     The library's APOLLO maps the update of the projection back, as GaLore does; the published update is the scaled
     whole gradient, and `scaled` restores it. Its limiter of growing norms sees the norm of the projection.
 
-    Raises ValueError for an impossible lr, rank, update_proj_gap or scale, and when the model has no layers.
+    Args:
+        optimizer: "GaLore" or "APOLLO".
+        lr: learning rate.
+        rank: of the projection, at most the smaller side.
+        update_proj_gap: steps between two bases.
+        scale: of the update (APOLLO: its square).
+        scaled: what the update is, see `Projector`.
+        seed: of APOLLO's random bases.
+        options: further arguments of the optimizer.
+
+    Raises:
+        ValueError: for an impossible lr, rank, update_proj_gap or scale, and when the model has no layers.
     """
 
     optimizer: str
@@ -138,29 +146,17 @@ class ProjectedMethod:
     def __call__(self, model: Any) -> Trainable:
         import pytorch_optimizer
 
-        inside, outside = layer_matrices(model)
-        low = {
-            "params": inside,
+        kind = getattr(pytorch_optimizer, self.optimizer)
+        projection = {
             "rank": self.rank,
             "update_proj_gap": self.update_proj_gap,
             "scale": self.scale,
             "projection_type": "std",
         }
-        groups = [group | {"lr": self.lr, "foreach": False, **self.options} for group in (low, {"params": outside})]
-        optimizer = with_projectors(getattr(pytorch_optimizer, self.optimizer), groups, self.seed, self.scaled)
-        chosen = {id(p) for p in inside}
 
-        def state(parameter: Tensor) -> int:
-            if id(parameter) not in chosen:
-                return adam_bytes(parameter, counter=False)
-            short, long = sorted(parameter.shape)
-            rank = min(self.rank, short)
-            limiter = self.scaled  # APOLLO remembers the norm of the last update
-            return parameter.element_size() * (rank * (2 * long + short) + limiter)
+        def make(inside: list[Tensor], outside: list[Tensor]) -> Optimizer:
+            groups: list[dict[str, Any]] = [{"params": inside, **projection}, {"params": outside}]
+            groups = [group | {"lr": self.lr, "foreach": False, **self.options} for group in groups]
+            return with_projectors(kind, groups, self.seed, self.scaled)
 
-        def temporary(parameters: Sequence[Tensor]) -> int:
-            """Gradient and update in the projection, the update mapped back, and still that of the matrix before."""
-            low = {id(p): 2 * min(self.rank, *p.shape) * max(p.shape) for p in inside}
-            return max(p.element_size() * (2 * p.numel() + low.get(id(p), 0)) for p in parameters)
-
-        return library_trainable(model, optimizer, state, temporary=temporary)
+        return library_trainable(model, make, *layer_matrices(model))

@@ -1,11 +1,12 @@
 """Schedule-free learning (arXiv 2405.15682) by the authors' library schedulefree."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from experiments.methods.full import FullMethod
 from experiments.methods.interface import Trainable
@@ -20,25 +21,31 @@ class ScheduleFreeMethod(FullMethod):
     The weights hold y, the optimizer z, and x is computed from both. That is not bitwise reversible, so y is copied
     while x is in its place (gradients are not held then), and checkpoints hold y. The learning rate stays constant.
 
-    Arguments as in `FullMethod`; `optimizer` has ``train()`` and ``eval()`` as those of schedulefree.
+    Args:
+        optimizer: as in `FullMethod`; it has ``train()`` and ``eval()`` as those of schedulefree.
+        lr: its learning rate.
     """
 
     def __call__(self, model: Any) -> Trainable:
         trainable = super().__call__(model)
         optimizer: Any = trainable.optimizer
-        optimizer.train()
         parameters = [part.parameter for part in trainable.visits[0]]
 
         @contextmanager
         def evaluating() -> Iterator[None]:
-            kept = [parameter.detach().clone() for parameter in parameters]
+            before = [parameter.detach().clone() for parameter in parameters]
             optimizer.eval()
             try:
                 yield
             finally:
                 optimizer.train()
                 with torch.no_grad():
-                    for parameter, before in zip(parameters, kept, strict=True):
-                        parameter.copy_(before)
+                    for parameter, weights in zip(parameters, before, strict=True):
+                        parameter.copy_(weights)
 
         return replace(trainable, evaluating=evaluating)
+
+    def make(self, parameters: Sequence[Tensor]) -> Any:
+        optimizer: Any = super().make(parameters)
+        optimizer.train()
+        return optimizer

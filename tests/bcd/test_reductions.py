@@ -17,8 +17,8 @@ from bcd import (
     single,
 )
 from tests.bcd.conftest import loss_of, train, weights
-from tests.cover import crossed
 from tests.conftest import RTOL
+from tests.cover import crossed
 
 RULES = {
     "adam": (Adam, torch.optim.Adam, {"eps": 1e-6, "betas": (0.8, 0.95)}),

@@ -13,8 +13,8 @@ from torch import nn
 import bcd
 from bcd import BlockCoordinateDescent, Cyclic, RandomReshuffle, minimise, reference
 from tests.bcd.conftest import by_name
-from tests.cover import crossed
 from tests.conftest import ROOT, RTOL
+from tests.cover import crossed
 
 ATOL = 1e-14  # beside numbers of order one: a weight or a moment may cancel to almost zero
 

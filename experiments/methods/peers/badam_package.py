@@ -3,27 +3,35 @@
 import contextlib
 import io
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from bcd import Part, by_layer
-from bcd.memory import FLOAT32_BYTES, Held, nbytes
+from bcd.memory import FLOAT32_BYTES, STEP_BYTES, Bytes, Held, held, measured, nbytes
 from bcd.rules.rule import require
-from experiments.methods.interface import Foreign, Trainable
+from experiments.methods.footprint import Footprint
+from experiments.methods.interface import Method, Trainable
 from experiments.methods.peers.optional import NoStep, package
 
 NEVER = 10**9
 
 
 @dataclass(frozen=True)
-class BadamPackage:
+class BadamPackage(Method):
     """badam.BlockOptimizer around torch.optim.AdamW: one layer at a time, in float32 copies of its weights.
 
-    lr: of AdamW.     A visit lasts until `Trainable.start_visit` begins the next one.
+    A visit lasts until `Trainable.start_visit` begins the next one.
 
-    Raises ValueError for an impossible lr.
+    Args:
+        lr: of AdamW.
+
+    Raises:
+        ValueError: for an impossible lr.
     """
 
     lr: float
@@ -36,21 +44,10 @@ class BadamPackage:
         named = list(model.named_parameters())
         for _, parameter in named:
             parameter.requires_grad_(True)
-        visits = [[Part(name, p) for name, p in block.parameters.items()] for block in layers.blocks]
-        sizes = [sum(part.numel for part in visit) for visit in visits]
-        parameters = [parameter for _, parameter in named]
-
-        def held(index: int) -> Held:
-            copies = FLOAT32_BYTES * sizes[index]
-            return Held(nbytes(parameters), copies, nbytes(part.parameter for part in visits[index]), 2 * copies, 0)
-
-        def update(index: int) -> int:
-            """Float32 gradients in place of the others, and the root of all second moments at once."""
-            return 2 * FLOAT32_BYTES * sizes[index] - nbytes(part.parameter for part in visits[index])
-
-        if parameters[0].is_meta:
-            foreign = Foreign(held, update, lambda: (0, 0))
-            return Trainable(model, NoStep(model), visits, 2, True, foreign=foreign)
+        visits = [block.parts for block in layers.blocks]
+        if named[0][1].is_meta:
+            optimizer = NoStep(model)
+            return Trainable(model, optimizer, visits, BadamFootprint(model, optimizer, visits))
         badam = package("badam", "badam==1.4")
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # it warns of every float32 weight, and prints every switch
@@ -68,9 +65,46 @@ class BadamPackage:
             with contextlib.redirect_stdout(io.StringIO()):
                 optimizer.switch_trainable_params()
 
-        def live() -> tuple[int, int]:
-            state = [value for values in optimizer.base_optimizer.state.values() for value in values.values()]
-            return nbytes(optimizer.param_idx2hp.values()), nbytes(state)
+        footprint = BadamFootprint(model, optimizer, visits)
+        return Trainable(model, optimizer, visits, footprint, start_visit=start_visit)
 
-        foreign = Foreign(held, update, live)
-        return Trainable(model, optimizer, visits, 2, True, start_visit=start_visit, foreign=foreign)
+
+class BadamFootprint(Footprint):
+    """Of the package: float32 copies of the active weights, of which AdamW keeps the state.
+
+    The copies are told here and not found out, because predictions need no package.
+
+    Args:
+        model: the model that it trains.
+        optimizer: badam.BlockOptimizer; for a prediction any.
+        visits: the parts of each layer.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer, visits: Sequence[Sequence[Part]]) -> None:
+        self.parameters = list(model.parameters())
+        self.optimizer, self.visits = optimizer, visits
+
+    def held(self, visit: int) -> Held:
+        now = held(self.parameters, self.visits[visit], state_tensors=0, counts_steps=False)
+        copies = self._copies(visit)
+        return replace(now, master=copies, state=2 * copies + STEP_BYTES * len(self.visits[visit]))
+
+    def update(self, visit: int) -> int:
+        """Float32 gradients in place of the others, and the root of all second moments at once."""
+        return 2 * self._copies(visit) - nbytes(self.differentiated(visit))
+
+    def differentiated(self, visit: int) -> list[Tensor]:
+        return [part.parameter for part in self.visits[visit]]
+
+    def held_now(self) -> Held:
+        optimizer: Any = self.optimizer
+        now = measured(self.parameters, optimizer.base_optimizer)
+        host = nbytes(self.parameters) - now.weights
+        return Held(now.weights, nbytes(optimizer.param_idx2hp.values()), now.gradients, now.state, host)
+
+    def measured(self) -> Bytes:
+        now = self.held_now()
+        return Bytes(now.weights, now.gradients, now.master + now.state)
+
+    def _copies(self, visit: int) -> int:
+        return FLOAT32_BYTES * sum(part.numel for part in self.visits[visit])

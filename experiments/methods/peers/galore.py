@@ -10,28 +10,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from bcd import Part
-from bcd.memory import Held, nbytes
+from bcd.memory import nbytes
 from bcd.rules.rule import require
 from experiments.errors import UserError
-from experiments.methods.interface import Foreign, Trainable
+from experiments.methods.footprint import WholeFootprint, trained
+from experiments.methods.interface import Method, Trainable
 from experiments.methods.peers.optional import NoStep, package
 
 NAME = "galore_torch"
 
 
 @dataclass(frozen=True)
-class GaLoreMethod:
+class GaLoreMethod(Method):
     """galore_torch.GaLoreAdamW on all weights, projected to `rank` for the matrices of attention and MLP.
 
-    lr, rank, update_proj_gap, scale: of the package.     target_modules: parts of the names of the projected modules.
-    svd: whether the first projection is computed from the gradient, as the package does every update_proj_gap steps
-        (minutes at 8 billion weights). Without, it is a random orthonormal matrix of the same size: steps between two
-        projections take the same time and memory, and the singular value decomposition is left out.
+    Args:
+        lr: of the package.
+        rank: of the package.
+        update_proj_gap: of the package.
+        scale: of the package.
+        target_modules: parts of the names of the projected modules.
+        svd: whether the first projection is computed from the gradient, as the package does every update_proj_gap
+            steps (minutes at 8 billion weights). Without, it is a random orthonormal matrix of the same size: steps
+            between two projections take the same time and memory, and the singular value decomposition is left out.
 
-    Raises ValueError for an impossible lr or rank.
+    Raises:
+        ValueError: for an impossible lr or rank.
     """
 
     lr: float
@@ -53,11 +60,9 @@ class GaLoreMethod:
         if not low:
             raise UserError(f"target_modules={list(self.target_modules)} names no matrix of the model")
         chosen = {id(p) for p in low}
-        parameters = [p for _, p in named]
-        visits = [[Part(name, p) for name, p in named]]
-        if parameters[0].is_meta:
+        if named[0][1].is_meta:
             optimizer = NoStep(model)
-            return Trainable(model, optimizer, visits, 2, False, foreign=self._foreign(parameters, low, optimizer))
+            return Trainable(model, optimizer, [trained(model)], GaLoreFootprint(model, optimizer, low, self.rank))
         _without_eight_bit()
         optimizers = package(f"{NAME}.adamw", "galore-torch==1.0")
         projection = {"rank": self.rank, "update_proj_gap": self.update_proj_gap, "scale": self.scale}
@@ -74,29 +79,41 @@ class GaLoreMethod:
                 made = projector(self.rank, update_proj_gap=self.update_proj_gap, scale=self.scale, proj_type="std")
                 made.ortho_matrix = random_projection(parameter, self.rank)
                 optimizer.state[parameter] |= {"step": 1, "projector": made}
-        return Trainable(model, optimizer, visits, 2, False, foreign=self._foreign(parameters, low, optimizer))
+        return Trainable(model, optimizer, [trained(model)], GaLoreFootprint(model, optimizer, low, self.rank))
 
-    def _foreign(self, parameters: list[Tensor], low: list[Tensor], optimizer: torch.optim.Optimizer) -> Foreign:
-        chosen = {id(p) for p in low}
-        state = 0
-        for parameter in parameters:
-            size = parameter.element_size()
-            if id(parameter) in chosen:
-                short, long = sorted(parameter.shape)
-                rank = min(self.rank, short)
-                state += size * rank * (2 * long + short)  # two moments of the projection, and its basis
-            else:
-                state += 2 * nbytes([parameter])
-        largest = max(nbytes([p]) for p in parameters)
 
-        def live() -> tuple[int, int]:
-            values = [value for state in optimizer.state.values() for value in state.values()]
-            bases = [value.ortho_matrix for value in values if hasattr(value, "ortho_matrix")]
-            return 0, nbytes([*bases, *(value for value in values if isinstance(value, Tensor))])
+class GaLoreFootprint(WholeFootprint):
+    """Of the package, told by formulas, because predictions need no package.
 
-        held = Held(nbytes(parameters), 0, nbytes(parameters), state, 0)
-        # The root of the second moment and the move, of one parameter at a time.
-        return Foreign(lambda index: held, lambda index: 2 * largest, live)
+    Args:
+        model: the model that it trains.
+        optimizer: galore_torch.GaLoreAdamW; for a prediction any.
+        low: the projected matrices.
+        rank: of the projection, at most the smaller side.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer, low: Sequence[Tensor], rank: int) -> None:
+        super().__init__(model, optimizer)
+        self._low, self._rank = {id(p) for p in low}, rank
+
+    def state(self) -> int:
+        return sum(self._state_of(part.parameter) for part in self.trained)
+
+    def _state_of(self, parameter: Tensor) -> int:
+        if id(parameter) not in self._low:
+            return 2 * nbytes([parameter])
+        short, long = sorted(parameter.shape)
+        # two moments of the projection, and its basis
+        return parameter.element_size() * min(self._rank, short) * (2 * long + short)
+
+    def update(self, visit: int) -> int:
+        """The root of the second moment and the move, of one parameter at a time."""
+        return 2 * max(nbytes([part.parameter]) for part in self.trained)
+
+    def further_state(self) -> list[Tensor]:
+        """The bases, which lie in the projectors."""
+        entries = [value for state in self.optimizer.state.values() for value in state.values()]
+        return [entry.ortho_matrix for entry in entries if hasattr(entry, "ortho_matrix")]
 
 
 def random_projection(parameter: Tensor, rank: int) -> Tensor:
@@ -105,8 +122,8 @@ def random_projection(parameter: Tensor, rank: int) -> Tensor:
     short = min(rows, columns)
     generator = torch.Generator(parameter.device).manual_seed(0)
     normal = torch.randn(short, min(rank, short), generator=generator, device=parameter.device)
-    found = torch.linalg.qr(normal).Q.to(parameter.dtype)
-    return found.t().contiguous() if rows >= columns else found
+    basis = torch.linalg.qr(normal).Q.to(parameter.dtype)
+    return basis.t().contiguous() if rows >= columns else basis
 
 
 def _without_eight_bit() -> None:
@@ -116,9 +133,9 @@ def _without_eight_bit() -> None:
     """
     if NAME in sys.modules or importlib.util.find_spec("bitsandbytes") is not None:
         return
-    found = importlib.util.find_spec(NAME)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(NAME)
+    if spec is None or spec.origin is None:
         raise UserError("the package galore-torch==1.0 is needed; `pip install --no-deps galore-torch==1.0`")
     bare = types.ModuleType(NAME)
-    bare.__path__ = [str(Path(found.origin).parent)]
+    bare.__path__ = [str(Path(spec.origin).parent)]
     sys.modules[NAME] = bare

@@ -10,7 +10,15 @@ from experiments.errors import UserError
 
 
 def package(name: str, distribution: str) -> ModuleType:
-    """The imported module `name`. Raises UserError, naming the distribution to install, when it is not there."""
+    """The imported module `name`.
+
+    Args:
+        name: of the module.
+        distribution: what to install for it, with its version.
+
+    Raises:
+        UserError: naming the distribution, when the module is not there.
+    """
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

@@ -5,8 +5,8 @@ import torch
 
 from bcd import SGD, Adam, AdamW, BlockCoordinateDescent, Cyclic, Momentum, Sign, SlidingWindow, by_layer, single
 from bcd.memory import Held, held, measured_held
-from tests.cover import crossed
 from tests.bcd.memory.conftest import PARTITIONS, backward, split_parts
+from tests.cover import crossed
 
 
 def check_every_visit(model, optimizer):

@@ -196,12 +196,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(checkpoint):
     assert abs(naive - found[0][0]) > 1e-3
 
 
-SGD = {
-    "optimizer": {"_target_": "torch.optim.SGD", "_partial_": True},
-    "lr": 0.1,
-    "state_tensors": 0,
-    "counts_steps": False,
-}
+SGD = {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True}, "lr": 0.1}
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from bcd.execution import linear_cross_entropy
 from bcd.execution.kernels.loss import _of_chunk, require_fused
 from bcd.memory.activations import LivePeak
-from tests.cover import crossed
 from tests.bcd.execution.conftest import ON_A_GPU_WITH_QUACK
+from tests.cover import crossed
 
 RTOL = 1e-5  # same mathematics in float32
 
