@@ -255,7 +255,7 @@ class BlockCoordinateDescent(Resumable):
         if self.steps_in_visit == self.inner_steps:
             try:
                 self._call_visit_hooks("end")
-            finally:
+            finally:  # or what a hook raises would leave a visit that no step ends
                 self._end_visit()
                 self._next_visit()
             self._call_visit_hooks("start")
