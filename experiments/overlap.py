@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from bcd.checks import require_number
 from experiments import configuration
 from experiments.command import command
 from experiments.data.ngrams import NEAR, Found, Index
@@ -91,8 +92,7 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
 
     Raises UserError for impossible values and for data that cannot be had.
     """
-    if not isinstance(config.coverage, int | float) or not 0 <= config.coverage < 1:
-        raise UserError(f"coverage={config.coverage} is not possible: give a share of at least 0 and below 1")
+    require_number("coverage", config.coverage, least=0, below=1, why="it must be a share, at least 0 and below 1")
     data = configuration.build(config.data)
     texts = data.texts()
     train = texts["train"]

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bcd.checks import require_number, require_whole
+
 Vector = list[Tensor]
 """One tensor for each parameter of a block, of the parameter's shape."""
 
@@ -86,10 +88,8 @@ def power(
 
     Raises ValueError unless iterations >= 1 and tolerance >= 0.
     """
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"iterations={iterations!r} is not possible: at least one is needed")
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance={tolerance!r} is not possible: it must be at least 0")
+    require_whole("iterations", iterations, least=1)
+    require_number("tolerance", tolerance, least=0)
     best, v, change, made = 0.0, start, 1.0, 0
     for made in range(1, iterations + 1):  # noqa: B007, read after the loop
         value, v = step(v)

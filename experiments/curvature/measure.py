@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bcd import BlockCoordinateDescent, Fixed, Partition, Rule
+from bcd.checks import require_choice, require_positive, require_whole
 from bcd.execution import Execution
 from experiments import configuration
 from experiments.curvature.hessian import Hessian, coupling, curvature, dot, norm
@@ -40,7 +41,7 @@ STUDY = "practice"
 
 
 def check(config: DictConfig) -> None:
-    """Raise UserError for a value that is not possible."""
+    """Raise ValueError for a value that is not possible."""
     if "partition" not in config.method:
         raise UserError("method has no partition, so there are no blocks to measure; use method=badam")
     whole = [("examples", config.examples, 1), ("iterations", config.iterations, 1)]
@@ -49,18 +50,15 @@ def check(config: DictConfig) -> None:
         ("visits.inner_steps", k, 1) for k in config.visits.inner_steps
     ]
     for key, value, least in whole:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UserError(f"{key}={value} is not possible: it must be a whole number of at least {least}")
+        require_whole(key, value, least=least)
     if not config.blocks or len(set(config.blocks)) != len(config.blocks):
         raise UserError(f"blocks={config.blocks} is not possible: give different indices, at least one")
     if sorted(set(config.visits.inner_steps)) != list(config.visits.inner_steps):
         raise UserError(f"visits.inner_steps={config.visits.inner_steps} is not possible: the numbers must increase")
     for value in config.visits.lr:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise UserError(f"visits.lr={value} is not possible: it must be positive")
+        require_positive("visits.lr", value)
     for value in config.visits.gradients:
-        if value not in ("full", "minibatch"):
-            raise UserError(f"visits.gradients={value!r} is not one of full, minibatch")
+        require_choice("visits.gradients", value, ("full", "minibatch"))
     if config.noise.kept > config.noise.coordinates:
         raise UserError(f"noise.kept={config.noise.kept} exceeds noise.coordinates={config.noise.coordinates}")
     for key, value in (("examples", config.examples), ("noise.examples", config.noise.examples)):

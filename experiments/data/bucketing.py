@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
+from bcd.checks import require_whole
 from experiments.errors import UserError
 
 
@@ -47,9 +48,8 @@ def _bucketed(
 
 
 def require_bucket(bucket: object) -> None:
-    """Raise UserError unless `bucket` is a whole number of at least 1."""
-    if isinstance(bucket, bool) or not isinstance(bucket, int) or bucket < 1:
-        raise UserError(f"data.bucket={bucket} is not possible: give a number of batches of at least 1")
+    """Raise ValueError unless `bucket` is a whole number of at least 1."""
+    require_whole("data.bucket", bucket, least=1, why="it must be a whole number of batches, at least 1")
 
 
 def parts(lengths: Sequence[int], count: int) -> list[list[int]]:

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from bcd.checks import require_whole
 from experiments.errors import UserError
 
 Gram = tuple[str, ...]
@@ -56,8 +57,7 @@ class Index:
 
     def __init__(self, sets: dict[str, Sequence[Sequence[str]]], n: int, shortest: int) -> None:
         for name, value in (("n", n), ("shortest", shortest)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"{name}={value} is not possible: give a number of words of at least 1")
+            require_whole(name, value, least=1, why="it must be a whole number of words, at least 1")
         if shortest > n:
             raise UserError(f"shortest={shortest} exceeds n={n}")
         self.n, self.shortest = n, shortest

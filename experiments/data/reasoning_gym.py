@@ -8,6 +8,7 @@ from typing import Any
 import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
+from bcd.checks import require_flag, require_whole
 from experiments.data import Dataset, Example
 from experiments.data.bucketing import require_bucket
 from experiments.data.chat import tokenize
@@ -55,11 +56,9 @@ class ReasoningGym:
         seeds = {"train": train_seed, "heldout": heldout_seed, "test": test_seed}
         sizes = {"train": train_size, "heldout": heldout_size, "test": test_size}
         for name, size in sizes.items():
-            if size < 1:
-                raise UserError(f"data.{name}_size={size} is not possible: at least one question is needed")
+            require_whole(f"data.{name}_size", size, least=1)
         require_bucket(bucket)
-        if not isinstance(test, bool):
-            raise UserError(f"data.test={test!r} is not possible: it is true or false")
+        require_flag("data.test", test)
         self.tasks = tasks
         self.train_size = train_size
         self.heldout_size = heldout_size

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from bcd.checks import require_number
 from experiments.errors import UserError
 
 TUNING_SEEDS = 1000
@@ -54,13 +55,10 @@ def first(items: Sequence[Item], size: int | None, name: str) -> list[Item]:
     return list(items[:size])
 
 
-def require_shares(validation: object, test: object) -> None:
+def require_shares(validation: float, test: float) -> None:
     """Raise UserError unless both are shares that leave something to train on."""
     for name, share in (("validation_share", validation), ("test_share", test)):
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
-            raise UserError(f"data.{name}={share} is not possible: give a share of at least 0 and below 1")
-    assert isinstance(validation, int | float)
-    assert isinstance(test, int | float)
+        require_number(f"data.{name}", share, least=0, below=1, why="it must be a share, at least 0 and below 1")
     if validation == 0:
         raise UserError("data.validation_share=0 is not possible: the held-out loss is of the validation part")
     if validation + test >= 1:

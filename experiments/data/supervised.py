@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bcd.checks import require_choice, require_flag, require_whole
 from experiments.data import Dataset, Example
 from experiments.data.bucketing import require_bucket
 from experiments.data.chat import tokenize
@@ -73,13 +74,10 @@ class Supervised:
         require_shares(validation_share, test_share)
         require_bucket(bucket)
         for name, value in (("train_size", train_size), ("heldout_size", heldout_size), ("test_size", test_size)):
-            if value is not None:
-                _require_count(name, value)
-        _require_count("max_tokens", max_tokens)
-        if not isinstance(test, bool):
-            raise UserError(f"data.test={test!r} is not possible: it is true or false")
-        if loss_on not in ("answers", "all"):
-            raise UserError(f"data.loss_on={loss_on!r} is not one of answers, all")
+            require_whole(f"data.{name}", value, least=1, or_none=True)
+        require_whole("data.max_tokens", max_tokens, least=1)
+        require_flag("data.test", test)
+        require_choice("data.loss_on", loss_on, ("answers", "all"))
         self.source, self.schema, self.loss_on = source, schema, loss_on
         self.validation_share, self.test_share, self.split_seed = validation_share, test_share, split_seed
         self._sizes = (train_size, heldout_size, test_size)
@@ -195,8 +193,3 @@ def _identities(path: str) -> frozenset[str]:
     if not lines or any(len(line) != 64 for line in lines):
         raise UserError(f"data.exclude={path} is no list that experiments.overlap wrote: one SHA-256 a line")
     return frozenset(lines)
-
-
-def _require_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"data.{name}={value} is not possible: give a number of at least 1, or null for all")

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from hydra.utils import get_method
 
+from bcd.checks import require_whole
 from experiments.errors import UserError
 from experiments.evaluate.documents import Source
 from experiments.evaluate.significance import ALPHA, share, shares
@@ -53,8 +54,7 @@ class Downstream:
         generation_batch_size = batch_size if generation_batch_size is None else generation_batch_size
         numbers = {"items": items, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
         for name, value in (numbers | {"generation_batch_size": generation_batch_size}).items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"downstream.{name}={value} is not possible: give a whole number of at least 1")
+            require_whole(f"downstream.{name}", value, least=1)
         if folder is not None and not Path(folder).expanduser().is_dir():
             raise UserError(f"downstream.folder={folder} is no folder")
         self.tasks = list(tasks or known)

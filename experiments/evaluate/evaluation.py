@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from bcd.checks import require_choice
 from experiments import configuration
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
@@ -71,8 +72,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         config.model.path = config.path
     elif OmegaConf.is_missing(config.model, "path"):
         raise UserError("path=... is missing: give a folder in the Hugging Face format, a hub name, or model=NAME")
-    if config.dtype not in configuration.DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(configuration.DTYPES)}")
+    require_choice("dtype", config.dtype, configuration.DTYPES)
     for name in config.parts:
         if name not in config or "_target_" not in config[name]:
             raise UserError(f"parts has {name!r}; there are heldout, reasoning_gym, downstream, mt_bench")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from bcd.checks import require_positive, require_whole
 from experiments.errors import UserError
 from experiments.evaluate import endpoint
 from experiments.evaluate.documents import Source, json_lines
@@ -52,8 +53,7 @@ class MTBench:
         judge: Mapping[str, Any],
     ) -> None:
         for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"mt_bench.{name}={value} is not possible: give a whole number of at least 1")
+            require_whole(f"mt_bench.{name}", value, least=1)
         if questions is None:
             raise UserError("mt_bench.questions=FILE is missing: FastChat's question.jsonl, or a name on the hub")
         self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
@@ -63,8 +63,7 @@ class MTBench:
         options = dict(judge)
         self.prices, self.max_cost = Prices(**options.pop("prices")), options.pop("max_cost")
         for name, value in options.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-                raise UserError(f"mt_bench.judge.{name}={value} is not possible: give a positive number")
+            require_positive(f"mt_bench.judge.{name}", value)
         self.endpoint = endpoint.from_environment(**options)
         self.prompts: dict[str, dict[str, Any]] = {}
         if self.endpoint is not None:

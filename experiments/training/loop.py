@@ -5,18 +5,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from bcd.checks import require_choice
 from bcd.execution import Execution
 from bcd.memory import Bytes
 from experiments.errors import UserError
 from experiments.methods import Trainable
 
 Nonfinite = Literal["stop", "skip", "rollback"]
-NONFINITE = ("stop", "skip", "rollback")
+NONFINITE = get_args(Nonfinite)
 PLAIN = Execution()
 ROLLBACKS = 3
 """Returns to one and the same checkpoint before a run counts as failed: other data have not helped."""
@@ -204,8 +205,7 @@ def _six_digits(value: Any) -> Any:
 
 
 def require_nonfinite(value: Any, checkpoint_every: Any) -> None:
-    """Raise UserError for an unknown choice, and for a rollback to checkpoints that are never written."""
-    if value not in NONFINITE:
-        raise UserError(f"nonfinite={value!r} is not one of {', '.join(NONFINITE)}")
+    """Raise ValueError for an unknown choice, and for a rollback to checkpoints that are never written."""
+    require_choice("nonfinite", value, NONFINITE)
     if value == "rollback" and checkpoint_every is None:
         raise UserError("nonfinite='rollback' is not possible without checkpoints; give checkpoint.every=STEPS")

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from bcd.checks import require_whole
+from bcd.checks import require_choice, require_positive, require_whole
 from bcd.execution import Execution
 from bcd.memory import Bytes
 from experiments import sources
@@ -170,22 +170,17 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
     _check_axes(config, choices)
     for key, least in (("steps", 1), ("batch_size", 1), ("accumulation", 1), ("seed", 0)):
         if key in config:
-            require_whole(key, config[key], least=least, why=f"it must be a whole number of at least {least}")
+            require_whole(key, config[key], least=least)
     if config.batch_size % config.get("accumulation", 1):
         raise UserError(f"accumulation={config.accumulation} does not divide batch_size={config.batch_size}")
     if "checkpoint" in config.how:
         every = config.how.checkpoint.every
-        if every is not None:
-            require_whole("checkpoint.every", every, least=1, why="give a number of steps of at least 1, or null")
+        require_whole("checkpoint.every", every, least=1, or_none=True)
         require_nonfinite(config.nonfinite, every)
     between = config.get("evaluate_every")
-    if between is not None:
-        require_whole("evaluate_every", between, least=1, why="give a number of steps of at least 1, or null")
-    norm = config.max_grad_norm
-    if norm is not None and not (isinstance(norm, int | float) and norm > 0):
-        raise UserError(f"max_grad_norm={norm} is not possible: give a positive number or null")
-    if config.dtype not in DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
+    require_whole("evaluate_every", between, least=1, or_none=True)
+    require_positive("max_grad_norm", config.max_grad_norm, or_none=True)
+    require_choice("dtype", config.dtype, DTYPES)
     device = device_of(config.device)
     config.device = device.type
     build(config.method)  # made again when it is needed; this is the check of its values

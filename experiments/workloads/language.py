@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from bcd.checks import require_whole
 from bcd.execution import linear_cross_entropy
 from experiments.data import IGNORED, Batch, Example, collate
-from experiments.errors import UserError
 from experiments.workloads.generation import generate
 
 
@@ -49,8 +49,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_new_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"evaluation.{name}={getattr(self, name)} is not possible: it must be at least 1")
+            require_whole(f"evaluation.{name}", getattr(self, name), least=1)
 
     def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
         """Returns `heldout_loss` (nats per answer token), `exact_match` (share of examples) and `items`.
@@ -102,10 +101,8 @@ class HeldOutLoss:
     chunk: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "chunk"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"evaluation.{name}={value} is not possible: it must be at least 1")
+        require_whole("evaluation.batch_size", self.batch_size, least=1)
+        require_whole("evaluation.chunk", self.chunk, least=1, or_none=True)
 
     def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
         """Returns `heldout_loss` (nats per answer token) and `items`. `label` names the progress bar."""

@@ -79,7 +79,7 @@ def test_a_gram_does_not_reach_over_two_texts():
 
 @pytest.mark.parametrize(("n", "shortest"), [(0, 1), (3, 0), (3, 4), (True, 1), (2.5, 1)])
 def test_impossible_sizes_are_refused(n, shortest):
-    with pytest.raises(UserError, match=r"is not possible|exceeds"):
+    with pytest.raises(ValueError, match=r"is not possible|exceeds"):
         Index({}, n, shortest)
 
 
@@ -168,7 +168,7 @@ def test_nothing_shared_writes_no_list(files):
     ],
 )
 def test_bad_input_is_one_line(extra, message, files):
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as told:
         compare(files, *extra)
     assert "\n" not in str(told.value)
 

@@ -242,7 +242,7 @@ def test_weights_come_back_after_a_visit(tiny):
     ],
 )
 def test_impossible_values_are_named(override, message, tiny):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         curvature.check(tiny(override)[0])
 
 
