@@ -114,7 +114,8 @@ def record(run: Run, measurements: dict[str, Any], error: str = "") -> Record:
 def execute(listed: list[Run], *, rounds: int = 1, force: bool = False) -> list[Record]:
     """Measure every configuration until its record has `rounds` rounds.
 
-    Returns the record of each, of one that failed that of the failure; what it has measured before stays on disk.
+    Returns:
+        The record of each, of one that failed that of the failure; what it has measured before stays on disk.
     """
     loading, found, chosen = Loading(keep=True), dict[str, Record](), configurations(listed)
     with keep_graphs():

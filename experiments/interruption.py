@@ -14,7 +14,8 @@ from types import FrameType
 class Interrupted(BaseException):
     """The run was asked to end. Not an Exception, so that no library takes it for a failure of its own.
 
-    code: exit code of the process: 75 (EX_TEMPFAIL, try again) after SIGTERM, 130 after Ctrl-C.
+    Attributes:
+        code: exit code of the process: 75 (EX_TEMPFAIL, try again) after SIGTERM, 130 after Ctrl-C.
     """
 
     def __init__(self, number: int) -> None:

@@ -28,7 +28,11 @@ CUT = 160  # characters of them
 
 
 def items(source: Source, split: str, fields: Sequence[str]) -> list[list[str]]:
-    """The texts of every item; a field may be a text or a list of texts. Raises UserError when one is missing."""
+    """The texts of every item; a field may be a text or a list of texts.
+
+    Raises:
+        UserError: when one is missing.
+    """
     found = []
     for number, row in enumerate(source.rows(split, ()), 1):
         texts: list[Any] = []
@@ -90,7 +94,8 @@ def table(found: dict[str, Found], n: int) -> str:
 def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
     """Compare, write the list to exclude where asked for, write the record; returns it and the text to print.
 
-    Raises UserError for impossible values and for data that cannot be had.
+    Raises:
+        UserError: for impossible values and for data that cannot be had.
     """
     require_number("coverage", config.coverage, least=0, below=1, why="it must be a share, at least 0 and below 1")
     data = configuration.build(config.data)

@@ -37,7 +37,9 @@ def runs(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Name ("" for none) and overrides of each run that the arguments ask for: a sweep's, or the product of lists.
 
     only=PART,... keeps the runs of a sweep whose names have one of these parts.
-    Raises UserError for a sweep that does not exist or of which nothing is left.
+
+    Raises:
+        UserError: for a sweep that does not exist or of which nothing is left.
     """
     given = [item for item in arguments if item not in ("-m", "--multirun")]
     own = {key: value for key, _, value in (item.partition("=") for item in given) if key in ("sweep", "only")}
@@ -120,7 +122,11 @@ def forecast(chosen: Case) -> Prediction:
 
 
 def run(arguments: Sequence[str]) -> bool:
-    """Everything that the arguments ask for, printed. Returns whether every run succeeded."""
+    """Everything that the arguments ask for, printed.
+
+    Returns:
+        Whether every run succeeded.
+    """
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cases = [compose(overrides, name) for name, overrides in runs(arguments)]
     fake = [chosen for chosen in cases if chosen.config.device == "fake"]

@@ -56,7 +56,11 @@ def differences(old: Record, new: Record, rtol: float) -> list[str]:
 
 
 def replay(path: Path, rtol: float) -> list[str]:
-    """Run the record's configuration again and return the differences. Raises UserError for a GPU or failed record."""
+    """Run the record's configuration again and return the differences.
+
+    Raises:
+        UserError: for a GPU or failed record.
+    """
     old = load(path)
     if old.kind != "train" or old.status != "finished":
         raise UserError(f"{path} is a {old.status} {old.kind} record; only finished train records can be replayed")

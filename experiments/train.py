@@ -20,7 +20,11 @@ def main(config: DictConfig) -> bool:
 
 
 def run_single(config: DictConfig) -> bool:
-    """One run, unless its record is there already. Returns whether it succeeded."""
+    """One run, unless its record is there already.
+
+    Returns:
+        Whether it succeeded.
+    """
     if config.how.dry:
         raise ValueError("dry=true lists the runs of a study; give study=NAME too")
     run = Run(planning.plan(config, configuration.choices(HydraConfig.get())))
@@ -36,7 +40,11 @@ def run_single(config: DictConfig) -> bool:
 
 
 def run_studies(config: DictConfig) -> bool:
-    """Every run of the studies that is not finished. Returns whether all succeeded."""
+    """Every run of the studies that is not finished.
+
+    Returns:
+        Whether all succeeded.
+    """
     given = HydraConfig.get().overrides
     extra, controls = overrides.extra_overrides(given.task), overrides.passed_on(given.task)
     listed, names, shared = [], [], planning.Shared()

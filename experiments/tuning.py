@@ -26,8 +26,9 @@ def choice_record(name: str, listed: Sequence[Run]) -> Record:
 
     A cell whose every learning rate failed has no choice and is named; other studies leave it out.
 
-    Raises UserError when a run is missing, when the study does not vary the learning rate, when the grids differ in
-    size, and when no cell has a choice.
+    Raises:
+        UserError: when a run is missing, when the study does not vary the learning rate, when the grids differ in
+            size, and when no cell has a choice.
     """
     if any(rates.RATE not in run.cell for run in listed):
         raise UserError(f"study={name} has no axis {rates.RATE}, so there is nothing to choose")

@@ -69,7 +69,11 @@ def check(config: DictConfig) -> None:
 
 
 def parameters(partition: Partition, blocks: Sequence[int]) -> list[list[Tensor]]:
-    """The tensors of each block. Raises UserError for an index that is not there, or for blocks of rows."""
+    """The tensors of each block.
+
+    Raises:
+        UserError: for an index that is not there, or for blocks of rows.
+    """
     for i in blocks:
         if i >= len(partition):
             raise UserError(

@@ -31,7 +31,8 @@ def noise(
     signal: quantiles of |mean|/sigma.     zero: share of coordinates whose gradient never changes (left out above).
     gradients: packed table with a row for each of the first `kept` coordinates and a column for each example.
 
-    loss: of one of the `singles`.
+    Args:
+        loss: of one of the `singles`.
     """
     chosen = []
     for block in blocks:

@@ -27,8 +27,11 @@ def words(text: str) -> list[str]:
 class Found:
     """What one evaluation set has in common with the training texts.
 
-    items, untested: number of items, and of those too short to be tested.
-    coverage: item -> largest share of its grams that one training example has.     example: that example.
+    Attributes:
+        items: number of items, and of those too short to be tested.
+        untested: see `items`.
+        coverage: item -> largest share of its grams that one training example has.
+        example: that example.
     """
 
     items: int
@@ -50,9 +53,13 @@ class Found:
 class Index:
     """The grams of all items of several evaluation sets.
 
-    sets: name -> items, each the texts of one item.     n, shortest: see the module.
+    Args:
+        sets: name -> items, each the texts of one item.
+        n: see the module.
+        shortest: see the module.
 
-    Raises UserError unless 1 <= shortest <= n.
+    Raises:
+        UserError: unless 1 <= shortest <= n.
     """
 
     def __init__(self, sets: dict[str, Sequence[Sequence[str]]], n: int, shortest: int) -> None:

@@ -19,17 +19,23 @@ from records import digest
 class ReasoningGym:
     """Questions of several tasks, the same number of each; train, held-out (validation) and test are disjoint.
 
-    tasks: task name -> options of that task's reasoning-gym configuration.
-    train_size, heldout_size, test_size: number of questions in all; the tasks take turns.
-    train_seed, heldout_seed, test_seed: reasoning-gym seeds question n with seed + n, so they must lie further apart
-        than the sizes; besides, a train question that equals a held-out one is replaced by the next, and so is a test
-        question that equals one of either.
-    system: system message of every prompt; it replaces the chat template's own.
-    max_tokens: longest allowed example, prompt and answer together.
-    test: whether the final evaluation asks the test questions; before, they are not made.
-    bucket: see `experiments.data.bucketing.groups`.
+    Args:
+        tasks: task name -> options of that task's reasoning-gym configuration.
+        train_size: number of questions in all; the tasks take turns.
+        heldout_size: see `train_size`.
+        test_size: see `train_size`.
+        train_seed: reasoning-gym seeds question n with seed + n, so they must lie further apart than the sizes;
+            besides, a train question that equals a held-out one is replaced by the next, and so is a test question
+            that equals one of either.
+        heldout_seed: see `train_seed`.
+        test_seed: see `train_seed`.
+        system: system message of every prompt; it replaces the chat template's own.
+        max_tokens: longest allowed example, prompt and answer together.
+        test: whether the final evaluation asks the test questions; before, they are not made.
+        bucket: see `experiments.data.bucketing.groups`.
 
-    Raises UserError for an unknown task or option, sizes below 1, or seeds whose ranges overlap.
+    Raises:
+        UserError: for an unknown task or option, sizes below 1, or seeds whose ranges overlap.
     """
 
     def __init__(

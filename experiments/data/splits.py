@@ -36,7 +36,10 @@ def split(
     Equal questions share a place and so a part: the parts are disjoint. The order is that of the places, so the first
     n of a part are the same whatever the order of `items` is, and a larger n only adds to them.
 
-    validation, test: shares of the examples.     seed: of the split, the same for every run that is compared.
+    Args:
+        validation: shares of the examples.
+        test: see `validation`.
+        seed: of the split, the same for every run that is compared.
     """
     parts: tuple[list[tuple[float, Item]], ...] = ([], [], [])
     for item in items:
@@ -47,7 +50,11 @@ def split(
 
 
 def first(items: Sequence[Item], size: int | None, name: str) -> list[Item]:
-    """The first `size` of them, all for None. Raises UserError when there are fewer, or none at all."""
+    """The first `size` of them, all for None.
+
+    Raises:
+        UserError: when there are fewer, or none at all.
+    """
     if size is not None and size > len(items):
         raise UserError(f"data.{name}={size} is not possible: there are {len(items)} examples")
     if not items:

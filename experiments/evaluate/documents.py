@@ -16,11 +16,13 @@ SUFFIXES = (".jsonl.xz", ".jsonl")
 class Source:
     """Where a task's test set is.
 
-    local: name of the file in a local folder, without its suffix, for example ``gsm8k.test``.
-    hub: name of the data set on the hub; empty: there is none in this schema.
-    configurations: of the hub's data set, one after another; empty: its only one.
-    split: of the hub's data set.     keep: field -> the values of the rows that stay.
-    option: that names a local copy, for messages.
+    Attributes:
+        local: name of the file in a local folder, without its suffix, for example ``gsm8k.test``.
+        hub: name of the data set on the hub; empty: there is none in this schema.
+        configurations: of the hub's data set, one after another; empty: its only one.
+        split: of the hub's data set.
+        keep: field -> the values of the rows that stay.
+        option: that names a local copy, for messages.
     """
 
     local: str
@@ -33,7 +35,10 @@ class Source:
     def rows(self, folder: Path | None, fields: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
         """All rows, and a sentence that says where they are from: the folder if one is given, else the hub.
 
-        Never the one in place of the other. Raises UserError when the data cannot be had or lacks one of `fields`.
+        Never the one in place of the other.
+
+        Raises:
+            UserError: when the data cannot be had or lacks one of `fields`.
         """
         rows, origin = self._from_hub() if folder is None else self._from_folder(folder)
         for number, row in enumerate(rows, 1):
@@ -75,7 +80,11 @@ class Source:
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file, plain or compressed by xz. Raises UserError with file and line."""
+    """The objects of a JSON Lines file, plain or compressed by xz.
+
+    Raises:
+        UserError: with file and line.
+    """
     rows: list[dict[str, Any]] = []
     try:
         with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:

@@ -25,14 +25,18 @@ TASKS = Path(__file__).parent / "tasks"
 class Downstream:
     """Exact match on fixed subsets, zero-shot, through the model's chat template, decoded greedily.
 
-    tasks: names of files in `tasks`; null: all.     items: most items of a task, see `subsets.chosen`.
-    folder: local folder with the test sets in the hub's schema; null: the hub. Never the one in place of the other.
-    max_new_tokens: of a generated answer.
-    batch_size: of a forward pass that scores given answers, which holds the logits of every token.
-    generation_batch_size: of a generation, which holds those of the last token alone; null: the same.
-    system: system message; null: what the chat template puts there itself.
+    Args:
+        tasks: names of files in `tasks`; null: all.
+        items: most items of a task, see `subsets.chosen`.
+        folder: local folder with the test sets in the hub's schema; null: the hub. Never the one in place of the
+            other.
+        max_new_tokens: of a generated answer.
+        batch_size: of a forward pass that scores given answers, which holds the logits of every token.
+        generation_batch_size: of a generation, which holds those of the last token alone; null: the same.
+        system: system message; null: what the chat template puts there itself.
 
-    Raises UserError for an unknown task and numbers below 1.
+    Raises:
+        UserError: for an unknown task and numbers below 1.
     """
 
     def __init__(

@@ -32,9 +32,13 @@ class Reply:
 class Endpoint:
     """One model behind ``POST {url}/chat/completions``.
 
-    requests_per_minute: the most that are begun.     attempts: of one request, the first one included.
-    timeout: seconds of one attempt.     max_tokens: of a reply.     pause: seconds before the second attempt; the next
-    pauses are twice the one before, and a longer ``Retry-After`` of the server counts.
+    Attributes:
+        requests_per_minute: the most that are begun.
+        attempts: of one request, the first one included.
+        timeout: seconds of one attempt.
+        max_tokens: of a reply.
+        pause: seconds before the second attempt; the next pauses are twice the one before, and a longer
+            ``Retry-After`` of the server counts.
     """
 
     url: str
@@ -50,7 +54,11 @@ class Endpoint:
     _next: float | None = field(default=None, init=False)
 
     def ask(self, system: str, user: str) -> Reply:
-        """The reply at temperature 0. Raises UserError when the request is refused or every attempt failed."""
+        """The reply at temperature 0.
+
+        Raises:
+            UserError: when the request is refused or every attempt failed.
+        """
         body = {
             "model": self.model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
@@ -101,7 +109,8 @@ class Endpoint:
 def from_environment(**options: Any) -> Endpoint | None:
     """The endpoint that the environment names, None where it names none. `options`: the other fields.
 
-    Raises UserError when only a part of it is set, or for a URL that is not http or https.
+    Raises:
+        UserError: when only a part of it is set, or for a URL that is not http or https.
     """
     url, model, key = (os.environ.get(name, "") for name in (URL, MODEL, KEY))
     if not url and not model:

@@ -31,8 +31,12 @@ MAY_DIFFER = ("tasks", "folder", "batch_size", "generation_batch_size", "judge")
 class Evaluating:
     """One part that is possible.
 
-    name: of its record.     key, identity: of what is measured.     about: labels of its record, no part of the key.
-    before: the record to compare with.
+    Attributes:
+        name: of its record.
+        key: of what is measured.
+        identity: of what is measured.
+        about: labels of its record, no part of the key.
+        before: the record to compare with.
     """
 
     part: Part
@@ -63,7 +67,12 @@ class Plan:
 def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
     """Check the configuration, read the test sets and find the identity of every part, before any weight is loaded.
 
-    choices: config group -> chosen name. Raises UserError or ValueError with one message that names the value.
+    Args:
+        choices: config group -> chosen name.
+
+    Raises:
+        UserError: with one message that names the value.
+        ValueError: with one message that names the value.
     """
     config = config.copy()
     if config.path is not None:

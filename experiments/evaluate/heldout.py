@@ -12,7 +12,12 @@ from records import digest
 
 
 class HeldOut:
-    """The same evaluation as before and after training.     data, evaluation: as in training."""
+    """The same evaluation as before and after training.
+
+    Args:
+        data: as in training.
+        evaluation: as in training.
+    """
 
     def __init__(self, data: DataSource, evaluation: Evaluation) -> None:
         self.data = data
@@ -47,7 +52,11 @@ class HeldOut:
         }
 
     def compare(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-        """Both are tested at half of `ALPHA`. Raises ValueError when the held-out examples are not the same."""
+        """Both are tested at half of `ALPHA`.
+
+        Raises:
+            ValueError: when the held-out examples are not the same.
+        """
         first, second = before["loss"], after["loss"]
         if first["rows"] != second["rows"]:
             raise ValueError("the two records are of different held-out examples")

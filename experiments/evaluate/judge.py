@@ -32,7 +32,13 @@ def rating(judgment: str) -> float:
 
 @dataclass(frozen=True)
 class Task:
-    """One judgment to be made.     prompt: name of the judge's prompt.     system, user: what is sent."""
+    """One judgment to be made.
+
+    Attributes:
+        prompt: name of the judge's prompt.
+        system: what is sent.
+        user: see `system`.
+    """
 
     question_id: int
     turn: int
@@ -49,8 +55,12 @@ def tasks(
 ) -> list[Task]:
     """Every judgment of the answers (question_id -> its turns), turn after turn of each question.
 
-    prompts: name -> row of FastChat's judge_prompts.jsonl.     references: question_id -> turns of the reference.
-    Raises UserError when a prompt or a reference is missing, or a prompt has a field that is not known.
+    Args:
+        prompts: name -> row of FastChat's judge_prompts.jsonl.
+        references: question_id -> turns of the reference.
+
+    Raises:
+        UserError: when a prompt or a reference is missing, or a prompt has a field that is not known.
     """
     made = []
     for question in questions:
@@ -88,7 +98,11 @@ class Prices:
 
 @dataclass(frozen=True)
 class Judge:
-    """A judge whose judgments are kept.     journal: of this judge, in FastChat's format; judged is judged."""
+    """A judge whose judgments are kept.
+
+    Attributes:
+        journal: of this judge, in FastChat's format; judged is judged.
+    """
 
     endpoint: Endpoint
     journal: Journal
@@ -109,8 +123,10 @@ class Judge:
     def judge(self, wanted: Sequence[Task], model: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """FastChat's records of all tasks, those that were kept included, and what was spent now.
 
-        Prints the estimate before the first request. Raises UserError when it exceeds `max_cost` and when the
-        endpoint fails; every judgment made until then is kept.
+        Prints the estimate before the first request.
+
+        Raises:
+            UserError: when it exceeds `max_cost` and when the endpoint fails; every judgment made until then is kept.
         """
         left = self.missing(wanted, model)
         tokens, dollars = self.estimate(left)

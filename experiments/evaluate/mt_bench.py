@@ -32,14 +32,17 @@ NOT_JUDGED = "not judged"
 class MTBench:
     """Answers to two-turn questions and their scores, 1 to 10.
 
-    questions: FastChat's question.jsonl (may be xz-compressed), or the hub's HuggingFaceH4/mt_bench_prompts.
-    references: FastChat's reference answers of one model, for the categories that need them.
-    prompts: FastChat's judge_prompts.jsonl.     folder: gets model_answer/ and model_judgment/.
-    judge: `requests_per_minute`, `attempts`, `timeout` (seconds), `max_tokens`, `prices` (dollars for a million
-        tokens, `input` and `output`), `max_cost` (dollars; null: no limit). Which judge it is, the environment says:
-        JUDGE_BASE_URL, JUDGE_MODEL, JUDGE_API_KEY.
+    Args:
+        questions: FastChat's question.jsonl (may be xz-compressed), or the hub's HuggingFaceH4/mt_bench_prompts.
+        references: FastChat's reference answers of one model, for the categories that need them.
+        prompts: FastChat's judge_prompts.jsonl.
+        folder: gets model_answer/ and model_judgment/.
+        judge: `requests_per_minute`, `attempts`, `timeout` (seconds), `max_tokens`, `prices` (dollars for a million
+            tokens, `input` and `output`), `max_cost` (dollars; null: no limit). Which judge it is, the environment
+            says: JUDGE_BASE_URL, JUDGE_MODEL, JUDGE_API_KEY.
 
-    Raises UserError for a file that is missing or has another format.
+    Raises:
+        UserError: for a file that is missing or has another format.
     """
 
     def __init__(
@@ -202,7 +205,11 @@ def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def checked(path: str, fields: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a JSON Lines file. Raises UserError when it is missing, empty or a row lacks one of `fields`."""
+    """The rows of a JSON Lines file.
+
+    Raises:
+        UserError: when it is missing, empty or a row lacks one of `fields`.
+    """
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"{path} is no file")

@@ -22,9 +22,13 @@ NOT_TESTABLE = "not testable at this scale"
 def share(right: Sequence[bool], *, chance: float, constant: float | None = None) -> dict[str, Any]:
     """The share of right items of one model, and whether it is better than guessing.
 
-    chance: expected share of uniform guesses.
-    constant: share of the best answer that looks at no question (always "yes"), None where there is no such answer.
-    Returns JSON values; `right` as a text of 0 and 1, so that later comparisons can be made item by item.
+    Args:
+        chance: expected share of uniform guesses.
+        constant: share of the best answer that looks at no question (always "yes"), None where there is no such
+            answer.
+
+    Returns:
+        JSON values; `right` as a text of 0 and 1, so that later comparisons can be made item by item.
     """
     n, r = len(right), sum(right)
     guess = max(chance, constant or 0.0)
@@ -46,8 +50,11 @@ def share(right: Sequence[bool], *, chance: float, constant: float | None = None
 def paired(before: Sequence[bool], after: Sequence[bool], alpha: float = ALPHA) -> dict[str, Any]:
     """Difference of two shares on the same items (after - before), by McNemar's exact test.
 
-    alpha: level of the test, the family's level divided by the number of comparisons.
-    Raises ValueError when the numbers of items differ.
+    Args:
+        alpha: level of the test, the family's level divided by the number of comparisons.
+
+    Raises:
+        ValueError: when the numbers of items differ.
     """
     n = len(before)
     if len(after) != n:
@@ -160,7 +167,8 @@ def smallest_paired(n: int, discordant: float, alpha: float = ALPHA) -> float | 
 def verdict(found: dict[str, Any], alpha: float, *, larger_is_better: bool = True, above_guessing: bool = True) -> str:
     """ "better", "worse" or `NOT_TESTABLE`.
 
-    above_guessing: whether one of the two models does better than guessing; two that guess cannot be compared.
+    Args:
+        above_guessing: whether one of the two models does better than guessing; two that guess cannot be compared.
     """
     least = found["smallest_detectable"]
     if not above_guessing or least is None or abs(found["difference"]) < least or found["p"] > alpha:

@@ -26,7 +26,11 @@ class Part(Protocol):
         ...
 
     def __call__(self, subject: Subject) -> dict[str, Any]:
-        """JSON values. Raises UserError for what the user can mend."""
+        """JSON values.
+
+        Raises:
+            UserError: for what the user can mend.
+        """
         ...
 
     def size(self) -> dict[str, int]:

@@ -31,9 +31,11 @@ class NoRateError(UserError):
 class Choice:
     """What was chosen for one cell of a tuning study: one value of every axis but the learning rate and the seed.
 
-    rate: the learning rate.     loss: its mean held-out loss.
-    tried: learning rate and mean loss of each, ascending; None where a run failed.
-    at_edge: whether it is the smallest or the largest that was tried, so that a better one may lie outside.
+    Attributes:
+        rate: the learning rate.
+        loss: its mean held-out loss.
+        tried: learning rate and mean loss of each, ascending; None where a run failed.
+        at_edge: whether it is the smallest or the largest that was tried, so that a better one may lie outside.
     """
 
     cell: dict[str, Any]
@@ -44,9 +46,13 @@ class Choice:
 
 
 def choose(cell: Mapping[str, Any], losses: Mapping[float, Sequence[float | None]]) -> Choice:
-    """Apply the rule.     losses: learning rate -> held-out loss of each seed, None for a run that failed.
+    """Apply the rule.
 
-    Raises NoRateError when no learning rate has finished runs only.
+    Args:
+        losses: learning rate -> held-out loss of each seed, None for a run that failed.
+
+    Raises:
+        NoRateError: when no learning rate has finished runs only.
 
     >>> choose({"method": "sgd"}, {0.1: [2.0], 0.01: [2.0], 1.0: [None]}).rate
     0.01
@@ -82,11 +88,13 @@ def to_json(choices: Sequence[Choice]) -> list[dict[str, Any]]:
 def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, str]) -> float:
     """The learning rate that one of the tuning studies chose for the run with this configuration and these choices.
 
-    studies: a name, or names of which the first that tuned for this model, data and method counts. A configuration
-        with ``rate_of: NAME`` takes the learning rate of that method.
+    Args:
+        studies: a name, or names of which the first that tuned for this model, data and method counts. A configuration
+            with ``rate_of: NAME`` takes the learning rate of that method.
 
-    Raises UserError when nothing is recorded, for another model or data, or not for this method; NoRateError when
-    every learning rate of the method failed.
+    Raises:
+        UserError: when nothing is recorded, for another model or data, or not for this method.
+        NoRateError: when every learning rate of the method failed.
     """
     names = [studies] if isinstance(studies, str) else list(studies)
     method = config.get(RATE_OF) or chosen.get("method")

@@ -35,8 +35,11 @@ def execute(
 ) -> list[Record]:
     """Run what is not finished (with `retry` also what failed, with `force` everything); returns the records.
 
-    name: what the table calls the studies of `listed`.     workers: processes that each execute one run after another.
     A failing run stops no other; Interrupted (see `run.execute`) stops all.
+
+    Args:
+        name: what the table calls the studies of `listed`.
+        workers: processes that each execute one run after another.
     """
     progress = Progress(name, listed, workers)
     elsewhere = {} if force or not listed else _by_key(listed[0].records_dir)

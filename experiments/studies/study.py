@@ -33,7 +33,9 @@ def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
 class Composer:
     """Configurations of the runs of a study; hydra composes each choice of files once, values are set on copies.
 
-    fixed: overrides of all runs, before those of a run.     extra: after them.
+    Args:
+        fixed: overrides of all runs, before those of a run.
+        extra: after them.
     """
 
     def __init__(self, fixed: Sequence[str], extra: Sequence[str]) -> None:
@@ -78,10 +80,6 @@ def runs(
 ) -> list[Run]:
     """Every run of the study in order.
 
-    extra: overrides that change the runs.      controls: overrides that only say how to run them.
-    shared: for several studies that are planned together.
-    dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
-
     An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
     (`method.lr: learning_rates`: those of each method), or the values by those of an earlier axis
     (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`), or of several, one in the other. With
@@ -89,9 +87,16 @@ def runs(
     `python -m experiments.tuning study=NAME` recorded; a run whose method has none, because all that were tried
     failed, is left out and named.
 
-    Raises UserError when an override names an axis of the study, when two runs would have the same name (and with it
-    the same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a seed
-    of reported runs or reads a test part.
+    Args:
+        extra: overrides that change the runs.
+        controls: overrides that only say how to run them.
+        shared: for several studies that are planned together.
+        dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
+
+    Raises:
+        UserError: when an override names an axis of the study, when two runs would have the same name (and with it the
+            same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a
+            seed of reported runs or reads a test part.
     """
     for override in extra:
         if (key := override.lstrip("+~").partition("=")[0]) in study.axes:
@@ -130,7 +135,11 @@ def runs(
 
 
 def cells(study: DictConfig, extra: Sequence[str], composer: Composer | None = None) -> list[dict[str, Any]]:
-    """Every combination of the axes, the last axis fastest. Raises UserError for an axis without a list."""
+    """Every combination of the axes, the last axis fastest.
+
+    Raises:
+        UserError: for an axis without a list.
+    """
     composer = composer or Composer(study.overrides, extra)
     found: list[dict[str, Any]] = [{}]
     for key, values in study.axes.items():

@@ -43,7 +43,8 @@ def work(connection: Connection, log: str) -> None:
     """Execute what comes through `connection`, (run, force) each, until None comes; answers with (status, "")
     or ("", why it cannot be done at all).
 
-    log: file that gets what the runs print, for the parent in case of a crash.
+    Args:
+        log: file that gets what the runs print, for the parent in case of a crash.
     """
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):

@@ -33,7 +33,12 @@ class CheckpointError(UserError):
 
 @dataclass(frozen=True)
 class Seal:
-    """What the second file says of the first.     key: of the run.     step: optimizer steps done."""
+    """What the second file says of the first.
+
+    Attributes:
+        key: of the run.
+        step: optimizer steps done.
+    """
 
     key: str
     step: int
@@ -61,7 +66,12 @@ class _Hashing(io.RawIOBase):
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run.     folder: of this run alone.     key: of the run."""
+    """The checkpoints of one run.
+
+    Attributes:
+        folder: of this run alone.
+        key: of the run.
+    """
 
     folder: Path
     key: str
@@ -74,7 +84,8 @@ class Checkpoints:
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write the state after `step` optimizer steps and remove all but the newest `KEPT`; returns its path.
 
-        Raises CheckpointError, the older checkpoints untouched, when it cannot be written.
+        Raises:
+            CheckpointError: the older checkpoints untouched, when it cannot be written.
         """
         path = self.folder / f"step-{step:08d}.pt"
         partial = path.with_suffix(".partial")
@@ -106,7 +117,10 @@ class Checkpoints:
     def load(self) -> tuple[int, dict[str, Any], list[str]] | None:
         """The newest checkpoint that is whole: steps done, state, and one line for each newer one that is refused.
 
-        None when there is no checkpoint at all. Raises CheckpointError when there are some and none can be used.
+        None when there is no checkpoint at all.
+
+        Raises:
+            CheckpointError: when there are some and none can be used.
         """
         refused: list[str] = []
         for step in reversed(self.steps()):
@@ -121,7 +135,11 @@ class Checkpoints:
         return None
 
     def read(self, step: int) -> dict[str, Any]:
-        """The state after `step` steps. Raises CheckpointError when it is damaged, foreign or missing."""
+        """The state after `step` steps.
+
+        Raises:
+            CheckpointError: when it is damaged, foreign or missing.
+        """
         path = self.folder / f"step-{step:08d}.pt"
         seal = self._seal(path)
         if seal.key != self.key:
@@ -175,9 +193,12 @@ class BusyError(Exception):
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` (made if missing). Raises BusyError when another process holds it.
+    """Hold the lock file `path` (made if missing).
 
     The system frees a lock when its process ends, however it ends.
+
+    Raises:
+        BusyError: when another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -191,7 +212,8 @@ def locked(path: Path) -> Iterator[None]:
 def require_room(folder: Path, needed: int, option: str = "checkpoint.folder") -> None:
     """Raise CheckpointError unless files can be written to `folder` (made if missing) and `needed` bytes are free.
 
-    option: that names the folder.
+    Args:
+        option: that names the folder.
     """
     try:
         require_writable(folder, option)

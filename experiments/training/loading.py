@@ -11,9 +11,12 @@ from experiments.training.planning import Plan
 
 
 class Loading:
-    """What a run starts from.     keep: loaded weights stay in the host's memory, and later runs get copies.
+    """What a run starts from.
 
     A copy is bitwise what loading again would give, and shares nothing with the models of other runs.
+
+    Args:
+        keep: loaded weights stay in the host's memory, and later runs get copies.
     """
 
     def __init__(self, *, keep: bool = False) -> None:

@@ -26,22 +26,23 @@ ROLLBACKS = 3
 class Training:
     """One run between two steps.
 
-    trainable: model and optimizer.     schedule: of the learning rate, steps once an optimizer step.
-    batches: ``batches(n)`` is the stream of batches after the first n.
-    loss: ``loss(model, batch, execution)`` is the mean over `batch.terms` terms.
-    accumulation: forward and backward passes that a batch is cut into, for memory; the gradient is that of the whole
-        batch up to rounding, in the dtype of the weights.
-    max_grad_norm: clips the global norm of the gradients; None: no clipping.
-    nonfinite: what happens when the loss or the gradient norm is NaN or infinite. "stop" raises; "skip" drops the
-        gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives and
-        goes on with data not seen yet.
-
-    execution: how a step is computed, see `bcd.execution`; in force inside `prepared`.
-
     metrics holds one entry a step: the loss before it, the gradient norm before clipping (none where backward uses the
     gradients up, and where a method without clipping does not know it, see `Trainable.clip`), the learning rate used,
     the seconds taken; skipped steps have no loss. `columns` puts them in the form of a record. `peak` is that of the
     measured bytes.
+
+    Args:
+        trainable: model and optimizer.
+        schedule: of the learning rate, steps once an optimizer step.
+        batches: ``batches(n)`` is the stream of batches after the first n.
+        loss: ``loss(model, batch, execution)`` is the mean over `batch.terms` terms.
+        accumulation: forward and backward passes that a batch is cut into, for memory; the gradient is that of the
+            whole batch up to rounding, in the dtype of the weights.
+        max_grad_norm: clips the global norm of the gradients; None: no clipping.
+        nonfinite: what happens when the loss or the gradient norm is NaN or infinite. "stop" raises; "skip" drops the
+            gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives
+            and goes on with data not seen yet.
+        execution: how a step is computed, see `bcd.execution`; in force inside `prepared`.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class Training:
     def step(self) -> None:
         """Loss, backward, clip, step.
 
-        Raises FloatingPointError, before the weights are touched, when the loss or the gradient norm is not finite and
-        nonfinite is "stop", or when `ROLLBACKS` returns have not helped; with the step in backward only the loss is
-        looked at, afterwards.
+        Raises:
+            FloatingPointError: before the weights are touched, when the loss or the gradient norm is not finite and
+                nonfinite is "stop", or when `ROLLBACKS` returns have not helped; with the step in backward only the
+                loss is looked at, afterwards.
         """
         begin = time.perf_counter()
         optimizer = self.trainable.optimizer

@@ -59,11 +59,15 @@ def execution(config: DictConfig) -> Execution:
 class Plan:
     """A run whose configuration is possible.
 
-    name: readable, unique for the configuration.      key: identity, see `records.run_key`.
-    untrained_key: identity of the evaluation before training, the same for all methods.
-    model_key, data_key: identities of what is loaded.     shared: with the plans made together with this one.
-
     A pickled plan leaves `shared` and `skeleton` behind and makes its workload anew.
+
+    Attributes:
+        name: readable, unique for the configuration.
+        key: identity, see `records.run_key`.
+        untrained_key: identity of the evaluation before training, the same for all methods.
+        model_key: identities of what is loaded.
+        data_key: see `model_key`.
+        shared: with the plans made together with this one.
     """
 
     config: DictConfig
@@ -125,7 +129,8 @@ class Plan:
     def skeleton(self) -> Trainable:
         """The method on the model's names and shapes, before any weight is loaded; only to look at.
 
-        Raises ValueError when method, model and schedule do not fit, for example when a partition finds no layers.
+        Raises:
+            ValueError: when method, model and schedule do not fit, for example when a partition finds no layers.
         """
         return self.shared.once("skeleton", self.form, self._skeleton)
 
@@ -161,9 +166,14 @@ def _identity(config: DictConfig) -> dict[str, Any]:
 def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared: Shared | None = None) -> Plan:
     """Check the configuration and find the identity of the run; `Plan.skeleton` checks method against model.
 
-    choices: config group -> chosen name, for names and messages.      name: of the run, derived when empty.
-    shared: for plans that are made together.
-    Raises UserError or ValueError with one message that names the value.
+    Args:
+        choices: config group -> chosen name, for names and messages.
+        name: of the run, derived when empty.
+        shared: for plans that are made together.
+
+    Raises:
+        UserError: with one message that names the value.
+        ValueError: with one message that names the value.
     """
     config, shared = config.copy(), shared or Shared()
     OmegaConf.update(config, "choices", dict(choices), force_add=True)

@@ -38,7 +38,8 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
     and a record of status "interrupted" written; UserError, before anything is computed, when method and model do not
     fit, when a folder cannot be written to or lacks room, and when no checkpoint can be used.
 
-    loading: keeps models and data between the runs of a process.
+    Args:
+        loading: keeps models and data between the runs of a process.
     """
     planned, kept = run.plan, run.checkpoints
     expected, every = planned.expected, planned.config.how.checkpoint.every

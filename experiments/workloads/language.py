@@ -23,7 +23,9 @@ def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
     The head runs only on the columns in which some example has a label: most tokens belong to prompts, and the
     logits of a large vocabulary are the dearest part of a small model.
 
-    batch: right-padded, so causal attention needs no mask.     reduction: "mean" or "sum".
+    Args:
+        batch: right-padded, so causal attention needs no mask.
+        reduction: "mean" or "sum".
     """
     logits, labels = answer_logits(model, batch)
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction=reduction)
@@ -41,7 +43,9 @@ def answer_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
 class Evaluation:
     """Held-out loss and exact match.
 
-    batch_size: examples a forward pass.     max_new_tokens: longest generated answer.
+    Attributes:
+        batch_size: examples a forward pass.
+        max_new_tokens: longest generated answer.
     """
 
     batch_size: int
@@ -92,9 +96,10 @@ class Evaluation:
 class HeldOutLoss:
     """Held-out loss alone, see `Evaluation`.
 
-    batch_size: examples a forward pass.
-    chunk: tokens whose logits exist at the same time (`bcd.execution.linear_cross_entropy`), for models whose logits
-        are their head on their decoder; None: the model's own logits, all of a batch.
+    Attributes:
+        batch_size: examples a forward pass.
+        chunk: tokens whose logits exist at the same time (`bcd.execution.linear_cross_entropy`), for models whose
+            logits are their head on their decoder; None: the model's own logits, all of a batch.
     """
 
     batch_size: int
@@ -140,8 +145,11 @@ class HeldOutLoss:
 class Scores:
     """Scores of examples, in their order.
 
-    loss: nats per answer token, of all of them.     losses: nats of each answer.     tokens: of each answer.
-    right: whether the generated answer of each is right.
+    Attributes:
+        loss: nats per answer token, of all of them.
+        losses: nats of each answer.
+        tokens: of each answer.
+        right: whether the generated answer of each is right.
     """
 
     loss: float
