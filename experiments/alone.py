@@ -51,9 +51,11 @@ def configurations(listed: list[Run]) -> list[Run]:
 def measure(
     planned: planning.Plan, loading: Loading, steps: int = STEPS, timed: int = TIMED
 ) -> tuple[list[float], Any]:
-    """Train for `steps` steps; returns the seconds of each of the last `timed`, and the peak of bytes over them.
+    """Train for `steps` steps.
 
-    The peak is None where the device keeps no account, as the CPU.
+    Returns:
+        The seconds of each of the last `timed` steps, and the peak of bytes over them: None where the device keeps no
+        account, as the CPU.
     """
     loading.clear(planned.device)
     model, processor = loading.model(planned)
@@ -115,7 +117,8 @@ def execute(listed: list[Run], *, rounds: int = 1, force: bool = False) -> list[
     """Measure every configuration until its record has `rounds` rounds.
 
     Returns:
-        The record of each, of one that failed that of the failure; what it has measured before stays on disk.
+        The record of each; of a configuration that failed, the record of the failure. What it has measured before
+        stays on disk.
     """
     loading, found, chosen = Loading(keep=True), dict[str, Record](), configurations(listed)
     with keep_graphs():

@@ -24,8 +24,10 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """Turns SIGTERM and SIGINT into `Interrupted` while it is entered; in a thread that is not the main one it does
-    nothing, because Python gives signals to the main thread only."""
+    """Turns SIGTERM and SIGINT into `Interrupted` while it is entered.
+
+    In a thread that is not the main one it does nothing, because Python gives signals to the main thread only.
+    """
 
     def __init__(self) -> None:
         self._waiting = False

@@ -178,12 +178,13 @@ class Pretrained:
 class RandomLlama:
     """A Llama with random weights as transformers initialises them, to be trained from scratch.
 
-    Loading raises UserError when the tokenizer has more ids than vocab_size.
-
     Args:
         architecture: keyword arguments of transformers.LlamaConfig, with a vocab_size that holds the tokenizer's ids.
         tokenizer: the model whose tokenizer and chat template it takes.
         seed: of the weights.
+
+    Raises:
+        UserError: from loading, when the tokenizer has more ids than vocab_size.
     """
 
     def __init__(self, architecture: Mapping[str, Any], tokenizer: ModelSource, seed: int) -> None:

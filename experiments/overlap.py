@@ -28,10 +28,15 @@ CUT = 160  # characters of them
 
 
 def items(source: Source, split: str, fields: Sequence[str]) -> list[list[str]]:
-    """The texts of every item; a field may be a text or a list of texts.
+    """The texts of every item.
+
+    Args:
+        source: where the items are.
+        split: of the source.
+        fields: of the texts; a field may be a text or a list of texts.
 
     Raises:
-        UserError: when one is missing.
+        UserError: when a field is missing or is no text.
     """
     found = []
     for number, row in enumerate(source.rows(split, ()), 1):
@@ -49,7 +54,11 @@ def items(source: Source, split: str, fields: Sequence[str]) -> list[list[str]]:
 
 
 def compare(train: Sequence[tuple[str, str]], index: Index) -> list[float]:
-    """Put every training example into `index`; returns the largest coverage of each."""
+    """Compare every training example with the items.
+
+    Returns:
+        The largest coverage of each example.
+    """
     with tqdm(train, desc="compare", unit="example", leave=False) as bar:
         return [index.add(number, texts) for number, texts in enumerate(bar)]
 
@@ -92,10 +101,18 @@ def table(found: dict[str, Found], n: int) -> str:
 
 
 def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
-    """Compare, write the list to exclude where asked for, write the record; returns it and the text to print.
+    """Compare, write the list to exclude where asked for, and write the record.
+
+    Args:
+        config: of the command.
+        choice: name of the data, for the name of the record.
+
+    Returns:
+        The record and the text to print.
 
     Raises:
-        UserError: for impossible values and for data that cannot be had.
+        ValueError: for impossible values.
+        UserError: for data that cannot be had.
     """
     require_number("coverage", config.coverage, least=0, below=1, why="it must be a share, at least 0 and below 1")
     data = configuration.build(config.data)

@@ -34,9 +34,12 @@ from records import Record, write
 
 
 def runs(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Name ("" for none) and overrides of each run that the arguments ask for: a sweep's, or the product of lists.
+    """The runs that the arguments ask for: those of a sweep, or the product of lists.
 
-    only=PART,... keeps the runs of a sweep whose names have one of these parts.
+    Of a sweep only=PART,... selects the runs whose names have one of these parts.
+
+    Returns:
+        Name ("" for none) and overrides of each run.
 
     Raises:
         UserError: for a sweep that does not exist or of which nothing is left.

@@ -56,10 +56,13 @@ def differences(old: Record, new: Record, rtol: float) -> list[str]:
 
 
 def replay(path: Path, rtol: float) -> list[str]:
-    """Run the record's configuration again and return the differences.
+    """Run the record's configuration again.
+
+    Returns:
+        The `differences`.
 
     Raises:
-        UserError: for a GPU or failed record.
+        UserError: for a record of a GPU or of a failed run, and when the replay fails.
     """
     old = load(path)
     if old.kind != "train" or old.status != "finished":

@@ -20,7 +20,7 @@ def main(config: DictConfig) -> bool:
 
 
 def run_single(config: DictConfig) -> bool:
-    """One run, unless its record is there already.
+    """Execute one run, unless its record is there already.
 
     Returns:
         Whether it succeeded.
@@ -40,7 +40,7 @@ def run_single(config: DictConfig) -> bool:
 
 
 def run_studies(config: DictConfig) -> bool:
-    """Every run of the studies that is not finished.
+    """Execute every run of the studies that is not finished.
 
     Returns:
         Whether all succeeded.

@@ -22,9 +22,13 @@ from records.provenance import provenance
 
 
 def choice_record(name: str, listed: Sequence[Run]) -> Record:
-    """The choice from the runs of the tuning study `name`, as a record.
+    """The choice from the runs of a tuning study, as a record.
 
     A cell whose every learning rate failed has no choice and is named; other studies leave it out.
+
+    Args:
+        name: of the study.
+        listed: its runs.
 
     Raises:
         UserError: when a run is missing, when the study does not vary the learning rate, when the grids differ in

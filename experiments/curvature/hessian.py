@@ -61,9 +61,10 @@ class Hessian:
         self.gradient = [[g.detach() for g in block] for block in self._graph]
 
     def product(self, rows: Sequence[int], vectors: dict[int, Vector]) -> list[Vector]:
-        """sum_j H_ij v_j for every block i of `rows`.
+        """sum_j H_ij v_j for some blocks i.
 
         Args:
+            rows: the blocks i.
             vectors: block j -> v_j.
         """
         wanted = [p for i in rows for p in self.blocks[i]]
@@ -80,7 +81,7 @@ class Estimate:
     Attributes:
         value: the largest ||H v|| seen.
         iterations: products made, or pairs of products for a coupling.
-        change: relative change of the last iteration, what is left to gain is seldom less than it.
+        change: relative change of the last iteration; what is left to gain is seldom less than it.
     """
 
     value: float
@@ -94,7 +95,7 @@ def power(
     """Iterate (value, v) = step(v) until the value changes by less than tolerance, relatively.
 
     Raises:
-        ValueError: unless iterations >= 1 and tolerance >= 0.
+        ValueError: unless iterations >= 1 and 0 <= tolerance < infinity.
     """
     require_whole("iterations", iterations, least=1)
     require_number("tolerance", tolerance, least=0)

@@ -18,8 +18,8 @@ class Example:
     """One question with its answer, tokenized.
 
     Attributes:
-        prompt: token ids; the answer ends with the end-of-turn token.
-        answer: see `prompt`.
+        prompt: token ids.
+        answer: token ids; the last is the end-of-turn token.
         score: answer text -> True when it is right.
         whole: whether the loss is on the prompt too.
     """
@@ -40,6 +40,8 @@ class Dataset:
     """Examples to train on, and held-out ones (the validation part) that training never sees.
 
     Attributes:
+        train: examples to train on.
+        heldout: examples of the validation part.
         about: what was counted while loading, numbers by name.
     """
 
@@ -92,7 +94,12 @@ class DataSource(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded token ids and labels, both of shape (examples, tokens); labels are not shifted."""
+    """Examples that go forward together, right-padded.
+
+    Attributes:
+        tokens: token ids of shape (examples, tokens).
+        labels: of the same shape, `IGNORED` where the loss leaves a token out; not shifted.
+    """
 
     tokens: Tensor
     labels: Tensor

@@ -19,13 +19,15 @@ def groups(lengths: Sequence[int], batch_size: int, seed: int, start: int = 0, b
 
     Args:
         lengths: tokens of each example.
+        batch_size: examples of a batch.
         seed: of the stream's own generator.
         start: batches to leave out, for a run that goes on; they cost nothing but their permutations.
         bucket: batches that are made together: bucket * batch_size consecutive examples of the permutation are sorted
             by length and cut into batches, which come in a seeded order. 1: batches as the permutation has them.
 
     Raises:
-        UserError: when there are fewer examples than one batch has, or for bucket < 1.
+        UserError: when there are fewer examples than one batch has.
+        ValueError: for a bucket that is no whole number of at least 1.
     """
     if len(lengths) < batch_size:
         raise UserError(f"batch_size={batch_size} exceeds the {len(lengths)} training examples")
@@ -70,6 +72,7 @@ def padding_waste(lengths: Sequence[int], batches: Iterable[Sequence[int]], accu
         waste = 1 - tokens / sum over forward passes of (examples x longest example)
 
     Args:
+        lengths: tokens of each example.
         batches: lists of places in `lengths`.
         accumulation: forward passes that each batch is cut into.
     """

@@ -28,10 +28,10 @@ class Found:
     """What one evaluation set has in common with the training texts.
 
     Attributes:
-        items: number of items, and of those too short to be tested.
-        untested: see `items`.
+        items: number of items.
+        untested: number of items too short to be tested.
         coverage: item -> largest share of its grams that one training example has.
-        example: that example.
+        example: item -> the training example that has this share.
     """
 
     items: int
@@ -55,11 +55,11 @@ class Index:
 
     Args:
         sets: name -> items, each the texts of one item.
-        n: see the module.
-        shortest: see the module.
+        n: words of a gram.
+        shortest: fewest words of a text that is one gram by itself, see the module.
 
     Raises:
-        UserError: unless 1 <= shortest <= n.
+        ValueError: unless 1 <= shortest <= n.
     """
 
     def __init__(self, sets: dict[str, Sequence[Sequence[str]]], n: int, shortest: int) -> None:
@@ -87,7 +87,15 @@ class Index:
             yield from (tuple(of[i : i + size]) for i in range(len(of) - size + 1))
 
     def add(self, example: int, texts: Iterable[str]) -> float:
-        """Compare one training example; returns the largest share of an item's grams that it has, 0 for none."""
+        """Compare one training example with all items.
+
+        Args:
+            example: number of the example, which `Found.example` names it by.
+            texts: its prompt and answer.
+
+        Returns:
+            The largest share of an item's grams that the example has, 0 for none.
+        """
         grams: set[Gram] = set()
         for text in texts:
             of = words(text)

@@ -19,23 +19,26 @@ from records import digest
 class ReasoningGym:
     """Questions of several tasks, the same number of each; train, held-out (validation) and test are disjoint.
 
+    reasoning-gym seeds question n with seed + n, so the three seeds must lie further apart than the sizes. Besides, a
+    train question that equals a held-out one is replaced by the next, and so is a test question that equals one of
+    either.
+
     Args:
         tasks: task name -> options of that task's reasoning-gym configuration.
-        train_size: number of questions in all; the tasks take turns.
-        heldout_size: see `train_size`.
-        test_size: see `train_size`.
-        train_seed: reasoning-gym seeds question n with seed + n, so they must lie further apart than the sizes;
-            besides, a train question that equals a held-out one is replaced by the next, and so is a test question
-            that equals one of either.
-        heldout_seed: see `train_seed`.
-        test_seed: see `train_seed`.
+        train_size: number of questions to train on in all; the tasks take turns.
+        heldout_size: number of held-out questions in all.
+        train_seed: of the questions to train on.
+        heldout_seed: of the held-out questions.
         system: system message of every prompt; it replaces the chat template's own.
         max_tokens: longest allowed example, prompt and answer together.
         test: whether the final evaluation asks the test questions; before, they are not made.
+        test_size: number of test questions in all.
+        test_seed: of the test questions.
         bucket: see `experiments.data.bucketing.groups`.
 
     Raises:
-        UserError: for an unknown task or option, sizes below 1, or seeds whose ranges overlap.
+        UserError: for an unknown task or option, or seeds whose ranges overlap.
+        ValueError: for sizes and a bucket that are no whole numbers of at least 1, and a test that is no flag.
     """
 
     def __init__(

@@ -18,17 +18,14 @@ SUFFIXES = (".jsonl", ".jsonl.xz", ".json", ".parquet")
 class Source:
     """Where the rows of a data set are.
 
-    A missing local file is an error; the hub is not tried then.
+    A missing local file is an error; the hub is not tried then. Whatever cannot be read is a UserError of one line.
 
     Attributes:
         hub: name on the hub; None for data that are local only.
+        file: name of the data set's files in a local folder.
         configs: configurations on the hub whose rows are put one after the other; none: the default one.
         local: None reads the hub. A folder holds ``file.split`` with one of `SUFFIXES`; a file is the train split.
-        file: name of the data set's files in a local folder.
         revision: of the hub's repository, a commit or tag.
-
-    Raises:
-        UserError: in one line, for everything that cannot be read.
     """
 
     hub: str | None

@@ -37,8 +37,10 @@ def split(
     n of a part are the same whatever the order of `items` is, and a larger n only adds to them.
 
     Args:
-        validation: shares of the examples.
-        test: see `validation`.
+        items: what is split.
+        prompt: item -> its question.
+        validation: share of the examples.
+        test: share of the examples.
         seed: of the split, the same for every run that is compared.
     """
     parts: tuple[list[tuple[float, Item]], ...] = ([], [], [])
@@ -50,7 +52,12 @@ def split(
 
 
 def first(items: Sequence[Item], size: int | None, name: str) -> list[Item]:
-    """The first `size` of them, all for None.
+    """The first items of a part.
+
+    Args:
+        items: of the part.
+        size: how many; None: all.
+        name: of the size in the configuration, for messages.
 
     Raises:
         UserError: when there are fewer, or none at all.
@@ -63,7 +70,7 @@ def first(items: Sequence[Item], size: int | None, name: str) -> list[Item]:
 
 
 def require_shares(validation: float, test: float) -> None:
-    """Raise UserError unless both are shares that leave something to train on."""
+    """Raise ValueError unless both are shares that leave something to train on."""
     for name, share in (("validation_share", validation), ("test_share", test)):
         require_number(f"data.{name}", share, least=0, below=1, why="it must be a share, at least 0 and below 1")
     if validation == 0:

@@ -24,6 +24,8 @@ class Parts:
     """Texts of the three parts.
 
     Attributes:
+        train: to train on.
+        heldout: of the validation part.
         test: None when it is a split of its own.
         excluded: left out of train.
         empty: rows without a prompt or an answer, left out of all parts.
@@ -45,20 +47,21 @@ class Supervised:
         validation_share: of the train split, held out for the loss before and after training.
         test_share: of the train split, for the final test. 0: the source has a split of the name test, which is not
             opened before the final evaluation.
+        max_tokens: longer examples, prompt and answer together, are left out of train and validation and counted;
+            nothing is truncated, and nothing is left out of the test part.
         test: whether the final evaluation reads the test part; runs with a seed for tuning must not.
-        train_size: the first n of a part; None: all of it.
-        heldout_size: see `train_size`.
-        test_size: see `train_size`.
+        train_size: the first n of the part to train on; None: all of it.
+        heldout_size: the first n of the validation part; None: all of it.
+        test_size: the first n of the test part; None: all of it.
         split_seed: of the parts, the same for all runs that are compared.
         loss_on: "answers", or "all" tokens, as a model that is trained from scratch wants it.
         system: system message of every prompt; None keeps the chat template's own.
-        max_tokens: longer examples, prompt and answer together, are left out of train and validation and counted;
-            nothing is truncated, and nothing is left out of the test part.
         bucket: see `experiments.data.bucketing.groups`.
         exclude: file of `experiments.overlap`, one `identity` of a prompt a line, that are left out of train.
 
     Raises:
-        UserError: for impossible values; reading raises it when data are missing or not as the schema says.
+        ValueError: for impossible values.
+        UserError: from reading, when data are missing or not as the schema says.
     """
 
     def __init__(

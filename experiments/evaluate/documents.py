@@ -21,8 +21,8 @@ class Source:
         hub: name of the data set on the hub; empty: there is none in this schema.
         configurations: of the hub's data set, one after another; empty: its only one.
         split: of the hub's data set.
-        keep: field -> the values of the rows that stay.
-        option: that names a local copy, for messages.
+        keep: field -> the values of the rows that stay; None: all stay.
+        option: the option that names a local copy, for messages.
     """
 
     local: str
@@ -33,9 +33,11 @@ class Source:
     option: str = "downstream.folder"
 
     def rows(self, folder: Path | None, fields: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
-        """All rows, and a sentence that says where they are from: the folder if one is given, else the hub.
+        """All rows, and a sentence that says where they are from.
 
-        Never the one in place of the other.
+        Args:
+            folder: local folder; None: the hub. Never the one in place of the other.
+            fields: that every row must have.
 
         Raises:
             UserError: when the data cannot be had or lacks one of `fields`.
@@ -83,7 +85,7 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON Lines file, plain or compressed by xz.
 
     Raises:
-        UserError: with file and line.
+        UserError: with file and line, when it cannot be read or a line is no object.
     """
     rows: list[dict[str, Any]] = []
     try:

@@ -28,15 +28,16 @@ class Downstream:
     Args:
         tasks: names of files in `tasks`; null: all.
         items: most items of a task, see `subsets.chosen`.
-        folder: local folder with the test sets in the hub's schema; null: the hub. Never the one in place of the
-            other.
         max_new_tokens: of a generated answer.
         batch_size: of a forward pass that scores given answers, which holds the logits of every token.
-        generation_batch_size: of a generation, which holds those of the last token alone; null: the same.
+        folder: local folder with the test sets in the hub's schema; null: the hub. Never the one in place of the
+            other.
         system: system message; null: what the chat template puts there itself.
+        generation_batch_size: of a generation, which holds those of the last token alone; null: the same.
 
     Raises:
-        UserError: for an unknown task and numbers below 1.
+        UserError: for an unknown task or a folder that is not there.
+        ValueError: for numbers that are not whole or below 1.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Downstream:
         return chosen(rows, about["identity"], self.items), f"{origin}, {len(rows)} rows"
 
     def __call__(self, subject: Subject) -> dict[str, Any]:
-        """Returns task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts."""
+        """task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts."""
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         found: dict[str, Any] = {}
         for task in self.tasks:

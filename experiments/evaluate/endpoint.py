@@ -22,7 +22,12 @@ AGAIN = (408, 409, 425, 429)
 
 @dataclass(frozen=True)
 class Reply:
-    """text: of the first choice.     tokens: as the endpoint counted them, (0, 0) where it does not."""
+    """What the endpoint answered.
+
+    Attributes:
+        text: of the first choice.
+        tokens: of the prompt and of the reply, as the endpoint counted them; (0, 0) where it does not.
+    """
 
     text: str
     tokens: tuple[int, int]
@@ -33,12 +38,17 @@ class Endpoint:
     """One model behind ``POST {url}/chat/completions``.
 
     Attributes:
+        url: base URL, see `URL`.
+        model: its name there.
+        key: for the header Authorization; empty: no such header.
         requests_per_minute: the most that are begun.
         attempts: of one request, the first one included.
         timeout: seconds of one attempt.
         max_tokens: of a reply.
         pause: seconds before the second attempt; the next pauses are twice the one before, and a longer
             ``Retry-After`` of the server counts.
+        sleep: waits for some seconds.
+        clock: seconds of a clock that only grows.
     """
 
     url: str
@@ -107,7 +117,10 @@ class Endpoint:
 
 
 def from_environment(**options: Any) -> Endpoint | None:
-    """The endpoint that the environment names, None where it names none. `options`: the other fields.
+    """The endpoint that the environment names, None where it names none.
+
+    Args:
+        **options: the other fields of `Endpoint`.
 
     Raises:
         UserError: when only a part of it is set, or for a URL that is not http or https.

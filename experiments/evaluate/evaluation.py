@@ -32,11 +32,12 @@ class Evaluating:
     """One part that is possible.
 
     Attributes:
+        part: what measures.
         name: of its record.
-        key: of what is measured.
-        identity: of what is measured.
+        key: of what is measured, with the code and what is read, see `records.run_key`.
+        identity: the configuration of what is measured.
         about: labels of its record, no part of the key.
-        before: the record to compare with.
+        before: the record to compare with, None for no comparison.
     """
 
     part: Part
@@ -68,11 +69,11 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
     """Check the configuration, read the test sets and find the identity of every part, before any weight is loaded.
 
     Args:
+        config: of the command.
         choices: config group -> chosen name.
 
     Raises:
-        UserError: with one message that names the value.
-        ValueError: with one message that names the value.
+        ValueError: with one message that names the value; a UserError where the cause is more than the value.
     """
     config = config.copy()
     if config.path is not None:
@@ -147,8 +148,10 @@ def table(planned: Plan) -> str:
 def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
     """The record of every part, and that of its comparison; parts that are finished are not run again.
 
-    A failing part is a record too and stops no other. Raises Interrupted after SIGTERM or Ctrl-C; what is finished
-    stays, and the same command goes on.
+    A failing part is a record too and stops no other.
+
+    Raises:
+        Interrupted: after SIGTERM or Ctrl-C; what is finished stays, and the same command goes on.
     """
     config, loaded = planned.config, None
     for part in planned.parts:

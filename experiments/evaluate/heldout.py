@@ -30,7 +30,7 @@ class HeldOut:
         return {"examples": self.data.heldout_size}
 
     def __call__(self, subject: Subject) -> dict[str, Any]:
-        """Returns `loss` (nats per answer token, with its linearised standard error) and `exact_match` (a `share`).
+        """`loss` (nats per answer token, with its linearised standard error) and `exact_match` (a `share`).
 
         `losses` and `tokens` are those of each answer, so that two models can be compared item by item.
         """
@@ -52,7 +52,7 @@ class HeldOut:
         }
 
     def compare(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-        """Both are tested at half of `ALPHA`.
+        """Differences of loss and exact match, each tested at half of `ALPHA`.
 
         Raises:
             ValueError: when the held-out examples are not the same.

@@ -35,9 +35,11 @@ class Task:
     """One judgment to be made.
 
     Attributes:
+        question_id: of the question.
+        turn: from 1 on.
         prompt: name of the judge's prompt.
-        system: what is sent.
-        user: see `system`.
+        system: system message that is sent.
+        user: user message that is sent.
     """
 
     question_id: int
@@ -53,9 +55,11 @@ def tasks(
     prompts: Mapping[str, Mapping[str, Any]],
     references: Mapping[int, Sequence[str]],
 ) -> list[Task]:
-    """Every judgment of the answers (question_id -> its turns), turn after turn of each question.
+    """Every judgment to be made of the answers, turn after turn of each question.
 
     Args:
+        questions: rows of FastChat's question.jsonl.
+        answers: question_id -> the answer of each turn.
         prompts: name -> row of FastChat's judge_prompts.jsonl.
         references: question_id -> turns of the reference.
 
@@ -101,7 +105,10 @@ class Judge:
     """A judge whose judgments are kept.
 
     Attributes:
-        journal: of this judge, in FastChat's format; judged is judged.
+        endpoint: that answers.
+        journal: of this judge, in FastChat's format; what it holds is not asked again.
+        prices: of the endpoint's tokens.
+        max_cost: in dollars; None: no limit.
     """
 
     endpoint: Endpoint
@@ -126,7 +133,8 @@ class Judge:
         Prints the estimate before the first request.
 
         Raises:
-            UserError: when it exceeds `max_cost` and when the endpoint fails; every judgment made until then is kept.
+            UserError: when the estimate exceeds `max_cost`, and when the endpoint fails; every judgment made until
+                then is kept.
         """
         left = self.missing(wanted, model)
         tokens, dollars = self.estimate(left)

@@ -36,6 +36,8 @@ class MTBench:
         questions: FastChat's question.jsonl (may be xz-compressed), or the hub's HuggingFaceH4/mt_bench_prompts.
         references: FastChat's reference answers of one model, for the categories that need them.
         prompts: FastChat's judge_prompts.jsonl.
+        max_new_tokens: of an answer.
+        batch_size: questions answered at once.
         folder: gets model_answer/ and model_judgment/.
         judge: `requests_per_minute`, `attempts`, `timeout` (seconds), `max_tokens`, `prices` (dollars for a million
             tokens, `input` and `output`), `max_cost` (dollars; null: no limit). Which judge it is, the environment
@@ -43,6 +45,7 @@ class MTBench:
 
     Raises:
         UserError: for a file that is missing or has another format.
+        ValueError: for a number that is not possible.
     """
 
     def __init__(

@@ -23,6 +23,7 @@ def share(right: Sequence[bool], *, chance: float, constant: float | None = None
     """The share of right items of one model, and whether it is better than guessing.
 
     Args:
+        right: whether each item is right.
         chance: expected share of uniform guesses.
         constant: share of the best answer that looks at no question (always "yes"), None where there is no such
             answer.
@@ -51,6 +52,8 @@ def paired(before: Sequence[bool], after: Sequence[bool], alpha: float = ALPHA) 
     """Difference of two shares on the same items (after - before), by McNemar's exact test.
 
     Args:
+        before: whether each item is right by the first model.
+        after: the same by the second model.
         alpha: level of the test, the family's level divided by the number of comparisons.
 
     Raises:
@@ -165,9 +168,12 @@ def smallest_paired(n: int, discordant: float, alpha: float = ALPHA) -> float | 
 
 
 def verdict(found: dict[str, Any], alpha: float, *, larger_is_better: bool = True, above_guessing: bool = True) -> str:
-    """ "better", "worse" or `NOT_TESTABLE`.
+    """The words for a difference: "better", "worse" or `NOT_TESTABLE`.
 
     Args:
+        found: the test's result, with `difference`, `p` and `smallest_detectable`.
+        alpha: level of the test.
+        larger_is_better: False for a loss.
         above_guessing: whether one of the two models does better than guessing; two that guess cannot be compared.
     """
     least = found["smallest_detectable"]

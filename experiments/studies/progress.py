@@ -23,7 +23,9 @@ class Progress:
 
     Args:
         name: of the study.
+        listed: all its runs.
         workers: runs at the same time.
+        console: where the table goes; None: stdout.
     """
 
     def __init__(self, name: str, listed: Sequence[Run], workers: int, console: Console | None = None) -> None:

@@ -32,6 +32,7 @@ class Choice:
     """What was chosen for one cell of a tuning study: one value of every axis but the learning rate and the seed.
 
     Attributes:
+        cell: axis -> value.
         rate: the learning rate.
         loss: its mean held-out loss.
         tried: learning rate and mean loss of each, ascending; None where a run failed.
@@ -49,6 +50,7 @@ def choose(cell: Mapping[str, Any], losses: Mapping[float, Sequence[float | None
     """Apply the rule.
 
     Args:
+        cell: that the choice is for.
         losses: learning rate -> held-out loss of each seed, None for a run that failed.
 
     Raises:
@@ -89,8 +91,9 @@ def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, 
     """The learning rate that one of the tuning studies chose for the run with this configuration and these choices.
 
     Args:
-        studies: a name, or names of which the first that tuned for this model, data and method counts. A configuration
-            with ``rate_of: NAME`` takes the learning rate of that method.
+        studies: a name, or names of which the first that tuned for this model, data and method counts.
+        config: of the run; one with ``rate_of: NAME`` takes the learning rate of that method.
+        chosen: the run's choices, config group -> name.
 
     Raises:
         UserError: when nothing is recorded, for another model or data, or not for this method.
@@ -119,7 +122,11 @@ def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, 
 
 
 def _rates(name: str, config: DictConfig, known: Mapping[str, str | None]) -> list[float] | str:
-    """The learning rates that the study has for this run, or why it can have none. Raises NoRateError."""
+    """The learning rates that the study has for this run, or why it can have none.
+
+    Raises:
+        NoRateError: when every learning rate of the method failed.
+    """
     record = recorded(name, ROOT / config.how.records_dir)
     if record is None:
         return f"the learning rates of study={name} are not recorded; {_commands(name)} find and record them"

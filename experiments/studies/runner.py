@@ -33,13 +33,19 @@ from records import Record, load
 def execute(
     listed: Sequence[Run], name: str, *, force: bool = False, retry: bool = False, workers: int = 1
 ) -> list[Record]:
-    """Run what is not finished (with `retry` also what failed, with `force` everything); returns the records.
+    """Run what is not finished.
 
-    A failing run stops no other; Interrupted (see `run.execute`) stops all.
+    A failing run stops no other; Interrupted (see `running.execute`) stops all.
 
     Args:
+        listed: runs of one study or of several.
         name: what the table calls the studies of `listed`.
+        force: run everything, finished or not.
+        retry: run also what failed before.
         workers: processes that each execute one run after another.
+
+    Returns:
+        The records that are there at the end, in the order of `listed`.
     """
     progress = Progress(name, listed, workers)
     elsewhere = {} if force or not listed else _by_key(listed[0].records_dir)

@@ -88,6 +88,7 @@ def runs(
     failed, is left out and named.
 
     Args:
+        study: its configuration, a file of conf/study.
         extra: overrides that change the runs.
         controls: overrides that only say how to run them.
         shared: for several studies that are planned together.

@@ -38,6 +38,8 @@ class Seal:
     Attributes:
         key: of the run.
         step: optimizer steps done.
+        bytes: size of the first file.
+        sha256: of the first file.
     """
 
     key: str
@@ -82,10 +84,13 @@ class Checkpoints:
         return self.folder.with_name(f"{self.folder.name}.lock")  # a name may have dots: with_suffix would cut it
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write the state after `step` optimizer steps and remove all but the newest `KEPT`; returns its path.
+        """Write the state after `step` optimizer steps and remove all but the newest `KEPT`.
+
+        Returns:
+            Path of the new checkpoint.
 
         Raises:
-            CheckpointError: the older checkpoints untouched, when it cannot be written.
+            CheckpointError: when it cannot be written; the older checkpoints are untouched then.
         """
         path = self.folder / f"step-{step:08d}.pt"
         partial = path.with_suffix(".partial")
@@ -115,9 +120,11 @@ class Checkpoints:
         return path
 
     def load(self) -> tuple[int, dict[str, Any], list[str]] | None:
-        """The newest checkpoint that is whole: steps done, state, and one line for each newer one that is refused.
+        """The newest checkpoint that is whole.
 
-        None when there is no checkpoint at all.
+        Returns:
+            Steps done, state, and one line for each newer checkpoint that is refused; None when there is no checkpoint
+            at all.
 
         Raises:
             CheckpointError: when there are some and none can be used.
@@ -213,7 +220,9 @@ def require_room(folder: Path, needed: int, option: str = "checkpoint.folder") -
     """Raise CheckpointError unless files can be written to `folder` (made if missing) and `needed` bytes are free.
 
     Args:
-        option: that names the folder.
+        folder: where files will go.
+        needed: bytes.
+        option: the option that names the folder, for messages.
     """
     try:
         require_writable(folder, option)

@@ -26,10 +26,10 @@ ROLLBACKS = 3
 class Training:
     """One run between two steps.
 
-    metrics holds one entry a step: the loss before it, the gradient norm before clipping (none where backward uses the
-    gradients up, and where a method without clipping does not know it, see `Trainable.clip`), the learning rate used,
-    the seconds taken; skipped steps have no loss. `columns` puts them in the form of a record. `peak` is that of the
-    measured bytes.
+    `metrics` holds one entry a step: the loss before it, the gradient norm before clipping (none where backward uses
+    the gradients up, and where a method without clipping does not know it, see `Trainable.clip`), the learning rate
+    used, the seconds taken; skipped steps have no loss. `columns` puts them in the form of a record. `peak` is that of
+    the measured bytes.
 
     Args:
         trainable: model and optimizer.
@@ -43,6 +43,7 @@ class Training:
             gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives
             and goes on with data not seen yet.
         execution: how a step is computed, see `bcd.execution`; in force inside `prepared`.
+        rollback: gives the state to return to; None: a rollback is a failure.
     """
 
     def __init__(
@@ -79,9 +80,9 @@ class Training:
         """Loss, backward, clip, step.
 
         Raises:
-            FloatingPointError: before the weights are touched, when the loss or the gradient norm is not finite and
-                nonfinite is "stop", or when `ROLLBACKS` returns have not helped; with the step in backward only the
-                loss is looked at, afterwards.
+            FloatingPointError: when the loss or the gradient norm is not finite and nonfinite is "stop", or when
+                `ROLLBACKS` returns have not helped; the weights are not touched then. With the step in backward only
+                the loss is looked at, afterwards.
         """
         begin = time.perf_counter()
         optimizer = self.trainable.optimizer

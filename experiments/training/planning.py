@@ -62,12 +62,15 @@ class Plan:
     A pickled plan leaves `shared` and `skeleton` behind and makes its workload anew.
 
     Attributes:
+        config: resolved, with the choices and the device that is there.
         name: readable, unique for the configuration.
         key: identity, see `records.run_key`.
         untrained_key: identity of the evaluation before training, the same for all methods.
-        model_key: identities of what is loaded.
-        data_key: see `model_key`.
-        shared: with the plans made together with this one.
+        device: where it trains.
+        workload: what it trains.
+        model_key: identity of the model that is loaded.
+        data_key: identity of the data that are loaded.
+        shared: what was made once, shared with the plans made together with this one.
     """
 
     config: DictConfig
@@ -167,13 +170,13 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
     """Check the configuration and find the identity of the run; `Plan.skeleton` checks method against model.
 
     Args:
+        config: of one run.
         choices: config group -> chosen name, for names and messages.
         name: of the run, derived when empty.
         shared: for plans that are made together.
 
     Raises:
-        UserError: with one message that names the value.
-        ValueError: with one message that names the value.
+        ValueError: with one message that names the value; a UserError where the cause is more than the value.
     """
     config, shared = config.copy(), shared or Shared()
     OmegaConf.update(config, "choices", dict(choices), force_add=True)

@@ -34,12 +34,18 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
     """Train, evaluate before and after, and write the record, also when the run fails.
 
     It goes on from the newest whole checkpoint of this very run, unless `restart`. A failing run raises nothing: its
-    record has status "failed" and the error's message. Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint
-    and a record of status "interrupted" written; UserError, before anything is computed, when method and model do not
-    fit, when a folder cannot be written to or lacks room, and when no checkpoint can be used.
+    record has status "failed" and the error's message.
 
     Args:
+        run: what is executed.
+        restart: remove the checkpoints and start anew.
         loading: keeps models and data between the runs of a process.
+
+    Raises:
+        Interrupted: after SIGTERM or Ctrl-C, with a checkpoint and a record of status "interrupted" written.
+        ValueError: before anything is computed, when method and model do not fit.
+        UserError: before anything is computed, when a folder cannot be written to or lacks room, and when no
+            checkpoint can be used; at the end, when the record cannot be written.
     """
     planned, kept = run.plan, run.checkpoints
     expected, every = planned.expected, planned.config.how.checkpoint.every
@@ -93,7 +99,14 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
 
 
 class Running:
-    """A run under way: what was measured so far, and the state that a checkpoint holds."""
+    """A run under way: what was measured so far, and the state that a checkpoint holds.
+
+    Args:
+        run: that is under way.
+        measurements: of its record so far.
+        origin: provenance of its record.
+        loading: see `execute`.
+    """
 
     def __init__(
         self,
@@ -126,7 +139,12 @@ class Running:
             self.kept.save(self._training.steps, state)
 
     def measure(self, saved: tuple[int, dict[str, Any], list[str]] | None, interruption: Interruption) -> None:
-        """Evaluate, train from where `saved` was saved, evaluate again."""
+        """Evaluate, train, evaluate again.
+
+        Args:
+            saved: what `Checkpoints.load` found, to go on from; None: start anew.
+            interruption: signals, which wait for the end of a step.
+        """
         planned, into = self.planned, self.measurements
         model, processor = self._loading.model(planned)
         task = planned.workload.task(processor, self._loading.data(planned, processor), planned.setting)
@@ -232,7 +250,14 @@ class Running:
 
 
 def start(planned: Plan, model: Any, task: Task, rollback: Callable[[], dict[str, Any]] | None = None) -> Training:
-    """The training of the plan before its first step, on a loaded model, which it makes trainable."""
+    """The training of a plan before its first step.
+
+    Args:
+        planned: what is trained.
+        model: loaded; it is made trainable.
+        task: the workload, loaded.
+        rollback: see `Training`.
+    """
     config = planned.config
     trainable = planned.method()(model)
     return Training(

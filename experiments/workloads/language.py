@@ -24,6 +24,7 @@ def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
     logits of a large vocabulary are the dearest part of a small model.
 
     Args:
+        model: takes `input_ids` and `logits_to_keep`.
         batch: right-padded, so causal attention needs no mask.
         reduction: "mean" or "sum".
     """
@@ -56,7 +57,7 @@ class Evaluation:
             require_whole(f"evaluation.{name}", getattr(self, name), least=1)
 
     def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
-        """Returns `heldout_loss` (nats per answer token), `exact_match` (share of examples) and `items`.
+        """`heldout_loss` (nats per answer token), `exact_match` (share of examples) and `items`.
 
         Answers are decoded greedily, so the result is deterministic. `label` names the progress bar.
         """
@@ -68,7 +69,7 @@ class Evaluation:
         }
 
     def scores(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> "Scores":
-        """Everything that is known of each example."""
+        """Loss, tokens and exact match of each example."""
         was_training = model.training
         model.eval()
         # Similar lengths together: less padding, and the same grouping at every call.
@@ -110,7 +111,7 @@ class HeldOutLoss:
         require_whole("evaluation.chunk", self.chunk, least=1, or_none=True)
 
     def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
-        """Returns `heldout_loss` (nats per answer token) and `items`. `label` names the progress bar."""
+        """`heldout_loss` (nats per answer token) and `items`; `label` names the progress bar."""
         was_training = model.training
         model.eval()
         ordered = sorted(examples, key=lambda example: example.length)
@@ -146,9 +147,9 @@ class Scores:
     """Scores of examples, in their order.
 
     Attributes:
-        loss: nats per answer token, of all of them.
+        loss: nats per answer token, over all examples.
         losses: nats of each answer.
-        tokens: of each answer.
+        tokens: number of tokens of each answer.
         right: whether the generated answer of each is right.
     """
 
