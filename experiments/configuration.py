@@ -36,8 +36,8 @@ def build(config: Any) -> Any:
         ValueError: what the constructor raised.
         UserError: when the target cannot be made from these values.
     """
-    made = OmegaConf.create(config) if isinstance(config, dict) else config
-    values = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
+    node = OmegaConf.create(config) if isinstance(config, dict) else config
+    values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     try:
         return instantiate(OmegaConf.create(_renamed(values)), _convert_="all")
     except InstantiationException as error:

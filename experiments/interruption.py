@@ -57,6 +57,7 @@ class Interruption:
             raise Interrupted(self._received)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        # A second signal must not cut short what the first one made the run write.
         first, self._received = self._received is None, number
         if first and not self._waiting:
             raise Interrupted(number)

@@ -194,6 +194,7 @@ class RandomLlama:
         return _llama(self.architecture, dtype)
 
     def fingerprint(self) -> str:
+        # The architecture is part of the configuration, which is in the run's key besides.
         return digest({"seed": self.seed, "tokenizer": self.tokenizer.fingerprint()})
 
     def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
@@ -221,8 +222,8 @@ def _llama(architecture: Mapping[str, Any], dtype: torch.dtype) -> "PreTrainedMo
 def _check_architecture(model: "PreTrainedModel", architecture: Mapping[str, Any], source: str) -> None:
     """Raise UserError unless the loaded model has the stated architecture."""
     for name, stated in architecture.items():
-        if (found := getattr(model.config, name)) != stated:
-            raise UserError(f"model.architecture.{name}={stated!r}, but {source} has {found!r}")
+        if (loaded := getattr(model.config, name)) != stated:
+            raise UserError(f"model.architecture.{name}={stated!r}, but {source} has {loaded!r}")
 
 
 def _content_hash(paths: Sequence[Path]) -> str:

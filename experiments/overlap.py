@@ -16,7 +16,7 @@ from tqdm import tqdm
 from bcd.checks import require_number
 from experiments import configuration
 from experiments.command import command
-from experiments.data.ngrams import NEAR, Found, Index
+from experiments.data.ngrams import NEAR, Index, Overlap
 from experiments.data.source import Source
 from experiments.data.splits import identity
 from experiments.errors import UserError
@@ -38,7 +38,7 @@ def items(source: Source, split: str, fields: Sequence[str]) -> list[list[str]]:
     Raises:
         UserError: when a field is missing or is no text.
     """
-    found = []
+    texts_of_items = []
     for number, row in enumerate(source.rows(split, ()), 1):
         texts: list[Any] = []
         for name in fields:
@@ -49,8 +49,8 @@ def items(source: Source, split: str, fields: Sequence[str]) -> list[list[str]]:
                     f"{source.name(split)}, row {number}: the field {name!r} is {value!r}, no text "
                     f"(it has {', '.join(row)})"
                 )
-        found.append(texts)
-    return found
+        texts_of_items.append(texts)
+    return texts_of_items
 
 
 def compare(train: Sequence[tuple[str, str]], index: Index) -> list[float]:
@@ -64,22 +64,22 @@ def compare(train: Sequence[tuple[str, str]], index: Index) -> list[float]:
 
 
 def measurements(
-    found: dict[str, Found], sets: dict[str, list[list[str]]], train: Sequence[tuple[str, str]]
+    overlaps: dict[str, Overlap], sets: dict[str, list[list[str]]], train: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     """Counts of each set, and the items that are covered most."""
     result = {}
-    for name, of in found.items():
-        first = sorted(of.coverage, key=lambda number: (-of.coverage[number], number))[:SHOWN]
+    for name, shared in overlaps.items():
+        first = sorted(shared.coverage, key=lambda number: (-shared.coverage[number], number))[:SHOWN]
         result[name] = {
-            "items": of.items,
-            "untested": of.untested,
-            "touched": of.touched,
-            "near": of.near,
+            "items": shared.items,
+            "untested": shared.untested,
+            "touched": shared.touched,
+            "near": shared.near,
             "largest": [
                 {
                     "item": sets[name][number][0][:CUT],
-                    "coverage": of.coverage[number],
-                    "prompt": train[of.example[number]][0][:CUT],
+                    "coverage": shared.coverage[number],
+                    "prompt": train[shared.example[number]][0][:CUT],
                 }
                 for number in first
             ],
@@ -87,16 +87,21 @@ def measurements(
     return result
 
 
-def table(found: dict[str, Found], n: int) -> str:
+def table(overlaps: dict[str, Overlap], n: int) -> str:
     """One line for each evaluation set."""
-    width = max(map(len, found))
+    width = max(map(len, overlaps))
     rows = [
         f"{'evaluation set':{max(width, 14)}}  {'items':>6}  {'too short':>9}  {f'some {n}-gram':>12}  "
         f"{f'>= {NEAR:.0%} of them':>14}"
     ]
-    for name, of in found.items():
-        shares = [f"{count} ({count / max(1, of.items - of.untested):.1%})" for count in (of.touched, of.near)]
-        rows.append(f"{name:{max(width, 14)}}  {of.items:>6}  {of.untested:>9}  {shares[0]:>12}  {shares[1]:>14}")
+    for name, shared in overlaps.items():
+        shares = [
+            f"{count} ({count / max(1, shared.items - shared.untested):.1%})"
+            for count in (shared.touched, shared.near)
+        ]
+        rows.append(
+            f"{name:{max(width, 14)}}  {shared.items:>6}  {shared.untested:>9}  {shares[0]:>12}  {shares[1]:>14}"
+        )
     return "\n".join(rows)
 
 
@@ -119,9 +124,9 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
     texts = data.texts()
     train = texts["train"]
     sets = {"validation": [[prompt] for prompt, _ in texts["heldout"]]}
-    for name, chosen in config.sets.items():
+    for name, part in config.sets.items():
         try:
-            sets[str(name)] = items(configuration.build(chosen.source), chosen.split, list(chosen.fields))
+            sets[str(name)] = items(configuration.build(part.source), part.split, list(part.fields))
         except UserError as error:
             raise UserError(f"sets.{name}: {error}; ~sets.{name} leaves the set out") from error
     index = Index(sets, config.n, config.shortest)  # pyright: ignore[reportArgumentType]
@@ -142,19 +147,19 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
             "train_examples": len(train),
             "train_touched": sum(share > 0 for share in covered),
             "train_excluded": sum(share > config.coverage for share in covered),
-            "sets": measurements(index.found, sets, train),
+            "sets": measurements(index.overlaps, sets, train),
         },
         provenance=provenance("cpu"),
     )
-    told = [table(index.found, config.n)]
-    told.append(
+    lines = [table(index.overlaps, config.n)]
+    lines.append(
         f"{record.measurements['train_excluded']} of {len(train)} examples to train on have more than "
         f"{config.coverage:.0%} of the {config.n}-grams of an item"
     )
     if config.how.exclude is not None:
-        told.append(_write_list(Path(config.how.exclude).expanduser(), excluded))
-    told.append(str(write(record, configuration.folder(config))))
-    return record, "\n".join(told)
+        lines.append(_write_list(Path(config.how.exclude).expanduser(), excluded))
+    lines.append(str(write(record, configuration.folder(config))))
+    return record, "\n".join(lines)
 
 
 def _write_list(path: Path, excluded: Sequence[str]) -> str:

@@ -92,10 +92,10 @@ def main() -> None:
     with exit_codes():
         if not arguments.record.is_file():
             raise UserError(f"there is no record {arguments.record}; make study writes those of the quick study")
-        found = replay(arguments.record, arguments.rtol)
+        lines = replay(arguments.record, arguments.rtol)
     compared = sum(1 for _ in leaves(load(arguments.record).measurements))
-    print("\n".join(found) or f"{arguments.record.name}: {compared} metrics equal (rtol {arguments.rtol:g})")
-    if found:
+    print("\n".join(lines) or f"{arguments.record.name}: {compared} metrics equal (rtol {arguments.rtol:g})")
+    if lines:
         raise SystemExit(1)
 
 

@@ -100,10 +100,10 @@ def table(record: Record) -> str:
 
 def other_failures(listed: Sequence[Run]) -> list[str]:
     """A line for each run that failed for another reason than a loss or gradient that is not finite."""
-    found = [run.record for run in listed if run.record is not None and run.record.error]
+    failed = [run.record for run in listed if run.record is not None and run.record.error]
     return [
         f"warning: {record.name} counts as one that diverged, but failed otherwise: {record.error}"
-        for record in found
+        for record in failed
         if "FloatingPointError" not in record.error
     ]
 

@@ -70,8 +70,8 @@ class Hessian:
         wanted = [p for i in rows for p in self.blocks[i]]
         seeds = [v for vector in vectors.values() for v in vector]
         outputs = [g for j in vectors for g in self._graph[j]]
-        found = iter(torch.autograd.grad(outputs, wanted, seeds, retain_graph=True, materialize_grads=True))
-        return [[next(found) for _ in self.blocks[i]] for i in rows]
+        products = iter(torch.autograd.grad(outputs, wanted, seeds, retain_graph=True, materialize_grads=True))
+        return [[next(products) for _ in self.blocks[i]] for i in rows]
 
 
 @dataclass(frozen=True)

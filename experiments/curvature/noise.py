@@ -44,15 +44,15 @@ def noise(
         - zero: share of coordinates whose gradient never changes (left out of the quantiles).
         - gradients: encoded table with a row for each of the first `kept` coordinates and a column for each example.
     """
-    chosen = []
+    indices = []
     for block in blocks:
         total = sum(tensor.numel() for tensor in block)
-        chosen.append(torch.randperm(total, generator=generator)[:coordinates])
+        indices.append(torch.randperm(total, generator=generator)[:coordinates])
     rows: list[list[Tensor]] = [[] for _ in blocks]
     for single in singles:
         flat = torch.autograd.grad(loss(single), [tensor for block in blocks for tensor in block])
         rest = iter(flat)
-        for block, index, into in zip(blocks, chosen, rows, strict=True):
+        for block, index, into in zip(blocks, indices, rows, strict=True):
             gradient = torch.cat([next(rest).flatten() for _ in block])
             into.append(gradient[index.to(gradient.device)].double().cpu())
     return [_statistics(torch.stack(into, dim=1), kept) for into in rows]

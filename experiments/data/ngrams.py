@@ -24,7 +24,7 @@ def words(text: str) -> list[str]:
 
 
 @dataclass
-class Found:
+class Overlap:
     """What one evaluation set has in common with the training texts.
 
     Attributes:
@@ -71,26 +71,26 @@ class Index:
         self._items: dict[Gram, set[tuple[str, int]]] = defaultdict(set)
         self._sizes: dict[Gram, set[int]] = defaultdict(set)  # first words of a gram -> sizes of grams that begin so
         self._totals: dict[tuple[str, int], int] = {}
-        self.found = {name: Found(len(items), 0) for name, items in sets.items()}
+        self.overlaps = {name: Overlap(len(items), 0) for name, items in sets.items()}
         for name, items in sets.items():
             for number, texts in enumerate(items):
                 grams = {gram for text in texts for gram in self._grams(words(text))}
-                self.found[name].untested += not grams
+                self.overlaps[name].untested += not grams
                 self._totals[name, number] = len(grams)
                 for gram in grams:
                     self._items[gram].add((name, number))
                     self._sizes[gram[:shortest]].add(len(gram))
 
-    def _grams(self, of: list[str]) -> Iterator[Gram]:
-        size = min(self.n, len(of))
+    def _grams(self, tokens: list[str]) -> Iterator[Gram]:
+        size = min(self.n, len(tokens))
         if size >= self.shortest:
-            yield from (tuple(of[i : i + size]) for i in range(len(of) - size + 1))
+            yield from (tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1))
 
     def add(self, example: int, texts: Iterable[str]) -> float:
         """Compare one training example with all items.
 
         Args:
-            example: number of the example, which `Found.example` names it by.
+            example: number of the example, which `Overlap.example` names it by.
             texts: its prompt and answer.
 
         Returns:
@@ -98,16 +98,16 @@ class Index:
         """
         grams: set[Gram] = set()
         for text in texts:
-            of = words(text)
-            for i in range(len(of) - self.shortest + 1):
-                for size in self._sizes.get(tuple(of[i : i + self.shortest]), ()):
-                    if (gram := tuple(of[i : i + size])) in self._items:
+            tokens = words(text)
+            for i in range(len(tokens) - self.shortest + 1):
+                for size in self._sizes.get(tuple(tokens[i : i + self.shortest]), ()):
+                    if (gram := tuple(tokens[i : i + size])) in self._items:
                         grams.add(gram)
         shared = Counter(item for gram in grams for item in self._items[gram])
         largest = 0.0
         for (name, number), count in shared.items():
-            share, found = count / self._totals[name, number], self.found[name]
+            share, overlap = count / self._totals[name, number], self.overlaps[name]
             largest = max(largest, share)
-            if share > found.coverage.get(number, 0.0):
-                found.coverage[number], found.example[number] = share, example
+            if share > overlap.coverage.get(number, 0.0):
+                overlap.coverage[number], overlap.example[number] = share, example
         return largest

@@ -87,13 +87,13 @@ class ReasoningGym:
     def _questions(self, seed: int, size: int, taken: set[str]) -> list[tuple[Any, dict[str, Any]]]:
         """`size` (generator, entry) pairs whose questions are not in `taken`; adds them to it."""
         streams = [self._stream(name, options, seed, size) for name, options in self.tasks.items()]
-        found: list[tuple[Any, dict[str, Any]]] = []
-        while len(found) < size:
-            generator, entry = next(streams[len(found) % len(streams)])
+        questions: list[tuple[Any, dict[str, Any]]] = []
+        while len(questions) < size:
+            generator, entry = next(streams[len(questions) % len(streams)])
             if entry["question"] not in taken:
                 taken.add(entry["question"])
-                found.append((generator, entry))
-        return found
+                questions.append((generator, entry))
+        return questions
 
     def _stream(
         self, name: str, options: Mapping[str, Any], seed: int, size: int

@@ -56,14 +56,14 @@ class Source:
                 raise UserError(f"{local}: the name ends in none of {', '.join(SUFFIXES)}")
             return local
         stem = f"{self.file}.{split}"
-        found = [path for suffix in SUFFIXES if (path := local / f"{stem}{suffix}").is_file()]
-        if len(found) != 1:
-            what = f"both {found[0].name} and {found[1].name}" if found else f"no {stem}{{{','.join(SUFFIXES)}}}"
+        paths = [path for suffix in SUFFIXES if (path := local / f"{stem}{suffix}").is_file()]
+        if len(paths) != 1:
+            what = f"both {paths[0].name} and {paths[1].name}" if paths else f"no {stem}{{{','.join(SUFFIXES)}}}"
             raise UserError(
                 f"{self.local} has {what}; give a folder with one such file"
                 + (f", or null for {self.hub} from the hub" if self.hub else "")
             )
-        return found[0]
+        return paths[0]
 
     def rows(self, split: str, fields: Sequence[str]) -> list[dict[str, Any]]:
         """All rows of a split.

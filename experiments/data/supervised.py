@@ -136,11 +136,11 @@ class Supervised:
     def load(self, tokenizer: Any) -> Dataset:
         parts = self._parts()
         counted = {"train_examples": parts.train, "heldout_examples": parts.heldout}
-        kept = {name: self._short(self._examples(texts, tokenizer), name) for name, texts in counted.items()}
-        about = {name: len(examples) for name, examples in kept.items()}
+        short = {name: self._short(self._examples(texts, tokenizer), name) for name, texts in counted.items()}
+        about = {name: len(examples) for name, examples in short.items()}
         too_long = len(parts.train) + len(parts.heldout) - sum(about.values())
         about |= {"too_long": too_long, "empty": parts.empty, "excluded": parts.excluded}
-        return Dataset(kept["train_examples"], kept["heldout_examples"], about)
+        return Dataset(short["train_examples"], short["heldout_examples"], about)
 
     def load_test(self, tokenizer: Any) -> list[Example]:
         test = self._parts().test
@@ -192,8 +192,8 @@ def _split(rows: _Rows, schema: Schema, validation: float, test: float, seed: in
     every = [schema.text(row) for row in rows.rows]
     texts = [text for text in every if text.prompt and text.answer]
     train, heldout, held = split(texts, _prompt, validation, test, seed)
-    kept = [text for text in train if identity(text.prompt) not in excluded] if excluded else train
-    return Parts(kept, heldout, held if test else None, len(train) - len(kept), len(every) - len(texts))
+    remaining = [text for text in train if identity(text.prompt) not in excluded] if excluded else train
+    return Parts(remaining, heldout, held if test else None, len(train) - len(remaining), len(every) - len(texts))
 
 
 def _identities(path: str) -> frozenset[str]:

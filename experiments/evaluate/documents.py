@@ -55,13 +55,13 @@ class Source:
         return rows, origin
 
     def _from_folder(self, folder: Path) -> tuple[list[dict[str, Any]], str]:
-        found = [path for suffix in SUFFIXES if (path := folder / f"{self.local}{suffix}").is_file()]
-        if len(found) != 1:
+        paths = [path for suffix in SUFFIXES if (path := folder / f"{self.local}{suffix}").is_file()]
+        if len(paths) != 1:
             raise UserError(
-                f"{folder} has {'no' if not found else 'more than one'} {self.local}{{{','.join(SUFFIXES)}}}; "
+                f"{folder} has {'no' if not paths else 'more than one'} {self.local}{{{','.join(SUFFIXES)}}}; "
                 f"put one there, leave the task out, or drop {self.option} to load it from the hub"
             )
-        return json_lines(found[0]), f"local file {found[0].name}"
+        return json_lines(paths[0]), f"local file {paths[0].name}"
 
     def _from_hub(self) -> tuple[list[dict[str, Any]], str]:
         if not self.hub:

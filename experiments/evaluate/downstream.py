@@ -50,19 +50,19 @@ class Downstream:
         system: str | None,
         generation_batch_size: int | None = None,
     ) -> None:
-        known = sorted(path.stem for path in TASKS.glob("*.yaml"))
+        names = sorted(path.stem for path in TASKS.glob("*.yaml"))
         if isinstance(tasks, str):
             raise UserError(f"downstream.tasks={tasks} is not possible: give a list, for example [{tasks}]")
         for name in tasks or ():
-            if name not in known:
-                raise UserError(f"downstream.tasks has {name!r}; there are {', '.join(known)}")
+            if name not in names:
+                raise UserError(f"downstream.tasks has {name!r}; there are {', '.join(names)}")
         generation_batch_size = batch_size if generation_batch_size is None else generation_batch_size
         numbers = {"items": items, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
         for name, value in (numbers | {"generation_batch_size": generation_batch_size}).items():
             require_whole(f"downstream.{name}", value, least=1)
         if folder is not None and not Path(folder).expanduser().is_dir():
             raise UserError(f"downstream.folder={folder} is no folder")
-        self.tasks = list(tasks or known)
+        self.tasks = list(tasks or names)
         self.items = items
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
@@ -86,17 +86,17 @@ class Downstream:
     def __call__(self, subject: Subject) -> dict[str, Any]:
         """task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts."""
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         for task in self.tasks:
-            kept = subject.place / f"{task}.json"
-            if not kept.exists():
+            path = subject.place / f"{task}.json"
+            if not path.exists():
                 measured = self._measure(subject, task)
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                partial = kept.with_suffix(".partial")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_suffix(".partial")
                 partial.write_text(json.dumps(measured), encoding="utf-8")
-                partial.replace(kept)
-            found[task] = json.loads(kept.read_text(encoding="utf-8"))
-        return found
+                partial.replace(path)
+            results[task] = json.loads(path.read_text(encoding="utf-8"))
+        return results
 
     def compare(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         """Every task that both have, each tested at `ALPHA` divided by their number."""
@@ -110,20 +110,20 @@ class Downstream:
         from lm_eval.models.huggingface import HFLM
 
         rows, origin = self.rows(name)
-        given = definition(name)
-        about, generates = given["metadata"], given["output_type"] == "generate_until"
+        options = definition(name)
+        about, generates = options["metadata"], options["output_type"] == "generate_until"
         language_model: Any = HFLM(
             pretrained=subject.model,  # pyright: ignore[reportCallIssue]
             tokenizer=subject.tokenizer,  # pyright: ignore[reportCallIssue]
             batch_size=self.generation_batch_size if generates else self.batch_size,  # pyright: ignore[reportCallIssue]
         )
         if generates:
-            given["generation_kwargs"] |= {"max_gen_toks": self.max_new_tokens}
+            options["generation_kwargs"] |= {"max_gen_toks": self.max_new_tokens}
         fields = about["fields"]
-        given["custom_dataset"] = lambda **_: {
+        options["custom_dataset"] = lambda **_: {
             "test": Dataset.from_list([{field: row[field] for field in fields} for row in rows])
         }
-        task = ConfigurableTask(config=given | {"num_fewshot": 0})
+        task = ConfigurableTask(config=options | {"num_fewshot": 0})
         result: Any = evaluate(
             language_model,
             {"tasks": {name: task}, "groups": {}, "group_map": {}},  # pyright: ignore[reportArgumentType]

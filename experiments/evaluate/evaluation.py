@@ -96,7 +96,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
     about = OmegaConf.to_container(config.about, resolve=True)
     assert isinstance(about, dict)  # for the type checker: a DictConfig gives a dict
     labels = {str(key): value for key, value in about.items()}
-    found = []
+    parts = []
     for name in config.parts:
         part: Part = configuration.build(config[name])
         identity = {
@@ -122,10 +122,10 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
                 raise UserError(
                     f"before={config.before}: {path} was evaluated with other values of {', '.join(other)}"
                 )
-        found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, labels, before))
+        parts.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, labels, before))
     if not config.how.dry:
         require_writable(configuration.folder(config) / config.recorded_as)
-    return Plan(config, title, device, model, fingerprint, found)
+    return Plan(config, title, device, model, fingerprint, parts)
 
 
 def table(planned: Plan) -> str:

@@ -90,7 +90,7 @@ class MTBench:
 
     def __call__(self, subject: Subject) -> dict[str, Any]:
         answers = self.answer(subject)
-        found: dict[str, Any] = {
+        result: dict[str, Any] = {
             "questions": len(self.questions),
             "rows": digest(self.questions),
             "model_id": subject.name,
@@ -98,14 +98,14 @@ class MTBench:
             "answers": digest([answers[question["question_id"]] for question in self.questions]),
         }
         if self.endpoint is None:
-            return found | {"verdict": f"{NOT_JUDGED}: {endpoint.URL} and {endpoint.MODEL} name no judge"}
+            return result | {"verdict": f"{NOT_JUDGED}: {endpoint.URL} and {endpoint.MODEL} name no judge"}
         name = f"{self.endpoint.model.replace('/', '_')}_single.jsonl"
         judge = Judge(self.endpoint, Journal(self.folder / "model_judgment" / name), self.prices, self.max_cost)
         wanted = tasks(self.questions, answers, self.prompts, self.references)
         judgments, spent = judge.judge(wanted, subject.name)
         host = urllib.parse.urlsplit(self.endpoint.url).hostname
         about = {"model": self.endpoint.model, "host": host, "prompts": digest(self.prompts), "spent": spent}
-        return found | {"judge": about} | self._scores(judgments)
+        return result | {"judge": about} | self._scores(judgments)
 
     def _scores(self, judgments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Means over the rated judgments; the standard errors take the turns of a question together."""
@@ -123,12 +123,12 @@ class MTBench:
         """Paired over the questions, on the turns rated in both; `NOT_JUDGED` where one was not judged."""
         if "judge" not in before or "judge" not in after:
             return {"score": {"verdict": NOT_JUDGED}}
-        judges = [(found["judge"]["model"], found["judge"]["prompts"]) for found in (before, after)]
+        judges = [(record["judge"]["model"], record["judge"]["prompts"]) for record in (before, after)]
         if judges[0] != judges[1] or before["rows"] != after["rows"]:
             raise ValueError(
                 "the two records have different questions, judges or prompts, so their scores do not compare"
             )
-        first, second = ({(q, t): s for q, t, s in found["scores"] if s != UNRATED} for found in (before, after))
+        first, second = ({(q, t): s for q, t, s in record["scores"] if s != UNRATED} for record in (before, after))
         sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
         for question, turn in first.keys() & second.keys():
             for i, value in enumerate((first[question, turn], second[question, turn], 1.0)):
@@ -136,20 +136,20 @@ class MTBench:
         if len(sums) < 2:
             return {"score": {"verdict": f"{NOT_JUDGED}: fewer than two questions have a rating in both"}}
         columns = [[sums[question][i] for question in sorted(sums)] for i in range(3)]
-        found = mean_difference(columns[0], columns[1], columns[2])
-        return {"score": found | {"verdict": verdict(found, ALPHA)}}
+        difference = mean_difference(columns[0], columns[1], columns[2])
+        return {"score": difference | {"verdict": verdict(difference, ALPHA)}}
 
     def answer(self, subject: Subject) -> dict[int, list[str]]:
         """question_id -> the answer of each turn; kept in model_answer/, batch after batch, and not made twice."""
         journal = Journal(self.folder / "model_answer" / f"{subject.name}.jsonl")
-        kept = {row["answer_id"]: row["choices"][0]["turns"] for row in journal.read()}
-        found: dict[int, list[str]] = {}
+        turns_by_id = {row["answer_id"]: row["choices"][0]["turns"] for row in journal.read()}
+        answers: dict[int, list[str]] = {}
         for start in tqdm(range(0, len(self.questions), self.batch_size), desc=subject.name, leave=False):
             group = self.questions[start : start + self.batch_size]
             # A batch is made as a whole, because padding moves roundings: what is continued is what is uninterrupted.
-            made = [subject.fingerprint, self.max_new_tokens, [question["turns"] for question in group]]
-            identities = [digest([made, i])[:22] for i in range(len(group))]
-            if any(identity not in kept for identity in identities):
+            batch = [subject.fingerprint, self.max_new_tokens, [question["turns"] for question in group]]
+            identities = [digest([batch, i])[:22] for i in range(len(group))]
+            if any(identity not in turns_by_id for identity in identities):
                 rows = [
                     {
                         "question_id": question["question_id"],
@@ -163,10 +163,10 @@ class MTBench:
                     )
                 ]
                 journal.append(*rows)
-                kept |= {row["answer_id"]: row["choices"][0]["turns"] for row in rows}
+                turns_by_id |= {row["answer_id"]: row["choices"][0]["turns"] for row in rows}
             for question, identity in zip(group, identities, strict=True):
-                found[question["question_id"]] = kept[identity]
-        return found
+                answers[question["question_id"]] = turns_by_id[identity]
+        return answers
 
     def _dialogues(self, subject: Subject, group: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         """The answers to each question of the group; all of a group have as many turns."""
@@ -230,10 +230,10 @@ def read_questions(name: str) -> list[dict[str, Any]]:
     if Path(name).expanduser().is_file():
         rows = checked(name, ("question_id", "category", "turns"))
     elif name.count("/") == 1 and not name.startswith((".", "~", "/")) and "." not in name.rpartition("/")[2]:
-        found, _ = Source(local=name, hub=name, split="train", option="mt_bench.questions").rows(
+        source_rows, _ = Source(local=name, hub=name, split="train", option="mt_bench.questions").rows(
             None, ("prompt_id", "category", "prompt")
         )
-        rows = [{"question_id": row["prompt_id"], "turns": row["prompt"]} | row for row in found]
+        rows = [{"question_id": row["prompt_id"], "turns": row["prompt"]} | row for row in source_rows]
     else:
         raise UserError(f"mt_bench.questions={name} is no file, and no name on the hub")
     questions = [{"question_id": r["question_id"], "category": r["category"], "turns": list(r["turns"])} for r in rows]

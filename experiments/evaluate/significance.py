@@ -128,12 +128,12 @@ def mean_difference(
 def shares(before: dict[str, Any], after: dict[str, Any], alpha: float) -> dict[str, Any]:
     """Two results of `share`, with the hash of their items in ``rows``: paired when the items are the same."""
     test = paired if before["rows"] == after["rows"] else unpaired
-    found = test([item == "1" for item in before["right"]], [item == "1" for item in after["right"]], alpha)
+    result = test([item == "1" for item in before["right"]], [item == "1" for item in after["right"]], alpha)
     guessing = not (before["above_guessing"] or after["above_guessing"])
-    return found | {
+    return result | {
         "before": before["share"],
         "after": after["share"],
-        "verdict": verdict(found, alpha, above_guessing=not guessing),
+        "verdict": verdict(result, alpha, above_guessing=not guessing),
     }
 
 
@@ -167,16 +167,18 @@ def smallest_paired(n: int, discordant: float, alpha: float = ALPHA) -> float | 
     return high
 
 
-def verdict(found: dict[str, Any], alpha: float, *, larger_is_better: bool = True, above_guessing: bool = True) -> str:
+def verdict(
+    result: dict[str, Any], alpha: float, *, larger_is_better: bool = True, above_guessing: bool = True
+) -> str:
     """The words for a difference: "better", "worse" or `NOT_TESTABLE`.
 
     Args:
-        found: the test's result, with `difference`, `p` and `smallest_detectable`.
+        result: the test's result, with `difference`, `p` and `smallest_detectable`.
         alpha: level of the test.
         larger_is_better: False for a loss.
         above_guessing: whether one of the two models does better than guessing; two that guess cannot be compared.
     """
-    least = found["smallest_detectable"]
-    if not above_guessing or least is None or abs(found["difference"]) < least or found["p"] > alpha:
+    least = result["smallest_detectable"]
+    if not above_guessing or least is None or abs(result["difference"]) < least or result["p"] > alpha:
         return NOT_TESTABLE
-    return "better" if (found["difference"] > 0) == larger_is_better else "worse"
+    return "better" if (result["difference"] > 0) == larger_is_better else "worse"

@@ -101,27 +101,27 @@ def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, 
     """
     names = [studies] if isinstance(studies, str) else list(studies)
     method = config.get(RATE_OF) or chosen.get("method")
-    known = {**chosen, "method": method}
-    errors, failed = [], []
+    choices = {**chosen, "method": method}
+    errors, without_rate = [], []
     for name in names:
         try:
-            found = _rates(name, config, known)
+            rates = _rates(name, config, choices)
         except NoRateError as error:
-            failed.append(str(error))
+            without_rate.append(str(error))
             continue
-        if isinstance(found, str):
-            errors.append(found)
-        elif len(found) == 1:
-            return found[0]
+        if isinstance(rates, str):
+            errors.append(rates)
+        elif len(rates) == 1:
+            return rates[0]
         else:
             errors.append(
-                f"study={name} has {len(found)} learning rates for method={method} with these values, and one is "
+                f"study={name} has {len(rates)} learning rates for method={method} with these values, and one is "
                 f"needed; add what is missing to conf/study/{name}.yaml, then {_commands(name)}"
             )
-    raise NoRateError("; ".join(failed)) if failed else UserError("; ".join(errors))
+    raise NoRateError("; ".join(without_rate)) if without_rate else UserError("; ".join(errors))
 
 
-def _rates(name: str, config: DictConfig, known: Mapping[str, str | None]) -> list[float] | str:
+def _rates(name: str, config: DictConfig, choices: Mapping[str, str | None]) -> list[float] | str:
     """The learning rates that the study has for this run, or why it can have none.
 
     Raises:
@@ -131,14 +131,14 @@ def _rates(name: str, config: DictConfig, known: Mapping[str, str | None]) -> li
     if record is None:
         return f"the learning rates of study={name} are not recorded; {_commands(name)} find and record them"
     for key in COMMON:
-        if (tuned_for := record.config.get(key)) is not None and tuned_for != known.get(key):
+        if (tuned_for := record.config.get(key)) is not None and tuned_for != choices.get(key):
             return (
-                f"study={name} tuned for {key}={tuned_for}, and this run has {key}={known.get(key)}; tune for it "
+                f"study={name} tuned for {key}={tuned_for}, and this run has {key}={choices.get(key)}; tune for it "
                 "in a study of its own"
             )
 
     def fits(cell: Mapping[str, Any]) -> bool:
-        return all((known.get(key) or OmegaConf.select(config, key)) == value for key, value in cell.items())
+        return all((choices.get(key) or OmegaConf.select(config, key)) == value for key, value in cell.items())
 
     if failed := [cell for cell in record.measurements.get("failed", []) if fits(cell)]:
         raise NoRateError(f"every learning rate of {describe(failed[0])} failed in study={name}")

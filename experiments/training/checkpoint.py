@@ -110,7 +110,8 @@ class Checkpoints:
             partial.replace(path.with_suffix(".json"))
         except (OSError, RuntimeError) as error:  # torch's writer turns what the file raises into a RuntimeError
             reason = error.__context__ if isinstance(error.__context__, OSError) else error
-            partial.unlink(missing_ok=True) if self.folder.is_dir() else None
+            if self.folder.is_dir():  # where a file has the folder's place, unlink would raise as well
+                partial.unlink(missing_ok=True)
             raise CheckpointError(
                 f"the checkpoint {path} cannot be written ({reason}); free space or choose another folder with "
                 f"checkpoint.folder=... ; {self._last_good()}"
@@ -156,10 +157,10 @@ class Checkpoints:
             )
         try:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise CheckpointError(f"the checkpoint {path} is refused: {error.strerror}") from error
-        if found != seal.sha256:
+        if sha256 != seal.sha256:
             size = path.stat().st_size
             what = f"{size} of {seal.bytes} bytes" if size != seal.bytes else "other bytes of the same number"
             raise CheckpointError(f"the checkpoint {path} is refused: it is damaged (SHA-256 differs, {what})")

@@ -40,10 +40,10 @@ class Loading:
         """The examples, ready for the workload's task, which nothing changes."""
         key = (planned.data_key, planned.model_key)
         if key not in self._data:
-            found = planned.workload.data.load(processor)
+            examples = planned.workload.data.load(processor)
             if not self.keep:
-                return found
-            self._data[key] = found
+                return examples
+            self._data[key] = examples
         return self._data[key]
 
     @staticmethod

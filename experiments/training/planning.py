@@ -142,8 +142,8 @@ class Plan:
         try:
             build(self.config.schedule)(trainable.optimizer)
         except TypeError as error:
-            given = OmegaConf.to_container(self.config.schedule)
-            raise UserError(f"schedule={given} is not possible: {error}") from None
+            schedule = OmegaConf.to_container(self.config.schedule)
+            raise UserError(f"schedule={schedule} is not possible: {error}") from None
         if self.config.get("accumulation", 1) > 1 and trainable.backward is not Tensor.backward:
             raise UserError(
                 f"accumulation={self.config.accumulation} is not possible: this method moves the weights inside "

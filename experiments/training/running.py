@@ -47,24 +47,25 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
         UserError: before anything is computed, when a folder cannot be written to or lacks room, and when no
             checkpoint can be used; at the end, when the record cannot be written.
     """
-    planned, kept = run.plan, run.checkpoints
+    planned, checkpoints = run.plan, run.checkpoints
     expected, every = planned.expected, planned.config.how.checkpoint.every
     require_room(run.path.parent, 0, "records_dir")
     if run.export is not None:
         require_room(run.export.parent, 0, "export")
     if every is not None:
         require_room(
-            kept.folder, (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0
+            checkpoints.folder,
+            (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0,
         )
     if restart:
-        kept.remove()
-    found = kept.load()
+        checkpoints.remove()
+    saved = checkpoints.load()
     origin = provenance(device_name(planned.device.type))
     running = Running(run, {"predicted_bytes": asdict(expected)}, origin, loading or Loading())
     error, stopped = "", None
     with Interruption() as interruption, seeded(stream_seed(planned.config.seed, DROPOUT)), any_length():
         try:
-            running.measure(found, interruption)
+            running.measure(saved, interruption)
         except Interrupted as signal:
             stopped = signal
             running.save()
@@ -89,12 +90,13 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
             running.save()
             raise UserError(
                 f"the record {run.path} cannot be written "
-                f"({failure.strerror}); the run's state is kept in {kept.folder}, and the same command goes on from it"
+                f"({failure.strerror}); the run's state is kept in {checkpoints.folder}, and the same command goes on "
+                "from it"
             ) from failure
     if stopped:
         raise stopped
     if not error:
-        kept.remove()
+        checkpoints.remove()
     return record
 
 
@@ -115,7 +117,7 @@ class Running:
         origin: dict[str, Any],
         loading: Loading | None = None,
     ) -> None:
-        self.run, self.planned, self.kept = run, run.plan, run.checkpoints
+        self.run, self.planned, self.checkpoints = run, run.plan, run.checkpoints
         self.measurements, self.provenance = measurements, origin
         self._loading = loading or Loading()
         self._training: Training | None = None
@@ -136,7 +138,7 @@ class Running:
         if self._training is not None:
             state = {name: self.measurements[name] for name in ("before", "curve")}
             state |= {"training": self._training.state_dict(), "seconds": self.seconds(), "peak": self._peak}
-            self.kept.save(self._training.steps, state)
+            self.checkpoints.save(self._training.steps, state)
 
     def measure(self, saved: tuple[int, dict[str, Any], list[str]] | None, interruption: Interruption) -> None:
         """Evaluate, train, evaluate again.
@@ -193,12 +195,12 @@ class Running:
             into["spectrum"] = spectrum.of_change(untrained, trainable)
 
     def _rollback(self) -> dict[str, Any]:
-        return (self.kept.load() or (0, {}, []))[1]["training"]
+        return (self.checkpoints.load() or (0, {}, []))[1]["training"]
 
     def _resume(self, training: Training, step: int, state: dict[str, Any], refused: list[str]) -> None:
         for line in refused:
             tqdm.write(line, file=sys.stderr)
-        tqdm.write(f"{self.planned.name}: goes on after step {step}, from {self.kept.folder}", file=sys.stderr)
+        tqdm.write(f"{self.planned.name}: goes on after step {step}, from {self.checkpoints.folder}", file=sys.stderr)
         training.load_state_dict(state["training"])
         self.measurements["before"], self.measurements["curve"] = state["before"], state["curve"]
         self._before, self._peak = state["seconds"], state["peak"]

@@ -116,15 +116,15 @@ class HeldOutLoss:
         model.eval()
         ordered = sorted(examples, key=lambda example: example.length)
         groups = [ordered[i : i + self.batch_size] for i in range(0, len(ordered), self.batch_size)]
-        found, tokens = [], 0
+        sums, tokens = [], 0
         with torch.no_grad():
             for group in tqdm(groups, desc=label, unit="batch", leave=False):
                 batch = collate(group, tokenizer.pad_token_id)
                 tokens += batch.terms
                 # Sums stay on the device until all batches are queued; in double precision they add up exactly enough.
-                found.append(self._sum(model, batch.to(model.device)).double())
+                sums.append(self._sum(model, batch.to(model.device)).double())
         model.train(was_training)
-        return {"heldout_loss": torch.stack(found).sum().item() / tokens, "items": len(examples)}
+        return {"heldout_loss": torch.stack(sums).sum().item() / tokens, "items": len(examples)}
 
     def _sum(self, model: Any, batch: Batch) -> Tensor:
         if self.chunk is None:
