@@ -42,18 +42,20 @@ LEFT_ASIDE = ("seed", "method.lr")
 
 def configurations(listed: list[Run]) -> list[Run]:
     """The first run of each cell of the studies, by all axes but `LEFT_ASIDE`."""
-    found: dict[str, Run] = {}
+    cells: dict[str, Run] = {}
     for run in listed:
-        found.setdefault(name(run), run)
-    return list(found.values())
+        cells.setdefault(name(run), run)
+    return list(cells.values())
 
 
 def measure(
     planned: planning.Plan, loading: Loading, steps: int = STEPS, timed: int = TIMED
 ) -> tuple[list[float], Any]:
-    """Train for `steps` steps; returns the seconds of each of the last `timed`, and the peak of bytes over them.
+    """Train for `steps` steps.
 
-    The peak is None where the device keeps no account, as the CPU.
+    Returns:
+        The seconds of each of the last `timed` steps, and the peak of bytes over them: None where the device keeps no
+        account, as the CPU.
     """
     loading.clear(planned.device)
     model, processor = loading.model(planned)
@@ -82,8 +84,8 @@ def joined(before: dict[str, Any] | None, seconds: list[float], peak: int | None
 
 def name(run: Run) -> str:
     """Of the record: model, data and the cell, so that no two studies give one name to two things."""
-    chosen = run.plan.config.choices
-    cell = {"model": chosen.model, "data": chosen.data} | dict(run.cell)
+    choices = run.plan.config.choices
+    cell = {"model": choices.model, "data": choices.data} | dict(run.cell)
     return study.label({key: value for key, value in cell.items() if key not in LEFT_ASIDE})
 
 
@@ -114,23 +116,25 @@ def record(run: Run, measurements: dict[str, Any], error: str = "") -> Record:
 def execute(listed: list[Run], *, rounds: int = 1, force: bool = False) -> list[Record]:
     """Measure every configuration until its record has `rounds` rounds.
 
-    Returns the record of each, of one that failed that of the failure; what it has measured before stays on disk.
+    Returns:
+        The record of each; of a configuration that failed, the record of the failure. What it has measured before
+        stays on disk.
     """
-    loading, found, chosen = Loading(keep=True), dict[str, Record](), configurations(listed)
+    loading, records, measured = Loading(keep=True), dict[str, Record](), configurations(listed)
     with keep_graphs():
         for turn in range(rounds):
-            for run in chosen:
-                folder, called = configuration.folder(run.plan.config), name(run)
-                there = found.get(called)
-                if turn == 0 and not force and (there := find(STUDY, called, key(run.plan), folder)):
-                    print(f"{line(there)}, recorded before", flush=True)
-                if there is None or (not there.error and len(there.measurements["rounds"]) <= turn):
-                    before, there = there, _measured_once_more(run, there, loading)
-                    if before is None or not there.error:
-                        write(there, folder)
-                    print(line(there), flush=True)
-                found[called] = there
-    return list(found.values())
+            for run in measured:
+                folder, label = configuration.folder(run.plan.config), name(run)
+                recorded = records.get(label)
+                if turn == 0 and not force and (recorded := find(STUDY, label, key(run.plan), folder)):
+                    print(f"{line(recorded)}, recorded before", flush=True)
+                if recorded is None or (not recorded.error and len(recorded.measurements["rounds"]) <= turn):
+                    before, recorded = recorded, _measured_once_more(run, recorded, loading)
+                    if before is None or not recorded.error:
+                        write(recorded, folder)
+                    print(line(recorded), flush=True)
+                records[label] = recorded
+    return list(records.values())
 
 
 def _measured_once_more(run: Run, before: Record | None, loading: Loading) -> Record:
@@ -140,15 +144,15 @@ def _measured_once_more(run: Run, before: Record | None, loading: Loading) -> Re
         return record(run, {}, f"{type(failure).__name__}: {failure}")
 
 
-def line(found: Record) -> str:
+def line(record: Record) -> str:
     """The measurement for readers."""
-    if found.error:
-        return f"{found.name}: FAILED, {found.error}"
-    peak = found.measurements["peak_allocated"]
+    if record.error:
+        return f"{record.name}: FAILED, {record.error}"
+    peak = record.measurements["peak_allocated"]
     memory = f", {peak / 1e9:.2f} GB" if peak else ""
-    rounds = [f"{statistics.mean(seconds) * 1e3:.1f}" for seconds in found.measurements["rounds"]]
+    rounds = [f"{statistics.mean(seconds) * 1e3:.1f}" for seconds in record.measurements["rounds"]]
     each = f" ({', '.join(rounds)})" if len(rounds) > 1 else ""
-    return f"{found.name}: {found.measurements['seconds_per_step'] * 1e3:.1f} ms a step{each}{memory}"
+    return f"{record.name}: {record.measurements['seconds_per_step'] * 1e3:.1f} ms a step{each}{memory}"
 
 
 @command("train")
@@ -161,9 +165,9 @@ def main(config: DictConfig) -> bool:
     if config.how.only is not None:
         raise UserError(f"only={config.how.only} is not possible: every configuration of a study is measured")
     shared = planning.Shared()
-    chosen = chosen_studies(config, controls)
+    studies = chosen_studies(config, controls)
     # dry: no cost depends on a learning rate, so that none needs to be recorded.
-    listed = [run for each in chosen for run in study.runs(each, extra, controls, shared, dry=True)]
+    listed = [run for each in studies for run in study.runs(each, extra, controls, shared, dry=True)]
     if config.how.dry:
         print("\n".join(map(name, configurations(listed))))
         return True

@@ -45,9 +45,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
 
         @functools.wraps(guarded)
         def run(arguments: Sequence[str] | None = None) -> None:
-            given = sys.argv[1:] if arguments is None else arguments
+            words = sys.argv[1:] if arguments is None else arguments
             former, wants_traceback = sys.argv, FULL in os.environ
-            sys.argv = [former[0], *spelled_out(given, config_name)]
+            sys.argv = [former[0], *spelled_out(words, config_name)]
             os.environ[FULL] = "1"  # lets Hydra raise what it would report in thirty lines
             try:
                 if wants_traceback:

@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from bcd.checks import require_whole
+from bcd.checks import require_choice, require_flag, require_whole
 from experiments.errors import UserError
 from records import ROOT
 
@@ -36,8 +36,8 @@ def build(config: Any) -> Any:
         ValueError: what the constructor raised.
         UserError: when the target cannot be made from these values.
     """
-    made = OmegaConf.create(config) if isinstance(config, dict) else config
-    values = OmegaConf.to_container(made, resolve=True, throw_on_missing=True)
+    node = OmegaConf.create(config) if isinstance(config, dict) else config
+    values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     try:
         return instantiate(OmegaConf.create(_renamed(values)), _convert_="all")
     except InstantiationException as error:
@@ -70,24 +70,24 @@ def require_how(how: DictConfig) -> None:
     """Check the keys of `how` that a command has.
 
     Raises:
-        UserError: unless switches are true or false and counts whole numbers of at least 1.
+        ValueError: unless switches are true or false and counts whole numbers of at least 1.
     """
     for key in ("dry", "force", "retry"):
-        if key in how and not isinstance(how[key], bool):
-            raise UserError(f"{key}={how[key]} is not possible: give true or false")
+        if key in how:
+            require_flag(key, how[key])
     for key in ("workers", "rounds"):
         if key in how:
-            require_whole(key, how[key], least=1, why="give a whole number of at least 1")
+            require_whole(key, how[key], least=1)
 
 
 def device_of(name: str) -> torch.device:
     """The device of ``device=name``.
 
     Raises:
-        UserError: for another name than auto, cpu, cuda, and for cuda where torch sees none.
+        ValueError: for another name than auto, cpu, cuda.
+        UserError: for cuda where torch sees none.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={name!r} is not one of auto, cpu, cuda")
+    require_choice("device", name, ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but torch sees no CUDA device; use device=cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -14,7 +14,8 @@ from types import FrameType
 class Interrupted(BaseException):
     """The run was asked to end. Not an Exception, so that no library takes it for a failure of its own.
 
-    code: exit code of the process: 75 (EX_TEMPFAIL, try again) after SIGTERM, 130 after Ctrl-C.
+    Attributes:
+        code: exit code of the process: 75 (EX_TEMPFAIL, try again) after SIGTERM, 130 after Ctrl-C.
     """
 
     def __init__(self, number: int) -> None:
@@ -23,8 +24,10 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """Turns SIGTERM and SIGINT into `Interrupted` while it is entered; in a thread that is not the main one it does
-    nothing, because Python gives signals to the main thread only."""
+    """Turns SIGTERM and SIGINT into `Interrupted` while it is entered.
+
+    In a thread that is not the main one it does nothing, because Python gives signals to the main thread only.
+    """
 
     def __init__(self) -> None:
         self._waiting = False
@@ -54,6 +57,7 @@ class Interruption:
             raise Interrupted(self._received)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        # A second signal must not cut short what the first one made the run write.
         first, self._received = self._received is None, number
         if first and not self._waiting:
             raise Interrupted(number)

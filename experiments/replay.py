@@ -80,7 +80,14 @@ def recorded(path: Path, name: str | None) -> Record:
 
 
 def replay(path: Path, rtol: float, name: str | None = None) -> list[str]:
-    """Run the record's configuration again and return the differences. Raises UserError for a GPU or failed record."""
+    """Run the record's configuration again.
+
+    Returns:
+        The `differences`.
+
+    Raises:
+        UserError: for a record of a GPU or of a failed run, and when the replay fails.
+    """
     old = recorded(path, name)
     if old.kind != "train" or old.status != "finished":
         raise UserError(f"{path} is a {old.status} {old.kind} record; only finished train records can be replayed")

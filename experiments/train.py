@@ -20,7 +20,11 @@ def main(config: DictConfig) -> bool:
 
 
 def run_single(config: DictConfig) -> bool:
-    """One run, unless its record is there already. Returns whether it succeeded."""
+    """Execute one run, unless its record is there already.
+
+    Returns:
+        Whether it succeeded.
+    """
     if config.how.dry:
         raise ValueError("dry=true lists the runs of a study; give study=NAME too")
     run = Run(planning.plan(config, configuration.choices(HydraConfig.get())))
@@ -36,16 +40,20 @@ def run_single(config: DictConfig) -> bool:
 
 
 def run_studies(config: DictConfig) -> bool:
-    """Every run of the studies that is not finished. Returns whether all succeeded."""
-    given = HydraConfig.get().overrides
-    extra, controls = overrides.extra_overrides(given.task), overrides.passed_on(given.task)
+    """Execute every run of the studies that is not finished.
+
+    Returns:
+        Whether all succeeded.
+    """
+    command_line = HydraConfig.get().overrides
+    extra, controls = overrides.extra_overrides(command_line.task), overrides.passed_on(command_line.task)
     listed, names, shared = [], [], planning.Shared()
     for each in overrides.chosen_studies(config, controls):
         names.append(study.study_name(each, extra))
-        found = study.runs(each, extra, controls, shared, dry=config.how.dry)
-        listed += found
+        runs = study.runs(each, extra, controls, shared, dry=config.how.dry)
+        listed += runs
         if not config.how.dry:
-            runner.remove_strangers(found, configuration.folder(config) / names[-1])
+            runner.remove_strangers(runs, configuration.folder(config) / names[-1])
     print(show.table(listed), flush=True)
     if config.how.dry:
         return True
@@ -58,8 +66,8 @@ def run_studies(config: DictConfig) -> bool:
     places = ", ".join(str(configuration.folder(config) / name) for name in names)
     print("\n".join([f"study {title}: records in {places}", *map(show.summary, records)]))
     finished = {(record.study, record.name) for record in records if record.status == "finished"}
-    left = [run for run in listed if run.place not in finished]
-    return all(run.busy for run in left)  # what another process works on is its own affair
+    unfinished = [run for run in listed if run.place not in finished]
+    return all(run.busy for run in unfinished)  # what another process works on is its own affair
 
 
 if __name__ == "__main__":

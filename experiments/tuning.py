@@ -22,12 +22,17 @@ from records.provenance import provenance
 
 
 def choice_record(name: str, listed: Sequence[Run]) -> Record:
-    """The choice from the runs of the tuning study `name`, as a record.
+    """The choice from the runs of a tuning study, as a record.
 
     A cell whose every learning rate failed has no choice and is named; other studies leave it out.
 
-    Raises UserError when a run is missing, when the study does not vary the learning rate, when the grids differ in
-    size, and when no cell has a choice.
+    Args:
+        name: of the study.
+        listed: its runs.
+
+    Raises:
+        UserError: when a run is missing, when the study does not vary the learning rate, when the grids differ in
+            size, and when no cell has a choice.
     """
     if any(rates.RATE not in run.cell for run in listed):
         raise UserError(f"study={name} has no axis {rates.RATE}, so there is nothing to choose")
@@ -95,10 +100,10 @@ def table(record: Record) -> str:
 
 def other_failures(listed: Sequence[Run]) -> list[str]:
     """A line for each run that failed for another reason than a loss or gradient that is not finite."""
-    found = [run.record for run in listed if run.record is not None and run.record.error]
+    failed = [run.record for run in listed if run.record is not None and run.record.error]
     return [
         f"warning: {record.name} counts as one that diverged, but failed otherwise: {record.error}"
-        for record in found
+        for record in failed
         if "FloatingPointError" not in record.error
     ]
 

@@ -27,16 +27,16 @@ def lines(record: Record, compared: Record | None) -> list[str]:
         f"{record.name}:",
         *(f"  {k}: {_said(v)}" for k, v in record.measurements.items() if not isinstance(v, list)),
     ]
-    for name, found in (compared.measurements if compared else {}).items():
-        if "difference" not in found:
-            text.append(f"  {name}: {found['verdict']}")
+    for name, test in (compared.measurements if compared else {}).items():
+        if "difference" not in test:
+            text.append(f"  {name}: {test['verdict']}")
             continue
-        error, least = found["standard_error"], found["smallest_detectable"]
+        error, least = test["standard_error"], test["smallest_detectable"]
         text.append(
-            f"  {name} against {compared.config['before'] if compared else ''}: {found['difference']:+.4f}"
+            f"  {name} against {compared.config['before'] if compared else ''}: {test['difference']:+.4f}"
             + (f" ± {error:.4f}" if error is not None else "")
-            + f", p {found['p']:.2g}, smallest detectable {'none' if least is None else format(least, '.4f')}: "
-            + found["verdict"]
+            + f", p {test['p']:.2g}, smallest detectable {'none' if least is None else format(least, '.4f')}: "
+            + test["verdict"]
         )
     return text
 

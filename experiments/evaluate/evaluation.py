@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from bcd.checks import require_choice
 from experiments import configuration
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
@@ -30,8 +31,13 @@ MAY_DIFFER = ("tasks", "folder", "batch_size", "generation_batch_size", "judge")
 class Evaluating:
     """One part that is possible.
 
-    name: of its record.     key, identity: of what is measured.     about: labels of its record, no part of the key.
-    before: the record to compare with.
+    Attributes:
+        part: what measures.
+        name: of its record.
+        key: of what is measured, with the code and what is read, see `records.run_key`.
+        identity: the configuration of what is measured.
+        about: labels of its record, no part of the key.
+        before: the record to compare with, None for no comparison.
     """
 
     part: Part
@@ -62,7 +68,12 @@ class Plan:
 def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
     """Check the configuration, read the test sets and find the identity of every part, before any weight is loaded.
 
-    choices: config group -> chosen name. Raises UserError or ValueError with one message that names the value.
+    Args:
+        config: of the command.
+        choices: config group -> chosen name.
+
+    Raises:
+        ValueError: with one message that names the value; a UserError where the cause is more than the value.
     """
     config = config.copy()
     if config.path is not None:
@@ -71,8 +82,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         config.model.path = config.path
     elif OmegaConf.is_missing(config.model, "path"):
         raise UserError("path=... is missing: give a folder in the Hugging Face format, a hub name, or model=NAME")
-    if config.dtype not in configuration.DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(configuration.DTYPES)}")
+    require_choice("dtype", config.dtype, configuration.DTYPES)
     for name in config.parts:
         if name not in config or "_target_" not in config[name]:
             raise UserError(f"parts has {name!r}; there are heldout, reasoning_gym, downstream, mt_bench")
@@ -86,7 +96,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
     about = OmegaConf.to_container(config.about, resolve=True)
     assert isinstance(about, dict)  # for the type checker: a DictConfig gives a dict
     labels = {str(key): value for key, value in about.items()}
-    found = []
+    parts = []
     for name in config.parts:
         part: Part = configuration.build(config[name])
         identity = {
@@ -112,10 +122,10 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
                 raise UserError(
                     f"before={config.before}: {path} was evaluated with other values of {', '.join(other)}"
                 )
-        found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, labels, before))
+        parts.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, labels, before))
     if not config.how.dry:
         require_writable(configuration.folder(config) / config.recorded_as)
-    return Plan(config, title, device, model, fingerprint, found)
+    return Plan(config, title, device, model, fingerprint, parts)
 
 
 def table(planned: Plan) -> str:
@@ -138,8 +148,10 @@ def table(planned: Plan) -> str:
 def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
     """The record of every part, and that of its comparison; parts that are finished are not run again.
 
-    A failing part is a record too and stops no other. Raises Interrupted after SIGTERM or Ctrl-C; what is finished
-    stays, and the same command goes on.
+    A failing part is a record too and stops no other.
+
+    Raises:
+        Interrupted: after SIGTERM or Ctrl-C; what is finished stays, and the same command goes on.
     """
     config, loaded = planned.config, None
     for part in planned.parts:

@@ -65,6 +65,6 @@ def flops_per_second(device: str, tokens: int, width: int = 576, seconds: float 
     b = torch.randn(width, 3 * width, device=device, generator=generator)
     count, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
-        (a @ b).sum().item()
+        (a @ b).sum().item()  # item() waits for the device
         count += 1
     return count * 2 * tokens * width * 3 * width / (time.perf_counter() - begin)

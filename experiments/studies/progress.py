@@ -19,7 +19,14 @@ ROWS = 12
 
 
 class Progress:
-    """What is under way, done and left.     name: of the study.     workers: runs at the same time."""
+    """What is under way, done and left.
+
+    Args:
+        name: of the study.
+        listed: all its runs.
+        workers: runs at the same time.
+        console: where the table goes; None: stdout.
+    """
 
     def __init__(self, name: str, listed: Sequence[Run], workers: int, console: Console | None = None) -> None:
         self._name, self._listed, self._workers = name, listed, workers

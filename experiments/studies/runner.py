@@ -33,10 +33,19 @@ from records import Record, load
 def execute(
     listed: Sequence[Run], name: str, *, force: bool = False, retry: bool = False, workers: int = 1
 ) -> list[Record]:
-    """Run what is not finished (with `retry` also what failed, with `force` everything); returns the records.
+    """Run what is not finished.
 
-    name: what the table calls the studies of `listed`.     workers: processes that each execute one run after another.
-    A failing run stops no other; Interrupted (see `run.execute`) stops all.
+    A failing run stops no other; Interrupted (see `running.execute`) stops all.
+
+    Args:
+        listed: runs of one study or of several.
+        name: what the table calls the studies of `listed`.
+        force: run everything, finished or not.
+        retry: run also what failed before.
+        workers: processes that each execute one run after another.
+
+    Returns:
+        The records that are there at the end, in the order of `listed`.
     """
     progress = Progress(name, listed, workers)
     elsewhere = {} if force or not listed else _by_key(listed[0].records_dir)
@@ -89,13 +98,14 @@ def take_over(record: Record, run: Run) -> None:
 
 def _by_key(folder: Path) -> dict[str, Path]:
     """Key -> record, for all finished runs below the folder; files that are no records are passed over."""
-    found = {}
+    paths = {}
     for path in sorted(folder.glob("*/*.json")):
+        # Searched and not parsed: a record may hold columns of many steps, and two fields are asked for.
         text = path.read_text(encoding="utf-8", errors="replace")
         key = re.search(r'^ "key": "(\w+)"', text, re.MULTILINE)
         if key and re.search(r'^ "status": "finished"', text, re.MULTILINE):
-            found[key[1]] = path
-    return found
+            paths[key[1]] = path
+    return paths
 
 
 def remove_strangers(listed: Sequence[Run], folder: Path) -> None:
@@ -167,8 +177,8 @@ def _environment(index: int) -> Iterator[None]:
     """What the process that is started inside the block finds: one of the GPUs, in turn, and no progress bars."""
     new = {"TQDM_DISABLE": "1"}
     if (count := torch.cuda.device_count()) > 0:
-        given = os.environ.get("CUDA_VISIBLE_DEVICES")
-        visible = given.split(",") if given else [str(i) for i in range(count)]
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = devices.split(",") if devices else [str(i) for i in range(count)]
         new |= {"CUDA_VISIBLE_DEVICES": visible[index % count]}
         new |= {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
     before = {name: os.environ.get(name) for name in new}
@@ -238,22 +248,22 @@ def next_for(forms: Container[str], waiting: Sequence[Run]) -> int:
 
 def rounds(todo: Sequence[Run]) -> list[list[Run]]:
     """The first run of every form, the second of every form, and so on."""
-    seen, found = Counter[str](), list[list[Run]]()
+    seen, runs_by_round = Counter[str](), list[list[Run]]()
     for run in todo:
-        if seen[run.plan.form] == len(found):
-            found.append([])
-        found[seen[run.plan.form]].append(run)
+        if seen[run.plan.form] == len(runs_by_round):
+            runs_by_round.append([])
+        runs_by_round[seen[run.plan.form]].append(run)
         seen[run.plan.form] += 1
-    return found
+    return runs_by_round
 
 
 def interleaved(todo: Sequence[Run], together: int = 1) -> list[Run]:
     """The longest runs and the shortest in turn, `together` of each: what runs at the same time has other needs."""
-    left = sorted(todo, key=lambda run: -estimate.estimated(run))
-    found: list[Run] = []
-    while left:
-        found += left[:together]
-        left = left[together:]
-        found += left[-together:]
-        left = left[:-together]
-    return found
+    waiting = sorted(todo, key=lambda run: -estimate.estimated(run))
+    order: list[Run] = []
+    while waiting:
+        order += waiting[:together]
+        waiting = waiting[together:]
+        order += waiting[-together:]
+        waiting = waiting[:-together]
+    return order

@@ -24,16 +24,18 @@ from records import digest
 def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
     """The configuration of one run and its choices; call it inside hydra.main or hydra.initialize."""
     config = hydra.compose("train", overrides=spelled_out(overrides), return_hydra_config=True)
-    chosen = configuration.choices(config.hydra)
+    choices = configuration.choices(config.hydra)
     with open_dict(config):
         del config["hydra"]
-    return config, chosen
+    return config, choices
 
 
 class Composer:
     """Configurations of the runs of a study; hydra composes each choice of files once, values are set on copies.
 
-    fixed: overrides of all runs, before those of a run.     extra: after them.
+    Args:
+        fixed: overrides of all runs, before those of a run.
+        extra: after them.
     """
 
     def __init__(self, fixed: Sequence[str], extra: Sequence[str]) -> None:
@@ -42,18 +44,18 @@ class Composer:
 
     def __call__(self, cell: Mapping[str, Any]) -> tuple[DictConfig, dict[str, str]]:
         """What `compose` gives for the overrides fixed, cell, extra."""
-        given = {key: as_overrides({key: value})[0] for key, value in cell.items()}
+        overrides = {key: as_overrides({key: value})[0] for key, value in cell.items()}
         # What comes later wins: a value that an extra override could change is left to hydra.
         roots = {item.lstrip("+~").partition("=")[0].partition(".")[0] for item in self._extra}
         values = [key for key in cell if not is_group(key) and key.partition(".")[0] not in roots]
-        files = tuple(text for key, text in given.items() if key not in values)
+        files = tuple(text for key, text in overrides.items() if key not in values)
         if files not in self._composed:
             self._composed[files] = compose([*self._fixed, *files, *self._extra])
-        config, chosen = self._composed[files]
+        config, choices = self._composed[files]
         config = config.copy()
-        for override in OverridesParser.create().parse_overrides([given[key] for key in values]):
+        for override in OverridesParser.create().parse_overrides([overrides[key] for key in values]):
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        return config, dict(chosen)
+        return config, dict(choices)
 
 
 @cache
@@ -78,10 +80,6 @@ def runs(
 ) -> list[Run]:
     """Every run of the study in order.
 
-    extra: overrides that change the runs.      controls: overrides that only say how to run them.
-    shared: for several studies that are planned together.
-    dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
-
     An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
     (`method.lr: learning_rates`: those of each method), or the values by those of an earlier axis
     (`method.inner_steps: {partition: {by_layer: 7, by_module: 3}}`), or of several, one in the other. With
@@ -89,9 +87,17 @@ def runs(
     `python -m experiments.tuning study=NAME` recorded; a run whose method has none, because all that were tried
     failed, is left out and named.
 
-    Raises UserError when an override names an axis of the study, when two runs would have the same name (and with it
-    the same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a seed
-    of reported runs or reads a test part.
+    Args:
+        study: its configuration, a file of conf/study.
+        extra: overrides that change the runs.
+        controls: overrides that only say how to run them.
+        shared: for several studies that are planned together.
+        dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
+
+    Raises:
+        UserError: when an override names an axis of the study, when two runs would have the same name (and with it the
+            same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a
+            seed of reported runs or reads a test part.
     """
     for override in extra:
         if (key := override.lstrip("+~").partition("=")[0]) in study.axes:
@@ -108,18 +114,18 @@ def runs(
                 f"study={study.name} has two runs named {label(cell)}; values of an axis must differ in print"
             )
         names.add(label(cell))
-        config, chosen = composer(cell)
-        given = any(item.lstrip("+~").startswith(f"{rates.RATE}=") for item in extra)
-        if study.get("tuned") and not given:
+        config, choices = composer(cell)
+        rate_given = any(item.lstrip("+~").startswith(f"{rates.RATE}=") for item in extra)
+        if study.get("tuned") and not rate_given:
             try:
-                OmegaConf.update(config, rates.RATE, rates.rate(study.tuned, config, chosen))
+                OmegaConf.update(config, rates.RATE, rates.rate(study.tuned, config, choices))
             except rates.NoRateError as error:
                 print(f"{label(cell)}: left out, {error}", file=sys.stderr)
                 continue
             except UserError:
                 if not dry:
                     raise
-        planned = planning.plan(config, chosen, label(cell), shared)
+        planned = planning.plan(config, choices, label(cell), shared)
         if study.get("tuning"):
             require_tuning(config.seed, test=planned.workload.data.test)
         run = Run(planned, name, cell)
@@ -130,23 +136,27 @@ def runs(
 
 
 def cells(study: DictConfig, extra: Sequence[str], composer: Composer | None = None) -> list[dict[str, Any]]:
-    """Every combination of the axes, the last axis fastest. Raises UserError for an axis without a list."""
+    """Every combination of the axes, the last axis fastest.
+
+    Raises:
+        UserError: for an axis without a list.
+    """
     composer = composer or Composer(study.overrides, extra)
-    found: list[dict[str, Any]] = [{}]
+    combinations: list[dict[str, Any]] = [{}]
     for key, values in study.axes.items():
         combined = []
-        for cell in found:
-            given = values
+        for cell in combinations:
+            axis_values = values
             if isinstance(values, str):
-                given = OmegaConf.select(composer(cell)[0], values)
+                axis_values = OmegaConf.select(composer(cell)[0], values)
             elif OmegaConf.is_dict(values):
-                given = _by_earlier_axis(study, str(key), cell)
-            if not OmegaConf.is_list(given):
+                axis_values = _by_earlier_axis(study, str(key), cell)
+            if not OmegaConf.is_list(axis_values):
                 where = f" of {' '.join(as_overrides(cell))}" if cell else ""
                 raise UserError(f"study={study.name} has the axis {key}: {values}, and {values}{where} is no list")
-            combined += [cell | {str(key): value} for value in given]
-        found = combined
-    return found
+            combined += [cell | {str(key): value} for value in axis_values]
+        combinations = combined
+    return combinations
 
 
 def label(cell: Mapping[str, Any]) -> str:

@@ -28,7 +28,8 @@ def attempt(run: Run, force: bool, loading: Loading | None = None) -> str:
         The record's status, `BUSY` or `THERE`.
 
     Raises:
-        Interrupted, UserError: see `execute`.
+        Interrupted: see `execute`.
+        UserError: see `execute`.
     """
     try:
         with run.locked():
@@ -40,10 +41,12 @@ def attempt(run: Run, force: bool, loading: Loading | None = None) -> str:
 
 
 def work(connection: Connection, log: str) -> None:
-    """Execute what comes through `connection`, (run, force) each, until None comes; answers with (status, "")
-    or ("", why it cannot be done at all).
+    """Execute one run after another, as the parent sends them.
 
-    log: file that gets what the runs print, for the parent in case of a crash.
+    Args:
+        connection: brings (run, force) each, until None comes; gets (status, "") or ("", why it cannot be done at
+            all).
+        log: file that gets what the runs print, for the parent in case of a crash.
     """
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):

@@ -11,9 +11,12 @@ from experiments.training.planning import Plan
 
 
 class Loading:
-    """What a run starts from.     keep: loaded weights stay in the host's memory, and later runs get copies.
+    """What a run starts from.
 
     A copy is bitwise what loading again would give, and shares nothing with the models of other runs.
+
+    Args:
+        keep: loaded weights stay in the host's memory, and later runs get copies.
     """
 
     def __init__(self, *, keep: bool = False) -> None:
@@ -37,10 +40,10 @@ class Loading:
         """The examples, ready for the workload's task, which nothing changes."""
         key = (planned.data_key, planned.model_key)
         if key not in self._data:
-            found = planned.workload.data.load(processor)
+            examples = planned.workload.data.load(processor)
             if not self.keep:
-                return found
-            self._data[key] = found
+                return examples
+            self._data[key] = examples
         return self._data[key]
 
     @staticmethod

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from bcd.checks import require_whole
+from bcd.checks import require_choice, require_positive, require_whole
 from bcd.execution import Execution
 from bcd.memory import Bytes
 from experiments import sources
@@ -59,11 +59,18 @@ def execution(config: DictConfig) -> Execution:
 class Plan:
     """A run whose configuration is possible.
 
-    name: readable, unique for the configuration.      key: identity, see `records.run_key`.
-    untrained_key: identity of the evaluation before training, the same for all methods.
-    model_key, data_key: identities of what is loaded.     shared: with the plans made together with this one.
-
     A pickled plan leaves `shared` and `skeleton` behind and makes its workload anew.
+
+    Attributes:
+        config: resolved, with the choices and the device that is there.
+        name: readable, unique for the configuration.
+        key: identity, see `records.run_key`.
+        untrained_key: identity of the evaluation before training, the same for all methods.
+        device: where it trains.
+        workload: what it trains.
+        model_key: identity of the model that is loaded.
+        data_key: identity of the data that are loaded.
+        shared: what was made once, shared with the plans made together with this one.
     """
 
     config: DictConfig
@@ -125,7 +132,8 @@ class Plan:
     def skeleton(self) -> Trainable:
         """The method on the model's names and shapes, before any weight is loaded; only to look at.
 
-        Raises ValueError when method, model and schedule do not fit, for example when a partition finds no layers.
+        Raises:
+            ValueError: when method, model and schedule do not fit, for example when a partition finds no layers.
         """
         return self.shared.once("skeleton", self.form, self._skeleton)
 
@@ -134,8 +142,8 @@ class Plan:
         try:
             build(self.config.schedule)(trainable.optimizer)
         except TypeError as error:
-            given = OmegaConf.to_container(self.config.schedule)
-            raise UserError(f"schedule={given} is not possible: {error}") from None
+            schedule = OmegaConf.to_container(self.config.schedule)
+            raise UserError(f"schedule={schedule} is not possible: {error}") from None
         if self.config.get("accumulation", 1) > 1 and trainable.backward is not Tensor.backward:
             raise UserError(
                 f"accumulation={self.config.accumulation} is not possible: this method moves the weights inside "
@@ -161,31 +169,31 @@ def _identity(config: DictConfig) -> dict[str, Any]:
 def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared: Shared | None = None) -> Plan:
     """Check the configuration and find the identity of the run; `Plan.skeleton` checks method against model.
 
-    choices: config group -> chosen name, for names and messages.      name: of the run, derived when empty.
-    shared: for plans that are made together.
-    Raises UserError or ValueError with one message that names the value.
+    Args:
+        config: of one run.
+        choices: config group -> chosen name, for names and messages.
+        name: of the run, derived when empty.
+        shared: for plans that are made together.
+
+    Raises:
+        ValueError: with one message that names the value; a UserError where the cause is more than the value.
     """
     config, shared = config.copy(), shared or Shared()
     OmegaConf.update(config, "choices", dict(choices), force_add=True)
     _check_axes(config, choices)
     for key, least in (("steps", 1), ("batch_size", 1), ("accumulation", 1), ("seed", 0)):
         if key in config:
-            require_whole(key, config[key], least=least, why=f"it must be a whole number of at least {least}")
+            require_whole(key, config[key], least=least)
     if config.batch_size % config.get("accumulation", 1):
         raise UserError(f"accumulation={config.accumulation} does not divide batch_size={config.batch_size}")
     if "checkpoint" in config.how:
         every = config.how.checkpoint.every
-        if every is not None:
-            require_whole("checkpoint.every", every, least=1, why="give a number of steps of at least 1, or null")
+        require_whole("checkpoint.every", every, least=1, or_none=True)
         require_nonfinite(config.nonfinite, every)
     between = config.get("evaluate_every")
-    if between is not None:
-        require_whole("evaluate_every", between, least=1, why="give a number of steps of at least 1, or null")
-    norm = config.max_grad_norm
-    if norm is not None and not (isinstance(norm, int | float) and norm > 0):
-        raise UserError(f"max_grad_norm={norm} is not possible: give a positive number or null")
-    if config.dtype not in DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
+    require_whole("evaluate_every", between, least=1, or_none=True)
+    require_positive("max_grad_norm", config.max_grad_norm, or_none=True)
+    require_choice("dtype", config.dtype, DTYPES)
     device = device_of(config.device)
     config.device = device.type
     build(config.method)  # made again when it is needed; this is the check of its values

@@ -34,30 +34,38 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
     """Train, evaluate before and after, and write the record, also when the run fails.
 
     It goes on from the newest whole checkpoint of this very run, unless `restart`. A failing run raises nothing: its
-    record has status "failed" and the error's message. Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint
-    and a record of status "interrupted" written; UserError, before anything is computed, when method and model do not
-    fit, when a folder cannot be written to or lacks room, and when no checkpoint can be used.
+    record has status "failed" and the error's message.
 
-    loading: keeps models and data between the runs of a process.
+    Args:
+        run: what is executed.
+        restart: remove the checkpoints and start anew.
+        loading: keeps models and data between the runs of a process.
+
+    Raises:
+        Interrupted: after SIGTERM or Ctrl-C, with a checkpoint and a record of status "interrupted" written.
+        ValueError: before anything is computed, when method and model do not fit.
+        UserError: before anything is computed, when a folder cannot be written to or lacks room, and when no
+            checkpoint can be used; at the end, when the record cannot be written.
     """
-    planned, kept = run.plan, run.checkpoints
+    planned, checkpoints = run.plan, run.checkpoints
     expected, every = planned.expected, planned.config.how.checkpoint.every
     require_room(run.path.parent, 0, "records_dir")
     if run.export is not None:
         require_room(run.export.parent, 0, "export")
     if every is not None:
         require_room(
-            kept.folder, (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0
+            checkpoints.folder,
+            (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0,
         )
     if restart:
-        kept.remove()
-    found = kept.load()
+        checkpoints.remove()
+    saved = checkpoints.load()
     origin = provenance(device_name(planned.device.type))
     running = Running(run, {"predicted_bytes": asdict(expected)}, origin, loading or Loading())
     error, stopped = "", None
     with Interruption() as interruption, seeded(stream_seed(planned.config.seed, DROPOUT)), any_length():
         try:
-            running.measure(found, interruption)
+            running.measure(saved, interruption)
         except Interrupted as signal:
             stopped = signal
             running.save()
@@ -82,17 +90,25 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
             running.save()
             raise UserError(
                 f"the record {run.path} cannot be written "
-                f"({failure.strerror}); the run's state is kept in {kept.folder}, and the same command goes on from it"
+                f"({failure.strerror}); the run's state is kept in {checkpoints.folder}, and the same command goes on "
+                "from it"
             ) from failure
     if stopped:
         raise stopped
     if not error:
-        kept.remove()
+        checkpoints.remove()
     return record
 
 
 class Running:
-    """A run under way: what was measured so far, and the state that a checkpoint holds."""
+    """A run under way: what was measured so far, and the state that a checkpoint holds.
+
+    Args:
+        run: that is under way.
+        measurements: of its record so far.
+        origin: provenance of its record.
+        loading: see `execute`.
+    """
 
     def __init__(
         self,
@@ -101,7 +117,7 @@ class Running:
         origin: dict[str, Any],
         loading: Loading | None = None,
     ) -> None:
-        self.run, self.planned, self.kept = run, run.plan, run.checkpoints
+        self.run, self.planned, self.checkpoints = run, run.plan, run.checkpoints
         self.measurements, self.provenance = measurements, origin
         self._loading = loading or Loading()
         self._training: Training | None = None
@@ -122,10 +138,15 @@ class Running:
         if self._training is not None:
             state = {name: self.measurements[name] for name in ("before", "curve")}
             state |= {"training": self._training.state_dict(), "seconds": self.seconds(), "peak": self._peak}
-            self.kept.save(self._training.steps, state)
+            self.checkpoints.save(self._training.steps, state)
 
     def measure(self, saved: tuple[int, dict[str, Any], list[str]] | None, interruption: Interruption) -> None:
-        """Evaluate, train from where `saved` was saved, evaluate again."""
+        """Evaluate, train, evaluate again.
+
+        Args:
+            saved: what `Checkpoints.load` found, to go on from; None: start anew.
+            interruption: signals, which wait for the end of a step.
+        """
         planned, into = self.planned, self.measurements
         model, processor = self._loading.model(planned)
         task = planned.workload.task(processor, self._loading.data(planned, processor), planned.setting)
@@ -174,12 +195,12 @@ class Running:
             into["spectrum"] = spectrum.of_change(untrained, trainable)
 
     def _rollback(self) -> dict[str, Any]:
-        return (self.kept.load() or (0, {}, []))[1]["training"]
+        return (self.checkpoints.load() or (0, {}, []))[1]["training"]
 
     def _resume(self, training: Training, step: int, state: dict[str, Any], refused: list[str]) -> None:
         for line in refused:
             tqdm.write(line, file=sys.stderr)
-        tqdm.write(f"{self.planned.name}: goes on after step {step}, from {self.kept.folder}", file=sys.stderr)
+        tqdm.write(f"{self.planned.name}: goes on after step {step}, from {self.checkpoints.folder}", file=sys.stderr)
         training.load_state_dict(state["training"])
         self.measurements["before"], self.measurements["curve"] = state["before"], state["curve"]
         self._before, self._peak = state["seconds"], state["peak"]
@@ -231,7 +252,14 @@ class Running:
 
 
 def start(planned: Plan, model: Any, task: Task, rollback: Callable[[], dict[str, Any]] | None = None) -> Training:
-    """The training of the plan before its first step, on a loaded model, which it makes trainable."""
+    """The training of a plan before its first step.
+
+    Args:
+        planned: what is trained.
+        model: loaded; it is made trainable.
+        task: the workload, loaded.
+        rollback: see `Training`.
+    """
     config = planned.config
     trainable = planned.method()(model)
     return Training(

@@ -116,7 +116,7 @@ class Digits:
 
     def __init__(self, heldout_size: int, test_size: int, test: bool, split_seed: int) -> None:
         for name, value in (("heldout_size", heldout_size), ("test_size", test_size)):
-            require_whole(f"data.{name}", value, least=1, why="give a whole number of at least 1")
+            require_whole(f"data.{name}", value, least=1)
         if heldout_size + test_size >= self.SIZE:
             raise UserError(
                 f"data.heldout_size={heldout_size} and data.test_size={test_size} leave none of {self.SIZE} images"
@@ -236,7 +236,7 @@ class Accuracy:
     batch_size: int
 
     def __post_init__(self) -> None:
-        require_whole("evaluation.batch_size", self.batch_size, least=1, why="give a whole number of at least 1")
+        require_whole("evaluation.batch_size", self.batch_size, least=1)
 
     def __call__(self, model: nn.Module, images: Images) -> dict[str, float | int]:
         """`heldout_loss` (nats an image), `accuracy` (share of images) and `items`."""

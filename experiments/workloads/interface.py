@@ -62,7 +62,11 @@ class Batch(Protocol):
         ...
 
     def parts(self, count: int) -> Sequence["Batch"]:
-        """The batch in `count` parts with as many examples each. Raises ValueError when it cannot be divided so."""
+        """The batch in `count` parts with as many examples each.
+
+        Raises:
+            ValueError: when it cannot be divided so.
+        """
         ...
 
 

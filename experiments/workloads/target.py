@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bcd.rules.rule import require
+from bcd.checks import require_number
 from experiments.errors import UserError
 
 
@@ -21,7 +21,8 @@ class Target:
         budget: seconds of training steps (evaluations left out) after which the run ends unreached; None: its steps.
 
     Raises:
-        UserError: unless exactly one of at_least and at_most is given, and for a value or budget that is no number.
+        UserError: unless exactly one of at_least and at_most is given.
+        ValueError: for a value or budget that is no number.
     """
 
     metric: str
@@ -35,11 +36,8 @@ class Target:
                 f"target of {self.metric} has at_least={self.at_least} and at_most={self.at_most}; give one"
             )
         for name in ("at_least", "at_most"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise UserError(f"target.{name}={value!r} is not possible: give a number")
-        if self.budget is not None:
-            require("target.budget", self.budget, least=0.0)
+            require_number(f"target.{name}", getattr(self, name), or_none=True)
+        require_number("target.budget", self.budget, least=0.0, or_none=True)
 
     def __str__(self) -> str:
         return f"{self.metric} {'>=' if self.at_most is None else '<='} {self.value:g}"

@@ -53,7 +53,7 @@ def test_the_index_finds_what_a_plain_search_finds(items, examples):
     index = Index({"set": items}, n=4, shortest=2)
     covered = [index.add(number, texts) for number, texts in enumerate(examples)]
     expected = plain(items, examples, 4, 2)
-    found = index.found["set"]
+    found = index.overlaps["set"]
     assert [found.coverage.get(number, 0.0) for number in range(len(items))] == expected
     assert covered == [max(plain(items, [example], 4, 2), default=0.0) for example in examples]
     assert found.touched == sum(share > 0 for share in expected)
@@ -67,7 +67,7 @@ def test_case_marks_and_spaces_do_not_hide_a_copy():
     assert index.add(1, ["If 4 hens lay 3 eggs in 3 days, how many do 12 hens lay in 12 days?"]) == pytest.approx(
         4 / 6
     )
-    assert index.found["set"].example == {0: 0}, "18 words have 6 grams; the changed word is in two of them"
+    assert index.overlaps["set"].example == {0: 0}, "18 words have 6 grams; the changed word is in two of them"
 
 
 def test_a_gram_does_not_reach_over_two_texts():
@@ -79,7 +79,7 @@ def test_a_gram_does_not_reach_over_two_texts():
 
 @pytest.mark.parametrize(("n", "shortest"), [(0, 1), (3, 0), (3, 4), (True, 1), (2.5, 1)])
 def test_impossible_sizes_are_refused(n, shortest):
-    with pytest.raises(UserError, match=r"is not possible|exceeds"):
+    with pytest.raises(ValueError, match=r"is not possible|exceeds"):
         Index({}, n, shortest)
 
 
@@ -110,7 +110,12 @@ def files(tmp_path):
 
 def arguments(files, *extra):
     sets = [f"~sets.{name}" for name in OmegaConf.load(ROOT / "conf/overlap.yaml").sets if name not in KEPT]
-    places = [f"data.source.local={files}", f"local={files}", f"records_dir={files}/records", "data.heldout_size=null"]
+    places = [
+        f"data.source.local={files}",
+        f"local={files}",
+        f"how.records_dir={files}/records",
+        "data.heldout_size=null",
+    ]
     return ["data=gsm8k", *places, *sets, *extra]
 
 
@@ -168,7 +173,7 @@ def test_nothing_shared_writes_no_list(files):
     ],
 )
 def test_bad_input_is_one_line(extra, message, files):
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as told:
         compare(files, *extra)
     assert "\n" not in str(told.value)
 

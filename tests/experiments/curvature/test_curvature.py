@@ -159,7 +159,7 @@ def tiny(checkpoint, tmp_path):
     """tiny(*overrides) -> (config, choices) on the tiny Llama."""
 
     def compose(*overrides):
-        fixed = ["model=pretrained", f"model.path={checkpoint}", f"records_dir={tmp_path}", *TINY]
+        fixed = ["model=pretrained", f"model.path={checkpoint}", f"how.records_dir={tmp_path}", *TINY]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config = hydra.compose("curvature", [*fixed, *overrides], return_hydra_config=True)
             chosen = configuration.choices(config.hydra)
@@ -242,7 +242,7 @@ def test_weights_come_back_after_a_visit(tiny):
     ],
 )
 def test_impossible_values_are_named(override, message, tiny):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         curvature.check(tiny(override)[0])
 
 

@@ -251,19 +251,19 @@ def test_train_and_validation_of_a_run(tiny):
     [
         ("data.validation_share=0", "data.validation_share=0 is not possible"),
         ("data.validation_share=1.0", "data.validation_share=1.0 is not possible"),
-        ("data.test_share=x", "data.test_share=x is not possible"),
+        ("data.test_share=x", "data.test_share='x' is not possible"),
         ("data.test_share=0.9", "leave nothing to train on"),
         ("data.train_size=1000", r"data.train_size=1000 is not possible: there are \d+ examples"),
         ("data.heldout_size=0", "data.heldout_size=0 is not possible"),
         ("data.max_tokens=0", "data.max_tokens=0 is not possible"),
-        ("data.bucket=x", "data.bucket=x is not possible"),
-        ("data.test=1", "data.test=1 is not possible"),
+        ("data.bucket=x", "data.bucket='x' is not possible"),
+        ("data.test=1", "data.test=1 is not one of True, False"),
         ("data.exclude=/nowhere", "data.exclude=/nowhere cannot be read: No such file"),
         ("batch_size=100", "batch_size=100 exceeds data.train_size="),
     ],
 )
 def test_impossible_values_are_refused(override, message, tiny):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         tiny(override)
 
 

@@ -135,7 +135,7 @@ def test_generated_and_scored_answers_have_batches_of_their_own(data, subject, m
     downstream(data, ["piqa", "gsm8k"], batch_size=2, generation_batch_size=5)(subject)
     assert sizes == [2, 5]
     assert downstream(data, ["gsm8k"], batch_size=2).generation_batch_size == 2
-    with pytest.raises(UserError, match=r"downstream\.generation_batch_size=0 is not possible"):
+    with pytest.raises(ValueError, match=r"downstream\.generation_batch_size=0 is not possible"):
         downstream(data, generation_batch_size=0)
 
 

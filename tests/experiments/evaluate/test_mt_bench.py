@@ -492,7 +492,7 @@ def test_bad_files_are_refused_before_any_answer(files, judged, monkeypatch):
         bench(files, prompts=None)
     with pytest.raises(UserError, match=r"question 101 .* needs a reference answer"):
         bench(files, references=None)
-    with pytest.raises(UserError, match=r"mt_bench.judge.attempts=0"):
+    with pytest.raises(ValueError, match=r"mt_bench.judge.attempts=0"):
         bench(files, judge=JUDGE | {"attempts": 0})
     (files / "question.jsonl").write_text('{"question_id": 1, "category": "a"}\n')
     with pytest.raises(UserError, match="line 1: the field turns is missing"):

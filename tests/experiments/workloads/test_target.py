@@ -24,8 +24,8 @@ def test_a_target_is_reached_from_its_own_side():
     [
         ({}, "at_least=None and at_most=None; give one"),
         ({"at_least": 1, "at_most": 1}, "give one"),
-        ({"at_least": "high"}, "target.at_least='high' is not possible: give a number"),
-        ({"at_least": True}, "give a number"),
+        ({"at_least": "high"}, "target.at_least='high' is not possible: it must be a number"),
+        ({"at_least": True}, "it must be a number"),
         ({"at_least": 1, "budget": -1}, "target.budget=-1"),
     ],
 )
