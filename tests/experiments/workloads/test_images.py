@@ -39,11 +39,15 @@ TINY = [f"model.architecture={{{','.join(f'{k}:{v}' for k, v in SMALL.items())}}
 @pytest.mark.parametrize("method", [*METHODS, *VARIANTS])
 def test_every_method_trains_it(digits, method):
     clipping = "max_grad_norm=null" if method == "lomo" else "max_grad_norm=1.0"
-    record = execute(Run(digits(f"method={method}", clipping, *TINY)))
+    plan = digits(f"method={method}", clipping, *TINY)
+    record = execute(Run(plan))
     assert record.status == "finished", record.error
     assert record.measurements["before"]["items"] == record.measurements["after"]["items"] == 300
     predicted, measured = record.measurements["predicted_bytes"], record.measurements["measured_bytes"]
-    assert all(measured[what] <= predicted[what] for what in predicted), "the prediction is the peak of all visits"
+    # Predicted is the peak over all visits on the device; measured counts what is kept on the host too.
+    on_host = "host" in (plan.config.method.get("state"), plan.config.method.get("master"))
+    compared = ["weights", "gradients"] if on_host else list(predicted)
+    assert all(measured[what] <= predicted[what] for what in compared)
     assert record.measurements["after"]["heldout_loss"] != record.measurements["before"]["heldout_loss"]
 
 
