@@ -207,6 +207,8 @@ def command(capsys, monkeypatch):
         except SystemExit as end:
             code = end.code
         finally:  # Hydra's handlers write to what capsys closes
+            for handler in set(logging.root.handlers) - set(handlers):
+                handler.close()
             logging.root.handlers[:], logging.root.level = handlers, level
         return subprocess.CompletedProcess(arguments, code or 0, *capsys.readouterr())
 

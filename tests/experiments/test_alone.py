@@ -2,8 +2,7 @@
 
 import pytest
 
-from experiments import alone
-from experiments.training import planning
+from experiments import alone, configuration
 from experiments.training.loading import Loading
 
 
@@ -67,7 +66,7 @@ def test_what_costs_the_same_has_one_name_in_every_study_and_is_measured_once(en
     measured.clear()
     assert alone.execute(second, rounds=3) == found, "a failure takes no round away"
     assert measured == []
-    monkeypatch.setattr(planning, "device_name", lambda kind: "another card")
+    monkeypatch.setattr(configuration, "device_name", lambda kind: "another card")
     assert [len(record.measurements["rounds"]) for record in alone.execute(second)] == [1, 1]
     assert [len(record.measurements["rounds"]) for record in alone.execute(second, force=True)] == [1, 1]
     assert len(measured) == 4

@@ -29,7 +29,7 @@ from tests.experiments.conftest import ROOT, TINY
             2,
             "export=outputs/exports writes such",
         ),
-        (["model=pretrained"], 2, "Missing mandatory value: model.path"),
+        (["model=pretrained"], 2, "Missing mandatory value: path full_key: model.path"),
         (["study=quick", "workers=0"], 2, "workers=0 is not possible"),
     ],
 )

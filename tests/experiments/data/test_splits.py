@@ -41,15 +41,15 @@ def test_places_are_those_of_every_machine_and_version():
 
 
 def test_train_and_validation_of_a_run(tiny_gsm8k):
-    data = tiny_gsm8k().data
+    data = tiny_gsm8k().workload.data
     parts = data._parts()
     assert parts.test is None
     assert {t.prompt for t in parts.train} | {t.prompt for t in parts.heldout} <= {r["question"] for r in ROWS}
     assert not {t.prompt for t in parts.train} & {t.prompt for t in parts.heldout}
     assert data.heldout_size == 4
-    smaller = tiny_gsm8k("data.train_size=12").data._parts()
+    smaller = tiny_gsm8k("data.train_size=12").workload.data._parts()
     assert smaller.train == parts.train[:12]
-    shared = tiny_gsm8k("data.test_share=0.2").data._parts()
+    shared = tiny_gsm8k("data.test_share=0.2").workload.data._parts()
     assert not {t.prompt for t in shared.test} & {t.prompt for t in shared.train + shared.heldout}
 
 
@@ -88,7 +88,7 @@ def test_the_final_test_of_generated_questions_is_disjoint(tiny_gsm8k):
     options = ["data=reasoning_gym", "data.train_size=40", "data.heldout_size=12", "data.max_tokens=256"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         data = configuration.build(study.compose([*options, "data.test=true", "data.test_size=30"])[0].data)
-    tokenizer = AutoTokenizer.from_pretrained(tiny_gsm8k().model.folder())
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gsm8k().workload.model.folder())
     dataset, test = data.load(tokenizer), data.load_test(tokenizer)
     assert len(test) == 30
     seen = {tuple(example.prompt) for example in dataset.train + dataset.heldout}
@@ -97,7 +97,7 @@ def test_the_final_test_of_generated_questions_is_disjoint(tiny_gsm8k):
 
 def test_seeds_for_tuning_never_see_the_test(tiny_gsm8k):
     assert tiny_gsm8k(f"seed={TUNING_SEEDS}").config.seed == TUNING_SEEDS
-    assert tiny_gsm8k(f"seed={TUNING_SEEDS - 1}", "data.test=true").data.test
+    assert tiny_gsm8k(f"seed={TUNING_SEEDS - 1}", "data.test=true").workload.data.test
     with pytest.raises(UserError, match=r"seed=1000 with data\.test=true is not possible"):
         tiny_gsm8k(f"seed={TUNING_SEEDS}", "data.test=true")
 

@@ -51,7 +51,7 @@ def test_too_long_examples_are_left_out_and_counted_but_not_of_the_test(tiny_gsm
     assert whole.about["too_long"] == 0
     for name, rows in (("train", ROWS), ("test", TESTS)):
         write(files / f"gsm8k.{name}.jsonl", [*rows, long])
-    again = tiny_gsm8k("data.max_tokens=190").data
+    again = tiny_gsm8k("data.max_tokens=190").workload.data
     dataset = again.load(tokenizer)
     assert dataset.about["too_long"] == 1
     assert len(dataset.train) + len(dataset.heldout) == len(whole.train) + len(whole.heldout) + (
@@ -59,14 +59,14 @@ def test_too_long_examples_are_left_out_and_counted_but_not_of_the_test(tiny_gsm
     )
     assert len(again.load_test(tokenizer)) == len(TESTS) + 1
     with pytest.raises(UserError, match=r"all \d+ train examples are longer than data.max_tokens=20"):
-        tiny_gsm8k("data.max_tokens=20").data.load(tokenizer)
+        tiny_gsm8k("data.max_tokens=20").workload.data.load(tokenizer)
 
 
 def test_rows_without_a_prompt_or_an_answer_are_left_out_and_counted(tiny_gsm8k, files):
-    before = tiny_gsm8k().data._parts()
+    before = tiny_gsm8k().workload.data._parts()
     empty = [{"question": " ", "answer": "#### 1"}, {"question": "What is 1?", "answer": "\n"}]
     write(files / "gsm8k.train.jsonl", [*ROWS, *empty])
-    after = tiny_gsm8k().data._parts()
+    after = tiny_gsm8k().workload.data._parts()
     assert after.empty == 2
     assert (after.train, after.heldout) == (before.train, before.heldout)
 
@@ -81,7 +81,7 @@ def test_only_answers_are_learned_in_the_chat_template(tiny_gsm8k):
     assert tokenizer.decode(example.answer) == f"{text.answer}<|im_end|>"
     assert example.score(text.answer)
     assert not example.score("It is 1000")
-    system = tiny_gsm8k("data.system=Add.").data.load(tokenizer).train[0]
+    system = tiny_gsm8k("data.system=Add.").workload.data.load(tokenizer).train[0]
     assert tokenizer.decode(system.prompt).startswith("<|im_start|>system\nAdd.<|im_end|>\n<|im_start|>user\n")
 
 
@@ -110,12 +110,12 @@ def test_the_padding_is_told_and_recorded(tiny_gsm8k, capfd):
 
 
 def test_excluded_questions_are_not_trained_on(tiny_gsm8k, tmp_path):
-    before = tiny_gsm8k().data._parts().train
+    before = tiny_gsm8k().workload.data._parts().train
     listed = tmp_path / "excluded.txt"
     listed.write_text("".join(identity(text.prompt) + "\n" for text in before[:3]))
-    data = tiny_gsm8k(f"data.exclude={listed}").data
+    data = tiny_gsm8k(f"data.exclude={listed}").workload.data
     assert data._parts().train == before[3:]
-    assert data.fingerprint() != tiny_gsm8k().data.fingerprint()
+    assert data.fingerprint() != tiny_gsm8k().workload.data.fingerprint()
     listed.write_text(identity("of another set") + "\n")
     with pytest.raises(UserError, match="names no example of"):
         tiny_gsm8k(f"data.exclude={listed}")

@@ -6,8 +6,9 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
+from experiments import configuration
 from experiments.errors import UserError
-from experiments.studies import study
+from experiments.studies import overrides, study
 from experiments.training import planning
 from experiments.training.run import Run
 from experiments.training.running import execute
@@ -36,7 +37,7 @@ def test_composing_once_gives_what_hydra_gives(entries):
             fixed = [f"{key}={value}" for key, value in OmegaConf.to_container(entry.plan.config.model).items()]
             path = next(item for item in fixed if item.startswith("path="))
             given = ["model=pretrained", f"model.{path}", *TINY, *study.as_overrides(entry.cell)]
-            again = planning.plan(*study.compose([*given, f"records_dir={entry.plan.config.records_dir}"]))
+            again = planning.plan(*study.compose([*given, f"records_dir={entry.plan.config.how.records_dir}"]))
             assert again.identity == entry.plan.identity
             assert again.key == entry.plan.key
             assert again.expected == entry.plan.expected
@@ -66,11 +67,9 @@ def test_the_place_of_the_data_is_no_part_of_a_run(tmp_path, places):
         assert planned.workload.data.source.local == str(tmp_path / name)
         keys.append(planned.key)
     assert keys[0] == keys[1] != keys[2]
-    from experiments.train import extra_overrides, passed_on
-
     override = [f"data.source.local={tmp_path}/a", "local_data=b"]
-    assert extra_overrides(override) == []
-    assert passed_on(override) == override
+    assert overrides.extra_overrides(override) == []
+    assert overrides.passed_on(override) == override
 
 
 # --- refusals ---
@@ -80,12 +79,12 @@ def test_the_place_of_the_data_is_no_part_of_a_run(tmp_path, places):
 def test_impossible_counts_and_switches_are_refused(value):
     config = OmegaConf.from_dotlist([f"rounds={value}"])
     with pytest.raises(UserError, match=rf"rounds={config.rounds} is not possible: give a whole number of at least 1"):
-        planning.require_controls(config)
+        configuration.require_how(config)
     if value != "true":
         config = OmegaConf.from_dotlist([f"force={value}"])
         with pytest.raises(UserError, match=rf"force={config.force} is not possible: give true or false"):
-            planning.require_controls(config)
-    planning.require_controls(OmegaConf.from_dotlist(["rounds=2", "workers=1", "dry=true", "retry=false"]))
+            configuration.require_how(config)
+    configuration.require_how(OmegaConf.from_dotlist(["rounds=2", "workers=1", "dry=true", "retry=false"]))
 
 
 REFUSALS = {
