@@ -4,7 +4,9 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from experiments import case, profile, study
+from experiments import configuration, profile
+from experiments.command import spelled_out
+from experiments.cost import case
 from experiments.evaluate import evaluation
 from records import ROOT, load
 
@@ -18,8 +20,10 @@ def evaluate(checkpoint, tmp_path, monkeypatch):
 
     def execute(*overrides):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = compose("evaluate", overrides=[*fixed, *overrides], return_hydra_config=True)
-        ((record, compared),) = evaluation.execute(evaluation.plan(config, study.choices(config.hydra)))
+            config = compose(
+                "evaluate", overrides=spelled_out([*fixed, *overrides], "evaluate"), return_hydra_config=True
+            )
+        ((record, compared),) = evaluation.execute(evaluation.plan(config, configuration.choices(config.hydra)))
         assert record.status == "finished", record.error
         return record, compared
 

@@ -1,8 +1,6 @@
 """Models: from random weights, from any folder in the Llama 3 format, and from one study to the next."""
 
 import json
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +9,7 @@ import torch
 import yaml
 from hydra import initialize_config_dir
 
-from experiments import configuration, models
+from experiments import configuration, models, train
 from experiments.data import IGNORED, Example, collate
 from experiments.errors import UserError
 from experiments.models import GGUFPackage, Pretrained, RandomLlama
@@ -20,6 +18,7 @@ from experiments.training import planning
 from experiments.training.run import Run
 from experiments.training.running import execute
 from records import ROOT, load
+from tests.experiments.conftest import TINY
 
 ARCHITECTURE = {
     "vocab_size": 300,
@@ -30,10 +29,41 @@ ARCHITECTURE = {
     "num_key_value_heads": 1,
     "tie_word_embeddings": True,
 }
-TINY = ["steps=2", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
 
 
 # --- the embedded model ---
+
+
+def test_a_missing_model_package_is_named_with_the_command_that_brings_it():
+    source = configuration.build(
+        {
+            "_target_": "experiments.models.GGUFPackage",
+            "package": "no_such_package",
+            "distribution": "no-such-package==1.0",
+            "architecture": {},
+        }
+    )
+    with pytest.raises(UserError, match=r"no_such_package .* is not installed .*run `make setup`, or `pip install"):
+        source.fingerprint()
+
+
+@pytest.mark.model
+def test_the_embedded_model_is_what_its_configuration_says():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config, choices = study.compose(["method=badam"])
+    planned = planning.plan(config, choices)
+    model, tokenizer = planned.workload.model.load(torch.float32)
+    names = {name: p.shape for name, p in model.named_parameters()}
+    assert names == {name: p.shape for name, p in planned.workload.model.skeleton(torch.float32).named_parameters()}
+    assert sum(p.numel() for p in model.parameters()) == 134_515_008
+    dataset = planned.workload.data.load(tokenizer)
+    assert max(len(e.prompt) + len(e.answer) for e in dataset.train + dataset.heldout) <= config.data.max_tokens
+    trained, held = ({tuple(e.prompt) for e in split} for split in (dataset.train, dataset.heldout))
+    assert not trained & held
+    # It is a trained model: the loss of plain text is far below that of guessing, log(vocabulary) = 10.8.
+    tokens = tokenizer("The capital of France is Paris.", return_tensors="pt").input_ids
+    with torch.no_grad():
+        assert model(input_ids=tokens, labels=tokens).loss < 4
 
 
 def test_those_that_load_together_convert_once(tmp_path, monkeypatch):
@@ -114,13 +144,7 @@ def test_the_option_reaches_the_examples(checkpoint, tmp_path):
 # --- from the command line ---
 
 
-def command(*overrides):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.train", *overrides], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
-def test_a_small_checkpoint_in_the_format_of_llama_3_stands_in_for_it(tmp_path, checkpoint):
+def test_a_small_checkpoint_in_the_format_of_llama_3_stands_in_for_it(tmp_path, checkpoint, command):
     """Untied head, grouped heads and rotary base as in Llama 3; saved by transformers; without a yaml of its own."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -133,7 +157,9 @@ def test_a_small_checkpoint_in_the_format_of_llama_3_stands_in_for_it(tmp_path, 
     model.save_pretrained(tmp_path / "llama")
     AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path / "llama")
     places = [f"records_dir={tmp_path}/records", f"checkpoint.folder={tmp_path}/checkpoints"]
-    done = command("model=llama3_8b", f"model.path={tmp_path}/llama", "method=badam", "dtype=bfloat16", *places, *TINY)
+    done = command(
+        train.main, "model=llama3_8b", f"model.path={tmp_path}/llama", "method=badam", "dtype=bfloat16", *places, *TINY
+    )
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "records" / "single").glob("*.json")
     record = load(path)

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from experiments import configuration, overlap
+from experiments.command import spelled_out
 from experiments.data.ngrams import Index, words
 from experiments.data.splits import identity
 from experiments.errors import UserError
@@ -122,10 +121,9 @@ def arguments(files, *extra):
 KEPT = ("gsm8k", "mt_bench")
 
 
-def test_from_the_command_to_training_without_the_copies(files):
+def test_from_the_command_to_training_without_the_copies(files, command):
     listed = files / "lists" / "excluded.txt"
-    command = [sys.executable, "-m", "experiments.overlap", *arguments(files, f"exclude={listed}", "coverage=0.5")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = command(overlap.main, *arguments(files, f"exclude={listed}", "coverage=0.5"))
     assert done.returncode == 0, done.stderr
     assert re.search(r"^gsm8k +3 +1 +1 \(50\.0%\) +1 \(50\.0%\)$", done.stdout, re.MULTILINE)
     assert re.search(r"^mt_bench +1 +0 +0 \(0\.0%\)", done.stdout, re.MULTILINE)
@@ -148,7 +146,7 @@ def compare(files, *extra):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         import hydra
 
-        return overlap.overlap(hydra.compose("overlap", arguments(files, *extra)), "gsm8k")
+        return overlap.overlap(hydra.compose("overlap", spelled_out(arguments(files, *extra), "overlap")), "gsm8k")
 
 
 def test_nothing_shared_writes_no_list(files):

@@ -12,6 +12,7 @@ from hydra import initialize_config_dir
 from omegaconf import open_dict
 
 from experiments import configuration
+from experiments.command import spelled_out
 from experiments.curvature import measure as curvature
 from experiments.curvature.hessian import Hessian, coupling, power
 from experiments.curvature.hessian import curvature as block_curvature
@@ -161,7 +162,9 @@ def tiny(checkpoint, tmp_path):
     def compose(*overrides):
         fixed = ["model=pretrained", f"model.path={checkpoint}", f"how.records_dir={tmp_path}", *TINY]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = hydra.compose("curvature", [*fixed, *overrides], return_hydra_config=True)
+            config = hydra.compose(
+                "curvature", spelled_out([*fixed, *overrides], "curvature"), return_hydra_config=True
+            )
             chosen = configuration.choices(config.hydra)
         with open_dict(config):
             del config["hydra"]

@@ -3,42 +3,30 @@
 import hashlib
 import itertools
 import re
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
-from hydra import initialize_config_dir
 
 from experiments import configuration
 from experiments.data import IGNORED, Example, batches, collate
 from experiments.data.bucketing import groups, padding_waste, parts
 from experiments.errors import UserError
 from experiments.randomness import DATA_ORDER, stream_seed
-from experiments.studies import study
-from experiments.training import planning
 from experiments.training.loop import Training
 from experiments.training.run import Run
 from experiments.training.running import execute
 from experiments.workloads.language import answer_loss
+from tests.experiments.conftest import KINDS, METHODS, tiered
 
-ROOT = Path(__file__).resolve().parents[3]
-METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 LENGTHS = [2 + (7 * i) % 23 for i in range(26)]  # every length between 2 and 24 at least once
 EXAMPLES = [Example([5 + i] * (n - 1), [1], bool) for i, n in enumerate(LENGTHS)]
 
 
 @pytest.fixture
-def tiny(checkpoint, tmp_path):
-    """tiny(*overrides) -> the plan of a run on the tiny Llama."""
-
-    def compose(*overrides):
-        fixed = ["model=pretrained", f"model.path={checkpoint}", f"records_dir={tmp_path}", "device=cpu"]
-        sizes = ["steps=3", "batch_size=4", "data.train_size=20", "data.heldout_size=4", "data.max_tokens=256"]
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            places = [f"checkpoint.folder={tmp_path}/checkpoints"]
-            return planning.plan(*study.compose([*fixed, *sizes, *places, *overrides]))
-
-    return compose
+def tiny(tiny):
+    """tiny(*overrides) -> the plan of a run on the tiny Llama, with batches that can be divided."""
+    return partial(tiny, "steps=3", "batch_size=4", "data.train_size=20")
 
 
 def test_the_default_data_are_what_they_have_always_been(tiny):
@@ -78,6 +66,25 @@ def test_without_accumulation_the_loop_is_the_plain_loop(method, tiny):
     planned = tiny(f"method={method}")
     record = execute(Run(planned))
     assert record.measurements["steps"]["loss"] == [float(f"{loss:.6g}") for loss in plain_steps(planned, 3)]
+
+
+def test_batches_are_seeded_permutations():
+    examples = [Example([i], [1], bool) for i in range(5)]
+    drawn, again = (
+        [batch.tokens[:, 0].tolist() for batch in itertools.islice(batches(examples, 2, 0, seed=1), 4)]
+        for _ in range(2)
+    )
+    assert drawn == again
+    for epoch in (drawn[:2], drawn[2:]):
+        assert len({i for pair in epoch for i in pair}) == 4
+
+
+@pytest.mark.parametrize("start", range(7))
+def test_a_stream_goes_on_from_any_batch(start):
+    examples = [Example([i], [1], bool) for i in range(5)]
+    whole = [batch.tokens[:, 0].tolist() for batch in itertools.islice(batches(examples, 2, 0, seed=1), 10)]
+    later = itertools.islice(batches(examples, 2, 0, seed=1, start=start), 10 - start)
+    assert [batch.tokens[:, 0].tolist() for batch in later] == whole[start:]
 
 
 # --- buckets ---
@@ -199,7 +206,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(checkpoint):
 SGD = {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True}, "lr": 0.1}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", tiered(METHODS, KINDS))
 def test_every_method_accumulates_or_says_why_not(method, tiny):
     planned = tiny(f"method={method}", "dtype=float64")
     if planned.skeleton.backward is not torch.Tensor.backward:

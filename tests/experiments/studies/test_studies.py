@@ -1,6 +1,7 @@
 """The committed studies: every one composes and lists, and what is tuned covers what is reported."""
 
 import json
+import re
 from functools import cache
 
 import pytest
@@ -203,3 +204,30 @@ def test_the_plan_counts_the_runs_of_every_study():
     planned = {name.strip(): int(runs) for name, runs in rows if runs.strip().isdigit()}
     assert planned == {name: len(cells_of(name)) for name in STUDIES if name not in ("execution", "quick", "tuning")}
     assert f"The stages have {sum(planned.values())} runs" in (ROOT / "results" / "PLAN.md").read_text()
+
+
+def test_the_quick_study_covers_a_whole_block_epoch_at_equal_steps():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        quick = yaml.safe_load((ROOT / "conf/study/quick.yaml").read_text())
+        assert set(quick["axes"]["method"]) == {"badam", "bsgd", "adamw", "sgd", "lora"}
+        for method in quick["axes"]["method"]:
+            config, _ = study.compose([*quick["overrides"], f"method={method}"])
+            assert config.steps == 60
+            assert config.data.heldout_size >= 64
+            if "inner_steps" in config.method:
+                assert config.steps >= config.model.architecture.num_hidden_layers * config.method.inner_steps
+
+
+def test_overrides_make_another_study_and_cannot_touch_its_axes(entries):
+    config = OmegaConf.create({"name": "small"})
+    assert study.study_name(config, []) == "small"
+    assert re.fullmatch(r"small-[0-9a-f]{8}", study.study_name(config, ["steps=5"]))
+    with pytest.raises(UserError, match="study=small sweeps over seed itself; drop seed=3"):
+        entries("small", {"method": ["badam"], "seed": [0]}, extra=["seed=3"])
+
+
+def test_two_runs_never_share_a_name(entries):
+    with pytest.raises(UserError, match="study=twice has two runs named badam-seed0"):
+        entries("twice", {"method": ["badam", "badam"], "seed": [0]})
+    with pytest.raises(UserError, match="study=print has two runs named a_b-sgd"):
+        entries("print", {"data.system": ["a b", "a_b"], "method": ["sgd"]})

@@ -13,9 +13,9 @@ from experiments.training import planning
 from experiments.training.run import Run
 from experiments.training.running import execute
 from experiments.workloads.images import Accuracy, Digits, Images, RandomVisionTransformer
+from tests.experiments.conftest import KINDS, METHODS, tiered
 
 ROOT = Path(__file__).resolve().parents[3]
-METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 VARIANTS = sorted(f"variant/{path.stem}" for path in (ROOT / "conf" / "method" / "variant").glob("*.yaml"))
 SMALL = {"image_size": 8, "patch_size": 4, "hidden_size": 8, "intermediate_size": 16}
 SMALL |= {"num_hidden_layers": 5, "num_attention_heads": 2, "num_labels": 10}
@@ -36,7 +36,7 @@ def digits(tmp_path):
 TINY = [f"model.architecture={{{','.join(f'{k}:{v}' for k, v in SMALL.items())}}}", "steps=4", "batch_size=8"]
 
 
-@pytest.mark.parametrize("method", [*METHODS, *VARIANTS])
+@pytest.mark.parametrize("method", tiered([*METHODS, *VARIANTS], KINDS))
 def test_every_method_trains_it(digits, method):
     clipping = "max_grad_norm=null" if method == "lomo" else "max_grad_norm=1.0"
     plan = digits(f"method={method}", clipping, *TINY)
