@@ -151,7 +151,7 @@ def compare(files, *extra):
 
 def test_nothing_shared_writes_no_list(files):
     (files / "gsm8k.test.jsonl").write_text(json.dumps(TEST[2]) + "\n")
-    record, told = compare(files, "~sets.mt_bench", f"exclude={files}/list")
+    record, told = compare(files, "~sets.mt_bench", f"how.exclude={files}/list")
     assert record.measurements["train_touched"] == 0
     assert "nothing to exclude" in told
     assert not (files / "list").exists()
@@ -179,10 +179,10 @@ def test_bad_input_is_one_line(extra, message, files):
 def test_a_list_that_cannot_be_written_is_told(files):
     (files / "file").write_text("")
     with pytest.raises(UserError, match=r"exclude=.*file/list cannot be written"):
-        compare(files, f"exclude={files}/file/list")
+        compare(files, f"how.exclude={files}/file/list")
     (files / "list.partial").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
-        compare(files, f"exclude={files}/list")
+        compare(files, f"how.exclude={files}/list")
     assert not os.path.exists(files / "list")
 
 
