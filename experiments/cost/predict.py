@@ -24,17 +24,24 @@ from experiments.methods import Method, Trainable
 ATTENTION = "sdpa_without_mask"
 CONTEXT = 5 * 10**8
 """Bytes that a process takes on a GPU for its CUDA context, about: 0.5 GB on an H100."""
-Setup = Callable[[Any, torch.optim.Optimizer], object]
-"""Sets a model and its optimizer up: how the loss and the gradients are computed."""
+Consumed = Callable[[Tensor], None] | None
+"""What backward does with a parameter whose gradient is complete; None: nothing, the gradient stays."""
 
 
 @dataclass(frozen=True)
 class Prediction:
     """Predicted bytes of a method in the visit that needs most.
 
-    weights_count: scalars of the model.     visit, visits: index of that visit, and how many there are.
-    first: name of its first parameter.     held, scratch: see `bcd.memory`.
-    activations, loss: saved for backward by the model and by the loss.
+    Attributes:
+        weights_count: scalars of the model.
+        visit: index of that visit.
+        visits: how many there are.
+        first: name of the visit's first parameter.
+        held: see `bcd.memory.held`.
+        scratch: see `bcd.memory.scratch_bytes`.
+        activations: saved for backward by the model.
+        loss: saved for backward by the loss.
+        phases: see `bcd.memory.phases`.
     """
 
     weights_count: int
@@ -51,7 +58,7 @@ class Prediction:
 def predict(
     model: Any,
     method: Method,
-    execution: Setup,
+    execution: Execution,
     *,
     batch: int,
     sequence: int,
@@ -60,42 +67,48 @@ def predict(
 ) -> Prediction:
     """Predict the bytes of training `model`, which is on the meta device and is used up.
 
-    execution: how the step is computed, see conf/execution.
-    batch, sequence: sequences of one forward and backward pass, and tokens of each.
-    accumulated: whether a step has further micro-batches, whose gradients are there during forward and backward.
-    limit: bytes of the card that an execution with recompute="free" fills, CUDA context included; None: no limit.
+    Args:
+        model: any Hugging Face model.
+        method: makes it trainable.
+        execution: how the step is computed.
+        batch: sequences of one forward and backward pass.
+        sequence: tokens of each sequence.
+        limit: bytes of the card that an execution with recompute="free" fills, CUDA context included; None: no limit.
+        accumulated: whether a step has further micro-batches, whose gradients are there during forward and backward.
     """
     model.train()
     without_mask(model)
     trainable = method(model)
     set_up(execution, trainable, limit)
-    consumed = consumes(execution, trainable)
     footprint = trainable.footprint
+    consumed = _drop if execution.step_in_backward else footprint.consumed
     static = {i: (footprint.held(i), footprint.update(i), footprint.scratch(i)) for i in candidates(trainable)}
     with FakeTensorMode():
         copies = fake_parameters(trainable.model)
         tokens = torch.zeros(batch, sequence, dtype=torch.long)
-        found = [_visit(trainable, index, *known, copies, tokens, consumed) for index, known in static.items()]
+        each = [_visit(trainable, index, *sizes, copies, tokens, consumed) for index, sizes in static.items()]
     if accumulated:
-        found = [_with_gradients(prediction) for prediction in found]
-    return max(found, key=lambda prediction: prediction.phases.peak)
+        each = [_with_gradients(prediction) for prediction in each]
+    return max(each, key=lambda prediction: prediction.phases.peak)
 
 
-def _with_gradients(found: Prediction) -> Prediction:
+def _with_gradients(prediction: Prediction) -> Prediction:
     """The same with the gradients of earlier micro-batches beside those of the present one."""
-    first, own = found.phases, found.held.gradients
-    later = dataclasses.replace(first, forward=first.forward + own, backward=first.backward + own)
-    return dataclasses.replace(found, phases=later)
+    first, gradients = prediction.phases, prediction.held.gradients
+    later = dataclasses.replace(first, forward=first.forward + gradients, backward=first.backward + gradients)
+    return dataclasses.replace(prediction, phases=later)
 
 
-def set_up(execution: Setup, trainable: Trainable, limit: int | None) -> None:
+def set_up(execution: Execution, trainable: Trainable, limit: int | None) -> None:
     """What `execution` does, in a form that runs on fake tensors: graphs as `experiments.cost.graphs` runs them.
 
-    The step in backward is left out; `consumes` tells what it does with the gradients.
+    The step in backward is left out: on fake tensors it is to drop each gradient.
+
+    Args:
+        execution: how the step is computed.
+        trainable: what is set up.
+        limit: see `predict`.
     """
-    if not isinstance(execution, Execution):
-        execution(trainable.model, trainable.optimizer)
-        return
     torch.compiler.reset()  # graphs of other predictions count towards the compiler's limit
     backend: Any = fused_backend() if execution.compiled else execution.backend
     shown = dataclasses.replace(execution, backend=backend, step_in_backward=False)
@@ -106,11 +119,8 @@ def set_up(execution: Setup, trainable: Trainable, limit: int | None) -> None:
         keeps.available = lambda model, optimizer: limit - CONTEXT - largest
 
 
-def consumes(execution: Setup, trainable: Trainable) -> Callable[[Tensor], None] | None:
-    """What backward does with a parameter whose gradient is complete; None: it keeps the gradient."""
-    if isinstance(execution, Execution) and execution.step_in_backward:
-        return lambda parameter: setattr(parameter, "grad", None)
-    return trainable.footprint.consumed
+def _drop(parameter: Tensor) -> None:
+    parameter.grad = None
 
 
 def without_mask(model: Any) -> None:
@@ -129,8 +139,11 @@ def without_mask(model: Any) -> None:
 def fake_parameters(model: nn.Module) -> dict[int, nn.Parameter]:
     """Put fake CPU tensors in place of the parameters and buffers of a model on the meta device, tied ones kept tied.
 
-    Returns id of the former parameter -> its fake copy. Call it inside FakeTensorMode. The method is built on the meta
-    device before, because block orders draw real numbers.
+    Call it inside FakeTensorMode. The method is built on the meta device before, because block orders draw real
+    numbers.
+
+    Returns:
+        id of the former parameter -> its fake copy.
     """
     copies: dict[int, nn.Parameter] = {}
     for module in model.modules():
@@ -143,23 +156,28 @@ def fake_parameters(model: nn.Module) -> dict[int, nn.Parameter]:
     return copies
 
 
-def activations(model: Any, tokens: Tensor, consumed: Callable[[Tensor], None] | None = None) -> tuple[int, int, int]:
-    """Bytes saved by the model, bytes saved by the loss, and the live peak of forward and backward.
+def activations(model: Any, tokens: Tensor, consumed: Consumed = None) -> tuple[int, int, int]:
+    """Run forward and backward on the parameters that require a gradient, and drop the gradients again.
 
-    Runs both passes on the parameters that require a gradient, real or fake, and drops the gradients again.
-    consumed: what happens to a parameter as soon as its gradient is complete; None: nothing.
+    Args:
+        model: real or fake.
+        tokens: (sequences, length).
+        consumed: what happens to a parameter as soon as its gradient is complete.
+
+    Returns:
+        Bytes saved by the model, bytes saved by the loss, and the live peak of both passes.
     """
-    known = [*model.parameters(), *model.buffers(), tokens]
+    before = [*model.parameters(), *model.buffers(), tokens]
     hooks = []
     if consumed is not None:
         trained = (p for p in model.parameters() if p.requires_grad)
         hooks = [parameter.register_post_accumulate_grad_hook(consumed) for parameter in trained]
     with SavedTensors() as saved, LivePeak() as live:
         seen: list[int] = []
-        hooks.append(model.get_decoder().register_forward_hook(lambda *_: seen.append(saved.nbytes(known))))
+        hooks.append(model.get_decoder().register_forward_hook(lambda *_: seen.append(saved.nbytes(before))))
         loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
         (by_model,) = seen
-        total = saved.nbytes(known)
+        total = saved.nbytes(before)
         loss.backward()
     for hook in hooks:
         hook.remove()
@@ -199,7 +217,7 @@ def _visit(
     scratch: int,
     copies: Mapping[int, nn.Parameter],
     tokens: Tensor,
-    consumed: Callable[[Tensor], None] | None,
+    consumed: Consumed,
 ) -> Prediction:
     visit, model = trainable.visits[index], trainable.model
     graph = set(map(id, trainable.footprint.differentiated(index)))

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bcd import Adam, BlockCoordinateDescent, Cyclic, Fixed, by_layer, by_matrix, by_ratio
+from bcd.execution import Execution
 from bcd.integrations import checkpoint_active_layers
 from bcd.memory import measured_held
 from bcd.memory.activations import LivePeak
@@ -102,9 +103,16 @@ def method(partition, **options):
     return BlockMethod(partition=partition, **given)
 
 
+class Checkpointed(Execution):
+    """Checkpointing that leaves the layers below the active one alone."""
+
+    def __call__(self, model, optimizer=None, *, check=True):
+        checkpoint_active_layers(model)
+        return lambda: None
+
+
 def plain(recompute):
-    """An execution: nothing, or checkpointing that leaves the layers below the active one alone."""
-    return lambda model, optimizer: checkpoint_active_layers(model) if recompute else None
+    return Checkpointed() if recompute else Execution()
 
 
 FROZEN = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}

@@ -21,6 +21,7 @@ from experiments.cost.measure import PHASES
 from experiments.cost.random_weights import materialise
 from experiments.errors import UserError
 from experiments.methods.peers.badam_package import BadamPackage
+from experiments.methods.peers.documented import Documented
 from experiments.methods.peers.galore import GaLoreMethod
 from experiments.methods.peers.lomo import LomoMethod
 from records import COMMITTED, load, load_study, read
@@ -172,6 +173,14 @@ def test_lomo_leaves_no_gradient_and_moves_everything():
     assert all(p.grad is None for p in model.parameters())
     moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     assert sum(moved) == len(moved)
+
+
+def test_the_documented_step_is_turned_off_again():
+    model = llama()
+    off = Documented(checkpoint=True)(model)
+    assert model.is_activation_checkpointing
+    off()
+    assert not model.is_activation_checkpointing
 
 
 @pytest.mark.parametrize(
