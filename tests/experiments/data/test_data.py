@@ -234,15 +234,15 @@ def test_places_are_those_of_every_machine_and_version():
 
 
 def test_train_and_validation_of_a_run(tiny):
-    data = tiny().data
+    data = tiny().workload.data
     parts = data._parts()
     assert parts.test is None
     assert {t.prompt for t in parts.train} | {t.prompt for t in parts.heldout} <= {r["question"] for r in ROWS}
     assert not {t.prompt for t in parts.train} & {t.prompt for t in parts.heldout}
     assert data.heldout_size == 4
-    smaller = tiny("data.train_size=12").data._parts()
+    smaller = tiny("data.train_size=12").workload.data._parts()
     assert smaller.train == parts.train[:12]
-    shared = tiny("data.test_share=0.2").data._parts()
+    shared = tiny("data.test_share=0.2").workload.data._parts()
     assert not {t.prompt for t in shared.test} & {t.prompt for t in shared.train + shared.heldout}
 
 
@@ -277,7 +277,7 @@ def test_too_long_examples_are_left_out_and_counted_but_not_of_the_test(tiny, fi
     assert whole.about["too_long"] == 0
     for name, rows in (("train", ROWS), ("test", TESTS)):
         write(files / f"gsm8k.{name}.jsonl", [*rows, long])
-    again = tiny("data.max_tokens=190").data
+    again = tiny("data.max_tokens=190").workload.data
     dataset = again.load(tokenizer)
     assert dataset.about["too_long"] == 1
     assert len(dataset.train) + len(dataset.heldout) == len(whole.train) + len(whole.heldout) + (
@@ -285,14 +285,14 @@ def test_too_long_examples_are_left_out_and_counted_but_not_of_the_test(tiny, fi
     )
     assert len(again.load_test(tokenizer)) == len(TESTS) + 1
     with pytest.raises(UserError, match=r"all \d+ train examples are longer than data.max_tokens=20"):
-        tiny("data.max_tokens=20").data.load(tokenizer)
+        tiny("data.max_tokens=20").workload.data.load(tokenizer)
 
 
 def test_rows_without_a_prompt_or_an_answer_are_left_out_and_counted(tiny, files):
-    before = tiny().data._parts()
+    before = tiny().workload.data._parts()
     empty = [{"question": " ", "answer": "#### 1"}, {"question": "What is 1?", "answer": "\n"}]
     write(files / "gsm8k.train.jsonl", [*ROWS, *empty])
-    after = tiny().data._parts()
+    after = tiny().workload.data._parts()
     assert after.empty == 2
     assert (after.train, after.heldout) == (before.train, before.heldout)
 
@@ -307,7 +307,7 @@ def test_only_answers_are_learned_in_the_chat_template(tiny):
     assert tokenizer.decode(example.answer) == f"{text.answer}<|im_end|>"
     assert example.score(text.answer)
     assert not example.score("It is 1000")
-    system = tiny("data.system=Add.").data.load(tokenizer).train[0]
+    system = tiny("data.system=Add.").workload.data.load(tokenizer).train[0]
     assert tokenizer.decode(system.prompt).startswith("<|im_start|>system\nAdd.<|im_end|>\n<|im_start|>user\n")
 
 
@@ -346,7 +346,7 @@ def test_the_final_test_of_generated_questions_is_disjoint(tiny):
     options = ["data=reasoning_gym", "data.train_size=40", "data.heldout_size=12", "data.max_tokens=256"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         data = configuration.build(study.compose([*options, "data.test=true", "data.test_size=30"])[0].data)
-    tokenizer = AutoTokenizer.from_pretrained(tiny().model.folder())
+    tokenizer = AutoTokenizer.from_pretrained(tiny().workload.model.folder())
     dataset, test = data.load(tokenizer), data.load_test(tokenizer)
     assert len(test) == 30
     seen = {tuple(example.prompt) for example in dataset.train + dataset.heldout}
@@ -355,7 +355,7 @@ def test_the_final_test_of_generated_questions_is_disjoint(tiny):
 
 def test_seeds_for_tuning_never_see_the_test(tiny):
     assert tiny(f"seed={TUNING_SEEDS}").config.seed == TUNING_SEEDS
-    assert tiny(f"seed={TUNING_SEEDS - 1}", "data.test=true").data.test
+    assert tiny(f"seed={TUNING_SEEDS - 1}", "data.test=true").workload.data.test
     with pytest.raises(UserError, match=r"seed=1000 with data\.test=true is not possible"):
         tiny(f"seed={TUNING_SEEDS}", "data.test=true")
 
@@ -412,12 +412,12 @@ def test_the_padding_is_told_and_recorded(tiny, capfd):
 
 
 def test_excluded_questions_are_not_trained_on(tiny, tmp_path):
-    before = tiny().data._parts().train
+    before = tiny().workload.data._parts().train
     listed = tmp_path / "excluded.txt"
     listed.write_text("".join(identity(text.prompt) + "\n" for text in before[:3]))
-    data = tiny(f"data.exclude={listed}").data
+    data = tiny(f"data.exclude={listed}").workload.data
     assert data._parts().train == before[3:]
-    assert data.fingerprint() != tiny().data.fingerprint()
+    assert data.fingerprint() != tiny().workload.data.fingerprint()
     listed.write_text(identity("of another set") + "\n")
     with pytest.raises(UserError, match="names no example of"):
         tiny(f"data.exclude={listed}")
