@@ -10,6 +10,7 @@ from experiments.training.run import Run
 from experiments.training.running import execute
 
 
+@pytest.mark.slow
 def test_the_second_run_of_a_method_compiles_nothing(tiny):
     torch.compiler.reset()
     given = ["method=badam", "execution=packed", "execution.backend=aot_eager", "method.inner_steps=1"]
