@@ -1,5 +1,6 @@
 """Runs packed on a GPU: those of one process compile once."""
 
+import pytest
 import torch
 from torch._dynamo.utils import counters
 
