@@ -1,5 +1,6 @@
 """What commands have in common: `python -m` of each, and the short spelling of how runs are made."""
 
+import importlib
 import subprocess
 import sys
 
@@ -51,21 +52,30 @@ def test_other_keys_stay_as_they_are():
     assert spelled_out(given) == given
 
 
+REFUSED = [
+    ("alone", "studies=[]", "error: which study? give study=NAME"),
+    ("curvature.__main__", "examples=0", "error: examples=0 is not possible"),
+    ("evaluate.__main__", "parts=[speed]", "error: path=... is missing"),
+    ("overlap", "n=3", "error: shortest=8 exceeds n=3"),
+    ("train", "method.inner_steps=0", "error: inner_steps=0 is not possible"),
+    ("tuning", "study=quick", "error: study=quick has no axis method.lr"),
+]
+
+
+@pytest.mark.parametrize(("module", "argument", "message"), REFUSED)
+def test_bad_input_ends_with_2_and_one_line(module, argument, message, command):
+    done = command(importlib.import_module(f"experiments.{module}").main, argument)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(message), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("module", "argument", "message"),
-    [
-        ("alone", "studies=[]", "error: which study? give study=NAME"),
-        ("curvature", "examples=0", "error: examples=0 is not possible"),
-        ("evaluate", "parts=[speed]", "error: parts has 'speed'"),
-        ("overlap", "n=3", "error: shortest=8 exceeds n=3"),
-        ("replay", "no/such.json", "error: there is no record no/such.json"),
-        ("train", "method.inner_steps=0", "error: inner_steps=0 is not possible"),
-        ("tuning", "study=quick", "error: study=quick has no axis method.lr"),
-    ],
+    ("module", "argument", "message"), [*REFUSED, ("replay", "no/such.json", "error: there is no record no/such.json")]
 )
-def test_a_process_of_the_command_ends_with_2_and_one_line(module, argument, message):
-    arguments = [sys.executable, "-W", "error", "-m", f"experiments.{module}", argument]
+def test_a_process_of_the_command_does_the_same(module, argument, message):
+    arguments = [sys.executable, "-W", "error", "-m", f"experiments.{module.removesuffix('.__main__')}", argument]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(message), done.stderr

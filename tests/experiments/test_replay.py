@@ -1,17 +1,17 @@
 """Replay: a record is run again and every metric compared."""
 
 import json
+import sys
 
 import pytest
 
+from experiments import replay
 from experiments.errors import UserError
 from experiments.training.run import Run
 from experiments.training.running import execute
 
 
 def test_replay_compares_every_metric(tiny, capsys):
-    from experiments import replay
-
     run = Run(tiny("method=badam"))
     execute(run)
     path = run.path
@@ -33,3 +33,22 @@ def test_replay_compares_every_metric(tiny, capsys):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="only CPU records can be replayed"):
         replay.replay(path, rtol=0.0)
+
+
+def test_the_command_tells_what_differs(tiny, monkeypatch, capsys):
+    run = Run(tiny("method=sgd"))
+    execute(run)
+    monkeypatch.setattr(sys, "argv", ["replay", str(run.path)])
+    replay.main()
+    assert "metrics equal (rtol 0)" in capsys.readouterr().out
+    content = json.loads(run.path.read_text())
+    content["measurements"]["after"]["heldout_loss"] += 1
+    run.path.write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as ended:
+        replay.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().out.startswith("after.heldout_loss: ")
+    monkeypatch.setattr(sys, "argv", ["replay", f"{run.path}.gone"])
+    with pytest.raises(SystemExit) as ended:
+        replay.main()
+    assert ended.value.code == 2

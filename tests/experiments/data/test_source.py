@@ -42,6 +42,7 @@ def test_the_hub_is_asked_by_name_through_datasets(tmp_path):
     assert done.stdout == f"{len(ROWS)}\n", done.stderr
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_had_is_told_with_the_way_out(tmp_path):
     code = (
         "from experiments.data.source import Source; Source(hub='nobody/nothing-at-all', file='x').rows('train', ())"

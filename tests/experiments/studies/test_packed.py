@@ -1,5 +1,6 @@
 """Runs packed on a GPU: those of one process compile once."""
 
+import pytest
 import torch
 from torch._dynamo.utils import counters
 
@@ -10,6 +11,7 @@ from experiments.training.run import Run
 from experiments.training.running import execute
 
 
+@pytest.mark.slow
 def test_the_second_run_of_a_method_compiles_nothing(tiny):
     torch.compiler.reset()
     given = ["method=badam", "execution=packed", "execution.backend=aot_eager", "method.inner_steps=1"]

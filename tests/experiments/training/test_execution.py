@@ -10,10 +10,15 @@ from experiments.training.running import execute, start
 from tests.experiments.conftest import ROOT, measured
 
 EXECUTIONS = sorted(path.stem for path in (ROOT / "conf" / "execution").glob("*.yaml"))
+QUICK = [("all", "badam"), ("fused", "lora"), ("plain", "adamw"), ("small", "badam")]  # what compiles takes long
+CELLS = [
+    pytest.param(execution, method, marks=() if (execution, method) in QUICK else pytest.mark.slow)
+    for execution in EXECUTIONS
+    for method in ("badam", "lora", "adamw")
+]
 
 
-@pytest.mark.parametrize("method", ["badam", "lora", "adamw"])
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize(("execution", "method"), CELLS)
 def test_every_execution_trains_to_the_same_losses(execution, method, tiny, trained):
     """The plain one is the default; the others differ by rounding, products in 8 bits by a coarser one."""
     overrides = [f"method={method}", f"execution={execution}", "max_grad_norm=null"]

@@ -7,6 +7,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments import configuration
+from experiments.command import spelled_out
 from experiments.studies import overrides, study
 from experiments.training import planning
 from experiments.training.run import Run
@@ -66,7 +67,7 @@ def test_the_place_of_the_data_is_no_part_of_a_run(tmp_path, places):
         assert planned.workload.data.source.local == str(tmp_path / name)
         keys.append(planned.key)
     assert keys[0] == keys[1] != keys[2]
-    override = [f"data.source.local={tmp_path}/a", "local_data=b"]
+    override = spelled_out([f"data.source.local={tmp_path}/a", "local_data=b"])
     assert overrides.extra_overrides(override) == []
     assert overrides.passed_on(override) == override
 
