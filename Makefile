@@ -63,7 +63,7 @@ pdf:
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 quick: setup ## run the doctests and one case of every cheap test, in a minute
-	$(PYTEST) --quick
+	$(PYTEST) --quick --durations=5 --durations-min=1
 
 test: setup ## run the test suite but for its slow tests
 	$(PYTEST) -m "not slow"

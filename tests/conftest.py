@@ -40,14 +40,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def cheap(item: pytest.Item) -> bool:
-    """Whether nothing says that a test is dear.
+    """Whether nothing says that a test takes long.
 
-    Dear are the marks `slow` and `model`, and fixtures of the suite that live longer than one test: they are shared
-    because they cost time.
+    What says so: its marks, examples that hypothesis makes, and a fixture of the suite that lives longer than one
+    test, which is shared because it takes long.
     """
     fixtures = [definitions[-1] for definitions in item._fixtureinfo.name2fixturedefs.values()]
     shared = [fixture for fixture in fixtures if fixture.scope != "function" and fixture.baseid.startswith("tests")]
-    return not (shared or item.get_closest_marker("slow") or item.get_closest_marker("model"))
+    marked = any(item.get_closest_marker(name) for name in ("integration", "model", "slow"))
+    return not (shared or marked or hasattr(getattr(item, "obj", None), "hypothesis"))
 
 
 class Decoder(nn.Module):
