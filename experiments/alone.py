@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bcd.execution import keep_graphs
-from experiments import configuration
+from experiments import configuration, sources
 from experiments.command import command
 from experiments.errors import UserError
 from experiments.randomness import DROPOUT, seeded, stream_seed
@@ -30,7 +30,7 @@ from experiments.training.loop import any_length
 from experiments.training.run import Run
 from experiments.training.running import start
 from records import Record, find, run_key, write
-from records.provenance import provenance, source_hash
+from records.provenance import provenance
 
 STUDY = "steps_alone"
 STEPS, TIMED = 180, 90
@@ -93,7 +93,7 @@ def key(planned: planning.Plan) -> str:
     """Identity of the measurement: the configuration, without what no cost depends on, the code and the device."""
     identity = configuration.without(planned.identity, ("seed", "lr", "test", "test_size", "spectrum"))
     device = configuration.device_name(planned.device.type)
-    code = source_hash(("bcd", "experiments"))
+    code = sources.code_hash((planning.LOOP, *sources.targets(identity)))
     return run_key(identity, {"code": code, "model": planned.model_key, "device": device})
 
 

@@ -14,14 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from bcd.checks import require_number
-from experiments import configuration
+from experiments import configuration, sources
 from experiments.command import command
 from experiments.data.ngrams import NEAR, Index, Overlap
 from experiments.data.source import Source
 from experiments.data.splits import identity
 from experiments.errors import UserError
 from records import Record, digest, run_key, write
-from records.provenance import provenance, source_hash
+from records.provenance import provenance
 
 SHOWN = 3  # items with the largest coverage whose texts are recorded
 CUT = 160  # characters of them
@@ -135,7 +135,11 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     identified = {str(key): value for key, value in resolved.items() if key != "how"}
-    inputs = {"code": source_hash(("experiments",)), "data": data.fingerprint(), "sets": digest(sets)}
+    inputs = {
+        "code": sources.code_hash(("experiments.data.ngrams", *sources.targets(identified))),
+        "data": data.fingerprint(),
+        "sets": digest(sets),
+    }
     record = Record(
         kind="overlap",
         study="overlap",

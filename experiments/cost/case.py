@@ -1,6 +1,5 @@
 """One cell of the profile, predicted or measured: method, model, tokens, and how the step is computed."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,16 +7,16 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from bcd import Fixed
+from experiments import sources
 from experiments.configuration import DTYPES, build, device_name
 from experiments.cost.arithmetic import must_run, products, sustained_rate
-from experiments.cost.measure import PHASES, Steps, clear, run_visits
+from experiments.cost.measure import PHASES, WARM_UP, Steps, clear, run_visits
 from experiments.cost.predict import Prediction, predict
 from experiments.cost.random_weights import materialise
 from experiments.errors import UserError
-from experiments.methods import BlockMethod, Method
+from experiments.methods import Method
 from records import Record, run_key
-from records.provenance import provenance, source_hash
+from records.provenance import provenance
 
 GB = 1e9
 DEVICES = ("fake", "cpu", "cuda")
@@ -30,7 +29,10 @@ ABOUT = "about"  # labels of the record, no part of its identity
 class Case:
     """A possible configuration.
 
-    name: names its record.     choices: config group -> chosen name.
+    Attributes:
+        name: names its record.
+        config: as conf/profile.yaml has it.
+        choices: config group -> chosen name.
     """
 
     name: str
@@ -44,7 +46,17 @@ class Case:
 
 
 def make(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Case:
-    """Check the configuration. Raises UserError or ValueError with one message that names the value."""
+    """A case with a checked configuration.
+
+    Args:
+        config: as conf/profile.yaml has it.
+        choices: config group -> chosen name.
+        name: of the case, derived when empty.
+
+    Raises:
+        UserError: with one message that names the value.
+        ValueError: the same, from the parts of the configuration.
+    """
     check(config)
     for part in ("method", "execution"):
         build(config[part])  # what is not possible in them shows before any run
@@ -57,7 +69,11 @@ def make(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Case
 
 
 def check(config: DictConfig) -> None:
-    """Raise UserError for a value that is not possible."""
+    """Check the values.
+
+    Raises:
+        UserError: for one that is not possible.
+    """
     for key, allowed in (("device", DEVICES), ("dtype", DTYPES), ("weights", WEIGHTS)):
         if config[key] not in allowed:
             raise UserError(f"{key}={config[key]!r} is not one of {', '.join(allowed)}")
@@ -126,7 +142,14 @@ def predicted(case: Case) -> Prediction:
 
 
 def spread(visits: Any, count: int) -> list[int]:
-    """Indices of the visits to measure, highest first: those given, or as many as wanted, evenly spaced.
+    """Indices of the visits to measure, highest first.
+
+    Args:
+        visits: a list of indices, or how many are wanted, evenly spaced.
+        count: how many visits there are.
+
+    Raises:
+        UserError: for an index that is too large.
 
     >>> spread(5, 32)
     [31, 23, 15, 7, 0]
@@ -142,19 +165,12 @@ def spread(visits: Any, count: int) -> list[int]:
 
 
 def at_visits(case: Case) -> tuple[Method, list[int]]:
-    """The method with an order of exactly the visits to measure, the first of them twice, and their indices.
-
-    A visit of several drawn blocks takes the lowest ones, which need most.
-    """
-    method = build(case.config.method)
-    count = len(method(skeleton(case)).visits)
-    chosen = spread(case.config.visits, count)
-    warm = [chosen[len(chosen) // 2], *chosen]
-    method = build(case.config.method)  # a method is called once
-    if isinstance(method, BlockMethod):
-        width = getattr(method.order, "width", 1)
-        method = dataclasses.replace(method, order=Fixed([list(range(width))] if width > 1 else warm))
-    return method, warm
+    """The method with exactly the visits to measure, and their indices; one in the middle comes before, to warm up."""
+    config = case.config
+    count = len(build(config.method)(skeleton(case)).visits)
+    chosen = spread(config.visits, count)
+    indices = [chosen[len(chosen) // 2], *chosen]
+    return build(config.method).visiting(indices, WARM_UP + config.steps), indices
 
 
 def measured(case: Case) -> dict[str, Any]:
@@ -217,7 +233,17 @@ def rate_of(case: Case) -> float:
 
 
 def limit(cap_gb: float | None) -> int:
-    """Let torch's allocator have `cap_gb` GB less the CUDA context, or everything; returns the context's bytes."""
+    """Limit torch's allocator.
+
+    Args:
+        cap_gb: what it may have, less the CUDA context, in GB; None: everything.
+
+    Returns:
+        The context's bytes.
+
+    Raises:
+        UserError: for more than the card has, or less than the context.
+    """
     torch.cuda.init()
     clear("cuda")
     torch.ones(16, 16, device="cuda", dtype=torch.bfloat16).matmul(
@@ -240,17 +266,18 @@ def limit(cap_gb: float | None) -> int:
 
 def record(case: Case, study: str, measurements: dict[str, Any], error: str = "") -> Record:
     """The record of a case, for the folder of `study`."""
-    identity = OmegaConf.to_container(case.config, resolve=True)
-    assert isinstance(identity, dict)
-    known = {str(key): value for key, value in identity.items() if key not in IGNORED}
-    known["choices"] = dict(case.choices)
+    resolved = OmegaConf.to_container(case.config, resolve=True)
+    assert isinstance(resolved, dict)
+    identity = {str(key): value for key, value in resolved.items() if key not in IGNORED}
+    identity["choices"] = dict(case.choices)
+    code = sources.code_hash((__name__, *sources.targets(identity)))
     return Record(
         kind="profile",
         study=study,
         name=case.name,
-        key=run_key({k: v for k, v in known.items() if k != ABOUT}, {"code": source_hash(("bcd", "experiments"))}),
+        key=run_key({k: v for k, v in identity.items() if k != ABOUT}, {"code": code}),
         status="failed" if error else "finished",
-        config=known,
+        config=identity,
         measurements=measurements,
         provenance=provenance(device_name(case.config.device)),
         error=error,

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bcd import BlockCoordinateDescent
 from bcd.memory import Held
 from experiments.methods import Trainable
 
@@ -44,12 +43,12 @@ class Clock:
         """Seconds of each step by phase, summed over its micro-batches; a step ends with its update."""
         if self._cuda:
             torch.cuda.synchronize()
-        found: list[dict[str, float]] = [dict.fromkeys(PHASES, 0.0)]
+        steps: list[dict[str, float]] = [dict.fromkeys(PHASES, 0.0)]
         for name, before, after in zip(self._names[1:], self._marks, self._marks[1:], strict=False):
-            found[-1][name] += before.elapsed_time(after) / 1e3 if self._cuda else after - before
+            steps[-1][name] += before.elapsed_time(after) / 1e3 if self._cuda else after - before
             if name == "update":
-                found.append(dict.fromkeys(PHASES, 0.0))
-        return found[:-1]
+                steps.append(dict.fromkeys(PHASES, 0.0))
+        return steps[:-1]
 
 
 class Memory:
@@ -68,11 +67,11 @@ class Memory:
         """Largest number of allocated bytes since the last call."""
         if not self._cuda:
             return 0
-        found = torch.cuda.max_memory_allocated()
-        self.peak = max(self.peak, found)
+        peak = torch.cuda.max_memory_allocated()
+        self.peak = max(self.peak, peak)
         self.reserved = max(self.reserved, torch.cuda.max_memory_reserved())
         torch.cuda.reset_peak_memory_stats()
-        return found
+        return peak
 
     def forget(self) -> None:
         """Begin a new peak."""
@@ -84,11 +83,19 @@ class Memory:
 class Visit:
     """One visit. Seconds are medians over the timed steps, bytes are those of a step after the first.
 
-    index: of the visit.     first: name of its first parameter.     seconds: by phase, and "step" for their sum.
-    steps: number of timed steps.     held: live tensors by category after the backward pass.
-    other: allocated before the step and in no category.     activations, loss: allocated by the model's forward and by
-    the loss, still alive when backward begins.     phases: largest allocated bytes of each phase of that step.
-    peak, reserved: largest of the visit, with the switch at its end.     value: the loss of the last step.
+    Attributes:
+        index: of the visit.
+        first: name of its first parameter.
+        seconds: by phase, and "step" for their sum.
+        steps: number of timed steps.
+        held: live tensors by category after the backward pass.
+        other: allocated before the step and in no category.
+        activations: allocated by the model's forward, still alive when backward begins.
+        loss: allocated by the loss, still alive when backward begins.
+        phases: largest allocated bytes of each phase of that step.
+        peak: largest allocated bytes of the visit, with the switch at its end.
+        reserved: largest reserved bytes, the same.
+        value: the loss of the last step.
     """
 
     index: int
@@ -107,10 +114,14 @@ class Visit:
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps of `trainable` on the same tokens, (sequences, length), each predicted from those before it.
+    """Steps on the same tokens, each predicted from those before it.
 
-    max_grad_norm: clips the global norm of the gradients in the update; None: no clipping.
-    micro_batches: parts of the tokens that go forward and backward one after another.
+    Attributes:
+        trainable: what takes the steps.
+        tokens: (sequences, length).
+        device: "cpu" or "cuda".
+        max_grad_norm: clips the global norm of the gradients in the update; None: no clipping.
+        micro_batches: parts of the tokens that go forward and backward one after another.
     """
 
     trainable: Trainable
@@ -143,7 +154,7 @@ def measure_visit(steps: Steps, index: int, count: int) -> Visit:
     trainable, memory = steps.trainable, Memory(steps.device)
     memory.forget()
     steps.once()
-    found = _memory_of_a_step(steps, memory)
+    step = _memory_of_a_step(steps, memory)
     clock = Clock(steps.device)
     clock.mark("start")
     loss = torch.zeros(())
@@ -154,7 +165,7 @@ def measure_visit(steps: Steps, index: int, count: int) -> Visit:
     seconds = {name: statistics.median(row[name] for row in rows) for name in PHASES}
     seconds["step"] = statistics.median(sum(row.values()) for row in rows)
     name = trainable.visits[index][0].name if len(trainable.visits) > 1 else ""
-    return Visit(index, name, seconds, count, **found, peak=memory.peak, reserved=memory.reserved, value=float(loss))
+    return Visit(index, name, seconds, count, **step, peak=memory.peak, reserved=memory.reserved, value=float(loss))
 
 
 def _memory_of_a_step(steps: Steps, memory: Memory) -> dict[str, Any]:
@@ -189,19 +200,21 @@ def _memory_of_a_step(steps: Steps, memory: Memory) -> dict[str, Any]:
 
 
 def run_visits(steps: Steps, indices: Sequence[int], count: int) -> tuple[list[Visit], int]:
-    """Measure the visits of `indices` in turn, `count` timed steps each; the first is thrown away.
+    """Measure visits in turn. The first is thrown away: it loads kernels and runs the compiler.
 
-    That one loads kernels and runs the compiler; its largest bytes are the second result.
+    Args:
+        steps: of a method whose visits last WARM_UP + `count` steps, see `Method.visiting`.
+        indices: of the visits.
+        count: timed steps of each.
+
+    Returns:
+        The visits, and the largest bytes of the one thrown away.
     """
-    visits, optimizer = [], steps.trainable.optimizer
-    warm_up = 0
+    visits, warm_up = [], 0
     for turn, index in enumerate(indices):
-        timed = count if turn else 1
         if steps.trainable.start_visit is not None:
             steps.trainable.start_visit(index)
-        elif isinstance(optimizer, BlockCoordinateDescent):
-            optimizer.inner_steps = WARM_UP + timed
-        visit = measure_visit(steps, index, timed)
+        visit = measure_visit(steps, index, count)
         if turn:
             visits.append(visit)
         else:

@@ -11,18 +11,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from bcd.checks import require_choice
-from experiments import configuration
+from experiments import configuration, sources
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
 from experiments.interruption import Interrupted, Interruption
 from records import ROOT, Record, digest, find, load, load_study, require_writable, run_key, write
-from records.provenance import provenance, source_hash
+from records.provenance import provenance
 
 if TYPE_CHECKING:
     from experiments.models import ModelSource
 
 KEPT = ROOT / "outputs" / "evaluate"
-CODE = ("bcd", "experiments")
 MAY_DIFFER = ("tasks", "folder", "batch_size", "generation_batch_size", "judge")
 """Options of a part that two models under comparison need not share: every task says itself which items it has."""
 
@@ -106,7 +105,11 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
             "dtype": config.dtype,
             "device": device.type,
         }
-        inputs = {"code": source_hash(CODE), "data": part.fingerprint(), "model": fingerprint}
+        inputs = {
+            "code": sources.code_hash((__name__, *sources.targets(identity))),
+            "data": part.fingerprint(),
+            "model": fingerprint,
+        }
         before = None
         if config.before is not None:
             path = configuration.folder(config) / config.recorded_as / f"{config.before}-{name}.json"
@@ -211,7 +214,7 @@ def _compare(planned: Plan, part: Evaluating, after: Record) -> Record | None:
         kind="compare",
         study=planned.config.recorded_as,
         name=f"{after.name}-against-{planned.config.before}",
-        key=run_key({"before": part.before.key, "after": after.key}, {"code": source_hash(CODE)}),
+        key=run_key({"before": part.before.key, "after": after.key}, {"code": sources.code_hash((__name__,))}),
         status="finished",
         config={
             "before": part.before.name,

@@ -6,17 +6,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bcd import BlockCoordinateDescent, Expansion, Order, Part, Partition, Rule
+from bcd import BlockCoordinateDescent, Expansion, Fixed, Order, Part, Partition, Rule
 from bcd.memory import Bytes, Held, held, measured, measured_held, nbytes, scratch_bytes, update_bytes
 from bcd.optimizer import Lifetime, Master, Nonfinite, require_inner_steps
 from bcd.rules.rule import require
 from bcd.update_kernel import supports
 from experiments.methods.footprint import Footprint
-from experiments.methods.interface import Trainable
+from experiments.methods.interface import Method, Trainable
 
 
 @dataclass(frozen=True)
-class BlockMethod:
+class BlockMethod(Method):
     """`bcd.BlockCoordinateDescent` on a partition of the model; arguments as there.
 
     It reports the visits started, skipped steps, backward passes through everything that a greedy order cost, and with
@@ -75,6 +75,12 @@ class BlockMethod:
             return {name: getattr(optimizer, name) for name in counted}
 
         return Trainable(model, optimizer, visits, BlockFootprint(model, optimizer, visits), report)
+
+    def visiting(self, visits: Sequence[int], steps: int) -> "BlockMethod":
+        """As `Method.visiting`; a visit of several drawn blocks takes the lowest ones, which need most."""
+        width = getattr(self.order, "width", 1)
+        order = Fixed([list(range(width))] if width > 1 else list(visits))
+        return replace(self, order=order, inner_steps=steps)
 
     def _optimizer(self, partition: Partition, **options: Any) -> BlockCoordinateDescent:
         return BlockCoordinateDescent(partition, **options)

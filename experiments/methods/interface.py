@@ -76,3 +76,17 @@ class Method(Protocol):
     def __call__(self, model: nn.Module) -> Trainable:
         """Make `model` trainable; called once for each method object."""
         ...
+
+    def visiting(self, visits: Sequence[int], steps: int) -> "Method":
+        """The same method, whose visits are these in turn and last `steps` steps each.
+
+        One that has a single visit, or whose visits `Trainable.start_visit` begins, is what it is.
+
+        Args:
+            visits: indices of `Trainable.visits`.
+            steps: at least 1.
+
+        Raises:
+            ValueError: for an impossible number of steps.
+        """
+        return self
