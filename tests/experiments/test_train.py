@@ -83,13 +83,16 @@ def test_sigterm_ends_the_command_with_75_and_the_same_command_finishes(places, 
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.train", *arguments], cwd=ROOT, text=True, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "checkpoints").rglob("step-*.json")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 300
+        while not list((tmp_path / "checkpoints").rglob("step-*.json")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 75, told
     assert "interrupted by SIGTERM: the same command goes on from there" in told
     (path,) = (tmp_path / "records" / "single").glob("*.json")
