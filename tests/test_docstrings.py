@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("bcd", "experiments", "paper", "records", "theory")
-CONVERTED = ["theory"]
+CONVERTED = ["bcd", "experiments", "paper", "records", "theory"]
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises):")
 ENTRY = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*):(?: |$)")
