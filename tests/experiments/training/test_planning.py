@@ -79,7 +79,9 @@ def test_the_place_of_the_data_is_no_part_of_a_run(tmp_path, places):
 @pytest.mark.parametrize("value", ["0", "two", "true", "1.5", "null"])
 def test_impossible_counts_and_switches_are_refused(value):
     config = OmegaConf.from_dotlist([f"rounds={value}"])
-    with pytest.raises(UserError, match=rf"rounds={config.rounds} is not possible: give a whole number of at least 1"):
+    with pytest.raises(
+        ValueError, match=rf"rounds={config.rounds!r} is not possible: give a whole number of at least 1"
+    ):
         configuration.require_how(config)
     if value != "true":
         config = OmegaConf.from_dotlist([f"force={value}"])
