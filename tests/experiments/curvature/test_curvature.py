@@ -178,7 +178,7 @@ def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
     config, chosen = tiny()
     curvature.check(config)
     planned = planning.plan(config, chosen)
-    record = curvature.execute(planned)
+    record = curvature.execute(Run(planned, curvature.STUDY))
     assert record.status == "finished", record.error
     assert (record.kind, record.study) == ("curvature", "practice")
     path = configuration.folder(config) / "practice" / f"{record.name}.json"
@@ -204,7 +204,7 @@ def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
             model = state["loss"] - 1e-5 * block["slope"] + 1e-10 * block["bend"] / 2
             assert seen["losses"][0] == pytest.approx(model, abs=1e-3 * 1e-5 * block["slope"])
     assert "after 2 steps" in curvature.summary(record)
-    again = curvature.execute(planning.plan(*tiny()))
+    again = curvature.execute(Run(planning.plan(*tiny()), curvature.STUDY))
 
     def without_seconds(measurements):
         return re.sub(r'"(seconds|second_order|visits|noise)": [0-9.e+-]+', "", json.dumps(measurements))
@@ -252,4 +252,4 @@ def test_impossible_values_are_named(override, message, tiny):
 @pytest.mark.parametrize("override", ["blocks=[7]", "partition=by_ratio"])
 def test_blocks_that_the_model_lacks_are_named(override, tiny):
     with pytest.raises(UserError, match=r"blocks=7 is not possible: 2 blocks|partition is not possible"):
-        curvature.execute(planning.plan(*tiny(override)))
+        curvature.execute(Run(planning.plan(*tiny(override)), curvature.STUDY))
