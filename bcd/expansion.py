@@ -13,8 +13,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from bcd.blocks import Part
-from bcd.rules.rule import Rule, State, require
+from bcd.blocks import Part, Partition
+from bcd.checks import require_choice, require_number, require_whole
+from bcd.orders import Order
+from bcd.rules.rule import Rule, State
 from bcd.rules.sgd import SGD
 
 Reach = Literal["all", "above"]
@@ -36,20 +38,23 @@ class Expansion:
     float32 numbers, is summed over the backward passes of a step while g itself is freed, so gradient accumulation is
     exact and costs little memory; P takes rows x r numbers more.
 
-    rule: SGD() by default; with rank any rule of bcd, for example Adam().
-    ratio: step size, as a multiple of the block's own learning rate, so that schedules act on both.
-    rank: r >= 1, None for the whole gradient.
-    reach: see `Reach`.
-    when: see `When`. With "step", whole gradients of all moving blocks exist until the step, as in full training;
-        clipping all parameters together then counts them. With "backward" they do not, and neither clipping nor
-        gradient accumulation is possible: a second backward before the step raises RuntimeError. Ignored with rank.
-    max_norm: with rank, the global norm to which the projected gradients P'g are clipped together; None for none.
-    seed: of P.
-
     Not to be used with a GradScaler where gradients are consumed in backward (rank, or when="backward"): they would
     still be scaled.
 
-    Raises ValueError for an impossible value, or a rule with state where there is no rank.
+    Attributes:
+        rule: SGD() by default; with rank any rule of bcd, for example Adam().
+        ratio: step size, as a multiple of the block's own learning rate, so that schedules act on both.
+        rank: r >= 1, None for the whole gradient.
+        reach: see `Reach`.
+        when: see `When`. With "step", whole gradients of all moving blocks exist until the step, as in full training;
+            clipping all parameters together then counts them. With "backward" they do not, and neither clipping nor
+            gradient accumulation is possible: a second backward before the step raises RuntimeError. Ignored with
+            rank.
+        max_norm: with rank, the global norm to which the projected gradients P'g are clipped together; None for none.
+        seed: of P.
+
+    Raises:
+        ValueError: for an impossible value, or a rule with state where there is no rank.
     """
 
     rule: Rule = field(default_factory=SGD)
@@ -61,21 +66,34 @@ class Expansion:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require("ratio", self.ratio, least=0.0)
-        if self.rank is not None and (isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1):
-            raise ValueError(f"rank={self.rank!r} is not possible: it must be a whole number of at least 1, or None")
-        for name, value, allowed in (("reach", self.reach, Reach), ("when", self.when, When)):
-            if value not in get_args(allowed):
-                raise ValueError(f"{name}={value!r} is not one of {', '.join(get_args(allowed))}")
+        require_number("ratio", self.ratio, least=0.0)
+        require_whole("rank", self.rank, least=1, or_none=True)
+        require_choice("reach", self.reach, get_args(Reach))
+        require_choice("when", self.when, get_args(When))
         if self.rank is None and (self.rule.state_tensors or self.rule.counts_steps):
             raise ValueError(f"rule={self.rule!r} would keep state for inactive weights; give a rank, SGD() or Sign()")
         if self.max_norm is not None:
-            require("max_norm", self.max_norm, least=0.0)
+            require_number("max_norm", self.max_norm, least=0.0)
             if self.rank is None:
                 raise ValueError(
                     f"max_norm={self.max_norm!r} clips projected gradients, and there is no rank; "
                     "clip the parameters' own gradients instead"
                 )
+
+    def require_possible(self, order: Order, partition: Partition, nonfinite: str) -> None:
+        """Raise ValueError unless the expansion goes with these options of the optimizer."""
+        if getattr(order, "needs_gradients", False):
+            raise ValueError("an expansion is not possible with a greedy order, whose choice uses up all gradients")
+        if self.consumes and any(block.rows for block in partition.blocks):
+            raise ValueError(
+                "a partition by rows has active and inactive rows in one gradient, which backward must not free; "
+                'give the expansion when="step" and no rank'
+            )
+        if self.consumes and self.rank is None and nonfinite != "ignore":
+            raise ValueError(
+                f"nonfinite={nonfinite!r} cannot take back what backward has moved; use "
+                'when="step" or a rank in the expansion, or nonfinite="ignore"'
+            )
 
     @property
     def consumes(self) -> bool:
@@ -86,7 +104,10 @@ class Expansion:
 class Expanded:
     """The inactive parts of one visit, under an `Expansion`.
 
-    parts: what moves, with the index of its block.     visit: number of the visit, which with the seed gives every P.
+    Args:
+        expansion: what they do.
+        parts: what moves, with the index of its block.
+        visit: number of the visit, which with the seed gives every P.
     """
 
     def __init__(self, expansion: Expansion, parts: Sequence[tuple[int, Part]], visit: int) -> None:
@@ -105,7 +126,12 @@ class Expanded:
         self.states: dict[int, State] = {}
 
     def consume(self, parameter: Tensor, lrs: Sequence[float]) -> None:
-        """Use up the gradient of `parameter` inside backward. lrs: current step size of every block."""
+        """Use up the gradient of `parameter` inside backward.
+
+        Args:
+            parameter: of any block.
+            lrs: current step size of every block.
+        """
         place = self._of.get(parameter)
         if place is None or parameter.grad is None:
             return

@@ -20,9 +20,14 @@ Point = tuple[Tensor, ...]
 class InnerStep:
     """One step of the rule: what was known before it and where it led.
 
-    visit: index of the visit, from 0.     block: index of the active block.     k: step in the visit, 1..K.
-    value: f at `before`.                  gradient: gradient of the active block at `before`.
-    before, after: all blocks before and after the step.
+    Attributes:
+        visit: index of the visit, from 0.
+        block: index of the active block.
+        k: step in the visit, 1..K.
+        value: f at `before`.
+        gradient: gradient of the active block at `before`.
+        before: all blocks before the step.
+        after: all blocks after it.
     """
 
     visit: int
@@ -44,16 +49,24 @@ def minimise(
     lr: float | Sequence[float],
     visits: int,
 ) -> list[InnerStep]:
-    """Run `BlockCoordinateDescent` on f by closure and return every inner step.
+    """Run `BlockCoordinateDescent` on f by closure and show every inner step.
 
-    f: maps D tensors to a scalar; differentiable by autograd.
-    start: D tensors, copied; their dtype is the arithmetic's (float64 for theory).
-    visits: number of visits, each of K = `inner_steps` steps; orders that draw several blocks a visit are
-        refused, because a trajectory names one block a step.
-    rule, order, lr: as in `BlockCoordinateDescent`.
+    Args:
+        f: maps D tensors to a scalar; differentiable by autograd.
+        start: D tensors, copied; their dtype is the arithmetic's (float64 for theory).
+        rule: as in `BlockCoordinateDescent`.
+        order: as in `BlockCoordinateDescent`; one that draws several blocks a visit is refused, because a trajectory
+            names one block a step.
+        inner_steps: K, steps of a visit.
+        lr: as in `BlockCoordinateDescent`.
+        visits: how many.
 
-    Raises ValueError, besides for what `BlockCoordinateDescent` refuses, when f returns anything but a scalar tensor
-    that depends on the active block.
+    Returns:
+        One entry a step.
+
+    Raises:
+        ValueError: besides for what `BlockCoordinateDescent` refuses, when f returns anything but a scalar tensor that
+            depends on the active block.
 
     >>> from bcd import SGD, Cyclic
     >>> steps = minimise(lambda x: (x[0] - x[1]).square().sum() / 2, [torch.ones(1), torch.zeros(1)],

@@ -9,8 +9,7 @@ Symbols of the theorems and of the paper, mapped once:
     alpha  step size             `param_groups[i]["lr"]`, one group for each block
 """
 
-import copy
-import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, overload
 
@@ -18,19 +17,15 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable would load the compiler on import
 
-from bcd.blocks import Part, Partition
-from bcd.checks import require_flag, require_whole
-from bcd.expansion import Expanded, Expansion
+from bcd.blocks import Partition
+from bcd.checks import require_choice, require_flag, require_number, require_whole
+from bcd.expansion import Expansion
 from bcd.orders import Order
-from bcd.resume import require_complete, require_equal, require_saved, setting
-from bcd.rules.rule import Rule, State, require
+from bcd.resume import Resumable
+from bcd.rules.rule import Rule
 from bcd.update import Update
+from bcd.visits import Lifetime, Master
 
-Lifetime = Literal["reset", "host", "device"]
-"""What happens to a block's optimizer state at the end of a visit: dropped (BAdam), kept on the CPU, or left there."""
-Master = Literal["off", "discard", "host"]
-"""Exact float32 master of active bfloat16 weights: none; its remainder discarded at the end of a visit (as published);
-or the remainder kept on the CPU between visits (2 bytes a weight)."""
 Nonfinite = Literal["ignore", "skip", "raise"]
 """What a step does with a gradient that is not finite: use it as torch does, skip the step, or raise."""
 
@@ -43,8 +38,8 @@ def require_inner_steps(value: int) -> None:
 def require_axes(partition: object, rule: object, order: object) -> None:
     """Raise ValueError unless partition, rule and order are what their names say, and no classes."""
     if not isinstance(partition, Partition):
-        given = type(partition).__name__
-        raise ValueError(f"partition={given} is not possible: make a Partition, such as by_layer(model)")
+        kind = type(partition).__name__
+        raise ValueError(f"partition={kind} is not possible: make a Partition, such as by_layer(model)")
     for name, value, methods, example in (
         ("rule", rule, ("hyperparameters", "init", "update"), "Adam()"),
         ("order", order, ("next_visit", "state_dict", "load_state_dict"), "RandomReshuffle(seed=0)"),
@@ -53,7 +48,7 @@ def require_axes(partition: object, rule: object, order: object) -> None:
             raise ValueError(f"{name}={value!r} is not possible: make one, such as {example}")
 
 
-class BlockCoordinateDescent(torch.optim.Optimizer):
+class BlockCoordinateDescent(Resumable):
     """Trains one set of blocks at a time: K steps of a rule on the active blocks, then the next visit.
 
         repeat for each visit:
@@ -73,28 +68,31 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
 
     The optimizer owns ``requires_grad`` of every parameter of the partition, whatever it was before.
 
-    partition: what is trained; one parameter group is made for each block, named by the block, so learning rate
-        schedulers and per-block hyperparameters work as with any torch optimizer. A parameter of which several blocks
-        hold rows is listed in the first of their groups.
-    rule: update of the active blocks, for example ``Adam()`` or ``SGD()``.
-    order: which blocks each visit trains, for example ``RandomReshuffle(seed=0)``.
-    inner_steps: K >= 1, optimizer steps of one visit.
-    lr: step size, a number for all blocks or one number for each block in the partition's order.
-    always_active: names of blocks that every visit trains besides those of the order, whose indices then count the
-        other blocks; their state is never reset. LISA is ``Uniform(count=2)``, embedding and head always active.
-    state: lifetime of the optimizer state, see `Lifetime`.
-    master: exact float32 master for bfloat16 weights, see `Master` and `bcd.precision`; other weights need none.
-    switch_warmup: the first steps of a visit use lr k / switch_warmup, k = 1, 2, ...; 0 for none.
-    nonfinite: see `Nonfinite`. A skipped step counts in `skipped_steps` and not in K.
-    track_unchanged: keep a copy of the active weights and note in `unchanged`, block name -> share of its weights that
-        the last visit left bitwise as they were.
-    compiled: whether one kernel of torch.compile does the whole update, see `bcd.compiled`; it needs a rule that names
-        no kernel variant. None: for exact masters on CUDA, where the separate conversions would cost more than the
-        rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by rounding.
-    expansion: what inactive blocks do meanwhile (landscape expansion), see `bcd.Expansion`; None: nothing.
+    Args:
+        partition: what is trained; one parameter group is made for each block, named by the block, so learning rate
+            schedulers and per-block hyperparameters work as with any torch optimizer. A parameter of which several
+            blocks hold rows is listed in the first of their groups.
+        rule: update of the active blocks, for example ``Adam()`` or ``SGD()``.
+        order: which blocks each visit trains, for example ``RandomReshuffle(seed=0)``.
+        inner_steps: K >= 1, optimizer steps of one visit.
+        lr: step size, a number for all blocks or one number for each block in the partition's order.
+        always_active: names of blocks that every visit trains besides those of the order, whose indices then count the
+            other blocks; their state is never reset. LISA is ``Uniform(count=2)``, embedding and head always active.
+        state: lifetime of the optimizer state, see `Lifetime`.
+        master: exact float32 master for bfloat16 weights, see `Master` and `bcd.precision`; other weights need none.
+        switch_warmup: the first steps of a visit use lr k / switch_warmup, k = 1, 2, ...; 0 for none.
+        nonfinite: see `Nonfinite`. A skipped step counts in `skipped_steps` and not in K.
+        track_unchanged: keep a copy of the active weights and note in `unchanged`, block name -> share of its weights
+            that the last visit left bitwise as they were.
+        compiled: whether one kernel of torch.compile does the whole update, see `bcd.update_kernel`; it needs a rule
+            that names no kernel variant. None: for exact masters on CUDA, where the separate conversions would cost
+            more than the rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by
+            rounding.
+        expansion: what inactive blocks do meanwhile (landscape expansion), see `bcd.Expansion`; None: nothing.
 
-    Raises ValueError for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
-    name or option, or float16 weights: their updates underflow; train float32 weights under float16 autocast.
+    Raises:
+        ValueError: for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
+            name or option, or float16 weights: their updates underflow; train float32 weights under float16 autocast.
 
     >>> from torch import nn
     >>> from bcd import RandomReshuffle, SGD, by_layer
@@ -137,17 +135,13 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
                 f"got {len(lrs)} learning rates for {len(partition)} blocks; pass one number or one a block"
             )
         for value in lrs:
-            require("lr", value, least=0.0)
+            require_number("lr", value, least=0.0)
         require_whole("switch_warmup", switch_warmup, least=0, why="it must be a whole number of steps, 0 for none")
         require_flag("track_unchanged", track_unchanged)
         require_flag("compiled", compiled, None)
-        for name, option, allowed in (
-            ("state", state, Lifetime),
-            ("master", master, Master),
-            ("nonfinite", nonfinite, Nonfinite),
-        ):
-            if option not in get_args(allowed):
-                raise ValueError(f"{name}={option!r} is not one of {', '.join(get_args(allowed))}")
+        require_choice("state", state, get_args(Lifetime))
+        require_choice("master", master, get_args(Master))
+        require_choice("nonfinite", nonfinite, get_args(Nonfinite))
         indices = {block.name: i for i, block in enumerate(partition.blocks)}
         if isinstance(always_active, str) or len(set(always_active)) != len(always_active):
             raise ValueError(f"always_active={always_active!r} is not possible: give a list of different block names")
@@ -163,37 +157,39 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self.rule = rule
         self.order = order
         self.inner_steps = inner_steps
-        self.state_lifetime: Lifetime = state
-        self.master: Master = master
+        self.state_lifetime = state
+        self.master = master
         self.switch_warmup = switch_warmup
         self.nonfinite: Nonfinite = nonfinite
         self.track_unchanged = track_unchanged
         self.compiled = compiled
         self._apply = Update(rule, compiled)
         self.expansion = expansion
-        self._check_expansion()
-        self._expanded: Expanded | None = None
+        if expansion is not None:
+            expansion.require_possible(order, partition, nonfinite)
+        self._expanded = None
         self.visits_started = 0
         self.steps_in_visit = 0
         self.skipped_steps = 0
         self.full_backwards = 0
-        self.unchanged: dict[str, float] = {}
+        self.unchanged = {}
         self.used_lr: dict[str, float] = {}
         self._using_lr: dict[str, float] = {}
-        self.active_blocks: tuple[int, ...] = ()
+        self.active_blocks = ()
         self.always_active = tuple(always_active)
         self._always = tuple(indices[name] for name in always_active)
         self._drawn = tuple(i for i in range(len(partition)) if i not in self._always)
         if not self._drawn:
             raise ValueError("always_active names every block, so the order has none to draw; use single() instead")
         self._choosing = False
-        self._before: list[list[Tensor]] = []
+        self._before = []
+        self._visit_hooks = OrderedDict()
         listed: set[int] = set()
         groups = []
         for block, value in zip(partition.blocks, lrs, strict=True):
-            own = [p for p in block.parameters.values() if id(p) not in listed]
-            listed.update(map(id, own))
-            groups.append({"params": own, "lr": value, "name": block.name})
+            parameters = [p for p in block.parameters.values() if id(p) not in listed]
+            listed.update(map(id, parameters))
+            groups.append({"params": parameters, "lr": value, "name": block.name})
         super().__init__(groups, {"lr": lrs[0], **rule.hyperparameters()})
         for parameter in partition.frozen.values():
             parameter.requires_grad_(False)
@@ -204,59 +200,14 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         ):
             parameter.grad = None
         if expansion is not None and expansion.consumes:
-            self._register_hooks()
+            self._expand_in_backward()
         self._next_visit()
-
-    def _check_expansion(self) -> None:
-        """Raise ValueError for an expansion that does not go with the other options."""
-        if self.expansion is None:
-            return
-        if getattr(self.order, "needs_gradients", False):
-            raise ValueError("an expansion is not possible with a greedy order, whose choice uses up all gradients")
-        if self.expansion.consumes and any(block.rows for block in self.partition.blocks):
-            raise ValueError(
-                "a partition by rows has active and inactive rows in one gradient, which backward must not free; "
-                'give the expansion when="step" and no rank'
-            )
-        if self.expansion.consumes and self.expansion.rank is None and self.nonfinite != "ignore":
-            raise ValueError(
-                f"nonfinite={self.nonfinite!r} cannot take back what backward has moved; use "
-                'when="step" or a rank in the expansion, or nonfinite="ignore"'
-            )
-
-    def _register_hooks(self) -> None:
-        """Let the expansion use gradients inside backward, for as long as this optimizer lives."""
-        itself = weakref.ref(self)
-
-        def consume(parameter: Tensor) -> None:
-            if (optimizer := itself()) is not None and optimizer._expanded is not None:
-                with torch.no_grad():
-                    optimizer._expanded.consume(parameter, [group["lr"] for group in optimizer.param_groups])
-
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.requires_grad_(True).register_post_accumulate_grad_hook(consume)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """torch would keep three attributes only, and a copied or unpickled optimizer would have lost its blocks."""
-        return dict(self.__dict__)
-
-    @property
-    def num_blocks(self) -> int:
-        """D, the number of blocks."""
-        return len(self.partition)
-
-    @property
-    def active_parameters(self) -> list[Tensor]:
-        """The parameters that the current visit trains, each once."""
-        return list(
-            {id(p): p for i in self.active_blocks for p in self.partition.blocks[i].parameters.values()}.values()
-        )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Only the constructor adds groups: a group is a block, and blocks are the partition's business.
 
-        Raises ValueError after construction.
+        Raises:
+            ValueError: after construction.
         """
         if len(self.param_groups) >= len(self.partition):
             raise ValueError("a parameter group is a block here; build a new Partition instead of adding a group")
@@ -272,10 +223,17 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step of the rule on the active blocks; after the K-th step of a visit the next visit starts.
 
-        closure: clears the gradients, computes the loss, calls backward and returns the loss.
-        Returns the closure's loss, None without a closure. Active parameters without a gradient are skipped, and so is
-        a step without closure whose learning rates and gradients are all zero: torch's checkpoint getter makes one.
-        Raises FloatingPointError for a gradient that is not finite when nonfinite="raise".
+        Active parameters without a gradient are skipped, and so is a step without closure whose learning rates and
+        gradients are all zero: torch's checkpoint getter makes one.
+
+        Args:
+            closure: clears the gradients, computes the loss, calls backward and returns the loss.
+
+        Returns:
+            The closure's loss, None without a closure.
+
+        Raises:
+            FloatingPointError: for a gradient that is not finite when nonfinite="raise".
         """
         loss = None
         if closure is not None:
@@ -295,8 +253,12 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self._apply.drop_freed()
         self.steps_in_visit += 1
         if self.steps_in_visit == self.inner_steps:
-            self._end_visit()
-            self._next_visit()
+            try:
+                self._call_visit_hooks("end")
+            finally:  # or what a hook raises would leave a visit that no step ends
+                self._end_visit()
+                self._next_visit()
+            self._call_visit_hooks("start")
         return loss
 
     def _is_probe(self) -> bool:
@@ -312,9 +274,11 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
     def _meets_nonfinite(self) -> bool:
         """Whether the step must be skipped: then the gradients are dropped and the step is counted."""
         blocks = [self.partition.blocks[i] for i in self.active_blocks]
-        found = [(f"{n} in block {b.name!r}", p.grad) for b in blocks for n, p in b.parameters.items()]
-        found += [(f"{n} in an inactive block", g) for n, g in self._expanded.gradients()] if self._expanded else []
-        for place, gradient in found:
+        gradients = [(f"{n} in block {b.name!r}", p.grad) for b in blocks for n, p in b.parameters.items()]
+        gradients += (
+            [(f"{n} in an inactive block", g) for n, g in self._expanded.gradients()] if self._expanded else []
+        )
+        for place, gradient in gradients:
             if gradient is not None and not torch.isfinite(gradient).all():
                 if self.nonfinite == "raise":
                     raise FloatingPointError(f"the gradient of {place} is not finite")
@@ -322,14 +286,6 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
                 self._drop_gradients()
                 return True
         return False
-
-    def _drop_gradients(self) -> None:
-        for parameter in self.active_parameters:
-            parameter.grad = None
-        if self._expanded is not None:
-            self._expanded.drop_gradients()
-            for _, part in self._expanded.parts:
-                part.parameter.grad = None
 
     @_disable_dynamo
     @torch.no_grad()
@@ -358,174 +314,3 @@ class BlockCoordinateDescent(torch.optim.Optimizer):
         self._using_lr[group["name"]] = float(lr)
         active = [part.of(part.parameter) for i in self.active_blocks for part in self.partition.blocks[i].parts]
         self._apply.step(weights, gradients, states, lr, group, master=self.master != "off", active=active)
-
-    def _state_of(self, part: Part) -> State:
-        """State of a whole parameter under torch's names; state of rows one level below, under "start:stop"."""
-        held = self.state[part.parameter]
-        return held if part.rows is None else held.setdefault("{}:{}".format(*part.rows), {})
-
-    def _choose(self) -> None:
-        """Pick the blocks of a visit whose order asked for all gradients, and drop the gradients of the others."""
-        blocks = [self.partition.blocks[i] for i in self._drawn]
-        norms = [block.gradient_norm() for block in blocks]
-        chosen = self.order.choose(norms, [block.numel for block in blocks])  # pyright: ignore[reportAttributeAccessIssue]
-        self.full_backwards += 1
-        self._start_visit(chosen)
-        active = {id(p) for p in self.active_parameters}
-        for block in blocks:
-            for parameter in block.parameters.values():
-                if id(parameter) not in active:
-                    parameter.grad = None
-
-    def _end_visit(self) -> None:
-        self._apply.end_visit()
-        blocks = self.partition.blocks
-        if self.track_unchanged:
-            for index, before in zip(self.active_blocks, self._before, strict=True):
-                same = sum(
-                    int(part.of(part.parameter).eq(old).sum())
-                    for part, old in zip(blocks[index].parts, before, strict=True)
-                )
-                self.unchanged[blocks[index].name] = same / blocks[index].numel
-        self._drop_gradients()
-        self._expanded = None
-        for index in self.active_blocks:
-            if index in self._always:
-                continue
-            for part in blocks[index].parts:
-                part.parameter.requires_grad_(False)
-                self._leave(part)
-
-    def _leave(self, part: Part) -> None:
-        """Drop, move or keep the state of a part whose visit ends."""
-        state = self._state_of(part)
-        if self.state_lifetime == "reset":
-            self._apply.free(part.of(part.parameter), state)
-        elif self.state_lifetime == "host":
-            state.update({name: value.cpu() for name, value in state.items()})
-        if self.master == "host" and "remainder" in state:
-            state["remainder"] = state["remainder"].cpu()
-        else:
-            state.pop("remainder", None)
-        held = self.state[part.parameter]
-        if part.rows is not None and not state:
-            del held["{}:{}".format(*part.rows)]
-        if not held:
-            del self.state[part.parameter]
-
-    def _next_visit(self) -> None:
-        self.steps_in_visit = 0
-        self.visits_started += 1
-        if getattr(self.order, "needs_gradients", False):
-            self._choosing = True
-            self._activate(tuple(range(self.num_blocks)))
-        else:
-            self._start_visit(self.order.next_visit(len(self._drawn)))
-
-    def _start_visit(self, drawn: tuple[int, ...]) -> None:
-        count = len(self._drawn)
-        if not drawn or any(not 0 <= i < count for i in drawn) or len(set(drawn)) != len(drawn):
-            raise ValueError(f"the order gave the visit {drawn}; wanted distinct indices in [0, {count})")
-        self._choosing = False
-        self._activate((*self._always, *(self._drawn[i] for i in drawn)))
-        self._bring()
-
-    def _activate(self, blocks: tuple[int, ...]) -> None:
-        self.active_blocks = blocks
-        if self.expansion is not None:
-            first = min(blocks) if self.expansion.reach == "above" else 0
-            inactive = [i for i in range(first, self.num_blocks) if i not in blocks]
-            parts = [(i, part) for i in inactive for part in self.partition.blocks[i].parts]
-            self._expanded = Expanded(self.expansion, parts, self.visits_started)
-        moving = {id(p) for p in self.active_parameters}
-        moving |= {id(part.parameter) for _, part in self._expanded.parts} if self._expanded else set()
-        for block in self.partition.blocks:
-            for parameter in block.parameters.values():
-                parameter.requires_grad_(id(parameter) in moving)
-
-    def _bring(self) -> None:
-        """Move what was kept of the active blocks to their device, and copy the weights if they are tracked."""
-        blocks = [self.partition.blocks[i] for i in self.active_blocks]
-        for part in (part for block in blocks for part in block.parts):
-            if part.parameter in self.state:
-                state = self._state_of(part)
-                for name, value in state.items():
-                    # torch's kernels want the step counter on the CPU, except the fused ones.
-                    if name != "step" or getattr(self.rule, "fused", False):
-                        state[name] = value.to(part.parameter.device)
-        if self.track_unchanged:
-            self._before = [[part.of(part.parameter).detach().clone() for part in block.parts] for block in blocks]
-
-    def state_dict(self) -> dict[str, Any]:
-        """torch's state_dict and, under ``"visit"``, the block, the position in the visit and the order's state.
-
-        All of it is needed to continue. Of torch.distributed.checkpoint, `get_optimizer_state_dict` drops the visit,
-        and `load` into the state_dict of a new optimizer, which has no moments yet, reads none; both are refused here.
-        Save this state_dict with `save` and read it back with `dcp_to_torch_save` and torch.load.
-        """
-        state = super().state_dict()
-        state["visit"] = {
-            "active_blocks": list(self.active_blocks),
-            "choosing": self._choosing,
-            "visits_started": self.visits_started,
-            "steps_in_visit": self.steps_in_visit,
-            "skipped_steps": self.skipped_steps,
-            "full_backwards": self.full_backwards,
-            "setting": self._setting(),
-            "order": self.order.state_dict(),
-            "held": sorted(state["state"]),
-            "expansion": self._expanded.state_dict() if self._expanded else {},
-        }
-        return state
-
-    def _setting(self) -> dict[str, Any]:
-        """What must be equal for a state to be continued."""
-        return setting(
-            self.partition,
-            inner_steps=self.inner_steps,
-            rule=type(self.rule).__name__,
-            order=type(self.order).__name__,
-            state=self.state_lifetime,
-            master=self.master,
-            always_active=list(self.always_active),
-            expansion=repr(self.expansion),
-        )
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken, also in the middle of a visit.
-
-        Raises ValueError, naming the difference, when it comes from another partition, rule, order, K or option, or
-        from no BlockCoordinateDescent; nothing is changed in that case.
-        """
-        require_saved(state_dict)
-        visit = state_dict["visit"]
-        require_equal(visit["setting"], self._setting())
-        # torch.distributed.checkpoint makes strings of integer keys and leaves empty dicts out.
-        state = {int(index): values for index, values in state_dict.get("state", {}).items()}
-        require_complete(visit["held"], state)
-        order = visit.get("order", {})
-        try:  # on a copy: an order that cannot read its state should say so before anything changes
-            copy.deepcopy(self.order).load_state_dict(order)
-        except KeyError as error:
-            raise ValueError(
-                f"the state_dict's order lacks {error}, which {type(self.order).__name__} needs"
-            ) from error
-        # torch would cast float32 moments and integer remainders to the dtype of bfloat16 weights, so it gets none.
-        groups = copy.deepcopy(list(state_dict["param_groups"]))
-        super().load_state_dict({"state": {}, "param_groups": groups})
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        for index, values in state.items():
-            self.state[parameters[index]] = copy.deepcopy(values)
-        for parameter in parameters:
-            parameter.grad = None
-        self.order.load_state_dict(order)
-        self._choosing = visit["choosing"]
-        for name in ("visits_started", "steps_in_visit", "skipped_steps", "full_backwards"):
-            setattr(self, name, visit[name])
-        self._apply.drop_freed()
-        self._apply.end_visit()
-        self._activate(tuple(visit["active_blocks"]))
-        if not self._choosing:
-            self._bring()
-        if self._expanded is not None:
-            self._expanded.load_state_dict(copy.deepcopy(visit.get("expansion", {})))

@@ -12,6 +12,19 @@ from torch import Tensor
 
 from bcd.checks import require_flag, require_whole
 
+__all__ = [
+    "CostAware",
+    "Cyclic",
+    "Descending",
+    "Fixed",
+    "Greedy",
+    "Order",
+    "RandomReshuffle",
+    "SlidingWindow",
+    "Uniform",
+    "Weighted",
+]
+
 
 class Order(Protocol):
     """The interface that `BlockCoordinateDescent` asks of an order.
@@ -72,7 +85,8 @@ class Descending(Cyclic):
 class RandomReshuffle:
     """A fresh uniformly random permutation of the blocks for each block epoch (the order of BAdam).
 
-    seed: seed of the order's own generator; the global generator is never used.
+    Args:
+        seed: seed of the order's own generator; the global generator is never used.
 
     >>> order = RandomReshuffle(seed=0)
     >>> sorted(order.next_visit(3)[0] for _ in range(3))
@@ -100,7 +114,8 @@ class RandomReshuffle:
 class Fixed:
     """The given sets of blocks, one a visit, again from the start after the last.
 
-    visits: block indices, or lists of block indices that are active together; not empty.
+    Args:
+        visits: block indices, or lists of block indices that are active together; not empty.
 
     >>> order = Fixed([2, [0, 1]])
     >>> [order.next_visit(3) for _ in range(3)]
@@ -138,6 +153,10 @@ class Fixed:
 class SlidingWindow:
     """`width` neighbouring blocks a visit; the window moves on by `stride` and wraps around.
 
+    Args:
+        width: blocks a visit.
+        stride: blocks from the start of one window to that of the next.
+
     >>> order = SlidingWindow(width=2, stride=1)
     >>> [order.next_visit(3) for _ in range(4)]
     [(0, 1), (1, 2), (2, 0), (0, 1)]
@@ -145,7 +164,7 @@ class SlidingWindow:
 
     def __init__(self, width: int, stride: int = 1) -> None:
         for name, value in (("width", width), ("stride", stride)):
-            require_whole(name, value, least=1, why="it must be a whole number, at least 1")
+            require_whole(name, value, least=1)
         self.width = width
         self._stride = stride
         self._first = 0
@@ -167,8 +186,10 @@ class SlidingWindow:
 class Weighted:
     """`count` different blocks a visit, drawn independently of all earlier visits with the given weights.
 
-    weights: one positive number a block, for example its Lipschitz constant L_i or the inverse of its cost.
-    count: blocks a visit; drawn one after another without replacement.     seed: of the order's own generator.
+    Args:
+        weights: one positive number a block, for example its Lipschitz constant L_i or the inverse of its cost.
+        count: blocks a visit; drawn one after another without replacement.
+        seed: of the order's own generator.
     """
 
     def __init__(self, weights: Sequence[float], count: int = 1, seed: int = 0) -> None:
@@ -200,7 +221,9 @@ class Weighted:
 class Uniform(Weighted):
     """`count` different blocks a visit, uniformly and independently of all earlier visits (LISA draws two).
 
-    count: blocks a visit.     seed: of the order's own generator.
+    Args:
+        count: blocks a visit.
+        seed: of the order's own generator.
     """
 
     def __init__(self, count: int = 1, seed: int = 0) -> None:
@@ -219,7 +242,9 @@ class CostAware(Weighted):
     takes weight gradients of one, and input gradients from the output down to it; each of the three costs the same a
     block. The last block is drawn up to twice as often as the first.
 
-    count: blocks a visit.     seed: of the order's own generator.
+    Args:
+        count: blocks a visit.
+        seed: of the order's own generator.
     """
 
     def __init__(self, count: int = 1, seed: int = 0) -> None:
@@ -237,7 +262,10 @@ class Greedy:
     have a gradient there, asks `choose`, and takes the first step of the visit with the gradients of the chosen
     blocks. `BlockCoordinateDescent.full_backwards` counts these steps.
 
-    per_weight: compare norms divided by the square root of the block's size, so that large blocks do not always win.
+    Args:
+        count: blocks a visit.
+        per_weight: compare norms divided by the square root of the block's size, so that large blocks do not always
+            win.
 
     >>> Greedy(count=2).choose([0.1, 3.0, 2.0], [1, 1, 1])
     (1, 2)

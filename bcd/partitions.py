@@ -10,7 +10,9 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from bcd.blocks import Block, Partition
-from bcd.checks import require_whole
+from bcd.checks import require_choice, require_whole
+
+__all__ = ["by_groups", "by_layer", "by_matrix", "by_module", "by_ratio", "by_regex", "single"]
 
 Choice = Literal["train", "join", "freeze"]
 """What happens to the parameters outside the layers: an own block, part of the neighbouring layer's block,
@@ -20,11 +22,14 @@ or no training at all."""
 def find_layers(module: nn.Module) -> tuple[str, list[nn.Module]]:
     """The repeated layers of `module`: the outermost ModuleList or Sequential that holds most parameters.
 
-    Returns its qualified name (``""`` when `module` itself is the Sequential) and its children that have
-    parameters. Works on any Hugging Face decoder (``model.layers``, ``transformer.h``, ...) and on a plain
-    ``nn.Sequential``; names are never matched, so ``layers.1`` cannot catch ``layers.10``.
+    Works on any Hugging Face decoder (``model.layers``, ``transformer.h``, ...) and on a plain ``nn.Sequential``;
+    names are never matched, so ``layers.1`` cannot catch ``layers.10``.
 
-    Raises ValueError when there is none.
+    Returns:
+        Its qualified name (``""`` when `module` itself is the Sequential) and its children that have parameters.
+
+    Raises:
+        ValueError: when there is none.
     """
     candidates: dict[str, nn.Module] = {}
     for name, child in module.named_modules():
@@ -33,26 +38,22 @@ def find_layers(module: nn.Module) -> tuple[str, list[nn.Module]]:
             candidates[name] = child
     sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in candidates.items()}
     if not sizes or max(sizes.values()) == 0:
-        found = [name for name, _ in module.named_children()]
+        children = [name for name, _ in module.named_children()]
         raise ValueError(
             f"{type(module).__name__} has no ModuleList or Sequential of layers with parameters "
-            f"(its children are {found}); use single() or build a Partition by hand"
+            f"(its children are {children}); use single() or build a Partition by hand"
         )
     name = max(sizes, key=lambda key: sizes[key])
     return name, [layer for layer in candidates[name].children() if any(True for _ in layer.parameters())]
 
 
 def single(
-    module: nn.Module,
-    *,
-    embedding: Choice = "train",
-    final_norm: Choice = "train",
-    head: Choice = "train",
+    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
 ) -> Partition:
     """One block with everything that is not frozen: block coordinate descent becomes the full optimizer.
 
-    Choices and errors are those of `by_layer`; ``"train"`` and ``"join"`` mean the same here. A module without
-    layers is welcome when nothing is frozen.
+    Choices and errors are those of `by_layer`; ``"train"`` and ``"join"`` mean the same. Layers are needed only to
+    freeze something.
     """
     if {embedding, final_norm, head} == {"train"}:
         return Partition((Block("all", dict(module.named_parameters())),), {}, _tied(module))
@@ -62,22 +63,22 @@ def single(
 
 
 def by_layer(
-    module: nn.Module,
-    *,
-    embedding: Choice = "train",
-    final_norm: Choice = "train",
-    head: Choice = "train",
+    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
 ) -> Partition:
     """One block per layer (the partition of BAdam, arXiv 2404.02827, section 2).
 
-    module: any Hugging Face decoder model or a plain ``nn.Sequential``.
-    embedding, final_norm, head: what happens to the parameters outside the layers. ``"train"`` makes an own
-        block (embedding first, final norm and head last), ``"join"`` adds them to the neighbouring layer
-        (the first for the embedding, the last for the others), ``"freeze"`` never trains them. BAdam as
-        published freezes all three. A tied head is one tensor with the embedding: both choices must agree,
-        and the tensor is trained where the embedding is.
+    Parameters outside the layers: ``"train"`` makes them a block (embedding first, final norm and head last),
+    ``"join"`` adds them to the neighbouring layer, ``"freeze"`` never trains them. BAdam as published freezes all.
+    A tied head is one tensor with the embedding: both choices must agree.
 
-    Raises ValueError on an unknown choice, a module without layers, or a tied head whose choice differs.
+    Args:
+        module: any Hugging Face decoder model or a plain ``nn.Sequential``.
+        embedding: what happens to it; its neighbour is the first layer.
+        final_norm: what happens to it; its neighbour is the last layer.
+        head: what happens to it; its neighbour is the last layer. A tied one is trained where the embedding is.
+
+    Raises:
+        ValueError: on an unknown choice, a module without layers, or a tied head whose choice differs.
 
     >>> from torch import nn
     >>> partition = by_layer(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)))
@@ -88,11 +89,7 @@ def by_layer(
 
 
 def by_module(
-    module: nn.Module,
-    *,
-    embedding: Choice = "train",
-    final_norm: Choice = "train",
-    head: Choice = "train",
+    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
 ) -> Partition:
     """One block per module inside each layer, for example attention and MLP.
 
@@ -105,11 +102,7 @@ def by_module(
 
 
 def by_matrix(
-    module: nn.Module,
-    *,
-    embedding: Choice = "train",
-    final_norm: Choice = "train",
-    head: Choice = "train",
+    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
 ) -> Partition:
     """One block per matrix inside each layer; the vectors of a layer (norms, biases) join its first matrix.
 
@@ -128,7 +121,10 @@ def by_groups(
 ) -> Partition:
     """One block per `size` neighbouring layers; the last block has what is left.
 
-    Choices and errors are those of `by_layer`. Raises ValueError when size < 1.
+    Choices and errors are those of `by_layer`.
+
+    Raises:
+        ValueError: when size < 1.
     """
     require_whole("size", size, least=1, why="a block has a whole number of layers, at least one")
     return _by_pieces(module, _whole, embedding, final_norm, head, size)
@@ -148,7 +144,10 @@ def by_ratio(
     training, and only the optimizer state shrinks by the factor `parts`. A tensor with fewer rows than `parts` is in
     as many blocks as it has rows. ``"train"`` and ``"join"`` mean the same here.
 
-    Choices and errors are those of `single`. Raises ValueError when parts < 1 or a block would be empty.
+    Choices and errors are those of `single`.
+
+    Raises:
+        ValueError: when parts < 1 or a block would be empty.
     """
     require_whole("parts", parts, least=1, why="a whole number of parts is needed, at least one")
     whole = single(module, embedding=embedding, final_norm=final_norm, head=head)
@@ -156,23 +155,23 @@ def by_ratio(
     longest = max(tensor.shape[0] if tensor.ndim else 1 for tensor in tensors.values())
     if parts > longest:
         raise ValueError(f"parts={parts} is not possible: the longest tensor has {longest} rows, so a block is empty")
-    held: list[dict[str, tuple[int, int] | None]] = [{} for _ in range(parts)]
+    rows_of: list[dict[str, tuple[int, int] | None]] = [{} for _ in range(parts)]
     for name, tensor in tensors.items():
         if not tensor.ndim:  # a single number has no rows
-            held[-1][name] = None
+            rows_of[-1][name] = None
             continue
         rows = tensor.shape[0]
         for i in range(parts):
             start, stop = i * rows // parts, (i + 1) * rows // parts
             if start < stop:
-                held[i][name] = (start, stop)
+                rows_of[i][name] = (start, stop)
     blocks = [
         Block(
             f"part {i} of {parts}",
             {name: tensors[name] for name in ranges},
             {name: rows for name, rows in ranges.items() if rows is not None},
         )
-        for i, ranges in enumerate(held)
+        for i, ranges in enumerate(rows_of)
     ]
     return Partition(tuple(blocks), whole.frozen, whole.tied)
 
@@ -180,30 +179,33 @@ def by_ratio(
 def by_regex(module: nn.Module, patterns: Sequence[str], *, rest: Literal["train", "freeze"]) -> Partition:
     """One block per regular expression: the parameters whose whole name matches it and no earlier one.
 
-    patterns: of parameter names, for example ``r"model\\.layers\\.[0-3]\\..*"``.
-    rest: what happens to parameters that match none: a last block "rest", or no training.
+    Args:
+        patterns: of parameter names, for example ``r"model\\.layers\\.[0-3]\\..*"``.
+        rest: what happens to parameters that match none: a last block "rest", or no training.
 
-    Raises ValueError for a pattern that is no regular expression or matches nothing, or an unknown choice.
+    Raises:
+        ValueError: for a pattern that is no regular expression or matches nothing, or an unknown choice.
     """
-    if rest not in ("train", "freeze"):
-        raise ValueError(f"rest={rest!r} is not one of train, freeze")
+    require_choice("rest", rest, ("train", "freeze"))
     if isinstance(patterns, str):
         raise ValueError(f"patterns={patterns!r} is not possible: one pattern is a list too, [{patterns!r}]")
-    left = dict(module.named_parameters())
+    remaining = dict(module.named_parameters())
     blocks = []
     for pattern in patterns:
         try:
-            matched = {name: left[name] for name in left if re.fullmatch(pattern, name)}
+            matched = {name: remaining[name] for name in remaining if re.fullmatch(pattern, name)}
         except (re.error, TypeError) as error:
             raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from error
         if not matched:
-            raise ValueError(f"pattern {pattern!r} matches no parameter that is left; there are {', '.join(left)}")
+            raise ValueError(
+                f"pattern {pattern!r} matches no parameter that is left; there are {', '.join(remaining)}"
+            )
         blocks.append(Block(pattern, matched))
-        left = {name: p for name, p in left.items() if name not in matched}
-    if left and rest == "train":
-        blocks.append(Block("rest", left))
-        left = {}
-    return Partition(tuple(blocks), left, _tied(module))
+        remaining = {name: p for name, p in remaining.items() if name not in matched}
+    if remaining and rest == "train":
+        blocks.append(Block("rest", remaining))
+        remaining = {}
+    return Partition(tuple(blocks), remaining, _tied(module))
 
 
 def _whole(name: str, layer: nn.Module) -> list[Block]:
@@ -249,8 +251,7 @@ def _by_pieces(
 ) -> Partition:
     choices = {"embedding": embedding, "final_norm": final_norm, "head": head}
     for key, choice in choices.items():
-        if choice not in get_args(Choice):
-            raise ValueError(f"{key}={choice!r} is not one of {', '.join(get_args(Choice))}")
+        require_choice(key, choice, get_args(Choice))
     prefix, layers = find_layers(module)
     names = {id(child): name for name, child in module.named_modules()}
     pieces = [block for layer in layers for block in split(names[id(layer)], layer)]
@@ -282,7 +283,8 @@ def _outside_layers(module: nn.Module, prefix: str, held: set[int]) -> dict[str,
     final norm wherever they are registered (OPT registers it before the layers), and matrices are the head, unless
     they come before the layers and are no output embedding (a projection into the model's width).
 
-    Raises ValueError when a parameter is inside another list of layers, such as an encoder or a vision tower.
+    Raises:
+        ValueError: when a parameter is inside another list of layers, such as an encoder or a vision tower.
     """
     get_head = getattr(module, "get_output_embeddings", None)
     output = get_head() if callable(get_head) else None

@@ -31,12 +31,12 @@ def limit(weight: Tensor) -> int:
 def chunks(weights: Sequence[Tensor]) -> list[list[int]]:
     """Indices of the weights in lists of at most `CHUNK` elements together (one tensor at least)."""
     chunks: list[list[int]] = []
-    held = most = limit(weights[0])
+    size = most = limit(weights[0])
     for i, weight in enumerate(weights):
-        held += weight.numel()
-        if held > most:
+        size += weight.numel()
+        if size > most:
             chunks.append([])
-            held = weight.numel()
+            size = weight.numel()
         chunks[-1].append(i)
     return chunks
 
@@ -44,7 +44,8 @@ def chunks(weights: Sequence[Tensor]) -> list[list[int]]:
 class Scratch:
     """Two float32 buffers, used again for every chunk: fresh memory would cost more page faults than arithmetic.
 
-    weights: the buffers hold any chunk of any of them.
+    Args:
+        weights: the buffers hold any chunk of any of them.
     """
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
@@ -85,15 +86,3 @@ def join(weight: Tensor, remainder: Tensor, out: Tensor | None = None) -> Tensor
     master = weight.float() if out is None else out.copy_(weight)
     master.view(torch.int32).add_(remainder)
     return master
-
-
-def round_half_up(master: Tensor) -> Tensor:
-    """The bfloat16 weight that `split` stores for `master`."""
-    weight = torch.empty_like(master, dtype=torch.bfloat16)
-    split(master.clone(), weight, torch.empty_like(master, dtype=torch.int16))
-    return weight
-
-
-def ties(master: Tensor) -> int:
-    """How many elements of `master` lie exactly between two bfloat16 numbers."""
-    return int((master.view(torch.int32) & 0xFFFF).eq(0x8000).sum())

@@ -1,8 +1,10 @@
 """The published algorithm line by line, without classes and without torch: the oracle of the tests and of theory/.
 
 Transcribed from Algorithm 1 of BAdam (arXiv 2404.02827) over plain lists of numbers, with each rule of `bcd.rules` as
-the inner update. The number type is whatever the start point holds: float (IEEE float64), fractions.Fraction for the
-rules without a root, or a multi-precision type when `sqrt` of that type is given.
+the inner update. That of the class `Adam` is the function `adam`: it takes the class's hyperparameters by name, a pair
+such as betas as beta1 and beta2, and makes the same state in the same order. The number type is whatever the start
+point holds: float (IEEE float64), fractions.Fraction for the rules without a root, or a multi-precision type when
+`sqrt` of that type is given.
 """
 
 import math
@@ -27,8 +29,13 @@ def descend(
 ) -> list[list[Vector]]:
     """K steps of `update` with fresh state on the blocks of each visit; returns the iterate after every step.
 
-    gradient: (i, x) -> gradient of block i at x.     visits: the block indices of each visit, in order.
-    lr: step size of each block.                      inner_steps: K.
+    Args:
+        gradient: (i, x) -> gradient of block i at x.
+        start: the numbers of each block.
+        visits: the block indices of each visit, in order.
+        update: one step of a rule.
+        inner_steps: K.
+        lr: step size of each block.
     """
     x = [list(block) for block in start]
     iterates = []
@@ -71,6 +78,15 @@ def adam(
     return update
 
 
+def adamw(**values: Any) -> Update:
+    """AdamW's rule.
+
+    Args:
+        values: those of `adam`.
+    """
+    return adam(**values, decoupled=True)
+
+
 def sgd(*, weight_decay: Number = 0) -> Update:
     """Gradient descent's rule."""
 
@@ -102,6 +118,6 @@ def sign(*, weight_decay: Number = 0) -> Update:
     return update
 
 
-def _pairs(kept: Vector | None, g: Vector) -> Iterable[tuple[Number, Number]]:
+def _pairs(state: Vector | None, g: Vector) -> Iterable[tuple[Number, Number]]:
     """State and gradient side by side; fresh state is zero."""
-    return zip(kept or [0 * g_c for g_c in g], g, strict=True)
+    return zip(state or [0 * g_c for g_c in g], g, strict=True)

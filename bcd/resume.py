@@ -1,9 +1,12 @@
-"""What must be equal for a saved optimizer state to be continued, and the refusal that names the difference."""
+"""Saving an optimizer and continuing it: what must be equal for that, and the refusal that names the difference."""
 
+import copy
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bcd.blocks import Partition
+from bcd.visits import Visits
 
 
 def setting(partition: Partition, **options: Any) -> dict[str, Any]:
@@ -31,9 +34,9 @@ def require_saved(state_dict: Any) -> None:
         raise ValueError(f"the state_dict is incomplete, it lacks {lacking}; save optimizer.state_dict() as it is")
 
 
-def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def require_equal(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the difference, unless a saved setting is that of this optimizer."""
-    old, new = saved["blocks"], own["blocks"]
+    old, new = saved["blocks"], here["blocks"]
     if old.keys() != new.keys():
         gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
         raise ValueError(f"the state_dict is of another partition: it has the blocks {gone}, here are {added}")
@@ -41,7 +44,7 @@ def require_equal(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         raise ValueError(f"the state_dict is of another partition: other parameters, shapes or rows in {other}")
     if list(old) != list(new):
         raise ValueError(f"the state_dict is of another partition: its blocks are in the order {list(old)}")
-    for name, value in own.items():
+    for name, value in here.items():
         if saved[name] != value:
             raise ValueError(f"the state_dict has {name}={saved[name]!r}, here it is {value!r}")
 
@@ -55,3 +58,96 @@ def require_complete(held: Iterable[int], state: Mapping[int, Any]) -> None:
         )
     if unknown := sorted(state.keys() - set(held)):
         raise ValueError(f"the state_dict has state of the parameters {unknown}, which had none when it was saved")
+
+
+class Resumable(Visits):
+    """The part of `BlockCoordinateDescent` that saves and continues it, and makes copies."""
+
+    always_active: tuple[str, ...]
+    skipped_steps: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        """torch would keep three attributes only, and a copied or unpickled optimizer would have lost its blocks.
+
+        Hooks of visits stay with the optimizer that they were registered with.
+        """
+        return {**self.__dict__, "_visit_hooks": OrderedDict()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """torch's state_dict and, under ``"visit"``, the block, the position in the visit and the order's state.
+
+        All of it is needed to continue. Of torch.distributed.checkpoint, `get_optimizer_state_dict` drops the visit,
+        and `load` into the state_dict of a new optimizer, which has no moments yet, reads none; both are refused here.
+        Save this state_dict with `save` and read it back with `dcp_to_torch_save` and torch.load.
+        """
+        state = super().state_dict()
+        state["visit"] = {
+            "active_blocks": list(self.active_blocks),
+            "choosing": self._choosing,
+            "visits_started": self.visits_started,
+            "steps_in_visit": self.steps_in_visit,
+            "skipped_steps": self.skipped_steps,
+            "full_backwards": self.full_backwards,
+            "setting": self._setting(),
+            "order": self.order.state_dict(),
+            "held": sorted(state["state"]),
+            "expansion": self._expanded.state_dict() if self._expanded else {},
+        }
+        return state
+
+    def _setting(self) -> dict[str, Any]:
+        """What must be equal for a state to be continued."""
+        return setting(
+            self.partition,
+            inner_steps=self.inner_steps,
+            rule=type(self.rule).__name__,
+            order=type(self.order).__name__,
+            state=self.state_lifetime,
+            master=self.master,
+            always_active=list(self.always_active),
+            expansion=repr(self.expansion),
+        )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken, also in the middle of a visit.
+
+        Args:
+            state_dict: what `state_dict()` returned.
+
+        Raises:
+            ValueError: naming the difference, when it comes from another partition, rule, order, K or option, or from
+                no BlockCoordinateDescent; nothing is changed in that case.
+        """
+        require_saved(state_dict)
+        visit = state_dict["visit"]
+        require_equal(visit["setting"], self._setting())
+        # torch.distributed.checkpoint makes strings of integer keys and leaves empty dicts out.
+        state = {int(index): values for index, values in state_dict.get("state", {}).items()}
+        require_complete(visit["held"], state)
+        order = visit.get("order", {})
+        try:  # on a copy: an order that cannot read its state should say so before anything changes
+            copy.deepcopy(self.order).load_state_dict(order)
+        except KeyError as error:
+            raise ValueError(
+                f"the state_dict's order lacks {error}, which {type(self.order).__name__} needs"
+            ) from error
+        # torch would cast float32 moments and integer remainders to the dtype of bfloat16 weights, so it gets none.
+        groups = copy.deepcopy(list(state_dict["param_groups"]))
+        super().load_state_dict({"state": {}, "param_groups": groups})
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for index, values in state.items():
+            self.state[parameters[index]] = copy.deepcopy(values)
+        for parameter in parameters:
+            parameter.grad = None
+        self.order.load_state_dict(order)
+        self._choosing = visit["choosing"]
+        for name in ("visits_started", "steps_in_visit", "skipped_steps", "full_backwards"):
+            setattr(self, name, visit[name])
+        self._apply.drop_freed()
+        self._apply.end_visit()
+        self._activate(tuple(visit["active_blocks"]))
+        if not self._choosing:
+            self._bring()
+        if self._expanded is not None:
+            self._expanded.load_state_dict(copy.deepcopy(visit.get("expansion", {})))
+        self._call_visit_hooks("start")

@@ -7,16 +7,19 @@ import torch
 from torch import Tensor
 
 from bcd import precision
-from bcd.compiled import compiled_update, supports
 from bcd.rules.rule import Rule, State
+from bcd.update_kernel import compiled_update, supports
 
 
 class Update:
     """One rule with its choice of kernel, and the memory that it uses again within a visit and at a switch.
 
-    rule: what moves the weights.     compiled: see `BlockCoordinateDescent`.
+    Args:
+        rule: what moves the weights.
+        compiled: see `BlockCoordinateDescent`.
 
-    Raises ValueError for compiled=True with a rule that has no formula or names a kernel itself.
+    Raises:
+        ValueError: for compiled=True with a rule that has no formula or names a kernel itself.
     """
 
     def __init__(self, rule: Rule, compiled: bool | None) -> None:
@@ -43,17 +46,23 @@ class Update:
     ) -> None:
         """One step in place on weights and states; a state without entries is made first.
 
-        master: whether bfloat16 weights have an exact float32 master, whose remainder is an entry of their state.
-        active: every weight of the visit, for the size of the buffers.
+        Args:
+            weights: what moves.
+            gradients: of the weights, only read.
+            states: of the weights, under the rule's names.
+            lr: step size.
+            hyperparameters: of the rule.
+            master: whether bfloat16 weights have an exact float32 master, whose remainder is an entry of their state.
+            active: every weight of the visit, for the size of the buffers.
         """
         exact = [i for i, w in enumerate(weights) if master and w.dtype == torch.bfloat16]
         for i in exact:
             if "remainder" not in states[i]:
                 states[i]["remainder"] = torch.zeros_like(weights[i], dtype=torch.int16)
         plain = [i for i in range(len(weights)) if i not in exact]
-        for chosen in filter(None, (exact, plain)):
-            own, held = [weights[i] for i in chosen], [states[i] for i in chosen]
-            self._move(own, [gradients[i] for i in chosen], held, lr, hyperparameters, active)
+        for indices in filter(None, (exact, plain)):
+            of_these = [weights[i] for i in indices], [gradients[i] for i in indices], [states[i] for i in indices]
+            self._move(*of_these, lr, hyperparameters, active)
 
     def _move(
         self,
@@ -73,12 +82,12 @@ class Update:
         elif master:
             self._scratch = self._scratch or precision.Scratch(active)
             for chunk in precision.chunks(weights):
-                own, held = [weights[i] for i in chunk], [states[i] for i in chunk]
-                remainders = [state["remainder"] for state in held]
-                masters, copies = self._scratch.unpack(own, remainders, [gradients[i] for i in chunk])
-                self._init(masters, held)
-                self.rule.update(masters, copies, held, lr, hyperparameters)
-                for full, weight, remainder in zip(masters, own, remainders, strict=True):
+                chunk_weights, chunk_states = [weights[i] for i in chunk], [states[i] for i in chunk]
+                remainders = [state["remainder"] for state in chunk_states]
+                masters, copies = self._scratch.unpack(chunk_weights, remainders, [gradients[i] for i in chunk])
+                self._init(masters, chunk_states)
+                self.rule.update(masters, copies, chunk_states, lr, hyperparameters)
+                for full, weight, remainder in zip(masters, chunk_weights, remainders, strict=True):
                     precision.split(full, weight, remainder)
         else:
             self._init(weights, states)

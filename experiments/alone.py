@@ -11,28 +11,26 @@ measured again (force=true does). A configuration that fails stops no other and 
 """
 
 import statistics
-import sys
 from typing import Any
 
-import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from bcd.execution import keep_graphs
-from experiments import configuration
-from experiments.command import in_one_line, start
+from experiments import configuration, sources
+from experiments.command import command
 from experiments.errors import UserError
 from experiments.randomness import DROPOUT, seeded, stream_seed
 from experiments.studies import study
 from experiments.studies.overrides import chosen_studies, extra_overrides, passed_on
-from experiments.training import planning, run
+from experiments.training import planning
 from experiments.training.loading import Loading
 from experiments.training.loop import any_length
+from experiments.training.run import Run
+from experiments.training.running import start
 from records import Record, find, run_key, write
-from records.provenance import provenance, source_hash
+from records.provenance import provenance
 
 STUDY = "steps_alone"
 STEPS, TIMED = 180, 90
@@ -42,31 +40,34 @@ LEFT_ASIDE = ("seed", "method.lr")
 """Axes on which no cost depends."""
 
 
-def configurations(listed: list[study.Entry]) -> list[study.Entry]:
+def configurations(listed: list[Run]) -> list[Run]:
     """The first run of each cell of the studies, by all axes but `LEFT_ASIDE`."""
-    found: dict[str, study.Entry] = {}
-    for entry in listed:
-        found.setdefault(name(entry), entry)
-    return list(found.values())
+    cells: dict[str, Run] = {}
+    for run in listed:
+        cells.setdefault(name(run), run)
+    return list(cells.values())
 
 
 def measure(
     planned: planning.Plan, loading: Loading, steps: int = STEPS, timed: int = TIMED
 ) -> tuple[list[float], Any]:
-    """Train for `steps` steps; returns the seconds of each of the last `timed`, and the peak of bytes over them.
+    """Train for `steps` steps.
 
-    The peak is None where the device keeps no account, as the CPU.
+    Returns:
+        The seconds of each of the last `timed` steps, and the peak of bytes over them: None where the device keeps no
+        account, as the CPU.
     """
     loading.clear(planned.device)
-    model, tokenizer = loading.model(planned)
-    training = run.start(planned, model, tokenizer, loading.data(planned, tokenizer))
+    model, processor = loading.model(planned)
+    task = planned.workload.task(processor, loading.data(planned, processor), planned.setting)
+    training = start(planned, model, task)
     cuda = planned.device.type == "cuda"
     with seeded(stream_seed(planned.config.seed, DROPOUT)), any_length(), training.prepared():
         while training.steps < steps:
             if cuda and training.steps == steps - timed:  # the compiler's trials of kernels are over
                 torch.cuda.reset_peak_memory_stats()
             training.step()
-    seconds = [entry["seconds"] for entry in training.metrics[-timed:]]
+    seconds = [step["seconds"] for step in training.metrics[-timed:]]
     return seconds, torch.cuda.max_memory_allocated() if cuda else None
 
 
@@ -81,10 +82,10 @@ def joined(before: dict[str, Any] | None, seconds: list[float], peak: int | None
     }
 
 
-def name(entry: study.Entry) -> str:
+def name(run: Run) -> str:
     """Of the record: model, data and the cell, so that no two studies give one name to two things."""
-    chosen = entry.plan.config.choices
-    cell = {"model": chosen.model, "data": chosen.data} | dict(entry.cell)
+    choices = run.plan.config.choices
+    cell = {"model": choices.model, "data": choices.data} | dict(run.cell)
     return study.label({key: value for key, value in cell.items() if key not in LEFT_ASIDE})
 
 
@@ -92,17 +93,17 @@ def key(planned: planning.Plan) -> str:
     """Identity of the measurement: the configuration, without what no cost depends on, the code and the device."""
     identity = configuration.without(planned.identity, ("seed", "lr", "test", "test_size", "spectrum"))
     device = configuration.device_name(planned.device.type)
-    code = source_hash(("bcd", "experiments"))
+    code = sources.code_hash((planning.LOOP, *sources.targets(identity)))
     return run_key(identity, {"code": code, "model": planned.model_key, "device": device})
 
 
-def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") -> Record:
+def record(run: Run, measurements: dict[str, Any], error: str = "") -> Record:
     """The measurement as a record."""
-    planned = entry.plan
+    planned = run.plan
     return Record(
         kind="profile",
         study=STUDY,
-        name=name(entry),
+        name=name(run),
         key=key(planned),
         status="failed" if error else "finished",
         config=planned.identity,
@@ -112,70 +113,67 @@ def record(entry: study.Entry, measurements: dict[str, Any], error: str = "") ->
     )
 
 
-def execute(listed: list[study.Entry], *, rounds: int = 1, force: bool = False) -> list[Record]:
+def execute(listed: list[Run], *, rounds: int = 1, force: bool = False) -> list[Record]:
     """Measure every configuration until its record has `rounds` rounds.
 
-    Returns the record of each, of one that failed that of the failure; what it has measured before stays on disk.
+    Returns:
+        The record of each; of a configuration that failed, the record of the failure. What it has measured before
+        stays on disk.
     """
-    loading, found, chosen = Loading(keep=True), dict[str, Record](), configurations(listed)
+    loading, records, measured = Loading(keep=True), dict[str, Record](), configurations(listed)
     with keep_graphs():
         for turn in range(rounds):
-            for entry in chosen:
-                folder, called = configuration.folder(entry.plan.config), name(entry)
-                there = found.get(called)
-                if turn == 0 and not force and (there := find(STUDY, called, key(entry.plan), folder)):
-                    print(f"{line(there)}, recorded before", flush=True)
-                if there is None or (not there.error and len(there.measurements["rounds"]) <= turn):
-                    before, there = there, _measured_once_more(entry, there, loading)
-                    if before is None or not there.error:
-                        write(there, folder)
-                    print(line(there), flush=True)
-                found[called] = there
-    return list(found.values())
+            for run in measured:
+                folder, label = configuration.folder(run.plan.config), name(run)
+                recorded = records.get(label)
+                if turn == 0 and not force and (recorded := find(STUDY, label, key(run.plan), folder)):
+                    print(f"{line(recorded)}, recorded before", flush=True)
+                if recorded is None or (not recorded.error and len(recorded.measurements["rounds"]) <= turn):
+                    before, recorded = recorded, _measured_once_more(run, recorded, loading)
+                    if before is None or not recorded.error:
+                        write(recorded, folder)
+                    print(line(recorded), flush=True)
+                records[label] = recorded
+    return list(records.values())
 
 
-def _measured_once_more(entry: study.Entry, before: Record | None, loading: Loading) -> Record:
+def _measured_once_more(run: Run, before: Record | None, loading: Loading) -> Record:
     try:
-        return record(entry, joined(before.measurements if before else None, *measure(entry.plan, loading)))
+        return record(run, joined(before.measurements if before else None, *measure(run.plan, loading)))
     except Exception as failure:  # is the result; the other methods are measured
-        return record(entry, {}, f"{type(failure).__name__}: {failure}")
+        return record(run, {}, f"{type(failure).__name__}: {failure}")
 
 
-def line(found: Record) -> str:
+def line(record: Record) -> str:
     """The measurement for readers."""
-    if found.error:
-        return f"{found.name}: FAILED, {found.error}"
-    peak = found.measurements["peak_allocated"]
+    if record.error:
+        return f"{record.name}: FAILED, {record.error}"
+    peak = record.measurements["peak_allocated"]
     memory = f", {peak / 1e9:.2f} GB" if peak else ""
-    rounds = [f"{statistics.mean(seconds) * 1e3:.1f}" for seconds in found.measurements["rounds"]]
+    rounds = [f"{statistics.mean(seconds) * 1e3:.1f}" for seconds in record.measurements["rounds"]]
     each = f" ({', '.join(rounds)})" if len(rounds) > 1 else ""
-    return f"{found.name}: {found.measurements['seconds_per_step'] * 1e3:.1f} ms a step{each}{memory}"
+    return f"{record.name}: {record.measurements['seconds_per_step'] * 1e3:.1f} ms a step{each}{memory}"
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-def main(config: DictConfig) -> None:
-    try:
-        given = HydraConfig.get().overrides.task
-        extra, controls = extra_overrides(given), passed_on(given)
-        planning.require_controls(config)
-        if not config.get("study") and not config.studies:
-            raise UserError("which study? give study=NAME, for example study=quick")
-        if config.only is not None:
-            raise UserError(f"only={config.only} is not possible: every configuration of a study is measured")
-        shared = planning.Shared()
-        chosen = chosen_studies(config, controls)
-        # dry: no cost depends on a learning rate, so that none needs to be recorded.
-        listed = [entry for each in chosen for entry in study.entries(each, extra, controls, shared, dry=True)]
-        if config.dry:
-            print("\n".join(map(name, configurations(listed))))
-            return
-        found = execute(listed, rounds=config.rounds, force=config.force)
-    except (HydraException, ValueError, OmegaConfBaseException, OSError) as error:
-        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
-        raise SystemExit(2) from None
-    if any(each.error for each in found):
-        raise SystemExit(1)
+@command("train")
+def main(config: DictConfig) -> bool:
+    overrides = HydraConfig.get().overrides.task
+    extra, controls = extra_overrides(overrides), passed_on(overrides)
+    configuration.require_how(config.how)
+    if not config.get("study") and not config.studies:
+        raise UserError("which study? give study=NAME, for example study=quick")
+    if config.how.only is not None:
+        raise UserError(f"only={config.how.only} is not possible: every configuration of a study is measured")
+    shared = planning.Shared()
+    studies = chosen_studies(config, controls)
+    # dry: no cost depends on a learning rate, so that none needs to be recorded.
+    listed = [run for each in studies for run in study.runs(each, extra, controls, shared, dry=True)]
+    if config.how.dry:
+        print("\n".join(map(name, configurations(listed))))
+        return True
+    records = execute(listed, rounds=config.how.rounds, force=config.how.force)
+    return not any(record.error for record in records)
 
 
 if __name__ == "__main__":
-    start(main)
+    main()

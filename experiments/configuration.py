@@ -9,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from bcd.checks import require_choice, require_flag, require_whole
 from experiments.errors import UserError
 from records import ROOT
 
@@ -25,20 +26,20 @@ MOVED = {
 """Former names of what records say in ``_target_`` -> the present ones, so that old records can be run again."""
 
 
-def build(config: Any, **parts: Any) -> Any:
+def build(config: Any) -> Any:
     """hydra.utils.instantiate, with the cause of a failed constructor as the error.
 
     Args:
         config: with ``_target_``; names that records have from before a move are known.
-        parts: further arguments, for what is made already.
 
     Raises:
         ValueError: what the constructor raised.
         UserError: when the target cannot be made from these values.
     """
-    values = OmegaConf.to_container(OmegaConf.create(config) if isinstance(config, dict) else config, resolve=True)
+    node = OmegaConf.create(config) if isinstance(config, dict) else config
+    values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     try:
-        return instantiate(OmegaConf.create(_renamed(values)), _convert_="all", **parts)
+        return instantiate(OmegaConf.create(_renamed(values)), _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError):
             raise error.__cause__ from None
@@ -65,14 +66,28 @@ def choices(hydra_config: Any) -> dict[str, str]:
     return {str(k): str(v) for k, v in selected.items() if v is not None and "hydra/" not in str(k) and k != "study"}
 
 
+def require_how(how: DictConfig) -> None:
+    """Check the keys of `how` that a command has.
+
+    Raises:
+        ValueError: unless switches are true or false and counts whole numbers of at least 1.
+    """
+    for key in ("dry", "force", "retry"):
+        if key in how:
+            require_flag(key, how[key])
+    for key in ("workers", "rounds"):
+        if key in how:
+            require_whole(key, how[key], least=1)
+
+
 def device_of(name: str) -> torch.device:
     """The device of ``device=name``.
 
     Raises:
-        UserError: for another name than auto, cpu, cuda, and for cuda where torch sees none.
+        ValueError: for another name than auto, cpu, cuda.
+        UserError: for cuda where torch sees none.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={name!r} is not one of auto, cpu, cuda")
+    require_choice("device", name, ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but torch sees no CUDA device; use device=cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
@@ -88,8 +103,8 @@ def device_name(kind: str) -> str:
 
 
 def folder(config: DictConfig) -> Path:
-    """Where records go; a relative `records_dir` is below the repository's root."""
-    return ROOT / config.records_dir
+    """Where records go; a relative `how.records_dir` is below the repository's root."""
+    return ROOT / config.how.records_dir
 
 
 def without(tree: Any, names: Sequence[str]) -> Any:

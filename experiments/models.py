@@ -47,11 +47,12 @@ class ModelSource(Protocol):
 class GGUFPackage:
     """A model whose GGUF file is shipped inside a Python package on PyPI, for machines that reach no hub.
 
-    package: import name of the package; it is located, never imported.
-    distribution: the PyPI requirement to install when the package is missing.
-    architecture: keyword arguments of transformers.LlamaConfig; checked against the file when it is loaded.
-
     The file is converted to safetensors once, into outputs/models/, because decoding GGUF takes half a minute.
+
+    Args:
+        package: import name of the package; it is located, never imported.
+        distribution: the PyPI requirement to install when the package is missing.
+        architecture: keyword arguments of transformers.LlamaConfig; checked against the file when it is loaded.
     """
 
     def __init__(self, package: str, distribution: str, architecture: Mapping[str, Any]) -> None:
@@ -60,7 +61,11 @@ class GGUFPackage:
         self.architecture = architecture
 
     def file(self) -> Path:
-        """Path of the GGUF file. Raises UserError when the package or the file is missing."""
+        """Path of the GGUF file.
+
+        Raises:
+            UserError: when the package or the file is missing.
+        """
         spec = importlib.util.find_spec(self.package)
         files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
         if len(files) != 1:
@@ -111,11 +116,12 @@ class GGUFPackage:
 class Pretrained:
     """A checkpoint folder in the Hugging Face format, or the name of one on the hub.
 
-    path: local folder with config.json, safetensors and tokenizer, or a hub name such as
-        ``meta-llama/Meta-Llama-3-8B`` (downloaded by huggingface_hub with the user's own access).
-    architecture: keyword arguments of transformers.LlamaConfig, or none. With them the skeleton of a model on the hub
-        needs no network; they are checked against the checkpoint when it is loaded. A local folder says itself what
-        it holds, whatever the architecture of the model whose configuration is borrowed.
+    Args:
+        path: local folder with config.json, safetensors and tokenizer, or a hub name such as
+            ``meta-llama/Meta-Llama-3-8B`` (downloaded by huggingface_hub with the user's own access).
+        architecture: keyword arguments of transformers.LlamaConfig, or none. With them the skeleton of a model on the
+            hub needs no network; they are checked against the checkpoint when it is loaded. A local folder says itself
+            what it holds, whatever the architecture of the model whose configuration is borrowed.
     """
 
     def __init__(self, path: str, architecture: Mapping[str, Any] | None = None) -> None:
@@ -128,7 +134,11 @@ class Pretrained:
         return local if (local / "config.json").is_file() else None
 
     def folder(self) -> Path:
-        """The local folder. Raises UserError when the path is neither a folder nor reachable on the hub."""
+        """The local folder.
+
+        Raises:
+            UserError: when the path is neither a folder nor reachable on the hub.
+        """
         if (local := self.local()) is not None:
             return local
         if self.path.count("/") > 1 or self.path.startswith((".", "/", "~")):
@@ -168,10 +178,13 @@ class Pretrained:
 class RandomLlama:
     """A Llama with random weights as transformers initialises them, to be trained from scratch.
 
-    architecture: keyword arguments of transformers.LlamaConfig, with a vocab_size that holds the tokenizer's ids.
-    tokenizer: the model whose tokenizer and chat template it takes.     seed: of the weights.
+    Args:
+        architecture: keyword arguments of transformers.LlamaConfig, with a vocab_size that holds the tokenizer's ids.
+        tokenizer: the model whose tokenizer and chat template it takes.
+        seed: of the weights.
 
-    Loading raises UserError when the tokenizer has more ids than vocab_size.
+    Raises:
+        UserError: from loading, when the tokenizer has more ids than vocab_size.
     """
 
     def __init__(self, architecture: Mapping[str, Any], tokenizer: ModelSource, seed: int) -> None:
@@ -181,6 +194,7 @@ class RandomLlama:
         return _llama(self.architecture, dtype)
 
     def fingerprint(self) -> str:
+        # The architecture is part of the configuration, which is in the run's key besides.
         return digest({"seed": self.seed, "tokenizer": self.tokenizer.fingerprint()})
 
     def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
@@ -208,8 +222,8 @@ def _llama(architecture: Mapping[str, Any], dtype: torch.dtype) -> "PreTrainedMo
 def _check_architecture(model: "PreTrainedModel", architecture: Mapping[str, Any], source: str) -> None:
     """Raise UserError unless the loaded model has the stated architecture."""
     for name, stated in architecture.items():
-        if (found := getattr(model.config, name)) != stated:
-            raise UserError(f"model.architecture.{name}={stated!r}, but {source} has {found!r}")
+        if (loaded := getattr(model.config, name)) != stated:
+            raise UserError(f"model.architecture.{name}={stated!r}, but {source} has {loaded!r}")
 
 
 def _content_hash(paths: Sequence[Path]) -> str:

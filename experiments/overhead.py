@@ -143,16 +143,18 @@ def main() -> None:
     parser.add_argument("--shape", choices=list(SHAPES), default="smollm2_135m")
     parser.add_argument("--inner-steps", type=int, nargs="+", default=[50, 5])
     parser.add_argument("--repeats", type=int, default=7)
-    given = parser.parse_args()
+    options = parser.parse_args()
     peers = {"AdamW": full} | ({"badam 1.4": badam} if find_spec("badam") else {})
     print(f"{'weights':10}{'K':>4}  {'peer':10}{'ours ms':>10}{'peer ms':>10}{'ours/peer':>11}")
     for dtype in (torch.float32, torch.bfloat16):
-        for inner_steps in given.inner_steps:
+        for inner_steps in options.inner_steps:
             for name, peer in peers.items():
-                pair = [make(given.shape, dtype, given.device, inner_steps) for make in (ours, peer)]
+                pair = [make(options.shape, dtype, options.device, inner_steps) for make in (ours, peer)]
                 for visit in pair:  # warm-up: kernels, allocator, first state
                     visit()
-                times = [[seconds(visit, given.device) / inner_steps for visit in pair] for _ in range(given.repeats)]
+                times = [
+                    [seconds(visit, options.device) / inner_steps for visit in pair] for _ in range(options.repeats)
+                ]
                 mine, theirs = (statistics.median(column) for column in zip(*times, strict=True))
                 ratio = statistics.median(a / b for a, b in times)
                 label = str(dtype).removeprefix("torch.")

@@ -5,34 +5,40 @@ item, for `data.exclude=FILE` of a training run. Exit code 2 for bad input.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from experiments import configuration
-from experiments.command import in_one_line, start
-from experiments.data.ngrams import NEAR, Found, Index
+from bcd.checks import require_number
+from experiments import configuration, sources
+from experiments.command import command
+from experiments.data.ngrams import NEAR, Index, Overlap
 from experiments.data.source import Source
 from experiments.data.splits import identity
 from experiments.errors import UserError
-from records import ROOT, Record, digest, run_key, write
-from records.provenance import provenance, source_hash
+from records import Record, digest, run_key, write
+from records.provenance import provenance
 
-CONTROLS = ("records_dir", "exclude")
 SHOWN = 3  # items with the largest coverage whose texts are recorded
 CUT = 160  # characters of them
 
 
 def items(source: Source, split: str, fields: Sequence[str]) -> list[list[str]]:
-    """The texts of every item; a field may be a text or a list of texts. Raises UserError when one is missing."""
-    found = []
+    """The texts of every item.
+
+    Args:
+        source: where the items are.
+        split: of the source.
+        fields: of the texts; a field may be a text or a list of texts.
+
+    Raises:
+        UserError: when a field is missing or is no text.
+    """
+    texts_of_items = []
     for number, row in enumerate(source.rows(split, ()), 1):
         texts: list[Any] = []
         for name in fields:
@@ -43,33 +49,37 @@ def items(source: Source, split: str, fields: Sequence[str]) -> list[list[str]]:
                     f"{source.name(split)}, row {number}: the field {name!r} is {value!r}, no text "
                     f"(it has {', '.join(row)})"
                 )
-        found.append(texts)
-    return found
+        texts_of_items.append(texts)
+    return texts_of_items
 
 
 def compare(train: Sequence[tuple[str, str]], index: Index) -> list[float]:
-    """Put every training example into `index`; returns the largest coverage of each."""
+    """Compare every training example with the items.
+
+    Returns:
+        The largest coverage of each example.
+    """
     with tqdm(train, desc="compare", unit="example", leave=False) as bar:
         return [index.add(number, texts) for number, texts in enumerate(bar)]
 
 
 def measurements(
-    found: dict[str, Found], sets: dict[str, list[list[str]]], train: Sequence[tuple[str, str]]
+    overlaps: dict[str, Overlap], sets: dict[str, list[list[str]]], train: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     """Counts of each set, and the items that are covered most."""
     result = {}
-    for name, of in found.items():
-        first = sorted(of.coverage, key=lambda number: (-of.coverage[number], number))[:SHOWN]
+    for name, shared in overlaps.items():
+        first = sorted(shared.coverage, key=lambda number: (-shared.coverage[number], number))[:SHOWN]
         result[name] = {
-            "items": of.items,
-            "untested": of.untested,
-            "touched": of.touched,
-            "near": of.near,
+            "items": shared.items,
+            "untested": shared.untested,
+            "touched": shared.touched,
+            "near": shared.near,
             "largest": [
                 {
                     "item": sets[name][number][0][:CUT],
-                    "coverage": of.coverage[number],
-                    "prompt": train[of.example[number]][0][:CUT],
+                    "coverage": shared.coverage[number],
+                    "prompt": train[shared.example[number]][0][:CUT],
                 }
                 for number in first
             ],
@@ -77,33 +87,46 @@ def measurements(
     return result
 
 
-def table(found: dict[str, Found], n: int) -> str:
+def table(overlaps: dict[str, Overlap], n: int) -> str:
     """One line for each evaluation set."""
-    width = max(map(len, found))
+    width = max(map(len, overlaps))
     rows = [
         f"{'evaluation set':{max(width, 14)}}  {'items':>6}  {'too short':>9}  {f'some {n}-gram':>12}  "
         f"{f'>= {NEAR:.0%} of them':>14}"
     ]
-    for name, of in found.items():
-        shares = [f"{count} ({count / max(1, of.items - of.untested):.1%})" for count in (of.touched, of.near)]
-        rows.append(f"{name:{max(width, 14)}}  {of.items:>6}  {of.untested:>9}  {shares[0]:>12}  {shares[1]:>14}")
+    for name, shared in overlaps.items():
+        shares = [
+            f"{count} ({count / max(1, shared.items - shared.untested):.1%})"
+            for count in (shared.touched, shared.near)
+        ]
+        rows.append(
+            f"{name:{max(width, 14)}}  {shared.items:>6}  {shared.untested:>9}  {shares[0]:>12}  {shares[1]:>14}"
+        )
     return "\n".join(rows)
 
 
 def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
-    """Compare, write the list to exclude where asked for, write the record; returns it and the text to print.
+    """Compare, write the list to exclude where asked for, and write the record.
 
-    Raises UserError for impossible values and for data that cannot be had.
+    Args:
+        config: of the command.
+        choice: name of the data, for the name of the record.
+
+    Returns:
+        The record and the text to print.
+
+    Raises:
+        ValueError: for impossible values.
+        UserError: for data that cannot be had.
     """
-    if not isinstance(config.coverage, int | float) or not 0 <= config.coverage < 1:
-        raise UserError(f"coverage={config.coverage} is not possible: give a share of at least 0 and below 1")
+    require_number("coverage", config.coverage, least=0, below=1, why="it must be a share, at least 0 and below 1")
     data = configuration.build(config.data)
     texts = data.texts()
     train = texts["train"]
     sets = {"validation": [[prompt] for prompt, _ in texts["heldout"]]}
-    for name, chosen in config.sets.items():
+    for name, part in config.sets.items():
         try:
-            sets[str(name)] = items(configuration.build(chosen.source), chosen.split, list(chosen.fields))
+            sets[str(name)] = items(configuration.build(part.source), part.split, list(part.fields))
         except UserError as error:
             raise UserError(f"sets.{name}: {error}; ~sets.{name} leaves the set out") from error
     index = Index(sets, config.n, config.shortest)  # pyright: ignore[reportArgumentType]
@@ -111,8 +134,12 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
     excluded = sorted({identity(train[i][0]) for i, share in enumerate(covered) if share > config.coverage})
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
-    identified = {str(key): value for key, value in resolved.items() if key not in CONTROLS}
-    inputs = {"code": source_hash(("experiments",)), "data": data.fingerprint(), "sets": digest(sets)}
+    identified = {str(key): value for key, value in resolved.items() if key != "how"}
+    inputs = {
+        "code": sources.code_hash(("experiments.data.ngrams", *sources.targets(identified))),
+        "data": data.fingerprint(),
+        "sets": digest(sets),
+    }
     record = Record(
         kind="overlap",
         study="overlap",
@@ -124,19 +151,19 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
             "train_examples": len(train),
             "train_touched": sum(share > 0 for share in covered),
             "train_excluded": sum(share > config.coverage for share in covered),
-            "sets": measurements(index.found, sets, train),
+            "sets": measurements(index.overlaps, sets, train),
         },
         provenance=provenance("cpu"),
     )
-    told = [table(index.found, config.n)]
-    told.append(
+    lines = [table(index.overlaps, config.n)]
+    lines.append(
         f"{record.measurements['train_excluded']} of {len(train)} examples to train on have more than "
         f"{config.coverage:.0%} of the {config.n}-grams of an item"
     )
-    if config.exclude is not None:
-        told.append(_write_list(Path(config.exclude).expanduser(), excluded))
-    told.append(str(write(record, ROOT / config.records_dir)))
-    return record, "\n".join(told)
+    if config.how.exclude is not None:
+        lines.append(_write_list(Path(config.how.exclude).expanduser(), excluded))
+    lines.append(str(write(record, configuration.folder(config))))
+    return record, "\n".join(lines)
 
 
 def _write_list(path: Path, excluded: Sequence[str]) -> str:
@@ -152,14 +179,10 @@ def _write_list(path: Path, excluded: Sequence[str]) -> str:
     return f"{len(excluded)} prompts written: train with data.exclude={path}"
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="overlap")
+@command("overlap")
 def main(config: DictConfig) -> None:
-    try:
-        print(overlap(config, configuration.choices(HydraConfig.get())["data"])[1])
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
-        raise SystemExit(2) from None
+    print(overlap(config, configuration.choices(HydraConfig.get())["data"])[1])
 
 
 if __name__ == "__main__":
-    start(main)
+    main()

@@ -20,54 +20,57 @@ import hydra
 import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import open_dict
-from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from experiments.command import in_one_line
+from experiments.command import CONF, exit_codes, spelled_out
 from experiments.configuration import choices, folder
 from experiments.cost import case, show
 from experiments.cost.case import Case
 from experiments.cost.measure import clear
 from experiments.cost.predict import Prediction
 from experiments.errors import UserError
-from records import ROOT, Record, write
-
-CONF = ROOT / "conf"
+from records import Record, write
 
 
 def runs(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Name ("" for none) and overrides of each run that the arguments ask for: a sweep's, or the product of lists.
+    """The runs that the arguments ask for: those of a sweep, or the product of lists.
 
-    only=PART,... keeps the runs of a sweep whose names have one of these parts.
-    Raises UserError for a sweep that does not exist or of which nothing is left.
+    Of a sweep only=PART,... selects the runs whose names have one of these parts.
+
+    Returns:
+        Name ("" for none) and overrides of each run.
+
+    Raises:
+        UserError: for a sweep that does not exist or of which nothing is left.
     """
-    given = [item for item in arguments if item not in ("-m", "--multirun")]
-    own = {key: value for key, _, value in (item.partition("=") for item in given) if key in ("sweep", "only")}
-    given = [item for item in given if not item.startswith(("sweep=", "only="))]
-    if any(item.startswith("model.path=") for item in given) and not any(
-        item.startswith("weights=") for item in given
+    overrides = [item for item in arguments if item not in ("-m", "--multirun")]
+    selection = {
+        key: value for key, _, value in (item.partition("=") for item in overrides) if key in ("sweep", "only")
+    }
+    overrides = [item for item in overrides if not item.startswith(("sweep=", "only="))]
+    if any(item.startswith("model.path=") for item in overrides) and not any(
+        item.startswith("weights=") for item in overrides
     ):
-        given.append("weights=real")
-    if "sweep" not in own:
-        if "only" in own:
-            raise UserError(f"only={own['only']} chooses runs of a sweep; give sweep=NAME too")
-        return [("", list(values)) for values in product(given)]
-    path = CONF / "sweep" / f"{own['sweep']}.yaml"
+        overrides.append("weights=real")
+    if "sweep" not in selection:
+        if "only" in selection:
+            raise UserError(f"only={selection['only']} chooses runs of a sweep; give sweep=NAME too")
+        return [("", list(values)) for values in product(overrides)]
+    path = CONF / "sweep" / f"{selection['sweep']}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
-        raise UserError(f"sweep={own['sweep']} is not one of {known}")
+        names = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+        raise UserError(f"sweep={selection['sweep']} is not one of {names}")
     sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
-    parts = own.get("only", "").split(",")
-    found = [
-        (name, [f"series={path.stem}", *sweep["overrides"], *overrides, *given])
-        for name, overrides in sweep["runs"].items()
+    parts = selection.get("only", "").split(",")
+    selected = [
+        (name, [f"series={path.stem}", *sweep["overrides"], *of_run, *overrides])
+        for name, of_run in sweep["runs"].items()
         if any(part in name for part in parts)
     ]
-    if not found:
-        raise UserError(f"only={own['only']} is in no name of {', '.join(sweep['runs'])}")
-    return found
+    if not selected:
+        raise UserError(f"only={selection['only']} is in no name of {', '.join(sweep['runs'])}")
+    return selected
 
 
 def product(overrides: Sequence[str]) -> list[tuple[str, ...]]:
@@ -88,10 +91,10 @@ def product(overrides: Sequence[str]) -> list[tuple[str, ...]]:
 def compose(overrides: Sequence[str], name: str = "") -> Case:
     """The case of these overrides; call it inside `hydra.initialize_config_dir`."""
     config = hydra.compose("profile", overrides=list(overrides), return_hydra_config=True)
-    chosen = choices(config.hydra)
+    selected = choices(config.hydra)
     with open_dict(config):
         del config["hydra"]
-    return case.make(config, chosen, name)
+    return case.make(config, selected, name)
 
 
 def measure(chosen: Case) -> Record:
@@ -116,22 +119,29 @@ def measure(chosen: Case) -> Record:
 
 def forecast(chosen: Case) -> Prediction:
     """Predict; the runs of a sweep leave records, in the study SWEEP_predicted."""
-    found = case.predicted(chosen)
+    prediction = case.predicted(chosen)
     if chosen.config.series != "profile":
-        record = case.record(chosen, f"{chosen.config.series}_predicted", {"predicted": asdict(found)})
+        record = case.record(chosen, f"{chosen.config.series}_predicted", {"predicted": asdict(prediction)})
         write(record, folder(chosen.config))
-    return found
+    return prediction
 
 
 def run(arguments: Sequence[str]) -> bool:
-    """Everything that the arguments ask for, printed. Returns whether every run succeeded."""
+    """Everything that the arguments ask for, printed.
+
+    Returns:
+        Whether every run succeeded.
+    """
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cases = [compose(overrides, name) for name, overrides in runs(arguments)]
     fake = [chosen for chosen in cases if chosen.config.device == "fake"]
     if fake:
         with tqdm(fake, desc="predict", unit="run", leave=False) as bar:
-            found = [forecast(chosen) for chosen in bar]
-        print(show.prediction(found[0], fake[0]) if len(fake) == 1 else show.predictions(found, fake), flush=True)
+            predictions = [forecast(chosen) for chosen in bar]
+        print(
+            show.prediction(predictions[0], fake[0]) if len(fake) == 1 else show.predictions(predictions, fake),
+            flush=True,
+        )
     records = []
     for chosen in (chosen for chosen in cases if chosen.config.device != "fake"):
         records.append(measure(chosen))
@@ -146,15 +156,9 @@ def main() -> None:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return
-    try:
-        succeeded = run(arguments)
-    except (HydraException, OmegaConfBaseException) as error:
-        where = "conf/profile.yaml lists them, and execution=plain, which is not the default here, has those of a step"
-        print(f"error: {in_one_line(str(error), where)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    where = "conf/profile.yaml lists them, and execution=plain, which is not the default here, has those of a step"
+    with exit_codes(where):
+        succeeded = run(spelled_out(arguments, "profile"))
     if not succeeded:
         raise SystemExit(1)
 

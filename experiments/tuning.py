@@ -6,43 +6,46 @@
 Studies with `tuned: tuning` then take their learning rates from the record, see `experiments.studies.study.entries`.
 """
 
-import sys
 from collections.abc import Sequence
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from experiments import configuration
-from experiments.command import in_one_line, start
+from experiments.command import command
 from experiments.errors import UserError
 from experiments.studies import rates, study
 from experiments.studies.overrides import extra_overrides, passed_on
+from experiments.training.run import Run
 from records import Record, run_key, write
 from records.provenance import provenance
 
 
-def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
-    """The choice from the runs of the tuning study `name`, as a record.
+def choice_record(name: str, listed: Sequence[Run]) -> Record:
+    """The choice from the runs of a tuning study, as a record.
 
     A cell whose every learning rate failed has no choice and is named; other studies leave it out.
 
-    Raises UserError when a run is missing, when the study does not vary the learning rate, when the grids differ in
-    size, and when no cell has a choice.
+    Args:
+        name: of the study.
+        listed: its runs.
+
+    Raises:
+        UserError: when a run is missing, when the study does not vary the learning rate, when the grids differ in
+            size, and when no cell has a choice.
     """
-    if any(rates.RATE not in entry.cell for entry in listed):
+    if any(rates.RATE not in run.cell for run in listed):
         raise UserError(f"study={name} has no axis {rates.RATE}, so there is nothing to choose")
-    waiting = [entry.plan.name for entry in listed if entry.state not in ("finished", "failed")]
+    waiting = [run.name for run in listed if run.state not in ("finished", "failed")]
     if waiting:
         raise UserError(
             f"{len(waiting)} of {len(listed)} runs of study={name} are not finished, the first is {waiting[0]}; "
             f"`python -m experiments.train study={name}` runs them"
         )
     losses: dict[tuple[tuple[str, object], ...], dict[float, list[float | None]]] = {}
-    for entry in listed:
-        cell = tuple((key, value) for key, value in entry.cell.items() if key not in (rates.RATE, "seed"))
-        losses.setdefault(cell, {}).setdefault(float(entry.cell[rates.RATE]), []).append(validation_loss(entry))
+    for run in listed:
+        cell = tuple((key, value) for key, value in run.cell.items() if key not in (rates.RATE, "seed"))
+        losses.setdefault(cell, {}).setdefault(float(run.cell[rates.RATE]), []).append(validation_loss(run))
     choices, failed = [], []
     for cell, by_rate in losses.items():
         try:
@@ -55,7 +58,7 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
     first = listed[0].plan
     common = {key: first.config.choices[key] for key in rates.COMMON if key not in listed[0].cell}
     sizes = {key: first.config[key] for key in ("steps", "batch_size")}
-    keys = {entry.plan.name: entry.plan.key for entry in listed}
+    keys = {run.name: run.plan.key for run in listed}
     config = {
         "study": name,
         "rule": (rates.__doc__ or "").split("\n\n")[1].replace("\n", " ").strip(),
@@ -74,10 +77,10 @@ def choice_record(name: str, listed: Sequence[study.Entry]) -> Record:
     )
 
 
-def validation_loss(entry: study.Entry) -> float | None:
+def validation_loss(run: Run) -> float | None:
     """Held-out loss after training; None for a run that failed."""
-    assert entry.record is not None
-    return entry.record.measurements["after"]["heldout_loss"] if entry.state == "finished" else None
+    assert run.record is not None
+    return run.record.measurements["after"]["heldout_loss"] if run.state == "finished" else None
 
 
 def table(record: Record) -> str:
@@ -95,32 +98,29 @@ def table(record: Record) -> str:
     return "\n".join(rows)
 
 
-def other_failures(listed: Sequence[study.Entry]) -> list[str]:
+def other_failures(listed: Sequence[Run]) -> list[str]:
     """A line for each run that failed for another reason than a loss or gradient that is not finite."""
-    found = [entry.record for entry in listed if entry.record is not None and entry.record.error]
+    failed = [run.record for run in listed if run.record is not None and run.record.error]
     return [
         f"warning: {record.name} counts as one that diverged, but failed otherwise: {record.error}"
-        for record in found
+        for record in failed
         if "FloatingPointError" not in record.error
     ]
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@command("train")
 def main(config: DictConfig) -> None:
-    try:
-        if not config.get("study"):
-            raise UserError("which tuning study? give study=NAME, for example study=tuning")
-        given = HydraConfig.get().overrides.task
-        extra = extra_overrides(given)
-        name = study.study_name(config.study, extra)
-        listed = study.entries(config.study, extra, passed_on(given))
-        record = choice_record(name, listed)
-        path = write(record, configuration.folder(config))
-        print("\n".join([table(record), *other_failures(listed), str(path)]))
-    except (ValueError, OmegaConfBaseException, OSError) as error:
-        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
-        raise SystemExit(2) from None
+    configuration.require_how(config.how)
+    if not config.get("study"):
+        raise UserError("which tuning study? give study=NAME, for example study=tuning_gsm8k")
+    overrides = HydraConfig.get().overrides.task
+    extra = extra_overrides(overrides)
+    name = study.study_name(config.study, extra)
+    listed = study.runs(config.study, extra, passed_on(overrides))
+    record = choice_record(name, listed)
+    path = write(record, configuration.folder(config))
+    print("\n".join([table(record), *other_failures(listed), str(path)]))
 
 
 if __name__ == "__main__":
-    start(main)
+    main()

@@ -1,23 +1,26 @@
 """`python -m paper.build`: figures, tables and numbers of the paper, from records only.
 
-Every producer is a module: `paper/figures/NAME.py` with `draw`, `paper/tables/NAME.py` with `rows`, and
-`paper/numbers.py`. Each names the records it reads in SOURCES, argument name -> (kind, study). What is built goes to
-paper/build/, with manifest.json saying which producer and which records every file came from; a file whose producer
-and records are unchanged is left alone.
+Every producer is a module: `paper/figures/NAME.py` with `draw`, `paper/tables/NAME.py` with `text`, and
+`paper/numbers` with `text`. Each names the records that it reads: SOURCES those that it needs, STUDIES those that may
+be missing, argument name -> (kind, study). What is built goes to paper/build/, with manifest.json saying which
+producer and which records every file came from; a file whose producer and records are unchanged is left alone.
 """
 
 import argparse
+import ast
 import hashlib
 import importlib
 import json
 import pkgutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from records import COMMITTED, OUTPUTS, Record, RecordError, load, load_study
+from paper.read.names import finished
+from records import COMMITTED, OUTPUTS, ROOT, Record, RecordError, read_study
 
 PAPER = Path(__file__).resolve().parent
 BUILD = PAPER / "build"
@@ -32,7 +35,10 @@ MAKE_TARGETS = {
 class Product:
     """One producer module and the files it makes.
 
-    name: of the module, unique in the paper.     folder: below paper/build.     suffixes: one file for each.
+    Attributes:
+        name: of the module, unique in the paper.
+        folder: below paper/build.
+        suffixes: one file for each.
     """
 
     module: ModuleType
@@ -61,39 +67,45 @@ class Product:
 
 def products() -> list[Product]:
     """Every figure, every table, and the numbers."""
-    found = []
+    products = []
     for folder, suffixes in (("figures", (".pdf", ".png")), ("tables", (".tex",))):
         package = importlib.import_module(f"paper.{folder}")
         for item in pkgutil.iter_modules(package.__path__):
-            if item.name != "style":
-                module = importlib.import_module(f"paper.{folder}.{item.name}")
-                found.append(Product(module, item.name, BUILD / folder, suffixes))
+            module = importlib.import_module(f"paper.{folder}.{item.name}")
+            if hasattr(module, "SOURCES") or hasattr(module, "STUDIES"):  # the others are what figures share
+                products.append(Product(module, item.name, BUILD / folder, suffixes))
     numbers = importlib.import_module("paper.numbers")
-    found.append(Product(numbers, "numbers", BUILD, (".tex",)))
-    return found
+    products.append(Product(numbers, "numbers", BUILD, (".tex",)))
+    return products
 
 
-def read(product: Product) -> dict[str, list[Record]]:
+def read(product: Product, reader: Callable[[str, Path], list[Record]] = read_study) -> dict[str, list[Record]]:
     """The records that the producer asks for: this clone's own runs, else the committed ones of that study.
 
     Own runs that are a part of the committed study, as some that were run again, do not stand for the whole.
-
     Of a study that may be missing the failed runs are read too: that a run diverged is a result.
-    Raises RecordError, naming the command to run, when a study that is needed has no finished record.
+
+    Args:
+        product: the product.
+        reader: study and folder -> its records.
+
+    Raises:
+        RecordError: naming the command to run, when a study that is needed has no finished record.
     """
-    found = {}
+    by_argument = {}
     for argument, (kind, study) in product.studies.items():
-        found[argument] = _own_or_committed(_all_runs(study, kind, OUTPUTS), _all_runs(study, kind, COMMITTED))
+        own, committed = (_runs(reader(study, folder), kind) for folder in (OUTPUTS, COMMITTED))
+        by_argument[argument] = _own_or_committed(own, committed)
     for argument, (kind, study) in product.sources.items():
-        own = load_study(study, kind=kind, folder=OUTPUTS)
-        records = _own_or_committed(own, load_study(study, kind=kind, folder=COMMITTED))
+        own, committed = (_runs(reader(study, folder), kind) for folder in (OUTPUTS, COMMITTED))
+        records = _own_or_committed(finished(own), finished(committed))
         if not records:
             raise RecordError(
                 f"{product.name} needs finished {kind} records of the study {study!r}, none is in {OUTPUTS}; "
                 f"run `{MAKE_TARGETS[kind]}` first"
             )
-        found[argument] = records
-    return found
+        by_argument[argument] = records
+    return by_argument
 
 
 def _own_or_committed(own: list[Record], committed: list[Record]) -> list[Record]:
@@ -101,25 +113,47 @@ def _own_or_committed(own: list[Record], committed: list[Record]) -> list[Record
     return committed if names < {record.name for record in committed} else own
 
 
-def _all_runs(study: str, kind: str, folder: Path) -> list[Record]:
-    """The finished and failed runs, none when no run is finished."""
-    records = [load(path) for path in sorted((folder / study).glob("*.json"))]
-    found = [record for record in records if record.kind == kind and record.status != "interrupted"]
-    return found if any(record.status == "finished" for record in found) else []
+def _runs(records: Sequence[Record], kind: str) -> list[Record]:
+    """The finished and failed runs of one kind, none when no run is finished."""
+    runs = [record for record in records if record.kind == kind and record.status != "interrupted"]
+    return runs if finished(runs) else []
 
 
 def state(product: Product, records: Mapping[str, Sequence[Record]]) -> str:
-    """SHA-256 over what decides the product: its producer, the modules that producers share, and the records."""
+    """SHA-256 over what decides the product: its producer, all of paper/ that it imports, and the records."""
     total = hashlib.sha256()
-    own = Path(product.module.__file__ or "")
-    # Tables and numbers use functions of other producers and are made in no time: any change makes all of them again.
-    every = product.folder.name != "figures"
-    shared = PAPER.rglob("*.py") if every else [*PAPER.glob("*.py"), PAPER / "figures" / "style.py"]
-    for path in sorted({own, *shared}):
+    for path in sorted({Path(__file__), *closure(Path(product.module.__file__ or ""))}):
         total.update(path.name.encode() + path.read_bytes())
-    for record in (record for group in records.values() for record in group):
-        total.update(record.name.encode() + (record.path.read_bytes() if record.path else b""))
+    used = [record for group in records.values() for record in group]
+    total.update(json.dumps([(record.study, record.name, record.key) for record in used]).encode())
+    for path in sorted({record.path for record in used if record.path}):  # of one run, or of a study
+        total.update(path.read_bytes())
     return total.hexdigest()
+
+
+def closure(path: Path) -> set[Path]:
+    """The module and every module of paper/ that it imports, itself or through others."""
+    modules: set[Path] = set()
+    unread = {path}
+    while unread:
+        module = unread.pop()
+        modules.add(module)
+        unread |= imports(module) - modules
+    return modules
+
+
+@cache
+def imports(path: Path) -> set[Path]:
+    """The modules of paper/ that a module imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    places = [PAPER.parent / name.replace(".", "/") for name in names if name.partition(".")[0] == PAPER.name]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    return {file for file in files if file.is_file()}
 
 
 def make(product: Product, records: Mapping[str, Sequence[Record]]) -> None:
@@ -130,8 +164,8 @@ def make(product: Product, records: Mapping[str, Sequence[Record]]) -> None:
 
         style.save(product.module.draw(**records), product.files)
     else:
-        place = product.module.__name__.replace(".", "/")
-        header = f"% Made by {place}.py from records; do not edit.\n"
+        producer = Path(str(product.module.__file__)).relative_to(PAPER.parent).as_posix()
+        header = f"% Made by {producer} from records; do not edit.\n"
         product.files[0].write_text(header + product.module.text(**records), encoding="utf-8")
 
 
@@ -153,8 +187,9 @@ def build(wanted: Sequence[Product]) -> int:
     """Make what is missing or out of date and has records; returns how many products were made."""
     manifest = read_manifest()
     made = 0
+    reader = cache(read_study)  # many products show one study
     for product in wanted:
-        records = read(product)
+        records = read(product, reader)
         if product.absent(records):
             manifest = _leave_out(product, manifest)
             continue
@@ -170,7 +205,11 @@ def build(wanted: Sequence[Product]) -> int:
             "producer": product.module.__name__,
             "files": [file.relative_to(BUILD).as_posix() for file in product.files],
             "records": {
-                f"{record.study}/{record.name}": {"key": record.key, "commit": record.provenance["commit"]}
+                f"{record.study}/{record.name}": {
+                    "file": place(record),
+                    "key": record.key,
+                    "commit": record.provenance["commit"],
+                }
                 for group in records.values()
                 for record in group
             },
@@ -178,6 +217,13 @@ def build(wanted: Sequence[Product]) -> int:
         write_manifest(manifest)
         print(f"made {', '.join(map(str, product.files))}", flush=True)
     return made
+
+
+def place(record: Record) -> str:
+    """The file that a record is in, from the root of the repository where it is below that."""
+    if record.path is None:
+        return ""
+    return (record.path.relative_to(ROOT) if record.path.is_relative_to(ROOT) else record.path).as_posix()
 
 
 def _leave_out(product: Product, manifest: dict[str, dict]) -> dict[str, dict]:
@@ -195,8 +241,8 @@ def main() -> None:
     names = parser.parse_args().names
     everything = products()
     if unknown := set(names) - {product.name for product in everything}:
-        known = ", ".join(product.name for product in everything)
-        print(f"error: no product is named {', '.join(sorted(unknown))}; there are {known}", file=sys.stderr)
+        names_of_all = ", ".join(product.name for product in everything)
+        print(f"error: no product is named {', '.join(sorted(unknown))}; there are {names_of_all}", file=sys.stderr)
         raise SystemExit(2)
     try:
         made = build([product for product in everything if not names or product.name in names])

@@ -1,8 +1,9 @@
-"""Run records: the hand-off from experiments/ and theory/ to paper/. One JSON file a run.
+"""Run records: the hand-off from experiments/ and theory/ to paper/.
 
 A record has three parts besides its identity: the resolved `config`, the `measurements`, and the `provenance`
 (commit, dirty flag, versions, device). Failed and interrupted runs are records too. `OUTPUTS` holds what this clone
-ran and is ignored by git; `COMMITTED` holds results of GPU or long runs and is part of the repository.
+ran, a file a run, and is ignored by git. `COMMITTED` holds results of GPU or long runs, a file a study with a line a
+run, and is part of the repository; `python -m records.commit` writes it. Whatever reads records reads both forms.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ROOT / "outputs" / "records"
-COMMITTED = ROOT / "records"
+COMMITTED = ROOT / "results"
 
 SCHEMA = 1
 KINDS = ("train", "verify", "curvature", "profile", "overlap", "tuning", "evaluate", "compare")
@@ -46,14 +47,20 @@ def require_writable(folder: Path, option: str = "records_dir") -> None:
 class Record:
     """One run; every field holds JSON values only.
 
-    kind: which entry point wrote it, one of `KINDS`.     study: name of the study, or "single".
-    name: readable name of the run, unique in its study.  key: `run_key` of its config and of what it read.
-    status: one of `STATUSES`.                            error: message of a failed run, else "".
-    config: resolved configuration.                       measurements: everything that was measured.
-    provenance: what `records.provenance.provenance` returned when the run began.
-    path: the file that it was read from; not part of the record.
+    Attributes:
+        kind: which entry point wrote it, one of `KINDS`.
+        study: name of the study, or "single".
+        name: readable name of the run, unique in its study.
+        key: `run_key` of its config and of what it read.
+        status: one of `STATUSES`.
+        error: message of a failed run, else "".
+        config: resolved configuration.
+        measurements: everything that was measured.
+        provenance: what `records.provenance.provenance` returned when the run began.
+        path: the file that it was read from, of one run or of a study; not part of the record.
 
-    Raises RecordError when a field has the wrong type or an unknown value.
+    Raises:
+        RecordError: when a field has the wrong type or an unknown value.
     """
 
     kind: str
@@ -89,7 +96,8 @@ def digest(value: Any) -> str:
 def run_key(config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Identity of a run: the same resolved config and the same hashes of the code and data that produce it.
 
-    inputs: name -> hash, for example ``{"code": ..., "data": ..., "model": ...}``.
+    Args:
+        inputs: name -> hash, for example ``{"code": ..., "data": ..., "model": ...}``.
     """
     return digest({"config": config, "inputs": dict(inputs)})
 
@@ -97,12 +105,22 @@ def run_key(config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
 def write(record: Record, folder: Path) -> Path:
     """Write `record` to ``folder/study/name.json`` and return the path.
 
-    The file appears whole or not at all (written beside, synced, renamed), and an older record of that name is
-    replaced. NaN and infinity are refused, because JSON has no name for them.
+    The file appears whole or not at all, and an older record of that name is replaced. NaN and infinity are refused,
+    because JSON has no name for them.
     """
-    content = {name: value for name, value in asdict(record).items() if name != "path"}
-    text = NUMBERS.sub(_on_one_line, json.dumps(content, indent=1, allow_nan=False)) + "\n"
+    text = NUMBERS.sub(_on_one_line, json.dumps(content(record), indent=1, allow_nan=False)) + "\n"
     path = folder / record.study / f"{record.name}.json"
+    replace_file(path, text)
+    return path
+
+
+def content(record: Record) -> dict[str, Any]:
+    """The record as JSON."""
+    return {name: value for name, value in asdict(record).items() if name != "path"}
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all: beside its place, synced, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     try:
@@ -114,36 +132,100 @@ def write(record: Record, folder: Path) -> Path:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-    return path
 
 
 NUMBERS = re.compile(r"\[\n[^\[\]{}\"]*\]")
 """A list of numbers in indented JSON; within a string a line break would be escaped."""
 
 
-def _on_one_line(found: re.Match[str]) -> str:
-    return re.sub(r"\n *", " ", found[0]).replace("[ ", "[").replace(" ]", "]")
+def _on_one_line(match: re.Match[str]) -> str:
+    return re.sub(r"\n *", " ", match[0]).replace("[ ", "[").replace(" ]", "]")
 
 
 def load(path: Path) -> Record:
-    """Read one record. Raises RecordError, naming the file, when it is no valid record."""
+    """Read the record of one run.
+
+    Raises:
+        RecordError: naming the file, when it is no valid record.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Record(**content, path=path)
+        return Record(**json.loads(path.read_text(encoding="utf-8")), path=path)
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, RecordError) as error:
         raise RecordError(f"{path} is not a valid record: {error}") from error
 
 
+def load_lines(path: Path) -> list[Record]:
+    """Read the records of one study, a line each.
+
+    Raises:
+        RecordError: naming file and line, when a line is no valid record of the study that the file is named after,
+            when names are not in order, or when two runs have one name or one key.
+    """
+    try:
+        return parse_lines(path.read_text(encoding="utf-8"), path)
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path} is not a file of records: {error}") from error
+
+
+def parse_lines(text: str, path: Path) -> list[Record]:
+    """As `load_lines`, of the text that the file has or is to have."""
+    records: list[Record] = []
+    lines_of: dict[str, int] = {}
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+        place = f"{path}, line {number}"
+        try:
+            record = Record(**json.loads(line), path=path)
+        except json.JSONDecodeError as error:
+            raise RecordError(f"{place} is not a valid record: {error.msg} at character {error.pos + 1}") from error
+        except (TypeError, RecordError) as error:
+            raise RecordError(f"{place} is not a valid record: {error}") from error
+        if record.study != path.stem:
+            raise RecordError(f"{place}: study={record.study!r} is not {path.stem!r}, as the file is named")
+        if records and record.name == records[-1].name:
+            raise RecordError(f"{place}: name={record.name!r} is that of line {number - 1} too")
+        if records and record.name < records[-1].name:
+            raise RecordError(f"{place}: name={record.name!r} is not in order after {records[-1].name!r}")
+        if record.key in lines_of:
+            raise RecordError(
+                f"{place}: key={record.key!r} of {record.name!r} is that of line {lines_of[record.key]} too"
+            )
+        lines_of[record.key] = number
+        records.append(record)
+    return records
+
+
+def read_study(study: str, folder: Path = OUTPUTS) -> list[Record]:
+    """All records of one study in a folder, ordered by name; an empty list when there are none.
+
+    They are those of ``folder/STUDY/NAME.json``, a file a run, or of ``folder/STUDY.jsonl``, a line a run.
+
+    Raises:
+        RecordError: when there are both, or when one of them is not valid.
+    """
+    singles, together = sorted((folder / study).glob("*.json")), folder / f"{study}.jsonl"
+    if together.is_file():
+        if singles:
+            raise RecordError(f"{together} and {singles[0].parent} both hold records of {study}; remove one of them")
+        return load_lines(together)
+    return sorted(map(load, singles), key=lambda record: record.name)
+
+
 def load_study(study: str, *, kind: str, folder: Path = OUTPUTS) -> list[Record]:
     """The finished records of one study and kind, ordered by name; an empty list when there are none."""
-    records = [load(path) for path in sorted((folder / study).glob("*.json"))]
-    return [record for record in records if record.kind == kind and record.status == "finished"]
+    return [record for record in read_study(study, folder) if record.kind == kind and record.status == "finished"]
+
+
+def read(study: str, name: str, folder: Path = OUTPUTS) -> Record | None:
+    """The record of that study and name, in either form; None when there is none."""
+    path = folder / study / f"{name}.json"
+    if path.exists():
+        return load(path)  # without reading the others: a study asks for each of its runs
+    if not (folder / f"{study}.jsonl").is_file():
+        return None
+    return next((record for record in read_study(study, folder) if record.name == name), None)
 
 
 def find(study: str, name: str, key: str, folder: Path = OUTPUTS) -> Record | None:
     """The finished record of that study and name if it has that key, else None."""
-    path = folder / study / f"{name}.json"
-    if not path.exists():
-        return None
-    record = load(path)
-    return record if record.key == key and record.status == "finished" else None
+    record = read(study, name, folder)
+    return record if record and record.key == key and record.status == "finished" else None

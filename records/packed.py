@@ -15,7 +15,8 @@ from records import RecordError
 def pack(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
     """A table as JSON: `shape`, `scale` (largest absolute value of each row) and `half` (base64, little endian).
 
-    Raises RecordError when rows differ in length or a number is not finite.
+    Raises:
+        RecordError: when rows differ in length or a number is not finite.
 
     >>> unpack(pack([[1.0, -0.5], [0.0, 0.0]]))
     [[1.0, -0.5], [0.0, 0.0]]
@@ -32,7 +33,11 @@ def pack(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
 
 
 def unpack(table: dict[str, Any]) -> list[list[float]]:
-    """The rows that `pack` was given, rounded. Raises RecordError when the table is damaged."""
+    """The rows that `pack` was given, rounded.
+
+    Raises:
+        RecordError: when the table is damaged.
+    """
     try:
         (height, width), scale = table["shape"], table["scale"]
         flat = struct.unpack(f"<{height * width}e", base64.b64decode(table["half"], validate=True))

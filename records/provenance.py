@@ -44,7 +44,8 @@ def _git(*arguments: str) -> str:
 def revision() -> dict[str, Any]:
     """``{"commit", "dirty"}`` from git, or from the stamp where there is no .git, or unknown.
 
-    Raises ValueError when the stamp is of other sources than those here.
+    Raises:
+        ValueError: when the stamp is of other sources than those here.
     """
     try:
         if Path(_git("rev-parse", "--show-toplevel")) == ROOT:
@@ -71,19 +72,20 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the installed libraries that results depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def provenance(device: str) -> dict[str, Any]:
     """Everything a reader needs to judge and repeat a run.
 
-    device: what computed it, for example ``"cpu"`` or the name of a GPU.
+    Args:
+        device: what computed it, for example ``"cpu"`` or the name of a GPU.
     """
     return {
         **revision(),

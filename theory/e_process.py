@@ -27,10 +27,15 @@ LARGEST = 1e100
 def log_wealth(samples: ArrayLike, bound: ArrayLike) -> Array:
     """Natural logarithm of the wealth after every sample.
 
-    samples: (n, ...), independent given the past, along axis 0; other axes are separate processes.
-    bound: > 0, of the shape of one sample or a number.     Returns the shape of the samples.
+    Args:
+        samples: (n, ...), independent given the past, along axis 0; other axes are separate processes.
+        bound: > 0, of the shape of one sample or a number.
 
-    Raises ValueError when the bound is not positive and finite, or a sample is negative or NaN.
+    Returns:
+        An array of the shape of the samples.
+
+    Raises:
+        ValueError: when the bound is not positive and finite, or a sample is negative or NaN.
 
     >>> log_wealth([3.0, 3.0, 3.0], 1.0).round(3).tolist()
     [0.0, 0.588, 1.224]

@@ -42,13 +42,16 @@ def tolerance(*sides: np.ndarray) -> Any:
 class Line:
     """Summary of one line.
 
-    kind: "inequality", or "identity" where both sides must agree.
-    checks: evaluations of the line.     resolved: those with a right side far above rounding.
-    instances: ledgers that were merged into this one.
-    largest_ratio: largest lhs/rhs among the resolved checks; infinity if a violated check has rhs <= 0.
-    smallest_slack: smallest (rhs - lhs)/scale, of an identity -|rhs - lhs|/scale.
-    violations, first_violation: how many, and where the first one is.
-    series: the ratio of every check in order, None where it is not resolved; only if the ledger keeps it.
+    Attributes:
+        kind: "inequality", or "identity" where both sides must agree.
+        checks: evaluations of the line.
+        resolved: those with a right side far above rounding.
+        instances: ledgers that were merged into this one.
+        largest_ratio: largest lhs/rhs among the resolved checks; infinity if a violated check has rhs <= 0.
+        smallest_slack: smallest (rhs - lhs)/scale, of an identity -|rhs - lhs|/scale.
+        violations: how many checks failed.
+        first_violation: where the first of them is.
+        series: the ratio of every check in order, None where it is not resolved; only if the ledger keeps it.
     """
 
     kind: Literal["inequality", "identity"] = "inequality"
@@ -75,8 +78,11 @@ class Ledger:
     Sides are float64 arrays or object arrays of mpmath.mpf or Fraction; they are compared in their own arithmetic,
     and only ratios and slacks become floats.
 
-    label: names the instance in messages.     keep_series: keep the ratio of every single check.
-    stronger: line -> factor above 1 of its left side, a false claim for mutation testing: max(lhs, factor lhs) <= rhs.
+    Args:
+        label: names the instance in messages.
+        keep_series: keep the ratio of every single check.
+        stronger: line -> factor above 1 of its left side: max(lhs, factor lhs) <= rhs, a false claim for mutation
+            testing.
 
     >>> ledger = Ledger("example")
     >>> ledger.check("triangle", [1.0, 3.0], [2.0, 2.0], scale=1.0)
@@ -100,7 +106,11 @@ class Ledger:
     def check(self, name: str, lhs: ArrayLike, rhs: ArrayLike, *, scale: ArrayLike) -> None:
         """Evaluate lhs <= rhs elementwise; NaN on any side is a violation.
 
-        name: of the line.     lhs, rhs, scale: arrays of one common shape after broadcasting.
+        Args:
+            name: of the line.
+            lhs: of one common shape with the next two after broadcasting.
+            rhs: see `lhs`.
+            scale: size of the terms that were rounded.
         """
         self._add(name, "inequality", lhs, rhs, scale)
 

@@ -22,8 +22,11 @@ FINISHED = 3
 class LiveTable:
     """Context manager; bound and family name a row.
 
-    rows: in the order of the report.     parts: tasks of a row.     console: that of stdout unless given.
-    clock: seconds, increasing.
+    Args:
+        rows: in the order of the report.
+        parts: tasks of a row.
+        console: that of stdout unless given.
+        clock: seconds, increasing.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class LiveTable:
             return f"running {self.done[name]}/{self.parts}"
         return "waiting"
 
-    def left(self) -> str:
+    def remaining(self) -> str:
         """Remaining time if the other tasks take as long as the finished ones; "?" before the first."""
         done, total = sum(self.done.values()), self.parts * len(self.rows)
         return str(timedelta(seconds=round((self.clock() - self.start) * (total - done) / done))) if done else "?"
@@ -73,7 +76,7 @@ class LiveTable:
         open_rows = [place for place, name in enumerate(self.rows) if name not in self.verdicts]
         first = max(0, min(open_rows[0] - FINISHED if open_rows else len(self.rows), len(self.rows) - most))
         table = Table("bound", "problem", "state")
-        table.caption = f"{len(self.verdicts)} of {len(self.rows)} done, {self.left()} left"
+        table.caption = f"{len(self.verdicts)} of {len(self.rows)} done, {self.remaining()} left"
         for name in self.rows[first : first + max(1, most)]:
             table.add_row(*name, self.state(name))
         return table

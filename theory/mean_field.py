@@ -60,7 +60,8 @@ def by_laplace(g: float, noise: TwoPoint, inner_steps: int, betas: Betas, eps: f
 
     With s = s' (1 - b2^k)/(1 - b2) the factor of sample j is E exp(-s' b2^{k-j} (g + s_j)^2): the same for all k.
 
-    Raises ValueError at eps = 0, where v_hat = 0 has no direction.
+    Raises:
+        ValueError: at eps = 0, where v_hat = 0 has no direction.
     """
     if not eps > 0:
         raise ValueError(f"eps={eps!r} is not possible: the integral needs eps > 0")
@@ -99,7 +100,8 @@ def parts(g: float, noise: TwoPoint, inner_steps: int, betas: Betas, eps: float)
 def zero(noise: TwoPoint, inner_steps: int, betas: Betas, eps: float) -> float:
     """A zero of F_K in [0, down], for p <= 1/2: all samples are nonnegative at g = down.
 
-    Raises ValueError when F_K(0) > 0 beyond rounding.
+    Raises:
+        ValueError: when F_K(0) > 0 beyond rounding.
     """
 
     def field(g: float) -> float:

@@ -62,7 +62,8 @@ def cases(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
 
     The choice is a fixed random permutation, so that every value of every axis appears with every other.
 
-    Raises ValueError when the sweep is empty.
+    Raises:
+        ValueError: when the sweep is empty.
     """
     bound, _ = instantiate(config)
     problems = _instances(json.dumps(config["problem"]))
@@ -187,9 +188,9 @@ def thinned(series: list[float | None]) -> list[float | None]:
     (101, 1.0, [0.5, None])
     """
     step = -(-len(series) // SHOWN)
-    kept = series[:: max(1, step)]
+    shown_ratios = series[:: max(1, step)]
     largest = max((ratio for ratio in series if ratio is not None), default=None)
-    return kept if step <= 1 else [*kept, largest]
+    return shown_ratios if step <= 1 else [*shown_ratios, largest]
 
 
 def finite(value: float) -> float | None:
@@ -205,7 +206,7 @@ def summary(measurements: Mapping[str, Any]) -> dict[str, Any]:
         for name, line in lines.items()
         if line["kind"] == "inequality" and line["resolved"] and line["largest_ratio"] is not None
     }
-    own = [ratio for ratio in measurements["instances"]["ratio"] if ratio is not None]
+    bound_ratios = [ratio for ratio in measurements["instances"]["ratio"] if ratio is not None]
     return {
         "lines": len(lines),
         "checks": sum(line["checks"] for line in lines.values()),
@@ -213,8 +214,8 @@ def summary(measurements: Mapping[str, Any]) -> dict[str, Any]:
         "tightest": max(ratios, key=ratios.__getitem__, default=None),
         "loosest": min(ratios, key=ratios.__getitem__, default=None),
         "ratios": ratios,
-        "median": statistics.median(own) if own else None,
-        "largest": max(own, default=None),
+        "median": statistics.median(bound_ratios) if bound_ratios else None,
+        "largest": max(bound_ratios, default=None),
         "reruns": measurements["precise"]["instances"],
         "controls": len(measurements["controls"]),
         "rejected": sum(control["rejected"] for control in measurements["controls"]),

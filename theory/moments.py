@@ -22,8 +22,11 @@ from theory.numbers import Array, like, sqrt
 class Moments:
     """Shapes: V visits, K steps, d coordinates; every array has the number type of the gradients.
 
-    m_hat: (V, K, d), bias-corrected mean.     H: (V, K, d) or (1, 1, 1), the diagonal preconditioner.
-    factor: (K,), the s_k.                     v_hat: (V, K, d), None for rules without it.
+    Attributes:
+        m_hat: (V, K, d), bias-corrected mean.
+        H: (V, K, d) or (1, 1, 1), the diagonal preconditioner.
+        factor: (K,), the s_k.
+        v_hat: (V, K, d), None for rules without it.
     """
 
     m_hat: Array
@@ -45,14 +48,16 @@ def require_plain(rule: Rule) -> None:
 def weights(beta: float, inner_steps: int, number: Array | None = None) -> Array:
     """w_kj = (1-b) b^{k-j}/(1-b^k) for j <= k, else 0; shape (K, K), rows sum to one.
 
-    beta: b in [0, 1).     number: an array whose number type the weights get, float64 by default.
+    Args:
+        beta: b in [0, 1).
+        number: an array whose number type the weights get, float64 by default.
 
     >>> weights(0.5, 2)
     array([[1.        , 0.        ],
            [0.33333333, 0.66666667]])
     """
     b = beta if number is None else like(beta, number)
-    w = np.zeros((inner_steps, inner_steps), dtype=object) + 0 * b
+    w = np.zeros((inner_steps, inner_steps), dtype=object) + 0 * b  # zeros of the number type of b
     for k in range(inner_steps):
         for j in range(k + 1):
             w[k, j] = (1 - b) * b ** (k - j) / (1 - b ** (k + 1))
@@ -71,7 +76,8 @@ def moving_mean(beta: float, g: Array) -> Array:
 def moments(rule: Rule, g: Array) -> Moments:
     """Moments of `rule` after each of the gradients g of shape (V, K, d).
 
-    Raises ValueError for a rule that the theory does not have.
+    Raises:
+        ValueError: for a rule that the theory does not have.
     """
     require_plain(rule)
     K = g.shape[1]

@@ -30,9 +30,13 @@ MOST_LEAVES = 2**12
 class TwoPoint:
     """Noise s in {up, -down} with probabilities p, 1 - p and mean 0.
 
-    p: in (0, 1).     up: finite and >= 0.     down: p up/(1-p), the only unbiased choice, unless given.
+    Attributes:
+        p: in (0, 1).
+        up: finite and >= 0.
+        down: p up/(1-p), the only unbiased choice, unless given.
 
-    Raises ValueError when the noise is unbounded or biased, or p is outside (0, 1).
+    Raises:
+        ValueError: when the noise is unbounded or biased, or p is outside (0, 1).
     """
 
     p: float
@@ -80,9 +84,13 @@ def signs(num_coordinates: int) -> Array:
 class Visit:
     """The tree of one visit. Level k has n 2^k nodes for n roots; node m has the parent m // 2, outcome m % 2.
 
-    points, gradients: K+1 arrays (n 2^k, d), z^k and grad f(z^k).     probability: K+1 arrays (n 2^k,).
-    used: K arrays (n 2^k, d_i), the noisy gradients of step k that led to the nodes of level k = 1, ..., K.
-    m_hat, H: K arrays as `used`; the step is -lr H m_hat.
+    Attributes:
+        points: K+1 arrays (n 2^k, d), z^k.
+        gradients: K+1 arrays (n 2^k, d), grad f(z^k).
+        probability: K+1 arrays (n 2^k,).
+        used: K arrays (n 2^k, d_i), the noisy gradients of step k that led to the nodes of level k = 1, ..., K.
+        m_hat: K arrays as `used`; the step is -lr H m_hat.
+        H: K arrays as `used`.
     """
 
     points: list[Array]
@@ -112,9 +120,13 @@ def grow(
 ) -> Visit:
     """K noisy steps of SGD or Adam with fresh state on one block, from every root, along all outcomes.
 
-    points: (n, d), roots.     probability: (n,).     lr: step size, in the number type of the points or a float.
+    Args:
+        points: (n, d), roots.
+        probability: (n,).
+        lr: step size, in the number type of the points or a float.
 
-    Raises ValueError for rules other than SGD and Adam without weight decay, and above `MOST_LEAVES` leaves.
+    Raises:
+        ValueError: for rules other than SGD and Adam without weight decay, and above `MOST_LEAVES` leaves.
     """
     require_plain(rule)
     if not isinstance(rule, Adam) and "momentum" in rule.hyperparameters():
@@ -142,7 +154,7 @@ def grow(
         chance = np.repeat(tree.probability[-1], 2)
         for outcome, share in enumerate(chances):
             chance[outcome::2] *= share
-        for kept, new in (
+        for levels, new in (
             (tree.points, z),
             (tree.gradients, problem.gradient(z)),
             (tree.probability, chance),
@@ -150,7 +162,7 @@ def grow(
             (tree.m_hat, m_hat),
             (tree.H, H),
         ):
-            kept.append(new)
+            levels.append(new)
     return tree
 
 
@@ -175,10 +187,10 @@ class SecondMoment:
 
     def _moved(self, Sigma: Array, A: Array, block: int, lr: float) -> Array:
         rows = self.problem.slices[block]
-        left = Sigma.copy()
-        left[rows] -= lr * (A[rows] @ Sigma)
-        moved = left.copy()
-        moved[:, rows] -= lr * (left @ A[rows].T)
+        M_Sigma = Sigma.copy()
+        M_Sigma[rows] -= lr * (A[rows] @ Sigma)
+        moved = M_Sigma.copy()
+        moved[:, rows] -= lr * (M_Sigma @ A[rows].T)
         pattern = signs(self.problem.sizes[block])
         moved[rows, rows] += lr**2 * self.noise.variance(A) * pattern[:, None] * pattern
         return moved

@@ -91,7 +91,8 @@ def lift(x: Array) -> Array:
 def precision(arithmetic: str) -> AbstractContextManager:
     """Context in which numbers of this arithmetic have `DIGITS` digits.
 
-    Raises ValueError when the arithmetic is not in `TYPES`.
+    Raises:
+        ValueError: when the arithmetic is not in `TYPES`.
     """
     if arithmetic not in TYPES:
         raise ValueError(f"arithmetic={arithmetic!r} is not one of {', '.join(TYPES)}")

@@ -30,7 +30,7 @@ import records
 from bcd import Adam
 from records.packed import unpack
 from records.provenance import provenance, source_hash
-from theory.bounds.master import largest_a, recipe
+from theory.bounds.master import largest_a, recipe_of
 from theory.bounds.triangular import tau
 from theory.promises import b1_visit, b2_best, b2_visit
 from theory.resampled import Noise, per_skewness
@@ -45,23 +45,31 @@ DRAWN = {"zero": 1000, "field": 6000}
 
 
 def newest(folders: Sequence[Path] = (records.OUTPUTS, records.COMMITTED)) -> records.Record:
-    """The newest measurement of the first folder that has one. Raises RecordError when there is none."""
+    """The newest measurement of the first folder that has one.
+
+    Raises:
+        RecordError: when there is none.
+    """
     for folder in folders:
-        found = records.load_study(STUDY, kind="curvature", folder=folder)
-        if found:
-            return max(found, key=lambda record: record.provenance["date"])
+        candidates = records.load_study(STUDY, kind="curvature", folder=folder)
+        if candidates:
+            return max(candidates, key=lambda record: record.provenance["date"])
     raise records.RecordError(
         f"no finished curvature record of the study {STUDY!r}; run `python -m experiments.curvature`"
     )
 
 
 def rule_of(record: records.Record) -> Adam:
-    """The rule of the measured visits. Raises RecordError for another rule than Adam, or with weight decay."""
-    given = dict(record.config["rule"])
-    target = given.pop("_target_", "")
-    if target.rpartition(".")[2] != "Adam" or given.get("weight_decay"):
+    """The rule of the measured visits.
+
+    Raises:
+        RecordError: for another rule than Adam, or with weight decay.
+    """
+    options = dict(record.config["rule"])
+    target = options.pop("_target_", "")
+    if target.rpartition(".")[2] != "Adam" or options.get("weight_decay"):
         raise records.RecordError(f"rule={record.config['rule']} is not possible: the theorems are about Adam's rule")
-    return Adam(betas=tuple(given.get("betas", Adam.betas)), eps=float(given.get("eps", Adam.eps)))
+    return Adam(betas=tuple(options.get("betas", Adam.betas)), eps=float(options.get("eps", Adam.eps)))
 
 
 def compare(state: Mapping[str, Any], config: Mapping[str, Any], rule: Adam) -> dict[str, Any]:
@@ -96,7 +104,7 @@ def compare(state: Mapping[str, Any], config: Mapping[str, Any], rule: Adam) -> 
 def _b1(
     rule: Adam, L_max: float, G: float, blocks: Mapping[int, Any], rates: Sequence[float], K: int
 ) -> dict[str, Any]:
-    largest = largest_a(recipe(rule, K))
+    largest = largest_a(recipe_of(rule, K))
     alpha = largest * rule.eps / L_max / 2
     promised = {
         str(i): b1_visit(rule, block["curvature"]["value"], G, alpha, K) * block["gradient"]["norm"] ** 2
@@ -114,7 +122,7 @@ def _b1(
 
 def _visit(rule: Adam, block: Mapping[str, Any], visit: Mapping[str, Any], K: int, observed: float) -> dict[str, Any]:
     lr = visit["lr"]
-    found = {
+    entry = {
         "block": block["block"],
         "lr": lr,
         "gradients": visit["gradients"],
@@ -123,9 +131,9 @@ def _visit(rule: Adam, block: Mapping[str, Any], visit: Mapping[str, Any], K: in
         "b2": b2_visit(rule, block, lr, K),
     }
     if K == 1:
-        found["quadratic"] = lr * block["slope"] - lr**2 * block["bend"] / 2
+        entry["quadratic"] = lr * block["slope"] - lr**2 * block["bend"] / 2
     best, promised = b2_best(rule, block, K)
-    return found | {"b2_best_alpha": best, "b2_best": promised}
+    return entry | {"b2_best_alpha": best, "b2_best": promised}
 
 
 def _coupling(state: Mapping[str, Any], blocks: Mapping[int, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,14 +155,20 @@ def _coupling(state: Mapping[str, Any], blocks: Mapping[int, Any], whole: Mappin
 
 
 def mean_fields(state: Mapping[str, Any], rule: Adam, batch: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Theorem D3 for each measured block; every list has one entry for each K of FIELD_STEPS.
+    """Theorem D3 for each measured block.
 
-    zero: zero/sigma of each coordinate, signed.     predicted: h_K.     error: median standard error of the zeros.
-    slope, correlation: of the signed zeros on the predictions, through the origin and ordinary.
-    wrong: share of coordinates whose mean update and mean gradient have opposite signs; wrong_weight: the same,
-    weighted by |mean gradient|; undecided: share with |F| below three standard errors.
+    Every list has one entry for each K of `FIELD_STEPS`:
+
+        zero            zero/sigma of each coordinate, signed
+        predicted       h_K
+        error           median standard error of the zeros
+        slope           of the signed zeros on the predictions, through the origin
+        correlation     of the signed zeros and the predictions
+        wrong           share of coordinates whose mean update and mean gradient have opposite signs
+        wrong_weight    the same, weighted by |mean gradient|
+        undecided       share with |F| below three standard errors
     """
-    found = []
+    entries = []
     for part in state["noise"]:
         table = np.array(unpack(part["gradients"]))
         moves = np.ptp(table, axis=1) > 0
@@ -178,21 +192,24 @@ def mean_fields(state: Mapping[str, Any], rule: Adam, batch: int, seed: int = 0)
         columns: dict[str, list] = {name: [] for name in ("zero", "predicted", "error", "slope", "correlation")}
         for K in FIELD_STEPS:
             at = noise.zero(K, rule.eps, rule.betas)
-            spread = (
-                noise.field(at, [K], rule.eps, rule.betas).error[0] / K
-            )  # F grows like K shift/sigma near its zero
+            # F grows like K shift/sigma near its zero
+            spread = noise.field(at, [K], rule.eps, rule.betas).error[0] / K
             zero, predicted = at / noise.sigma, noise.skewness * per_skewness(K, rule.betas)
             columns["zero"].append(np.round(zero, 5).tolist())
             columns["predicted"].append(np.round(predicted, 5).tolist())
             columns["error"].append(float(np.median(spread)))
             columns["slope"].append(float(zero @ predicted / (predicted @ predicted)))
             columns["correlation"].append(float(np.corrcoef(zero, predicted)[0, 1]))
-        found.append(entry | columns)
-    return found
+        entries.append(entry | columns)
+    return entries
 
 
 def analyse(record: records.Record) -> dict[str, Any]:
-    """All measurements of the new record. Raises RecordError when a part of the old one is missing."""
+    """All measurements of the new record.
+
+    Raises:
+        RecordError: when a part of the old one is missing.
+    """
     rule, batch = rule_of(record), record.config["batch_size"]
     try:
         states = [
@@ -216,11 +233,11 @@ def report(measurements: Mapping[str, Any], rates: Sequence[float]) -> str:
     """The tables that the command prints."""
     lines = []
     for state in measurements["states"]:
-        known, pairs = state["constants"], state["coupling"]
+        constants, pairs = state["constants"], state["coupling"]
         lines += [
             f"after {state['steps']} steps, f = {state['loss']:.4f}",
-            f"  eps/max|g| {known['eps_over_entry']:.1e}, eps/G {known['eps_over_G']:.1e}, "
-            f"L_max >= {known['L_max']:.3g}, L >= {known['L']:.3g}",
+            f"  eps/max|g| {constants['eps_over_entry']:.1e}, eps/G {constants['eps_over_G']:.1e}, "
+            f"L_max >= {constants['L_max']:.3g}, L >= {constants['L']:.3g}",
             f"  coupling of the measured blocks: Lambda {pairs['Lambda_measured']:.3g}, "
             f"L tau {pairs['L_tau_measured']:.3g}; "
             f"||H_ij||/sqrt(||H_ii|| ||H_jj||) {min(pairs['relative']):.2f} to {max(pairs['relative']):.2f}",
@@ -254,11 +271,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("record", nargs="?", type=Path, help="record of experiments.curvature; the newest by default")
     parser.add_argument("--records-dir", type=Path, default=records.OUTPUTS, help="where the new record goes")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        source = records.load(given.record) if given.record else newest()
+        source = records.load(options.record) if options.record else newest()
         if source.kind != "curvature" or source.status != "finished":
-            raise records.RecordError(f"{given.record} is no finished record of kind curvature")
+            raise records.RecordError(f"{options.record} is no finished record of kind curvature")
         measurements = analyse(source)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -271,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     key = records.run_key(config, {"code": source_hash(("bcd", "theory")), "measured": source.key})
     record = records.Record("verify", STUDY, NAME, key, "finished", config, measurements, provenance("cpu"))
-    path = records.write(record, given.records_dir)
+    path = records.write(record, options.records_dir)
     print(f"{report(measurements, source.config['visits']['lr'])}\n{path}")
 
 

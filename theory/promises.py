@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from bcd import Adam
-from theory.bounds.b2 import constants
-from theory.bounds.master import best_theta, recipe
+from theory.bounds.b2 import constants_of
+from theory.bounds.master import best_theta, recipe_of
 
 
 def b1_visit(rule: Adam, L: float, G: float, alpha: float, inner_steps: int) -> float:
@@ -27,13 +27,13 @@ def b1_visit(rule: Adam, L: float, G: float, alpha: float, inner_steps: int) -> 
     >>> 0 < b1_visit(Adam(eps=1.0), 1.0, 1.0, 0.1, 2) < 0.1
     True
     """
-    known = recipe(rule, inner_steps)
+    recipe = recipe_of(rule, inner_steps)
     a = alpha * L / rule.eps
-    c = 1 - a - a**2 * known.sigma**2
+    c = 1 - a - a**2 * recipe.sigma**2
     if c <= 0:
         return 0.0
     p, q = alpha / (2 * (G + rule.eps)), c * rule.eps / (2 * alpha)
-    drift, part = L * math.sqrt(float(known.inner)), c / (1 + a * known.sigma) ** 2
+    drift, part = L * math.sqrt(float(recipe.inner)), c / (1 + a * recipe.sigma) ** 2
     theta = float(best_theta(*(np.array(y) for y in (p, q, drift, part))))
     richer = p * (1 + theta * part)
     return inner_steps * (richer if theta == 1 else 1 / (1 / richer + drift**2 / (q * (1 - theta))))
@@ -41,14 +41,14 @@ def b1_visit(rule: Adam, L: float, G: float, alpha: float, inner_steps: int) -> 
 
 def b2_visit(rule: Adam, block: Mapping[str, Any], alpha: float, inner_steps: int) -> float:
     """Decrease of one visit by Theorem B2 for one block; negative where it says nothing."""
-    known = constants(rule.betas, inner_steps)
+    constants = constants_of(rule.betas, inner_steps)
     first = alpha * inner_steps * (block["gradient"]["l1"] - block["size"] * rule.eps)
-    return first - alpha**2 * block["curvature"]["value"] * block["size"] * float(known.C + known.N)
+    return first - alpha**2 * block["curvature"]["value"] * block["size"] * float(constants.C + constants.N)
 
 
 def b2_best(rule: Adam, block: Mapping[str, Any], inner_steps: int) -> tuple[float, float]:
     """(alpha, decrease) where `b2_visit` is largest; (0, 0) where it is never positive."""
-    known = constants(rule.betas, inner_steps)
+    constants = constants_of(rule.betas, inner_steps)
     gain = max(inner_steps * (block["gradient"]["l1"] - block["size"] * rule.eps), 0.0)
-    alpha = gain / (2 * block["curvature"]["value"] * block["size"] * float(known.C + known.N))
+    alpha = gain / (2 * block["curvature"]["value"] * block["size"] * float(constants.C + constants.N))
     return alpha, alpha * gain / 2

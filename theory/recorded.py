@@ -18,13 +18,15 @@ def recorded(
 ) -> tuple[records.Record, str]:
     """The record of that study and name for this config and these inputs, and a line that says where it is.
 
-    inputs: name -> hash of the code and data that produce it, see `records.run_key`.     measure: its measurements.
-    force: compute again although the record exists.
+    Args:
+        inputs: name -> hash of the code and data that produce it, see `records.run_key`.
+        measure: its measurements.
+        force: compute again although the record exists.
     """
     key = records.run_key(config, inputs)
-    found = None if force else records.find(study, name, key, records.OUTPUTS)
-    if found:
-        return found, f"finished before, read from {found.path} (--force computes it again)"
+    finished = None if force else records.find(study, name, key, records.OUTPUTS)
+    if finished:
+        return finished, f"finished before, read from {finished.path} (--force computes it again)"
     origin = provenance("cpu")
     made = records.Record("verify", study, name, key, "finished", dict(config), measure(), origin)
     return made, f"wrote {records.write(made, records.OUTPUTS)}"

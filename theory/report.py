@@ -26,14 +26,14 @@ def header() -> str:
 
 def row(bound: str, problem: str, measurements: Mapping[str, Any]) -> str:
     """One line a bound and family; median and largest are those of measured/bound."""
-    found = summary(measurements)
+    totals = summary(measurements)
     named = [
-        f"{name} {found['ratios'][name]:.3g}" if name else "none" for name in (found["tightest"], found["loosest"])
+        f"{name} {totals['ratios'][name]:.3g}" if name else "none" for name in (totals["tightest"], totals["loosest"])
     ]
     return (
-        f"{bound:20}{problem:12}{found['lines']:>6}{found['checks']:>9}{found['instances']:>10}  {named[0]:20}"
-        f"{named[1]:20}{number(found['median'], 3):>8}{number(found['largest'], 3):>9}{found['reruns']:>10}"
-        f"{found['rejected']:>5} of {found['controls']:<2} {verdict(measurements)}"
+        f"{bound:20}{problem:12}{totals['lines']:>6}{totals['checks']:>9}{totals['instances']:>10}  {named[0]:20}"
+        f"{named[1]:20}{number(totals['median'], 3):>8}{number(totals['largest'], 3):>9}{totals['reruns']:>10}"
+        f"{totals['rejected']:>5} of {totals['controls']:<2} {verdict(measurements)}"
     )
 
 
@@ -58,11 +58,11 @@ def details(title: str, measurements: Mapping[str, Any]) -> list[str]:
         )
         if line["first_violation"]:
             rows.append(f"  first violation: {line['first_violation']}")
-    found, precise = summary(measurements), measurements["precise"]
+    totals, precise = summary(measurements), measurements["precise"]
     rows += [
         "",
-        f"measured/bound on {found['instances']} instances ({measurements['kind']}): "
-        f"median {number(found['median'])}, largest {number(found['largest'])}",
+        f"measured/bound on {totals['instances']} instances ({measurements['kind']}): "
+        f"median {number(totals['median'])}, largest {number(totals['largest'])}",
         f"run again in 60 digits: {precise['instances']} instances, {precise['checks']} checks, "
         f"{precise['violations']} violations ({precise['violations_of_the_screen']} in float64)",
         "",
@@ -75,19 +75,19 @@ def details(title: str, measurements: Mapping[str, Any]) -> list[str]:
     return [*rows, f"{verdict(measurements)}: {measurements['violations']} violations"]
 
 
-def thin_lines(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+def thin_lines(results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """Lines, other than identities, that over all families were checked too rarely to mean much.
 
     A line between constants has one check an instance; of a refuted statement one violation is enough.
     """
     total: dict[tuple[str, str], Line] = {}
-    for bound, measurements in found:
+    for bound, measurements in results:
         if measurements["refuted"]:
             continue
         for name, line in measurements["lines"].items():
-            kept = total.setdefault((bound, name), Line(line["kind"], instances=0))
-            kept.checks += line["checks"]
-            kept.instances += line["instances"]
+            line_total = total.setdefault((bound, name), Line(line["kind"], instances=0))
+            line_total.checks += line["checks"]
+            line_total.instances += line["instances"]
     return [
         f"thin: line {name} of {bound} has {line.checks} checks on {line.instances} instances "
         f"(wanted: {ENOUGH_CHECKS} on {ENOUGH_INSTANCES})"

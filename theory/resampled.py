@@ -26,7 +26,12 @@ HALVINGS = 16
 
 @dataclass(frozen=True)
 class Field:
-    """F_K for several K.     mean: (len(K), coordinates).     error: its standard error."""
+    """F_K for several K.
+
+    Attributes:
+        mean: (len(K), coordinates).
+        error: its standard error.
+    """
 
     mean: Array
     error: Array
@@ -35,14 +40,22 @@ class Field:
 class Noise:
     """Drawn minibatch noise of several coordinates.
 
-    gradients: (coordinates, examples), of single examples.     batch: B.     visits: how many are drawn.
-    inner_steps: largest K.     seed: of the own generator.
+    Args:
+        gradients: (coordinates, examples), of single examples.
+        batch: B.
+        visits: how many are drawn.
+        inner_steps: largest K.
+        seed: of the generator.
 
-    After construction: signal, (coordinates,), the mean gradient; sigma and skewness of one minibatch's noise; and
-    drawn, (inner_steps, visits, coordinates).
+    Attributes:
+        signal: the mean gradient, (coordinates,).
+        sigma: standard deviation of one minibatch's noise, (coordinates,).
+        skewness: of the same noise, (coordinates,).
+        drawn: noise of every step, (inner_steps, visits, coordinates).
 
-    Raises ValueError for a shape that is not a table, fewer than two examples or visits, a coordinate without noise,
-    or a value that is not finite.
+    Raises:
+        ValueError: for a shape that is not a table, fewer than two examples or visits, a coordinate without noise, or
+            a value that is not finite.
     """
 
     def __init__(self, gradients: Array, *, batch: int, visits: int, inner_steps: int, seed: int) -> None:
@@ -71,17 +84,21 @@ class Noise:
         self.drawn = total / batch
 
     def field(self, shift: Array, inner_steps: Sequence[int], eps: float, betas: tuple[float, float] = BETAS) -> Field:
-        """F_K(shift) for increasing K; shift: (coordinates,)."""
+        """F_K(shift) for increasing K.
+
+        Args:
+            shift: (coordinates,).
+        """
         b1, b2 = betas
         m = np.zeros(self.drawn.shape[1:])
         v, total, means, errors = m.copy(), m.copy(), [], []
-        known = np.sqrt(shift**2 + self.sigma**2) + eps
+        denominator = np.sqrt(shift**2 + self.sigma**2) + eps
         for k in range(1, inner_steps[-1] + 1):
             g = self.drawn[k - 1] + shift
             m += (1 - b1) * (g - m)
             v += (1 - b2) * (g * g - v)
             m_hat = m / (1 - b1**k)
-            total += m_hat / (np.sqrt(v / (1 - b2**k)) + eps) - (m_hat - shift) / known
+            total += m_hat / (np.sqrt(v / (1 - b2**k)) + eps) - (m_hat - shift) / denominator
             if k in inner_steps:
                 means.append(total.mean(axis=0))
                 errors.append(total.std(axis=0, ddof=1) / np.sqrt(len(total)))

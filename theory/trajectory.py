@@ -31,14 +31,18 @@ ORDERS: dict[str, Callable[[int], Order]] = {
 class Trajectory:
     """T block epochs of D visits of K steps. V = T D visits, N = V K steps.
 
-    problem, rule, lr: what was run; lr has one step size for each block. The data of `problem` are in the
-        arithmetic of the run.     floats: the same problem with float64 data, for rounding scales.
-    visited: shape (T, D), block of every visit.     inner_steps: K.
-    points: shape (N + 1, d), iterates; row n + 1 follows row n by one step.
-    gradients: shape (N + 1, d), full gradients there; in the active block the one that the step used.
-    applied: shape (N, d), that gradient alone (bcd's by autograd), zero outside the active block.
-
     The properties arrange them by visit: (V, K, d) for what belongs to a step, (V, K+1, d) for points.
+
+    Attributes:
+        problem: what was run, with its data in the arithmetic of the run.
+        rule: of the run.
+        lr: step size of each block.
+        floats: the same problem with float64 data, for rounding scales.
+        visited: shape (T, D), block of every visit.
+        inner_steps: K.
+        points: shape (N + 1, d), iterates; row n + 1 follows row n by one step.
+        gradients: shape (N + 1, d), full gradients there; in the active block the one that the step used.
+        applied: shape (N, d), that gradient alone (bcd's by autograd), zero outside the active block.
     """
 
     problem: Problem
@@ -112,8 +116,8 @@ class Trajectory:
         x = np.asarray(x, dtype=np.float64)
         scale = self.gradient_scale * norm(x)
         # without a minimiser the gap is the difference of two values
-        known = self.floats.minimiser is not None and self.floats.mu > 0
-        return scale if known else scale + self.floats.value_scale(x)
+        by_minimiser = self.floats.minimiser is not None and self.floats.mu > 0
+        return scale if by_minimiser else scale + self.floats.value_scale(x)
 
     @cached_property
     def gradient_scale(self) -> float:
@@ -142,12 +146,17 @@ def trajectory(
 ) -> Trajectory:
     """Run block coordinate descent from `problem.start`.
 
-    order: which block each visit trains.     inner_steps: K.     lr: one step size for each block.
-    epochs: T block epochs, that is T D visits.     rule: gradient descent by default.
-    arithmetic: "float64" runs bcd, "mp" and "exact" its reference; start and lr are then the same float64 numbers.
-        Call it inside `theory.numbers.precision(arithmetic)`.
+    Args:
+        order: which block each visit trains.
+        inner_steps: K.
+        lr: one step size for each block.
+        epochs: T block epochs, that is T D visits.
+        rule: gradient descent by default.
+        arithmetic: "float64" runs bcd, "mp" and "exact" its reference; start and lr are then the same float64 numbers.
+            Call it inside `theory.numbers.precision(arithmetic)`.
 
-    Raises ValueError for a rule that the reference or the arithmetic does not have.
+    Raises:
+        ValueError: for a rule that the reference or the arithmetic does not have.
     """
     rule, floats = rule or SGD(), problem
     if arithmetic == "float64":
@@ -172,7 +181,7 @@ def _bcd(problem: Problem, rule: Rule, order: Order, K: int, lr: Sequence[float]
     points = torch.stack([torch.cat(step.before) for step in steps] + [torch.cat(steps[-1].after)]).numpy()
     applied = np.zeros_like(points[:-1])
     gradients = problem.gradient(points)
-    for row, full, step in zip(applied, gradients, steps, strict=False):
+    for row, full, step in zip(applied, gradients, steps, strict=False):  # the last point has a gradient and no step
         # Two evaluations of one gradient differ by rounding; the lines of a proof need one.
         row[rows[step.block]] = full[rows[step.block]] = step.gradient.numpy()
     return [step.block for step in steps[::K]], points, gradients, applied
@@ -202,7 +211,7 @@ def _reference(
     applied = np.array(gradients, dtype=object)
     for n, row in enumerate(applied):
         (block,) = visits[n // K]
-        row[: rows[block].start] *= 0
+        row[: rows[block].start] *= 0  # not = 0, which would put integers among the numbers
         row[rows[block].stop :] *= 0
     full = np.array([*gradients, problem.gradient(points[-1])], dtype=object)
     return [block for (block,) in visits], points, full, applied
@@ -241,8 +250,8 @@ def require_block_epochs(visited: np.ndarray) -> None:
 
 def require_steps(path: Trajectory, rule: Rule, tolerance: float = 1e-9) -> None:
     """Raise ValueError unless every step is one of `rule`, which is what the name of a rule only promises."""
-    known = moments(rule, path.g)
-    steps = path.rates * known.factor[:, None] * known.H * known.m_hat * path.mask
+    expected = moments(rule, path.g)
+    steps = path.rates * expected.factor[:, None] * expected.H * expected.m_hat * path.mask
     error = abs(path.dx + steps).max(axis=2).ravel()
     allowed = tolerance * (abs(path.points[:-1]).max(axis=1) + abs(path.dx).max(axis=2).ravel())
     if (wrong := np.flatnonzero(~(error <= allowed))).size:
@@ -252,5 +261,5 @@ def require_steps(path: Trajectory, rule: Rule, tolerance: float = 1e-9) -> None
 def require_inside(path: Trajectory) -> None:
     """Raise ValueError unless every iterate is in the set on which the constants of the problem are certified."""
     inside = np.asarray(path.problem.inside(path.points), dtype=bool)
-    if (left := np.flatnonzero(~inside)).size:
-        raise ValueError(f"iterate {left[0]} leaves the set on which the constants of the problem are certified")
+    if (outside := np.flatnonzero(~inside)).size:
+        raise ValueError(f"iterate {outside[0]} leaves the set on which the constants of the problem are certified")

@@ -41,7 +41,13 @@ PARTS = 4
 
 @dataclass(frozen=True)
 class Job:
-    """One bound on one family.     config: resolved.     study, name: of the record."""
+    """One bound on one family.
+
+    Attributes:
+        config: resolved.
+        study: of the record.
+        name: of the record.
+    """
 
     bound: str
     problem: str
@@ -61,7 +67,7 @@ class Job:
 
 
 def study_name(overrides: Sequence[str]) -> str:
-    """ "theory" for the sweeps of conf/; overrides of their values make another study, so that these stay pure."""
+    """The study "theory" for the sweeps of conf/; overrides of their values make another, so that it stays pure."""
     axes = ("bound=", "problem=", "bounds=", "problems=", "tier=", "force=", "records_dir=", "workers=")
     extra = [item for item in overrides if not item.lstrip("+").startswith(axes)]
     return f"theory-{records.digest(extra)[:8]}" if extra else "theory"
@@ -75,13 +81,14 @@ def options(group: str) -> list[str]:
 def plan(overrides: Sequence[str]) -> list[Job]:
     """The jobs that the overrides of the command line mean. Called while Hydra is initialised on conf/.
 
-    Raises ValueError when a name is unknown or nothing is left.
+    Raises:
+        ValueError: when a name is unknown or nothing is left.
     """
     config = hydra.compose("verify", list(overrides))
-    given = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
+    named = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
     rest = [item for item in overrides if item.partition("=")[0] not in ("bound", "problem", "bounds", "problems")]
-    bounds = [given["bound"]] if "bound" in given else config.bounds or options("bound")
-    wanted = [given["problem"]] if "problem" in given else config.problems
+    bounds = [named["bound"]] if "bound" in named else config.bounds or options("bound")
+    wanted = [named["problem"]] if "problem" in named else config.problems
     for group, names in (("bound", bounds), ("problem", wanted or [])):
         for name in names:
             if name not in options(group):
@@ -89,9 +96,9 @@ def plan(overrides: Sequence[str]) -> list[Job]:
     jobs = []
     for bound in dict.fromkeys(bounds):
         applies = list(hydra.compose("verify", [*rest_of(rest, "problem"), f"bound={bound}"]).bound.problems)
-        if "bound" in given and (other := [name for name in wanted or [] if name not in applies]):
-            known = ", ".join(applies) or "none"
-            raise ValueError(f"{bound} does not apply to problem={', '.join(other)}: its problems are {known}")
+        if "bound" in named and (other := [name for name in wanted or [] if name not in applies]):
+            possible = ", ".join(applies) or "none"
+            raise ValueError(f"{bound} does not apply to problem={', '.join(other)}: its problems are {possible}")
         for problem in [name for name in applies if wanted is None or name in wanted]:
             composed = hydra.compose("verify", [f"bound={bound}", f"problem={problem}", *rest])
             resolved = OmegaConf.to_container(composed, resolve=True)
@@ -138,7 +145,9 @@ def measured(jobs: Sequence[Job], workers: int, table: LiveTable) -> Iterator[tu
 def run(jobs: Sequence[Job]) -> int:
     """Verify, or read the finished records of the same config and code; print the report; return the exit code.
 
-    Raises ValueError or InstantiationException when a value of a config is not possible.
+    Raises:
+        ValueError: when a value of a config is not possible.
+        InstantiationException: when Hydra meets such a value.
     """
     config = jobs[0].config
     folder = records.ROOT / config["records_dir"]
@@ -155,7 +164,7 @@ def run(jobs: Sequence[Job]) -> int:
         print(f"finished before, read from {folder}: {len(done)} of {len(jobs)} (force=true computes them again)\n")
     print(header())
     origin = provenance("cpu") if todo else {}
-    found: list[tuple[Job, dict[str, Any]]] = []
+    results: list[tuple[Job, dict[str, Any]]] = []
     with LiveTable([job.label for job in todo], PARTS) as table:
         fresh = measured(todo, config["workers"] or cores(), table) if todo else iter(())
         for job in jobs:
@@ -169,25 +178,25 @@ def run(jobs: Sequence[Job]) -> int:
                     folder,
                 )
                 table.verdicts[job.label] = verdict(measurements)
-            found.append((job, measurements))
+            results.append((job, measurements))
             print(row(job.bound, job.problem, measurements), flush=True)
-    return conclude(found)
+    return conclude(results)
 
 
-def conclude(found: Sequence[tuple[Job, dict[str, Any]]]) -> int:
+def conclude(results: Sequence[tuple[Job, dict[str, Any]]]) -> int:
     """Details of what failed, or of everything if it is one job; then the last line and the exit code."""
-    failed = {bound for bound in dict.fromkeys(job.bound for job, _ in found) if not succeeded(bound, found)}
-    for job, measurements in found:
-        if len(found) == 1 or job.bound in failed:
+    failed = {bound for bound in dict.fromkeys(job.bound for job, _ in results) if not succeeded(bound, results)}
+    for job, measurements in results:
+        if len(results) == 1 or job.bound in failed:
             print("\n" + "\n".join(details(f"{job.bound} on {job.problem}", measurements)))
-    if any(job.config["tier"] == "full" for job, _ in found):
-        print("\n".join(thin_lines([(job.bound, measurements) for job, measurements in found])))
-    checks = sum(line["checks"] for _, m in found for line in m["lines"].values())
-    bounds = {job.bound for job, _ in found}
-    violations = sum(m["violations"] for _, m in found if not m["refuted"])
-    controls = [control for _, m in found for control in m["controls"]]
-    false = {job.bound for job, m in found if m["refuted"]} - failed
-    refuted = {job.bound for job, m in found if m["refuted"] and m["violations"]} - failed
+    if any(job.config["tier"] == "full" for job, _ in results):
+        print("\n".join(thin_lines([(job.bound, measurements) for job, measurements in results])))
+    checks = sum(line["checks"] for _, m in results for line in m["lines"].values())
+    bounds = {job.bound for job, _ in results}
+    violations = sum(m["violations"] for _, m in results if not m["refuted"])
+    controls = [control for _, m in results for control in m["controls"]]
+    false = {job.bound for job, m in results if m["refuted"]} - failed
+    refuted = {job.bound for job, m in results if m["refuted"] and m["violations"]} - failed
     print(
         f"\n{'FAILS' if failed else 'HOLDS'}: {len(bounds)} bounds, {checks} checks, {violations} violations, "
         f"{sum(c['rejected'] for c in controls)} of {len(controls)} negative controls rejected"
@@ -198,12 +207,12 @@ def conclude(found: Sequence[tuple[Job, dict[str, Any]]]) -> int:
     return 1 if failed else 0
 
 
-def succeeded(bound: str, found: Sequence[tuple[Job, dict[str, Any]]]) -> bool:
+def succeeded(bound: str, results: Sequence[tuple[Job, dict[str, Any]]]) -> bool:
     """A theorem holds on every family; a refuted statement is violated on at least one of all that it applies to."""
-    own = [(job, measurements) for job, measurements in found if job.bound == bound]
-    verdicts = [verdict(measurements) for _, measurements in own]
-    if any(measurements["refuted"] for _, measurements in own):
-        all_families = {job.problem for job, _ in own} >= set(own[0][0].config["bound"]["problems"])
+    of_bound = [(job, measurements) for job, measurements in results if job.bound == bound]
+    verdicts = [verdict(measurements) for _, measurements in of_bound]
+    if any(measurements["refuted"] for _, measurements in of_bound):
+        all_families = {job.problem for job, _ in of_bound} >= set(of_bound[0][0].config["bound"]["problems"])
         return "FAILS" not in verdicts and ("REFUTED" in verdicts or not all_families)
     return all(word == "HOLDS" for word in verdicts)
 

@@ -21,10 +21,9 @@ from bcd.execution.backward import step_in_backward
 from bcd.execution.chunked import LossOutput, chunked_loss
 from bcd.execution.compiled import compile_layers, compiled_layers, keep_graphs
 from bcd.execution.execution import Execution
-from bcd.execution.float8 import float8_linears, float8_products
-from bcd.execution.gated import fused_products
+from bcd.execution.frozen_products import float8_linears, float8_products, fused_products
 from bcd.execution.host import host_embedding
-from bcd.execution.loss import linear_cross_entropy
+from bcd.execution.kernels.loss import linear_cross_entropy
 from bcd.execution.recompute import Recompute, recompute_layers, recomputed_layers
 
 __all__ = [

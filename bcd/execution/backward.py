@@ -32,16 +32,23 @@ def step_in_backward(optimizer: BlockCoordinateDescent) -> Callable[[], None]:
 
         undo = step_in_backward(optimizer)
 
-    Returns a function that undoes it. Raises ValueError for an optimizer with an option that needs all gradients, or
-    in a process group of several processes.
+    Args:
+        optimizer: whose `step` stays where it is in the loop.
+
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        ValueError: for an optimizer with an option that needs all gradients, or in a process group of several
+            processes.
     """
     require_possible(optimizer)
     itself = weakref.ref(optimizer)
     moved: set[int] = set()
 
     def use(parameter: Tensor) -> None:
-        own = itself()
-        if own is None or parameter.grad is None:
+        alive = itself()
+        if alive is None or parameter.grad is None:
             return
         if id(parameter) in moved:
             raise RuntimeError(
@@ -49,9 +56,12 @@ def step_in_backward(optimizer: BlockCoordinateDescent) -> Callable[[], None]:
                 "gradients cannot be accumulated"
             )
         moved.add(id(parameter))
-        own.step_on(parameter)
+        alive.step_on(parameter)
 
-    handles = [optimizer.register_step_post_hook(lambda *_: moved.clear())]
+    handles = [
+        optimizer.register_step_post_hook(lambda *_: moved.clear()),
+        optimizer.register_visit_hook(start=lambda _: moved.clear()),  # of a loaded state, nothing has moved yet
+    ]
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             trains = parameter.requires_grad
@@ -80,8 +90,8 @@ def require_possible(optimizer: object) -> None:
         f"nonfinite={optimizer.nonfinite!r} looks at all gradients first": optimizer.nonfinite != "ignore",
         "several processes reduce gradients after backward": _processes() > 1,
     }
-    if found := [reason for reason, holds in reasons.items() if holds]:
-        raise ValueError(f"step_in_backward is not possible: {'; '.join(found)}")
+    if why := [reason for reason, holds in reasons.items() if holds]:
+        raise ValueError(f"step_in_backward is not possible: {'; '.join(why)}")
 
 
 def _processes() -> int:

@@ -1,4 +1,4 @@
-"""A causal language model whose loss is computed without holding the logits, see `bcd.execution.loss`."""
+"""A causal language model whose loss is computed without holding the logits, see `bcd.execution.kernels.loss`."""
 
 import functools
 import inspect
@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bcd.checks import require_flag, require_whole
-from bcd.execution.loss import CHUNK, linear_cross_entropy, require_fused
-from bcd.rules.rule import require
+from bcd.checks import require_flag, require_number, require_whole
+from bcd.execution.kernels.loss import CHUNK, linear_cross_entropy, require_fused
 
 
 class LossOutput(dict[str, Tensor]):
@@ -46,16 +45,26 @@ def chunked_loss(
     Labels are shifted here, as transformers does; `num_items_in_batch`, `shift_labels` and `ignore_index` mean the
     same as there.
 
-    model: with get_decoder() and get_output_embeddings(), as every Hugging Face decoder has.
-    chunk, z_loss, compiled, backend, fused: see `linear_cross_entropy`.
-    check: compare logits and loss of four tokens with the model's own, since some models cap or scale their logits or
-        add other terms; weights without values (the meta device, fake tensors) need False.
+    Args:
+        model: with get_decoder() and get_output_embeddings(), as every Hugging Face decoder has.
+        chunk: see `linear_cross_entropy`.
+        z_loss: see `linear_cross_entropy`.
+        compiled: see `linear_cross_entropy`.
+        backend: see `linear_cross_entropy`.
+        fused: see `linear_cross_entropy`.
+        check: compare logits and loss of four tokens with the model's own, since some models cap or scale their logits
+            or add other terms; weights without values (the meta device, fake tensors) need False.
 
-    Returns a function that undoes it. Raises TypeError for a model without these functions, ValueError if it has a
-    chunked loss already or the comparison fails, and what `linear_cross_entropy` says of its arguments.
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        TypeError: for a model without these functions.
+        ValueError: if it has a chunked loss already or the comparison fails, and what `linear_cross_entropy` says of
+            its arguments.
     """
     require_whole("chunk", chunk, least=1, why="a chunk has a whole number of tokens, at least one")
-    require("z_loss", z_loss, least=0.0)
+    require_number("z_loss", z_loss, least=0.0)
     require_flag("fused", fused)
     if not callable(getattr(model, "get_decoder", None)) or not callable(
         getattr(model, "get_output_embeddings", None)
@@ -83,7 +92,9 @@ def chunked_loss(
 class ChunkedForward:
     """Callable in place of `model.forward`, with its signature; a copied model gets one of its own.
 
-    original: the model's own forward.     before: what was set on the model in its place, usually nothing.
+    Attributes:
+        original: the model's own forward.
+        before: what was set on the model in its place, usually nothing.
     """
 
     def __init__(self, model: nn.Module, options: dict[str, Any]) -> None:
@@ -96,20 +107,20 @@ class ChunkedForward:
         self.names = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        given = dict(zip(self.names, args, strict=False)) | kwargs
-        keep = given.get("logits_to_keep")
+        inputs = dict(zip(self.names, args, strict=False)) | kwargs
+        keep = inputs.get("logits_to_keep")
         some = keep is not None and (isinstance(keep, Tensor) or keep != 0)
-        if given.get("labels") is None or some or not self.model.training:
+        if inputs.get("labels") is None or some or not self.model.training:
             return self.original(*args, **kwargs)
-        return LossOutput(loss=_loss(self.model, given, self.options))
+        return LossOutput(loss=_loss(self.model, inputs, self.options))
 
 
-def _loss(model: Any, given: dict[str, Any], options: dict[str, Any]) -> Tensor:
-    labels, shifted = given.pop("labels"), given.pop("shift_labels", None)
-    count, ignored = given.pop("num_items_in_batch", None), given.pop("ignore_index", -100)
+def _loss(model: Any, inputs: dict[str, Any], options: dict[str, Any]) -> Tensor:
+    labels, shifted = inputs.pop("labels"), inputs.pop("shift_labels", None)
+    count, ignored = inputs.pop("num_items_in_batch", None), inputs.pop("ignore_index", -100)
     for name in ("logits_to_keep", "return_dict", "use_cache"):
-        given.pop(name, None)
-    hidden = model.get_decoder()(**given, use_cache=False)[0]
+        inputs.pop(name, None)
+    hidden = model.get_decoder()(**inputs, use_cache=False)[0]
     if shifted is None:
         shifted = nn.functional.pad(labels, (0, 1), value=ignored)[..., 1:]
     head = model.get_output_embeddings()
@@ -125,14 +136,14 @@ def _compare(model: Any, original: Callable[..., Any]) -> None:
     try:
         device = model.get_output_embeddings().weight.device
         tokens = torch.arange(4, device=device)[None]
-        own = original(input_ids=tokens, labels=tokens, use_cache=False)
+        expected = original(input_ids=tokens, labels=tokens, use_cache=False)
         hidden = model.get_decoder()(input_ids=tokens, use_cache=False)[0]
-        same = torch.equal(own.logits, model.get_output_embeddings()(hidden))
+        same = torch.equal(expected.logits, model.get_output_embeddings()(hidden))
         loss = _loss(model, {"input_ids": tokens, "labels": tokens}, {})
     finally:
         for module in training:
             module.training = True
-    if not same or not torch.allclose(own.loss.float(), loss.float(), rtol=1e-3):
+    if not same or not torch.allclose(expected.loss.float(), loss.float(), rtol=1e-3):
         raise ValueError(
             f"the loss of {type(model).__name__} is not the cross-entropy of its head on its decoder (capped or "
             "scaled logits, or a further term); it needs its own loss"

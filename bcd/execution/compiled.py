@@ -20,10 +20,21 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from bcd.checks import require_flag
-from bcd.execution.float8 import Float8Linear
-from bcd.execution.layers import Call, LayerCall, install, remove, tensors
-from bcd.execution.passes import KeepWhatIsUsed, SumsInProducts
-from bcd.execution.versions import FUNCTIONS_ARE_RECOMPUTED
+from bcd.execution.frozen_products import Float8Linear
+from bcd.execution.kernels.passes import KeepWhatIsUsed, SumsInProducts
+from bcd.execution.kernels.versions import FUNCTIONS_ARE_RECOMPUTED
+from bcd.execution.layers import (
+    INNERMOST,
+    Args,
+    Call,
+    Kwargs,
+    LayerCall,
+    Rest,
+    layer_calls,
+    tensors,
+    wrap,
+    wrappers_of,
+)
 
 _kept: dict[Any, dict[Any, Call]] | None = None
 
@@ -43,11 +54,16 @@ def keep_graphs() -> Iterator[None]:
 
 
 class CompiledLayers:
-    """One compiled function for each class of layers and each pattern of gradients; see `compile_layers`.
+    """Wrapper with one compiled function for each class of layers and each pattern of gradients; see `compile_layers`.
 
-    graphs: (class, recomputed or not, what needs a gradient: the arguments' tensors and the parameters) -> compiled
-        function.
+    Attributes:
+        graphs: (class, recomputed or not, what needs a gradient: the arguments' tensors and the parameters) ->
+            compiled function.
     """
+
+    name = "compiled"
+    priority = INNERMOST
+    in_evaluation = False
 
     def __init__(self, backend: str | Callable[..., Any], mode: str | None, dynamic: bool | None) -> None:
         self.backend = backend
@@ -55,12 +71,18 @@ class CompiledLayers:
         self.dynamic = dynamic
         self.graphs: dict[Any, Call] = {} if _kept is None else _kept.setdefault((backend, mode, dynamic), {})
 
-    def __call__(
-        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recompute: bool = False
-    ) -> Any:
-        if recompute and not FUNCTIONS_ARE_RECOMPUTED and any(isinstance(m, Float8Linear) for m in layer.modules()):
+    def __call__(self, call: LayerCall, args: Args, kwargs: Kwargs, rest: Rest) -> Any:
+        return self._run(call.layer, args, kwargs, recompute=False)
+
+    def recomputed(self, call: LayerCall, args: Args, kwargs: Kwargs, rest: Rest) -> Any:
+        """By graphs of their own, which leave out what backward does not need."""
+        layer = call.layer
+        if not FUNCTIONS_ARE_RECOMPUTED and any(isinstance(m, Float8Linear) for m in layer.modules()):
             # The kept graph, with everything that it saves forgotten: its last product is computed again for nothing.
-            return checkpoint(lambda *inputs: self(layer, inputs, kwargs), *args, use_reentrant=False)
+            return checkpoint(lambda *inputs: self(call, inputs, kwargs, rest), *args, use_reentrant=False)
+        return self._run(layer, args, kwargs, recompute=True)
+
+    def _run(self, layer: nn.Module, args: Args, kwargs: Kwargs, *, recompute: bool) -> Any:
         grad = torch.is_grad_enabled()
         inputs = tuple(grad and t.requires_grad for t in tensors((args, kwargs)))
         weights = tuple(grad and p.requires_grad for p in layer.parameters())
@@ -75,12 +97,12 @@ class CompiledLayers:
     def _compile(self, call: Any) -> Call:
         # The compiler keeps its graphs with the code of a function and looks through them one by one: a copy of the
         # code for each pattern finds its graph at once, and never meets the limit of graphs.
-        own = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
+        function = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
         if self.backend != "inductor":  # others have no place for passes
-            return torch.compile(own, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
+            return torch.compile(function, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
         options = {} if self.mode is None else torch._inductor.list_mode_options(self.mode)
         options |= {"joint_custom_post_pass": SumsInProducts(), "post_grad_custom_pre_pass": KeepWhatIsUsed()}
-        return torch.compile(own, options=options, dynamic=self.dynamic)
+        return torch.compile(function, options=options, dynamic=self.dynamic)
 
 
 def _forward(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -105,35 +127,30 @@ def compile_layers(
 
         undo = compile_layers(model)
 
-    model: any module whose layers `bcd.partitions.find_layers` finds.
-    backend, mode, dynamic: of torch.compile. Batches of a few different lengths are welcome: the second length makes
-        graphs for any length, once. Results differ from eager ones by rounding. With "inductor" `bcd.execution.passes`
-        change the graphs, in place of the passes that torch._inductor.config has at these two places.
+    Batches of a few different lengths are welcome: the second length makes graphs for any length, once. Results differ
+    from eager ones by rounding.
 
-    Returns a function that undoes it. Raises ValueError for a model without layers, one whose layers are compiled
-    already, or layers whose forward something else has replaced.
+    Args:
+        model: any module whose layers `bcd.partitions.find_layers` finds.
+        backend: of torch.compile. With "inductor" `bcd.execution.kernels.passes` change the graphs, in place of the
+            passes that torch._inductor.config has at these two places.
+        mode: of torch.compile.
+        dynamic: of torch.compile.
+
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        ValueError: for a model without layers, one whose layers are compiled already, or layers whose forward
+            something else has replaced.
     """
     require_flag("dynamic", dynamic, None)
-    calls = install(model)
-    if any(call.compiled is not None for call in calls):
-        raise ValueError(f"the layers of {type(model).__name__} are compiled already; undo that first")
+    calls = layer_calls(model)
     if replaced := [call.index for call in calls if call.before is not None]:
-        remove(calls)
         raise ValueError(f"the forward of the layers {replaced} is something else's already, which cannot be compiled")
-    compiled = CompiledLayers(backend, mode, dynamic)
-    for call in calls:
-        call.compiled = compiled
-
-    def undo() -> None:
-        for call in calls:
-            call.compiled = None
-        remove(calls)
-
-    return undo
+    return wrap(model, calls, CompiledLayers(backend, mode, dynamic))
 
 
 def compiled_layers(model: nn.Module) -> CompiledLayers | None:
     """What compiles the layers of `model` at present, to look at its graphs; None if nothing does."""
-    found = [vars(module).get("forward") for module in model.modules()]
-    used = [call.compiled for call in found if isinstance(call, LayerCall)]
-    return next((each for each in used if isinstance(each, CompiledLayers)), None)
+    return next((each for each in wrappers_of(model) if isinstance(each, CompiledLayers)), None)

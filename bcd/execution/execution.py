@@ -8,14 +8,13 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from bcd.checks import require_flag, require_whole
+from bcd.checks import require_choice, require_flag, require_whole
 from bcd.execution.backward import require_possible, step_in_backward
 from bcd.execution.chunked import chunked_loss
 from bcd.execution.compiled import compile_layers
-from bcd.execution.float8 import float8_products
-from bcd.execution.gated import fused_products
+from bcd.execution.frozen_products import float8_products, fused_products
 from bcd.execution.host import host_embedding
-from bcd.execution.loss import CHUNK
+from bcd.execution.kernels.loss import CHUNK
 from bcd.execution.recompute import RESERVE, Budget, recompute_layers
 
 Loss = Literal["plain", "chunked", "fused"]
@@ -28,18 +27,24 @@ FrozenProducts = Literal["plain", "fused", "float8"]
 class Execution:
     """How a step is computed; the default is torch's own way and changes nothing.
 
-    loss: "plain", the model's own; "chunked", see `chunked_loss`; or "fused", that with one kernel for a chunk's loss
-        and gradient.     chunk: tokens of a chunk.     z_loss: weight of the squared log-normaliser ("chunked").
-    recompute: budget in bytes, 0, None or "free", and reserve, see `recompute_layers`.
-    compiled: compile every layer, and a "chunked" loss, see `compile_layers`.     backend: of torch.compile.
-    autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own
-        dtype (torch.autocast). It changes what is computed by that rounding; in force inside `autocasting` only.
-    step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
-    embedding: "host" keeps a frozen embedding table in the host's memory, see `host_embedding`.
-    frozen_products: "plain", torch's own; "fused", those of gated MLPs with the activation inside, see
-        `fused_products`; or "float8", see `float8_products`, which is not the same mathematics.
+    Attributes:
+        loss: "plain", the model's own; "chunked", see `chunked_loss`; or "fused", that with one kernel for a chunk's
+            loss and gradient.
+        chunk: tokens of a chunk.
+        z_loss: weight of the squared log-normaliser ("chunked").
+        recompute: budget in bytes, 0, None or "free", see `recompute_layers`.
+        reserve: bytes that "free" leaves free.
+        compiled: compile every layer, and a "chunked" loss, see `compile_layers`.
+        backend: of torch.compile.
+        autocast: "bfloat16": products of forward and loss in bfloat16, with weights, gradients and state in their own
+            dtype (torch.autocast). It changes what is computed by that rounding; in force inside `autocasting` only.
+        step_in_backward: use gradients inside backward, see `bcd.execution.backward`.
+        embedding: "host" keeps a frozen embedding table in the host's memory, see `host_embedding`.
+        frozen_products: "plain", torch's own; "fused", those of gated MLPs with the activation inside, see
+            `fused_products`; or "float8", see `float8_products`, which is not the same mathematics.
 
-    Raises ValueError for an impossible value.
+    Raises:
+        ValueError: for an impossible value.
     """
 
     loss: Loss = "plain"
@@ -55,8 +60,7 @@ class Execution:
     frozen_products: FrozenProducts = "plain"
 
     def __post_init__(self) -> None:
-        if self.loss not in get_args(Loss):
-            raise ValueError(f"loss={self.loss!r} is not one of {', '.join(get_args(Loss))}")
+        require_choice("loss", self.loss, get_args(Loss))
         require_whole("chunk", self.chunk, least=1, why="a chunk has a whole number of tokens, at least one")
         if self.z_loss and self.loss != "chunked":
             given = f'z_loss={self.z_loss!r} is not possible with loss="{self.loss}"'
@@ -70,11 +74,8 @@ class Execution:
                 f"autocast={self.autocast!r} is not possible: give bfloat16, or None for the weights' dtype"
             )
         require_flag("step_in_backward", self.step_in_backward)
-        if self.embedding not in get_args(Embedding):
-            raise ValueError(f"embedding={self.embedding!r} is not one of {', '.join(get_args(Embedding))}")
-        if self.frozen_products not in get_args(FrozenProducts):
-            given, known = self.frozen_products, ", ".join(get_args(FrozenProducts))
-            raise ValueError(f"frozen_products={given!r} is not one of {known}")
+        require_choice("embedding", self.embedding, get_args(Embedding))
+        require_choice("frozen_products", self.frozen_products, get_args(FrozenProducts))
         if self.frozen_products == "fused" and self.autocast is not None:
             raise ValueError(
                 f"frozen_products='fused' is not possible with autocast={self.autocast!r}: its products are in the "
@@ -90,11 +91,13 @@ class Execution:
     ) -> Callable[[], None]:
         """Turn the options on; call the function that it returns to turn them off.
 
-        model: see the functions' own docstrings; on the device where it is trained.
-        optimizer: needed for step_in_backward and a "free" budget; embedding="host" refuses a table that it trains.
-        check: see `chunked_loss`.
-
         What raises leaves no option on.
+
+        Args:
+            model: see the functions' own docstrings; on the device where it is trained.
+            optimizer: needed for step_in_backward and a "free" budget; embedding="host" refuses a table that it
+                trains.
+            check: see `chunked_loss`.
         """
         if self.step_in_backward:
             require_possible(optimizer)

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bcd.execution.addresses import at_address
-from bcd.memory import ON_HOST, on_host
+from bcd.execution.kernels.addresses import at_address
+from bcd.memory.tensors import ON_HOST, on_host
 
 
 def _on_host(weight: Tensor) -> Tensor:
     """The same numbers as a CUDA tensor whose bytes lie in page-locked host memory."""
     with torch.cuda.device(weight.device):  # it is this one's memory, though every GPU could read it
         host = torch.empty(weight.nbytes, dtype=torch.uint8, pin_memory=True)
-        found = at_address(host.data_ptr(), tuple(weight.shape), weight, owner=host)
-    found.copy_(weight)
-    return found
+        table = at_address(host.data_ptr(), tuple(weight.shape), weight, owner=host)
+    table.copy_(weight)
+    return table
 
 
 def host_embedding(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Callable[[], None]:
@@ -30,12 +30,17 @@ def host_embedding(model: nn.Module, optimizer: torch.optim.Optimizer | None = N
 
         undo = host_embedding(model, optimizer)
 
-    model: with get_input_embeddings(), as every Hugging Face model has. On a CPU its table is there already, and moves
-        with the model later.
-    optimizer: so that a table which is trained in some later visit is refused.
+    Args:
+        model: with get_input_embeddings(), as every Hugging Face model has. On a CPU its table is there already, and
+            moves with the model later.
+        optimizer: so that a table which is trained in some later visit is refused.
 
-    Returns a function that undoes it. Raises TypeError for a model without an embedding, ValueError if the table is
-    trained, is the head's matrix too (tied), or is on the host already.
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        TypeError: for a model without an embedding.
+        ValueError: if the table is trained, is the head's matrix too (tied), or is on the host already.
     """
     module: Any = getattr(model, "get_input_embeddings", lambda: None)()
     weight = getattr(module, "weight", None)

@@ -1,12 +1,19 @@
-"""What stands for `forward` of a decoder layer while it is trained: compiled, recomputed in backward, both or neither.
+"""What stands for `forward` of a decoder layer while options are on: wrappers around the layer, in a fixed order.
 
-`bcd.execution.compiled` and `bcd.execution.recompute` each set one attribute of the `LayerCall` of every layer, so
-that they may be turned on in any order. A compiled layer that is recomputed is a graph of its own, which leaves out
-what backward does not need, for example the last matrix product.
+    layer.forward  ->  LayerCall  ->  the wrapper of lowest priority  ->  ...  ->  of highest priority  ->  the layer
+
+An option puts one wrapper into the `LayerCall` of every layer and takes it out again. In which order options are
+turned on and off does not matter: priorities say what is called first.
+
+    recomputed    50   what the rest would keep for backward is dropped and computed again
+    compiled     100   a graph stands for the layer itself, so nothing can be between them
+
+A compiled layer that is recomputed is a graph of its own, which leaves out what backward does not need, for example
+the last matrix product: `Rest.recomputed` asks the next wrapper for its own way before it wraps the rest up. What
+brings weights to a layer and takes them away again belongs outside both.
 """
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,26 +23,74 @@ from torch.utils.checkpoint import checkpoint
 from bcd.partitions import find_layers
 
 Call = Callable[..., Any]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+INNERMOST = 100
+"""Priority of `compiled`, the highest: nothing is between a graph and its layer."""
 
 WITHOUT_CACHE = {"past_key_values": None, "past_key_value": None, "layer_past": None, "use_cache": False}
 """Keyword arguments of Hugging Face layers that would cache keys and values, and what turns that off."""
 
 
-class Keeps(Protocol):
-    """Decides whether a layer keeps its activations."""
+class Wrapper(Protocol):
+    """What an option puts around the call of a layer.
 
-    def __call__(self, layer: "LayerCall", args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool: ...
+    One with a way of its own to keep nothing but the arguments for backward has a second method like `__call__`,
+    `recomputed`.
+
+    Attributes:
+        name: the option's, as a participle ("compiled"); a layer has one wrapper of a name.
+        priority: from 0 to `INNERMOST`; lower is further outside. A layer has one wrapper of a priority.
+        in_evaluation: whether it is there in evaluation mode too.
+    """
+
+    name: str
+    priority: int
+    in_evaluation: bool
+
+    def __call__(self, call: "LayerCall", args: Args, kwargs: Kwargs, rest: "Rest") -> Any:
+        """The layer's result; `rest(args, kwargs)` runs the wrappers further inside, and the layer."""
+        ...
+
+
+class Rest:
+    """The wrappers that are yet to be called, and the layer's own forward at the end.
+
+    Args:
+        call: of the layer.
+        wrappers: from the outermost to the innermost.
+    """
+
+    def __init__(self, call: "LayerCall", wrappers: Sequence[Wrapper]) -> None:
+        self.call = call
+        self.wrappers = wrappers
+
+    def __call__(self, args: Args, kwargs: Kwargs) -> Any:
+        if not self.wrappers:
+            return self.call.original(*args, **kwargs)
+        return self.wrappers[0](self.call, args, kwargs, Rest(self.call, self.wrappers[1:]))
+
+    def recomputed(self, args: Args, kwargs: Kwargs) -> Any:
+        """The same result, of which backward finds the arguments alone and computes the rest again."""
+        its_way = getattr(self.wrappers[0], "recomputed", None) if self.wrappers else None
+        if its_way is not None:
+            return its_way(self.call, args, kwargs, Rest(self.call, self.wrappers[1:]))
+        return checkpoint(lambda *inputs: self(inputs, kwargs), *args, use_reentrant=False)
 
 
 class LayerCall:
-    """Callable in place of `layer.forward`, which it is in evaluation mode.
+    """Callable in place of `layer.forward`: the layer inside its wrappers.
 
     In training, keys and values are not cached: a cache would keep them for the whole pass, and a recomputation would
-    store them twice.
+    store them twice. In evaluation mode it is the layer's own forward, but for wrappers that are there too.
 
-    index: position among the layers.     original: the layer's own forward.
-    compiled: takes the layer, its arguments and whether to recompute; None for the original.
-    keeps: see `Keeps`; None to keep the activations of every layer.
+    Attributes:
+        layer: whose forward it stands for.
+        index: position among the layers.
+        original: the layer's own forward.
+        before: what was set on the layer in its place, usually nothing.
+        wrappers: from the outermost to the innermost; `add` and `remove` change them.
     """
 
     def __init__(self, layer: nn.Module, index: int) -> None:
@@ -43,26 +98,43 @@ class LayerCall:
         self.index = index
         self.original: Call = layer.forward
         self.before: Any = vars(layer).get("forward")
-        self.compiled: Call | None = None
-        self.keeps: Keeps | None = None
+        self.wrappers: tuple[Wrapper, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.layer.training:
-            return self.original(*args, **kwargs)
+            return Rest(self, [wrapper for wrapper in self.wrappers if wrapper.in_evaluation])(args, kwargs)
         for name, without in WITHOUT_CACHE.items():
             if name in kwargs:
                 kwargs[name] = without
-        if self.keeps is not None and self.needs_grad(args, kwargs) and not self.keeps(self, args, kwargs):
-            if self.compiled is not None:
-                return self.compiled(self.layer, args, kwargs, recompute=True)
-            return checkpoint(functools.partial(self.original, **kwargs), *args, use_reentrant=False)
-        return self.run(*args, **kwargs)
+        return Rest(self, self.wrappers)(args, kwargs)
 
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer with its activations kept, compiled if it is."""
-        return self.original(*args, **kwargs) if self.compiled is None else self.compiled(self.layer, args, kwargs)
+    def add(self, wrapper: Wrapper) -> None:
+        """Put a wrapper where its priority says.
 
-    def needs_grad(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        Raises:
+            ValueError: for a priority that is not possible or taken, or a name that is taken.
+        """
+        if not 0 <= wrapper.priority <= INNERMOST:
+            raise ValueError(f"priority={wrapper.priority!r} is not possible: give one from 0 to {INNERMOST}")
+        for other in self.wrappers:
+            if other.name == wrapper.name:
+                raise ValueError(f"the layer {self.index} is {wrapper.name} already; undo that first")
+            if other.priority == wrapper.priority:
+                raise ValueError(
+                    f"priority={wrapper.priority} is not possible: {other.name} has it, and one must be outside"
+                )
+        self.wrappers = tuple(sorted((*self.wrappers, wrapper), key=lambda each: each.priority))
+
+    def remove(self, wrapper: Wrapper) -> None:
+        """Take a wrapper out, if it is there; without any, the layer gets its own forward back."""
+        self.wrappers = tuple(each for each in self.wrappers if each is not wrapper)
+        if not self.wrappers and vars(self.layer).get("forward") is self:
+            if self.before is None:
+                del self.layer.forward
+            else:
+                self.layer.forward = self.before
+
+    def needs_grad(self, args: Args, kwargs: Kwargs) -> bool:
         """Whether backward will run through this call."""
         if not torch.is_grad_enabled():
             return False
@@ -86,27 +158,48 @@ def tensors(tree: Any) -> Iterable[Tensor]:
             yield from tensors(value)
 
 
-def install(model: nn.Module) -> list[LayerCall]:
-    """The `LayerCall` of every layer that `find_layers` finds; made and put in place where there is none.
+def layer_calls(model: nn.Module) -> list[LayerCall]:
+    """The `LayerCall` of every layer that `find_layers` finds: the one that is in place, or a new one that is not yet.
 
-    Raises ValueError for a model without layers.
+    Raises:
+        ValueError: for a model without layers.
     """
     calls = []
     for index, layer in enumerate(find_layers(model)[1]):
         call = vars(layer).get("forward")
-        if not isinstance(call, LayerCall):
-            call = LayerCall(layer, index)
-            layer.forward = call
-        calls.append(call)
+        calls.append(call if isinstance(call, LayerCall) else LayerCall(layer, index))
     return calls
 
 
-def remove(calls: Iterable[LayerCall]) -> None:
-    """Give the layers their own forward back, where nothing uses the `LayerCall` any more."""
+def wrap(model: nn.Module, calls: Iterable[LayerCall], wrapper: Wrapper) -> Callable[[], None]:
+    """Put the wrapper into the calls of all layers, and the calls in place.
+
+    Args:
+        model: for the message.
+        calls: of its layers, from `layer_calls`.
+        wrapper: one for all layers.
+
+    Returns:
+        A function that takes it out again.
+
+    Raises:
+        ValueError: if the layers have a wrapper of its name already.
+    """
+    calls = list(calls)
+    if any(other.name == wrapper.name for call in calls for other in call.wrappers):
+        raise ValueError(f"the layers of {type(model).__name__} are {wrapper.name} already; undo that first")
     for call in calls:
-        unused = call.compiled is None and call.keeps is None
-        if unused and vars(call.layer).get("forward") is call:
-            if call.before is None:
-                del call.layer.forward
-            else:
-                call.layer.forward = call.before
+        call.add(wrapper)
+        call.layer.forward = call
+
+    def undo() -> None:
+        for call in calls:
+            call.remove(wrapper)
+
+    return undo
+
+
+def wrappers_of(model: nn.Module) -> list[Wrapper]:
+    """The wrappers of the model's layers at present."""
+    calls = [call for module in model.modules() if isinstance(call := vars(module).get("forward"), LayerCall)]
+    return list({id(wrapper): wrapper for call in calls for wrapper in call.wrappers}.values())

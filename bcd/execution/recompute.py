@@ -17,10 +17,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bcd.activations import SavedTensors
 from bcd.checks import require_whole
-from bcd.execution.layers import LayerCall, install, remove, tensors
+from bcd.execution.layers import Args, Kwargs, LayerCall, Rest, layer_calls, tensors, wrap, wrappers_of
 from bcd.memory import held, nbytes
+from bcd.memory.activations import SavedTensors
 from bcd.optimizer import BlockCoordinateDescent
 
 Budget = int | Literal["free"] | None
@@ -31,12 +31,17 @@ RESERVE = 10**9
 
 
 class Recompute:
-    """The decision for every layer of one forward pass, made when the lowest one that needs a gradient is called.
+    """Wrapper that decides for every layer of one forward pass, when the lowest one that needs a gradient is called.
 
-    kept: indices of the layers that kept their activations in the last forward pass.
-    cost: (kind of layer, shape, dtype, device) -> bytes that it keeps.
-    available: what the budget "free" asks, see the function; a prediction for another device sets its own.
+    Attributes:
+        kept: indices of the layers that kept their activations in the last forward pass.
+        cost: (kind of layer, shape, dtype, device) -> bytes that it keeps.
+        available: what the budget "free" asks, see the function; a prediction for another device sets its own.
     """
+
+    name = "recomputed"
+    priority = 50
+    in_evaluation = False
 
     def __init__(
         self,
@@ -57,12 +62,22 @@ class Recompute:
         self.cost: dict[Any, int] = {}
         self._plans: dict[Any, frozenset[int]] = {}
 
-    def __call__(self, layer: LayerCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def forget_plans(self) -> None:
+        """Plan anew at the next forward pass: a visit starts, which makes other state than the one before."""
+        self._plans = {}
+
+    def __call__(self, call: LayerCall, args: Args, kwargs: Kwargs, rest: Rest) -> Any:
+        if call.needs_grad(args, kwargs) and not self.keeps(call, args, kwargs):
+            return rest.recomputed(args, kwargs)
+        return rest(args, kwargs)
+
+    def keeps(self, call: LayerCall, args: Args, kwargs: Kwargs) -> bool:
+        """Whether the layer keeps its activations; the lowest one that is asked in a pass makes the plan for all."""
         hidden = next(iter(tensors((args, kwargs))))
-        if layer.index == 0 or not hidden.requires_grad:
-            self._check_start(layer, hidden)
-            self.kept = self._plan(layer, hidden, args, kwargs)
-        return layer.index in self.kept
+        if call.index == 0 or not hidden.requires_grad:
+            self._check_start(call, hidden)
+            self.kept = self._plan(call, hidden, args, kwargs)
+        return call.index in self.kept
 
     def _check_start(self, layer: LayerCall, hidden: Tensor) -> None:
         """Raise RuntimeError if something makes the embedding's output require a gradient for nothing."""
@@ -74,25 +89,24 @@ class Recompute:
                 "call model.disable_input_require_grads() and leave the library's checkpointing off"
             )
 
-    def _plan(self, first: LayerCall, hidden: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[int]:
+    def _plan(self, first: LayerCall, hidden: Tensor, args: Args, kwargs: Kwargs) -> frozenset[int]:
         above = self.calls[first.index :]
         if self.budget is None or self.budget == 0:
             return frozenset(call.index for call in above if self.budget is None)
         kinds = [self._kind(call, hidden, lowest=call is first) for call in above]
         optimizer = self._optimizer()
-        visit = optimizer.visits_started if isinstance(optimizer, BlockCoordinateDescent) else None
-        key = (first.index, tuple(kinds), visit)
+        key = (first.index, tuple(kinds))
         if key not in self._plans:
-            left = self.available(self.model, optimizer) if self.budget == "free" else self.budget
-            if left is None:
+            budget = self.available(self.model, optimizer) if self.budget == "free" else self.budget
+            if budget is None:
                 return frozenset(call.index for call in above)
             for call, kind in zip(above, kinds, strict=True):
                 if kind not in self.cost:
                     self.cost[kind] = self._measure(call, args, kwargs, lowest=call is first)
             costs = [self.cost[kind] for kind in kinds]
             if self.budget == "free":
-                left -= self.reserve + max(costs)  # backward through one layer needs about as much as it keeps
-            self._plans = {key: _choose(above, costs, nbytes([hidden]), left)}
+                budget -= self.reserve + max(costs)  # backward through one layer needs about as much as it keeps
+            self._plans = {key: _choose(above, costs, nbytes([hidden]), budget)}
         return self._plans[key]
 
     @staticmethod
@@ -100,20 +114,27 @@ class Recompute:
         shapes = tuple((p.shape, p.dtype, p.requires_grad) for p in call.layer.parameters())
         return type(call.layer), shapes, lowest and not hidden.requires_grad, hidden.shape, hidden.dtype
 
-    @staticmethod
-    def _measure(call: LayerCall, args: tuple[Any, ...], kwargs: dict[str, Any], *, lowest: bool) -> int:
+    def _measure(self, call: LayerCall, args: Args, kwargs: Kwargs, *, lowest: bool) -> int:
         """Bytes that the layer keeps for backward, its input included, without what is there anyway."""
         hidden = next(iter(tensors((args, kwargs))))
-        own = hidden.detach().requires_grad_(hidden.requires_grad or not lowest)
-        replace = {id(hidden): own}
+        fresh = hidden.detach().requires_grad_(hidden.requires_grad or not lowest)
+        replace = {id(hidden): fresh}
         args = tuple(replace.get(id(a), a) for a in args)
         kwargs = {name: replace.get(id(a), a) for name, a in kwargs.items()}
-        shared = [t for t in tensors((args, kwargs)) if t is not own]
-        known = [*call.layer.parameters(), *call.layer.buffers(), *shared]
-        with _same_random_numbers(hidden), torch.enable_grad(), SavedTensors() as saved:
-            result = call.run(*args, **kwargs)
-            size = saved.nbytes(known)
-        del result
+        shared = [t for t in tensors((args, kwargs)) if t is not fresh]
+        size = 0
+
+        def trial(call: LayerCall, args: Args, kwargs: Kwargs, rest: Rest) -> Any:
+            """In the place of this wrapper, where those outside have done what they do to the weights."""
+            nonlocal size
+            with SavedTensors() as saved:
+                result = rest(args, kwargs)
+                size = saved.nbytes([*call.layer.parameters(), *call.layer.buffers(), *shared])
+            return result
+
+        wrappers: list[Any] = [trial if wrapper is self else wrapper for wrapper in call.wrappers]
+        with _same_random_numbers(hidden), torch.enable_grad():
+            Rest(call, wrappers)(args, kwargs)
         return size
 
 
@@ -181,34 +202,55 @@ def recompute_layers(
 
     Layers below the active block hold nothing and are computed once. Gradients are bitwise those without it.
 
-    model: any module whose layers `bcd.partitions.find_layers` finds, in training mode.
-    budget: see `Budget`; on a CPU "free" keeps everything.     reserve: bytes that "free" leaves free.
-    optimizer: for "free", so that state which a visit is yet to make is counted.
+    A forward pass raises RuntimeError when something makes the embedding's output require a gradient, because backward
+    would then run through all frozen layers.
 
-    Returns a function that undoes it. Raises ValueError for a negative budget or reserve, a model without layers, or
-    one that recomputes already. A forward pass raises RuntimeError when something makes the embedding's output
-    require a gradient, because backward would then run through all frozen layers.
+    Args:
+        model: any module whose layers `bcd.partitions.find_layers` finds, in training mode.
+        budget: see `Budget`; on a CPU "free" keeps everything.
+        reserve: bytes that "free" leaves free.
+        optimizer: for "free", so that state which a visit is yet to make is counted.
+
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        ValueError: for a negative budget or reserve, a model without layers, or one that recomputes already.
     """
     if budget is not None and budget != "free":
         require_whole("budget", budget, least=0, why='give bytes, 0 to recompute all, None to keep all, or "free"')
     require_whole("reserve", reserve, least=0, why="give bytes")
-    calls = install(model)
-    if any(call.keeps is not None for call in calls):
-        raise ValueError(f"the layers of {type(model).__name__} are recomputed already; undo that first")
+    calls = layer_calls(model)
     keeps = Recompute(model, calls, budget, reserve, optimizer)
-    for call in calls:
-        call.keeps = keeps
+    unwrap = wrap(model, calls, keeps)
+    if not isinstance(optimizer, BlockCoordinateDescent):
+        return unwrap
+    handle = optimizer.register_visit_hook(start=lambda _: keeps.forget_plans())
 
     def undo() -> None:
-        for call in calls:
-            call.keeps = None
-        remove(calls)
+        handle.remove()
+        unwrap()
 
     return undo
 
 
+def checkpoint_active_layers(model: nn.Module) -> None:
+    """Turn activation checkpointing on, with a backward pass that stops at the active block.
+
+    transformers makes the embedding's output require gradients together with its own checkpointing, for adapters; with
+    frozen lower layers, backward would then recompute and run through all of them. This is `recompute_layers` with the
+    budget 0 and leaves the embedding alone; a budget in bytes recomputes less, see `bcd.execution`.
+
+    Args:
+        model: any module with layers. For transformers.Trainer and trl.SFTTrainer call this before training and leave
+            their own argument off (``activation_checkpointing=False``, which is not trl's default).
+
+    Raises:
+        ValueError: for a model without layers, or one that recomputes already.
+    """
+    recompute_layers(model, 0)
+
+
 def recomputed_layers(model: nn.Module) -> Recompute | None:
     """What decides over the activations of `model` at present, to look at `kept`; None if nothing does."""
-    found = [vars(module).get("forward") for module in model.modules()]
-    used = [call.keeps for call in found if isinstance(call, LayerCall)]
-    return next((each for each in used if isinstance(each, Recompute)), None)
+    return next((each for each in wrappers_of(model) if isinstance(each, Recompute)), None)

@@ -2,8 +2,9 @@
 
 from bcd.rules.adam import Adam, AdamW
 from bcd.rules.momentum import Momentum
-from bcd.rules.rule import Rule, State
+from bcd.rules.rule import Rule
+from bcd.rules.rule import State as State
 from bcd.rules.sgd import SGD
 from bcd.rules.sign import Sign
 
-__all__ = ["SGD", "Adam", "AdamW", "Momentum", "Rule", "Sign", "State"]
+__all__ = ["SGD", "Adam", "AdamW", "Momentum", "Rule", "Sign"]

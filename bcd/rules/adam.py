@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from bcd.rules.rule import State, require, require_kernel
+from bcd.checks import require_number
+from bcd.rules.rule import State, require_kernel
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,17 @@ class Adam:
     g: gradient of the block; m: `exp_avg`; v: `exp_avg_sq`; k: `step`, counted from 1 since the state was made;
     beta1, beta2: `betas`.
 
-    betas, eps, weight_decay: as in torch.optim.Adam.
-    foreach, fused: kernel variant, as in torch.optim.Adam; None lets torch choose. The arithmetic is torch's
-        own functional `adam`, so each variant is bitwise that of torch.optim.Adam.
+    The arithmetic is torch's own functional `adam`, so each kernel variant is bitwise that of torch.optim.Adam.
 
-    Raises ValueError when a beta is outside [0, 1), eps or weight_decay is negative, or foreach goes with fused.
+    Attributes:
+        betas: as in torch.optim.Adam.
+        eps: as in torch.optim.Adam.
+        weight_decay: as in torch.optim.Adam.
+        foreach: kernel variant, as in torch.optim.Adam; None lets torch choose.
+        fused: kernel variant, as in torch.optim.Adam; None lets torch choose.
+
+    Raises:
+        ValueError: when a beta is outside [0, 1), eps or weight_decay is negative, or foreach goes with fused.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -46,9 +53,9 @@ class Adam:
         if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
             raise ValueError(f"betas={self.betas!r} is not possible: give two numbers, (beta1, beta2)")
         for name, beta in zip(("beta1", "beta2"), self.betas, strict=True):
-            require(name, beta, least=0.0, below=1.0)
-        require("eps", self.eps, least=0.0)
-        require("weight_decay", self.weight_decay, least=0.0)
+            require_number(name, beta, least=0.0, below=1.0)
+        require_number("eps", self.eps, least=0.0)
+        require_number("weight_decay", self.weight_decay, least=0.0)
         require_kernel(self.foreach, self.fused)
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -125,7 +132,8 @@ class AdamW(Adam):
         x <- x - lr weight_decay x               (times lr, unlike the paper's own schedule multiplier)
         then Adam's step with weight_decay = 0
 
-    weight_decay: 0.01 as in torch.optim.AdamW; everything else as in `Adam`.
+    Attributes:
+        weight_decay: 0.01 as in torch.optim.AdamW; everything else as in `Adam`.
     """
 
     weight_decay: float = 0.01

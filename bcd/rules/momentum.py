@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from bcd.checks import require_flag
-from bcd.rules.rule import State, require, require_kernel
+from bcd.checks import require_flag, require_number
+from bcd.rules.rule import State, require_kernel
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,18 @@ class Momentum:
 
     m: `momentum_buffer`. Heavy ball with step lr is the exponential average (1 - b) g with step lr / (1 - b).
 
-    momentum: in [0, 1).     nesterov, weight_decay: as in torch.optim.SGD.
-    foreach, fused: kernel variant, as in torch.optim.SGD; the arithmetic is torch's own functional `sgd`.
+    The arithmetic is torch's own functional `sgd`, so each kernel variant is bitwise that of torch.optim.SGD.
 
-    Raises ValueError when momentum is outside [0, 1), weight_decay is negative, nesterov goes with momentum 0, or
-    foreach with fused.
+    Attributes:
+        momentum: in [0, 1).
+        nesterov: as in torch.optim.SGD.
+        weight_decay: as in torch.optim.SGD.
+        foreach: kernel variant, as in torch.optim.SGD; None lets torch choose.
+        fused: kernel variant, as in torch.optim.SGD; None lets torch choose.
+
+    Raises:
+        ValueError: when momentum is outside [0, 1), weight_decay is negative, nesterov goes with momentum 0, or
+            foreach with fused.
     """
 
     momentum: float = 0.9
@@ -41,8 +48,8 @@ class Momentum:
     state_names = ("momentum_buffer",)
 
     def __post_init__(self) -> None:
-        require("momentum", self.momentum, least=0.0, below=1.0)
-        require("weight_decay", self.weight_decay, least=0.0)
+        require_number("momentum", self.momentum, least=0.0, below=1.0)
+        require_number("weight_decay", self.weight_decay, least=0.0)
         require_flag("nesterov", self.nesterov)
         require_kernel(self.foreach, self.fused)
         if self.nesterov and self.momentum == 0:

@@ -1,12 +1,13 @@
-"""What a rule is, and the checks that all rules share."""
+"""What a rule is, and the check of kernels that rules share."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from bcd.checks import require_flag
+from bcd.checks import require_flag, require_number
+
+require = require_number  # by this name experiments/methods import it
 
 State = dict[str, Tensor]
 """State of one parameter, under the names of the torch.optim optimizer of the same rule."""
@@ -52,7 +53,8 @@ class Rule(Protocol):
 class Elementwise(Rule, Protocol):
     """A rule that moves every element by itself, written as a formula that torch.compile can turn into one kernel.
 
-    state_names: names of the state tensors of the parameter's size, in the order that `formula` takes them.
+    Attributes:
+        state_names: names of the state tensors of the parameter's size, in the order that `formula` takes them.
     """
 
     state_names: tuple[str, ...]
@@ -67,13 +69,6 @@ class Elementwise(Rule, Protocol):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The new x and state; all of one dtype, coefficients of one element."""
         ...
-
-
-def require(name: str, value: float, *, least: float, below: float = math.inf) -> None:
-    """Raise ValueError unless `value` is a number in [least, below), finite if `below` is infinity."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
-        upper = "finite" if below == math.inf else f"below {below:g}"
-        raise ValueError(f"{name}={value!r} is not possible: it must be a number, at least {least:g} and {upper}")
 
 
 def require_kernel(foreach: bool | None, fused: bool | None) -> None:

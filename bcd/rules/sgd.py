@@ -7,18 +7,23 @@ from typing import Any
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from bcd.rules.rule import State, require, require_kernel
+from bcd.checks import require_number
+from bcd.rules.rule import State, require_kernel
 
 
 @dataclass(frozen=True)
 class SGD:
     """x <- x - lr (g + weight_decay x), without momentum and without state.
 
-    weight_decay: L2 penalty, as in torch.optim.SGD.
-    foreach, fused: kernel variant, as in torch.optim.SGD; None lets torch choose. The arithmetic is torch's
-        own functional `sgd`, so each variant is bitwise that of torch.optim.SGD.
+    The arithmetic is torch's own functional `sgd`, so each kernel variant is bitwise that of torch.optim.SGD.
 
-    Raises ValueError when weight_decay is negative or foreach goes with fused.
+    Attributes:
+        weight_decay: L2 penalty, as in torch.optim.SGD.
+        foreach: kernel variant, as in torch.optim.SGD; None lets torch choose.
+        fused: kernel variant, as in torch.optim.SGD; None lets torch choose.
+
+    Raises:
+        ValueError: when weight_decay is negative or foreach goes with fused.
     """
 
     weight_decay: float = 0.0
@@ -30,7 +35,7 @@ class SGD:
     state_names = ()
 
     def __post_init__(self) -> None:
-        require("weight_decay", self.weight_decay, least=0.0)
+        require_number("weight_decay", self.weight_decay, least=0.0)
         require_kernel(self.foreach, self.fused)
 
     def hyperparameters(self) -> dict[str, Any]:

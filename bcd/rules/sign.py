@@ -6,14 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from bcd.rules.rule import State, require
+from bcd.checks import require_number
+from bcd.rules.rule import State
 
 
 @dataclass(frozen=True)
 class Sign:
     """x <- x - lr (sign(g) + weight_decay x): every weight with a gradient moves by lr; decay is decoupled.
 
-    Raises ValueError when weight_decay is negative.
+    Raises:
+        ValueError: when weight_decay is negative.
     """
 
     weight_decay: float = 0.0
@@ -23,7 +25,7 @@ class Sign:
     state_names = ()
 
     def __post_init__(self) -> None:
-        require("weight_decay", self.weight_decay, least=0.0)
+        require_number("weight_decay", self.weight_decay, least=0.0)
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"weight_decay": self.weight_decay}

@@ -26,7 +26,9 @@ BACKWARD_OF_ATTENTION = 2.5
 def must_run(model: Any, visit: Sequence[Part], *, tokens: int, sequence: int) -> float:
     """FLOPs of one step that trains `visit`, as above; adapters count as matrices of their layer.
 
-    tokens: of the whole step.     sequence: tokens of one sequence.
+    Args:
+        tokens: of the whole step.
+        sequence: tokens of one sequence.
     """
     _, layers = find_layers(model)
     active = {id(part.parameter): part.numel for part in visit if part.parameter.ndim > 1}
@@ -64,8 +66,9 @@ def sustained_rate(
 ) -> float:
     """FLOP/s of the products of a step, forward and input gradient in turn, sustained for `seconds`.
 
-    shapes: from `products`. The time of each shape counts as often as it occurs. The products are torch's own, on
-    normal random numbers, as a GPU multiplies zeros faster.
+    Args:
+        shapes: from `products`. The time of each shape counts as often as it occurs. The products are torch's own, on
+            normal random numbers, as a GPU multiplies zeros faster.
     """
     generator = torch.Generator(device).manual_seed(0)
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from experiments import sources
 from experiments.configuration import DTYPES, build, device_name
 from experiments.cost.arithmetic import must_run, products, sustained_rate
 from experiments.cost.measure import PHASES, WARM_UP, Steps, clear, run_visits
@@ -15,12 +16,13 @@ from experiments.cost.random_weights import materialise
 from experiments.errors import UserError
 from experiments.methods import Method
 from records import Record, run_key
-from records.provenance import provenance, source_hash
+from records.provenance import provenance
 
 GB = 1e9
 DEVICES = ("fake", "cpu", "cuda")
 WEIGHTS = ("random", "real")
-IGNORED = ("cards", "reserve", "records_dir", "series", "predict")  # how to show and where to write, not what
+IGNORED = ("cards", "reserve", "how", "series", "predict")  # how to show and where to write, not what
+ABOUT = "about"  # labels of the record, no part of its identity
 
 
 @dataclass(frozen=True)
@@ -268,11 +270,12 @@ def record(case: Case, study: str, measurements: dict[str, Any], error: str = ""
     assert isinstance(resolved, dict)
     identity = {str(key): value for key, value in resolved.items() if key not in IGNORED}
     identity["choices"] = dict(case.choices)
+    code = sources.code_hash((__name__, *sources.targets(identity)))
     return Record(
         kind="profile",
         study=study,
         name=case.name,
-        key=run_key(identity, {"code": source_hash(("bcd", "experiments"))}),
+        key=run_key({k: v for k, v in identity.items() if k != ABOUT}, {"code": code}),
         status="failed" if error else "finished",
         config=identity,
         measurements=measurements,

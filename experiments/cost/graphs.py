@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from bcd.activations import LivePeak
+from bcd.memory.activations import LivePeak
 
 WITH_RANDOM_STATE = {"run_and_save_rng_state": 0, "run_with_rng_state": 1}
 """Operations that run another one, which is their argument of that number, with a saved state of the generator."""

@@ -1,8 +1,8 @@
 """Predicted memory of a method on a model: fake tensors run the visit that needs most. No line knows a method's name.
 
 Assumed: full sequences without padding, so that attention needs no mask and takes a flash kernel (see
-`bcd.activations`); every token has a label; no cache of keys and values; the kernels that `bcd` takes on a GPU; an
-allocator without fragmentation.
+`bcd.memory.activations`); every token has a label; no cache of keys and
+values; the kernels that `bcd` takes on a GPU; an allocator without fragmentation.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bcd.activations import LivePeak, SavedTensors
 from bcd.execution import Execution, recomputed_layers
 from bcd.memory import Held, Phases, phases
+from bcd.memory.activations import LivePeak, SavedTensors
 from bcd.partitions import find_layers
 from experiments.cost.graphs import fused_backend
 from experiments.methods import Method, Trainable

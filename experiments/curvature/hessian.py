@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bcd.checks import require_number, require_whole
+
 Vector = list[Tensor]
 """One tensor for each parameter of a block, of the parameter's shape."""
 
@@ -43,11 +45,12 @@ def draw(like: Sequence[Tensor], generator: torch.Generator) -> Vector:
 class Hessian:
     """The Hessian of one loss at the present weights, as products with vectors.
 
-    loss: scalar, made with the parameters below requiring gradients and kernels that can be differentiated twice
-        (attention "eager").
-    blocks: the parameters of each block.
-
     `gradient` holds grad_i f for each block. Changing the weights makes the products wrong: make a new one.
+
+    Args:
+        loss: scalar, made with the parameters below requiring gradients and kernels that can be differentiated twice
+            (attention "eager").
+        blocks: the parameters of each block.
     """
 
     def __init__(self, loss: Tensor, blocks: Sequence[Sequence[Tensor]]) -> None:
@@ -58,20 +61,27 @@ class Hessian:
         self.gradient = [[g.detach() for g in block] for block in self._graph]
 
     def product(self, rows: Sequence[int], vectors: dict[int, Vector]) -> list[Vector]:
-        """sum_j H_ij v_j for every block i of `rows`; vectors: block j -> v_j."""
+        """sum_j H_ij v_j for some blocks i.
+
+        Args:
+            rows: the blocks i.
+            vectors: block j -> v_j.
+        """
         wanted = [p for i in rows for p in self.blocks[i]]
         seeds = [v for vector in vectors.values() for v in vector]
         outputs = [g for j in vectors for g in self._graph[j]]
-        found = iter(torch.autograd.grad(outputs, wanted, seeds, retain_graph=True, materialize_grads=True))
-        return [[next(found) for _ in self.blocks[i]] for i in rows]
+        products = iter(torch.autograd.grad(outputs, wanted, seeds, retain_graph=True, materialize_grads=True))
+        return [[next(products) for _ in self.blocks[i]] for i in rows]
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A lower estimate of a norm.
 
-    value: the largest ||H v|| seen.     iterations: products made, or pairs of products for a coupling.
-    change: relative change of the last iteration, what is left to gain is seldom less than it.
+    Attributes:
+        value: the largest ||H v|| seen.
+        iterations: products made, or pairs of products for a coupling.
+        change: relative change of the last iteration; what is left to gain is seldom less than it.
     """
 
     value: float
@@ -84,12 +94,11 @@ def power(
 ) -> Estimate:
     """Iterate (value, v) = step(v) until the value changes by less than tolerance, relatively.
 
-    Raises ValueError unless iterations >= 1 and tolerance >= 0.
+    Raises:
+        ValueError: unless iterations >= 1 and 0 <= tolerance < infinity.
     """
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"iterations={iterations!r} is not possible: at least one is needed")
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance={tolerance!r} is not possible: it must be at least 0")
+    require_whole("iterations", iterations, least=1)
+    require_number("tolerance", tolerance, least=0)
     best, v, change, made = 0.0, start, 1.0, 0
     for made in range(1, iterations + 1):  # noqa: B007, read after the loop
         value, v = step(v)
@@ -119,7 +128,11 @@ def curvature(
 def coupling(
     hessian: Hessian, i: int, j: int, generator: torch.Generator, iterations: int, tolerance: float
 ) -> Estimate:
-    """||H_ij||_2 of two different blocks: v -> H_ij v -> H_ji H_ij v. Raises ValueError when i = j."""
+    """||H_ij||_2 of two different blocks: v -> H_ij v -> H_ji H_ij v.
+
+    Raises:
+        ValueError: when i = j.
+    """
     if i == j:
         raise ValueError(f"i=j={i} is not possible: the norm of a diagonal block is `curvature`")
 

@@ -23,23 +23,25 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bcd import BlockCoordinateDescent, Fixed, Partition, Rule
+from bcd.checks import require_choice, require_positive, require_whole
+from bcd.execution import Execution
 from experiments import configuration
 from experiments.curvature.hessian import Hessian, coupling, curvature, dot, norm
 from experiments.curvature.noise import noise
 from experiments.data import Batch, Dataset, batches, collate
 from experiments.errors import UserError
 from experiments.randomness import DATA_ORDER, stream_seed
-from experiments.training import planning
 from experiments.training.loop import Training
+from experiments.training.run import Run
 from experiments.workloads.language import answer_loss
-from records import Record, write
+from records import Record
 from records.provenance import provenance
 
 STUDY = "practice"
 
 
 def check(config: DictConfig) -> None:
-    """Raise UserError for a value that is not possible."""
+    """Raise ValueError for a value that is not possible."""
     if "partition" not in config.method:
         raise UserError("method has no partition, so there are no blocks to measure; use method=badam")
     whole = [("examples", config.examples, 1), ("iterations", config.iterations, 1)]
@@ -48,18 +50,15 @@ def check(config: DictConfig) -> None:
         ("visits.inner_steps", k, 1) for k in config.visits.inner_steps
     ]
     for key, value, least in whole:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UserError(f"{key}={value} is not possible: it must be a whole number of at least {least}")
+        require_whole(key, value, least=least)
     if not config.blocks or len(set(config.blocks)) != len(config.blocks):
         raise UserError(f"blocks={config.blocks} is not possible: give different indices, at least one")
     if sorted(set(config.visits.inner_steps)) != list(config.visits.inner_steps):
         raise UserError(f"visits.inner_steps={config.visits.inner_steps} is not possible: the numbers must increase")
     for value in config.visits.lr:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise UserError(f"visits.lr={value} is not possible: it must be positive")
+        require_positive("visits.lr", value)
     for value in config.visits.gradients:
-        if value not in ("full", "minibatch"):
-            raise UserError(f"visits.gradients={value!r} is not one of full, minibatch")
+        require_choice("visits.gradients", value, ("full", "minibatch"))
     if config.noise.kept > config.noise.coordinates:
         raise UserError(f"noise.kept={config.noise.kept} exceeds noise.coordinates={config.noise.coordinates}")
     for key, value in (("examples", config.examples), ("noise.examples", config.noise.examples)):
@@ -70,7 +69,11 @@ def check(config: DictConfig) -> None:
 
 
 def parameters(partition: Partition, blocks: Sequence[int]) -> list[list[Tensor]]:
-    """The tensors of each block. Raises UserError for an index that is not there, or for blocks of rows."""
+    """The tensors of each block.
+
+    Raises:
+        UserError: for an index that is not there, or for blocks of rows.
+    """
     for i in blocks:
         if i >= len(partition):
             raise UserError(
@@ -96,21 +99,21 @@ def sizes(gradient: Sequence[Tensor]) -> dict[str, float]:
 
 def second_order(model: Any, partition: Partition, batch: Batch, eps: float, config: DictConfig) -> dict[str, Any]:
     """`loss`, `blocks`, `couplings` and `whole` at the present weights."""
-    chosen = list(config.blocks)
-    every = list(range(len(partition))) if config.whole else chosen
+    measured = list(config.blocks)
+    every = list(range(len(partition))) if config.whole else measured
     tensors = parameters(partition, every)
     activate(model, tensors)
     loss = answer_loss(model, batch)
     hessian = Hessian(loss, tensors)
-    place = {i: every.index(i) for i in chosen}
+    place = {i: every.index(i) for i in measured}
     generator = torch.Generator().manual_seed(stream_seed(config.seed, "directions"))
     limits = (generator, config.iterations, config.tolerance)
-    found: dict[str, Any] = {"loss": loss.item(), "blocks": [], "couplings": []}
-    for i in chosen:
+    result: dict[str, Any] = {"loss": loss.item(), "blocks": [], "couplings": []}
+    for i in measured:
         gradient = hessian.gradient[place[i]]
         step = [torch.nan_to_num(g / (g.abs() + eps)) for g in gradient]  # 0/0 is no step
         bend = dot(step, hessian.product([place[i]], {place[i]: step})[0])
-        found["blocks"].append(
+        result["blocks"].append(
             {
                 "block": i,
                 "name": partition.blocks[i].name,
@@ -121,17 +124,17 @@ def second_order(model: Any, partition: Partition, batch: Batch, eps: float, con
                 "bend": bend,
             }
         )
-    for a, i in enumerate(chosen):
-        for j in chosen[:a]:
-            found["couplings"].append({"i": i, "j": j} | asdict(coupling(hessian, place[i], place[j], *limits)))
+    for a, i in enumerate(measured):
+        for j in measured[:a]:
+            result["couplings"].append({"i": i, "j": j} | asdict(coupling(hessian, place[i], place[j], *limits)))
     if config.whole:
-        found["whole"] = {
+        result["whole"] = {
             "blocks": len(partition),
             "size": sum(block.numel for block in partition.blocks),
             "gradient": sizes([g for block in hessian.gradient for g in block]),
             "curvature": asdict(curvature(hessian, every, *limits)),
         }
-    return found
+    return result
 
 
 def visit(
@@ -168,7 +171,7 @@ def visits(
     model: Any, partition: Partition, rule: Rule, dataset: Dataset, pad: int, batch: Batch, config: DictConfig
 ) -> list[dict[str, Any]]:
     """One entry for each measured block, learning rate and kind of gradient."""
-    found = []
+    entries = []
     for block in config.blocks:
         for lr in config.visits.lr:
             for kind in config.visits.gradients:
@@ -177,8 +180,8 @@ def visits(
                 seed = stream_seed(config.seed, "visits")
                 stream = (b.to(batch.tokens.device) for b in batches(examples, size, pad, seed))
                 losses = visit(model, partition, rule, block, lr, stream, batch, list(config.visits.inner_steps))
-                found.append({"block": block, "lr": lr, "gradients": kind, "losses": losses})
-    return found
+                entries.append({"block": block, "lr": lr, "gradients": kind, "losses": losses})
+    return entries
 
 
 def measure(model: Any, tokenizer: Any, dataset: Dataset, partition: Partition, config: DictConfig) -> dict[str, Any]:
@@ -186,10 +189,10 @@ def measure(model: Any, tokenizer: Any, dataset: Dataset, partition: Partition, 
     rule, device, pad = configuration.build(config.rule), model.device, tokenizer.pad_token_id
     batch = collate(dataset.train[: config.examples], pad).to(device)
     seconds, begin = {}, time.perf_counter()
-    found = second_order(model, partition, batch, rule.hyperparameters().get("eps", 0.0), config)
+    result = second_order(model, partition, batch, rule.hyperparameters().get("eps", 0.0), config)
     seconds["second_order"] = time.perf_counter() - begin
     begin = time.perf_counter()
-    found["visits"] = visits(model, partition, rule, dataset, pad, batch, config)
+    result["visits"] = visits(model, partition, rule, dataset, pad, batch, config)
     seconds["visits"] = time.perf_counter() - begin
     begin = time.perf_counter()
     tensors = parameters(partition, config.blocks)
@@ -198,22 +201,22 @@ def measure(model: Any, tokenizer: Any, dataset: Dataset, partition: Partition, 
     generator = torch.Generator().manual_seed(stream_seed(config.seed, "coordinates"))
     options = {"coordinates": config.noise.coordinates, "kept": config.noise.kept}
     drawn = noise(lambda single: answer_loss(model, single), singles, tensors, generator, **options)
-    found["noise"] = [{"block": i, **part} for i, part in zip(config.blocks, drawn, strict=True)]
+    result["noise"] = [{"block": i, **part} for i, part in zip(config.blocks, drawn, strict=True)]
     seconds["noise"] = time.perf_counter() - begin
-    return found | {"seconds": seconds}
+    return result | {"seconds": seconds}
 
 
-def execute(planned: planning.Plan) -> Record:
-    """Measure, train, measure again, and write the record, also when it fails (see `training.run.execute`)."""
-    config = planned.config
+def execute(run: Run) -> Record:
+    """Measure, train, measure again, and write the record, also when it fails (see `training.running`)."""
+    planned, config = run.plan, run.plan.config
     origin = provenance(configuration.device_name(planned.device.type))
     measurements: dict[str, Any] = {"states": []}
     error = ""
     begin = time.perf_counter()
     try:
-        model, tokenizer = planned.model.load(getattr(torch, config.dtype))
+        model, tokenizer = planned.workload.model.load(getattr(torch, config.dtype))
         model.set_attn_implementation("eager")
-        dataset = planned.data.load(tokenizer)
+        dataset = planned.workload.data.load(tokenizer)
         model.to(planned.device)  # pyright: ignore[reportArgumentType]
         partition = configuration.build(config.method.partition)(model)
         parameters(partition, config.blocks)
@@ -227,8 +230,11 @@ def execute(planned: planning.Plan) -> Record:
                     drawn = batches(dataset.train, config.batch_size, tokenizer.pad_token_id, seed, start)
                     return (batch.to(planned.device) for batch in drawn)
 
+                def loss(model: Any, batch: Batch, execution: Execution) -> Tensor:
+                    return answer_loss(model, batch)
+
                 schedule = configuration.build(config.schedule)(trainable.optimizer)
-                training = Training(trainable, schedule, stream, max_grad_norm=config.max_grad_norm)
+                training = Training(trainable, schedule, stream, loss, max_grad_norm=config.max_grad_norm)
                 for _ in range(steps):
                     training.step()
             measurements["states"].append({"steps": steps} | measure(model, tokenizer, dataset, partition, config))
@@ -239,9 +245,9 @@ def execute(planned: planning.Plan) -> Record:
     measurements["seconds"] = time.perf_counter() - begin
     status = "failed" if error else "finished"
     record = Record(
-        "curvature", STUDY, planned.name, planned.key, status, planned.identity, measurements, origin, error
+        "curvature", run.study, run.name, planned.key, status, planned.identity, measurements, origin, error
     )
-    write(record, configuration.folder(config))
+    run.write(record)
     return record
 
 

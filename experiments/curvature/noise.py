@@ -24,31 +24,47 @@ def noise(
     coordinates: int,
     kept: int,
 ) -> list[dict[str, Any]]:
-    """For each block of tensors that require gradients:
+    """Gradients of single examples at random coordinates of each block, and their statistics.
 
-    coordinates: how many were drawn.      levels: LEVELS, of the quantiles below, over the coordinates.
-    skewness: quantiles of E xi^3/sigma^3 of one example, xi its gradient minus the mean.
-    signal: quantiles of |mean|/sigma.     zero: share of coordinates whose gradient never changes (left out above).
-    gradients: packed table with a row for each of the first `kept` coordinates and a column for each example.
+    Args:
+        loss: of one of the `singles`.
+        singles: batches of one example.
+        blocks: the tensors of each block; all require gradients.
+        generator: draws the coordinates.
+        coordinates: number of coordinates of a block that are drawn.
+        kept: number of them whose gradients are returned.
 
-    loss: of one of the `singles`.
+    Returns:
+        For each block, by name:
+
+        - coordinates: how many were drawn.
+        - levels: `LEVELS`, of the quantiles below, which are over the coordinates.
+        - skewness: quantiles of E xi^3/sigma^3 of one example, xi its gradient minus the mean.
+        - signal: quantiles of |mean|/sigma.
+        - zero: share of coordinates whose gradient never changes (left out of the quantiles).
+        - gradients: encoded table with a row for each of the first `kept` coordinates and a column for each example.
     """
-    chosen = []
+    indices = []
     for block in blocks:
         total = sum(tensor.numel() for tensor in block)
-        chosen.append(torch.randperm(total, generator=generator)[:coordinates])
+        indices.append(torch.randperm(total, generator=generator)[:coordinates])
     rows: list[list[Tensor]] = [[] for _ in blocks]
     for single in singles:
         flat = torch.autograd.grad(loss(single), [tensor for block in blocks for tensor in block])
         rest = iter(flat)
-        for block, index, into in zip(blocks, chosen, rows, strict=True):
+        for block, index, into in zip(blocks, indices, rows, strict=True):
             gradient = torch.cat([next(rest).flatten() for _ in block])
             into.append(gradient[index.to(gradient.device)].double().cpu())
     return [_statistics(torch.stack(into, dim=1), kept) for into in rows]
 
 
 def _statistics(table: Tensor, kept: int) -> dict[str, Any]:
-    """table: (coordinates, examples), float64."""
+    """What `noise` returns for one block.
+
+    Args:
+        table: gradients of shape (coordinates, examples), float64.
+        kept: as in `noise`.
+    """
     mean = table.mean(dim=1)
     centred = table - mean[:, None]
     sigma = centred.square().mean(dim=1).sqrt()

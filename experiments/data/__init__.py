@@ -17,9 +17,11 @@ IGNORED = -100
 class Example:
     """One question with its answer, tokenized.
 
-    prompt, answer: token ids; the answer ends with the end-of-turn token.
-    score: answer text -> True when it is right.
-    whole: whether the loss is on the prompt too.
+    Attributes:
+        prompt: token ids.
+        answer: token ids; the last is the end-of-turn token.
+        score: answer text -> True when it is right.
+        whole: whether the loss is on the prompt too.
     """
 
     prompt: list[int]
@@ -37,7 +39,10 @@ class Example:
 class Dataset:
     """Examples to train on, and held-out ones (the validation part) that training never sees.
 
-    about: what was counted while loading, numbers by name.
+    Attributes:
+        train: examples to train on.
+        heldout: examples of the validation part.
+        about: what was counted while loading, numbers by name.
     """
 
     train: list[Example]
@@ -75,7 +80,11 @@ class DataSource(Protocol):
         ...
 
     def load(self, tokenizer: Any) -> Dataset:
-        """Tokenized examples, none of them truncated. Raises UserError when there are none or the rows are wrong."""
+        """Tokenized examples, none of them truncated.
+
+        Raises:
+            UserError: when there are none or the rows are wrong.
+        """
         ...
 
     def load_test(self, tokenizer: Any) -> list[Example]:
@@ -85,20 +94,26 @@ class DataSource(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded token ids and labels, both of shape (examples, tokens); labels are not shifted."""
+    """Examples that go forward together, right-padded.
+
+    Attributes:
+        tokens: token ids of shape (examples, tokens).
+        labels: of the same shape, `IGNORED` where the loss leaves a token out; not shifted.
+    """
 
     tokens: Tensor
     labels: Tensor
 
     @property
-    def answer_tokens(self) -> int:
+    def terms(self) -> int:
         """Tokens that the loss is a mean over."""
         return int((self.labels[:, 1:] != IGNORED).sum())
 
     def parts(self, count: int) -> "list[Batch]":
         """The batch in `count` parts with the same number of examples, each no wider than its longest example.
 
-        Raises ValueError when the examples cannot be divided so.
+        Raises:
+            ValueError: when the examples cannot be divided so.
         """
         if len(self.tokens) % count:
             raise ValueError(f"{len(self.tokens)} examples cannot be divided into {count} parts")

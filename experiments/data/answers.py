@@ -14,8 +14,8 @@ def number(text: str) -> Fraction | None:
     >>> number("She pays $1,250.50."), number("8 - 3 = 5"), number("It is -2"), number("none")
     (Fraction(2501, 2), Fraction(5, 1), Fraction(-2, 1), None)
     """
-    found = NUMBER.findall(text)
-    return Fraction(found[-1].replace(",", "")) if found else None
+    numbers = NUMBER.findall(text)
+    return Fraction(numbers[-1].replace(",", "")) if numbers else None
 
 
 def boxed(text: str) -> str | None:
@@ -74,5 +74,5 @@ def same_number(answer: str, truth: str) -> bool:
 
 def same_boxed(answer: str, truth: str) -> bool:
     """Whether the boxed expressions of both texts have one normal form."""
-    given, wanted = boxed(answer), boxed(truth)
-    return given is not None and wanted is not None and normal(given) == normal(wanted)
+    expression, wanted = boxed(answer), boxed(truth)
+    return expression is not None and wanted is not None and normal(expression) == normal(wanted)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
+from bcd.checks import require_whole
 from experiments.errors import UserError
 
 
@@ -16,12 +17,17 @@ def groups(lengths: Sequence[int], batch_size: int, seed: int, start: int = 0, b
 
     Each epoch is a fresh permutation, its last short batch dropped.
 
-    lengths: tokens of each example.     seed: of the stream's own generator.
-    start: batches to leave out, for a run that goes on; they cost nothing but their permutations.
-    bucket: batches that are made together: bucket * batch_size consecutive examples of the permutation are sorted by
-        length and cut into batches, which come in a seeded order. 1: batches as the permutation has them.
+    Args:
+        lengths: tokens of each example.
+        batch_size: examples of a batch.
+        seed: of the stream's own generator.
+        start: batches to leave out, for a run that goes on; they cost nothing but their permutations.
+        bucket: batches that are made together: bucket * batch_size consecutive examples of the permutation are sorted
+            by length and cut into batches, which come in a seeded order. 1: batches as the permutation has them.
 
-    Raises UserError when there are fewer examples than one batch has, or for bucket < 1.
+    Raises:
+        UserError: when there are fewer examples than one batch has.
+        ValueError: for a bucket that is no whole number of at least 1.
     """
     if len(lengths) < batch_size:
         raise UserError(f"batch_size={batch_size} exceeds the {len(lengths)} training examples")
@@ -47,9 +53,8 @@ def _bucketed(
 
 
 def require_bucket(bucket: object) -> None:
-    """Raise UserError unless `bucket` is a whole number of at least 1."""
-    if isinstance(bucket, bool) or not isinstance(bucket, int) or bucket < 1:
-        raise UserError(f"data.bucket={bucket} is not possible: give a number of batches of at least 1")
+    """Raise ValueError unless `bucket` is a whole number of at least 1."""
+    require_whole("data.bucket", bucket, least=1, why="it must be a whole number of batches, at least 1")
 
 
 def parts(lengths: Sequence[int], count: int) -> list[list[int]]:
@@ -66,7 +71,10 @@ def padding_waste(lengths: Sequence[int], batches: Iterable[Sequence[int]], accu
 
         waste = 1 - tokens / sum over forward passes of (examples x longest example)
 
-    batches: lists of places in `lengths`.     accumulation: forward passes that each batch is cut into.
+    Args:
+        lengths: tokens of each example.
+        batches: lists of places in `lengths`.
+        accumulation: forward passes that each batch is cut into.
     """
     tokens = computed = 0
     for batch in batches:

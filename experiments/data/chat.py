@@ -11,9 +11,13 @@ def tokenize(
 ) -> list[tuple[list[int], list[int]]]:
     """Token ids of every prompt and of every answer, which ends with the end-of-turn token.
 
-    system: system message of every prompt; it replaces the chat template's own, which None keeps.
+    Args:
+        tokenizer: with a chat template.
+        system: system message of every prompt; it replaces the chat template's own, which None keeps.
+        texts: prompt and answer of each example.
 
-    Raises UserError when the template does not put the answer and an end-of-turn token after the prompt.
+    Raises:
+        UserError: when the template does not put the answer and an end-of-turn token after the prompt.
     """
     if not texts:
         return []

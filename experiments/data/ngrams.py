@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from bcd.checks import require_whole
 from experiments.errors import UserError
 
 Gram = tuple[str, ...]
@@ -23,11 +24,14 @@ def words(text: str) -> list[str]:
 
 
 @dataclass
-class Found:
+class Overlap:
     """What one evaluation set has in common with the training texts.
 
-    items, untested: number of items, and of those too short to be tested.
-    coverage: item -> largest share of its grams that one training example has.     example: that example.
+    Attributes:
+        items: number of items.
+        untested: number of items too short to be tested.
+        coverage: item -> largest share of its grams that one training example has.
+        example: item -> the training example that has this share.
     """
 
     items: int
@@ -49,50 +53,61 @@ class Found:
 class Index:
     """The grams of all items of several evaluation sets.
 
-    sets: name -> items, each the texts of one item.     n, shortest: see the module.
+    Args:
+        sets: name -> items, each the texts of one item.
+        n: words of a gram.
+        shortest: fewest words of a text that is one gram by itself, see the module.
 
-    Raises UserError unless 1 <= shortest <= n.
+    Raises:
+        ValueError: unless 1 <= shortest <= n.
     """
 
     def __init__(self, sets: dict[str, Sequence[Sequence[str]]], n: int, shortest: int) -> None:
         for name, value in (("n", n), ("shortest", shortest)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"{name}={value} is not possible: give a number of words of at least 1")
+            require_whole(name, value, least=1, why="it must be a whole number of words, at least 1")
         if shortest > n:
             raise UserError(f"shortest={shortest} exceeds n={n}")
         self.n, self.shortest = n, shortest
         self._items: dict[Gram, set[tuple[str, int]]] = defaultdict(set)
         self._sizes: dict[Gram, set[int]] = defaultdict(set)  # first words of a gram -> sizes of grams that begin so
         self._totals: dict[tuple[str, int], int] = {}
-        self.found = {name: Found(len(items), 0) for name, items in sets.items()}
+        self.overlaps = {name: Overlap(len(items), 0) for name, items in sets.items()}
         for name, items in sets.items():
             for number, texts in enumerate(items):
                 grams = {gram for text in texts for gram in self._grams(words(text))}
-                self.found[name].untested += not grams
+                self.overlaps[name].untested += not grams
                 self._totals[name, number] = len(grams)
                 for gram in grams:
                     self._items[gram].add((name, number))
                     self._sizes[gram[:shortest]].add(len(gram))
 
-    def _grams(self, of: list[str]) -> Iterator[Gram]:
-        size = min(self.n, len(of))
+    def _grams(self, tokens: list[str]) -> Iterator[Gram]:
+        size = min(self.n, len(tokens))
         if size >= self.shortest:
-            yield from (tuple(of[i : i + size]) for i in range(len(of) - size + 1))
+            yield from (tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1))
 
     def add(self, example: int, texts: Iterable[str]) -> float:
-        """Compare one training example; returns the largest share of an item's grams that it has, 0 for none."""
+        """Compare one training example with all items.
+
+        Args:
+            example: number of the example, which `Overlap.example` names it by.
+            texts: its prompt and answer.
+
+        Returns:
+            The largest share of an item's grams that the example has, 0 for none.
+        """
         grams: set[Gram] = set()
         for text in texts:
-            of = words(text)
-            for i in range(len(of) - self.shortest + 1):
-                for size in self._sizes.get(tuple(of[i : i + self.shortest]), ()):
-                    if (gram := tuple(of[i : i + size])) in self._items:
+            tokens = words(text)
+            for i in range(len(tokens) - self.shortest + 1):
+                for size in self._sizes.get(tuple(tokens[i : i + self.shortest]), ()):
+                    if (gram := tuple(tokens[i : i + size])) in self._items:
                         grams.add(gram)
         shared = Counter(item for gram in grams for item in self._items[gram])
         largest = 0.0
         for (name, number), count in shared.items():
-            share, found = count / self._totals[name, number], self.found[name]
+            share, overlap = count / self._totals[name, number], self.overlaps[name]
             largest = max(largest, share)
-            if share > found.coverage.get(number, 0.0):
-                found.coverage[number], found.example[number] = share, example
+            if share > overlap.coverage.get(number, 0.0):
+                overlap.coverage[number], overlap.example[number] = share, example
         return largest

@@ -8,6 +8,7 @@ from typing import Any
 import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
+from bcd.checks import require_flag, require_whole
 from experiments.data import Dataset, Example
 from experiments.data.bucketing import require_bucket
 from experiments.data.chat import tokenize
@@ -18,17 +19,26 @@ from records import digest
 class ReasoningGym:
     """Questions of several tasks, the same number of each; train, held-out (validation) and test are disjoint.
 
-    tasks: task name -> options of that task's reasoning-gym configuration.
-    train_size, heldout_size, test_size: number of questions in all; the tasks take turns.
-    train_seed, heldout_seed, test_seed: reasoning-gym seeds question n with seed + n, so they must lie further apart
-        than the sizes; besides, a train question that equals a held-out one is replaced by the next, and so is a test
-        question that equals one of either.
-    system: system message of every prompt; it replaces the chat template's own.
-    max_tokens: longest allowed example, prompt and answer together.
-    test: whether the final evaluation asks the test questions; before, they are not made.
-    bucket: see `experiments.data.bucketing.groups`.
+    reasoning-gym seeds question n with seed + n, so the three seeds must lie further apart than the sizes. Besides, a
+    train question that equals a held-out one is replaced by the next, and so is a test question that equals one of
+    either.
 
-    Raises UserError for an unknown task or option, sizes below 1, or seeds whose ranges overlap.
+    Args:
+        tasks: task name -> options of that task's reasoning-gym configuration.
+        train_size: number of questions to train on in all; the tasks take turns.
+        heldout_size: number of held-out questions in all.
+        train_seed: of the questions to train on.
+        heldout_seed: of the held-out questions.
+        system: system message of every prompt; it replaces the chat template's own.
+        max_tokens: longest allowed example, prompt and answer together.
+        test: whether the final evaluation asks the test questions; before, they are not made.
+        test_size: number of test questions in all.
+        test_seed: of the test questions.
+        bucket: see `experiments.data.bucketing.groups`.
+
+    Raises:
+        UserError: for an unknown task or option, or seeds whose ranges overlap.
+        ValueError: for sizes and a bucket that are no whole numbers of at least 1, and a test that is no flag.
     """
 
     def __init__(
@@ -55,11 +65,9 @@ class ReasoningGym:
         seeds = {"train": train_seed, "heldout": heldout_seed, "test": test_seed}
         sizes = {"train": train_size, "heldout": heldout_size, "test": test_size}
         for name, size in sizes.items():
-            if size < 1:
-                raise UserError(f"data.{name}_size={size} is not possible: at least one question is needed")
+            require_whole(f"data.{name}_size", size, least=1)
         require_bucket(bucket)
-        if not isinstance(test, bool):
-            raise UserError(f"data.test={test!r} is not possible: it is true or false")
+        require_flag("data.test", test)
         self.tasks = tasks
         self.train_size = train_size
         self.heldout_size = heldout_size
@@ -79,13 +87,13 @@ class ReasoningGym:
     def _questions(self, seed: int, size: int, taken: set[str]) -> list[tuple[Any, dict[str, Any]]]:
         """`size` (generator, entry) pairs whose questions are not in `taken`; adds them to it."""
         streams = [self._stream(name, options, seed, size) for name, options in self.tasks.items()]
-        found: list[tuple[Any, dict[str, Any]]] = []
-        while len(found) < size:
-            generator, entry = next(streams[len(found) % len(streams)])
+        questions: list[tuple[Any, dict[str, Any]]] = []
+        while len(questions) < size:
+            generator, entry = next(streams[len(questions) % len(streams)])
             if entry["question"] not in taken:
                 taken.add(entry["question"])
-                found.append((generator, entry))
-        return found
+                questions.append((generator, entry))
+        return questions
 
     def _stream(
         self, name: str, options: Mapping[str, Any], seed: int, size: int

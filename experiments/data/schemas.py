@@ -62,7 +62,8 @@ class Instruction:
 class GSM8K:
     """Question, and an answer that ends with ``#### number`` (openai/gsm8k); right means the same last number.
 
-    annotations: keep the calculator's ``<<48/2=24>>``, which is no part of the text that a reader wants.
+    Attributes:
+        annotations: keep the calculator's ``<<48/2=24>>``, which is no part of the text that a reader wants.
     """
 
     annotations: bool = False

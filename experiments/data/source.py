@@ -18,13 +18,14 @@ SUFFIXES = (".jsonl", ".jsonl.xz", ".json", ".parquet")
 class Source:
     """Where the rows of a data set are.
 
-    hub: name on the hub; None for data that are local only.
-    configs: configurations on the hub whose rows are put one after the other; none: the default one.
-    local: None reads the hub. A folder holds ``file.split`` with one of `SUFFIXES`; a file is the train split.
-    file: name of the data set's files in a local folder.     revision: of the hub's repository, a commit or tag.
+    A missing local file is an error; the hub is not tried then. Whatever cannot be read is a UserError of one line.
 
-    A missing local file is an error; the hub is not tried then. Raises UserError, in one line, for everything that
-    cannot be read.
+    Attributes:
+        hub: name on the hub; None for data that are local only.
+        file: name of the data set's files in a local folder.
+        configs: configurations on the hub whose rows are put one after the other; none: the default one.
+        local: None reads the hub. A folder holds ``file.split`` with one of `SUFFIXES`; a file is the train split.
+        revision: of the hub's repository, a commit or tag.
     """
 
     hub: str | None
@@ -41,7 +42,11 @@ class Source:
         return f"{self.hub or self.file} ({split})" if self.local is None else str(self.path(split))
 
     def path(self, split: str) -> Path:
-        """The local file of a split. Raises UserError unless there is exactly one."""
+        """The local file of a split.
+
+        Raises:
+            UserError: unless there is exactly one.
+        """
         assert self.local is not None
         local = Path(self.local).expanduser()
         if local.is_file():
@@ -51,17 +56,21 @@ class Source:
                 raise UserError(f"{local}: the name ends in none of {', '.join(SUFFIXES)}")
             return local
         stem = f"{self.file}.{split}"
-        found = [path for suffix in SUFFIXES if (path := local / f"{stem}{suffix}").is_file()]
-        if len(found) != 1:
-            what = f"both {found[0].name} and {found[1].name}" if found else f"no {stem}{{{','.join(SUFFIXES)}}}"
+        paths = [path for suffix in SUFFIXES if (path := local / f"{stem}{suffix}").is_file()]
+        if len(paths) != 1:
+            what = f"both {paths[0].name} and {paths[1].name}" if paths else f"no {stem}{{{','.join(SUFFIXES)}}}"
             raise UserError(
                 f"{self.local} has {what}; give a folder with one such file"
                 + (f", or null for {self.hub} from the hub" if self.hub else "")
             )
-        return found[0]
+        return paths[0]
 
     def rows(self, split: str, fields: Sequence[str]) -> list[dict[str, Any]]:
-        """All rows of a split. Raises UserError when one of `fields` is missing in a row or is no text."""
+        """All rows of a split.
+
+        Raises:
+            UserError: when one of `fields` is missing in a row or is no text.
+        """
         rows = _hub_rows(self, split) if self.local is None else read_file(self.path(split))
         for number, row in enumerate(rows, 1):
             for field in fields:
@@ -76,7 +85,8 @@ class Source:
 def read_file(path: Path) -> list[dict[str, Any]]:
     """The rows of a file with one of `SUFFIXES`; read once as long as size and time stay the same.
 
-    Raises UserError, naming file and row, when it cannot be read or is no table of objects.
+    Raises:
+        UserError: naming file and row, when it cannot be read or is no table of objects.
     """
     try:
         stat = path.stat()

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from bcd.checks import require_number
 from experiments.errors import UserError
 
 TUNING_SEEDS = 1000
@@ -35,7 +36,12 @@ def split(
     Equal questions share a place and so a part: the parts are disjoint. The order is that of the places, so the first
     n of a part are the same whatever the order of `items` is, and a larger n only adds to them.
 
-    validation, test: shares of the examples.     seed: of the split, the same for every run that is compared.
+    Args:
+        items: what is split.
+        prompt: item -> its question.
+        validation: share of the examples.
+        test: share of the examples.
+        seed: of the split, the same for every run that is compared.
     """
     parts: tuple[list[tuple[float, Item]], ...] = ([], [], [])
     for item in items:
@@ -46,7 +52,16 @@ def split(
 
 
 def first(items: Sequence[Item], size: int | None, name: str) -> list[Item]:
-    """The first `size` of them, all for None. Raises UserError when there are fewer, or none at all."""
+    """The first items of a part.
+
+    Args:
+        items: of the part.
+        size: how many; None: all.
+        name: of the size in the configuration, for messages.
+
+    Raises:
+        UserError: when there are fewer, or none at all.
+    """
     if size is not None and size > len(items):
         raise UserError(f"data.{name}={size} is not possible: there are {len(items)} examples")
     if not items:
@@ -54,13 +69,10 @@ def first(items: Sequence[Item], size: int | None, name: str) -> list[Item]:
     return list(items[:size])
 
 
-def require_shares(validation: object, test: object) -> None:
-    """Raise UserError unless both are shares that leave something to train on."""
+def require_shares(validation: float, test: float) -> None:
+    """Raise ValueError unless both are shares that leave something to train on."""
     for name, share in (("validation_share", validation), ("test_share", test)):
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
-            raise UserError(f"data.{name}={share} is not possible: give a share of at least 0 and below 1")
-    assert isinstance(validation, int | float)
-    assert isinstance(test, int | float)
+        require_number(f"data.{name}", share, least=0, below=1, why="it must be a share, at least 0 and below 1")
     if validation == 0:
         raise UserError("data.validation_share=0 is not possible: the held-out loss is of the validation part")
     if validation + test >= 1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bcd.checks import require_choice, require_flag, require_whole
 from experiments.data import Dataset, Example
 from experiments.data.bucketing import require_bucket
 from experiments.data.chat import tokenize
@@ -20,9 +21,14 @@ BYTES_PER_TOKEN = 3  # of mathematical English, roughly; for estimates of time o
 
 @dataclass(frozen=True)
 class Parts:
-    """Texts of the three parts.     test: None when it is a split of its own.
+    """Texts of the three parts.
 
-    excluded: left out of train.     empty: rows without a prompt or an answer, left out of all parts.
+    Attributes:
+        train: to train on.
+        heldout: of the validation part.
+        test: None when it is a split of its own.
+        excluded: left out of train.
+        empty: rows without a prompt or an answer, left out of all parts.
     """
 
     train: list[Text]
@@ -35,21 +41,27 @@ class Parts:
 class Supervised:
     """Rows of a source under a schema, in three disjoint parts, see `experiments.data.splits.split`.
 
-    source: where the rows are.     schema: which fields are prompt and answer.
-    validation_share: of the train split, held out for the loss before and after training.
-    test_share: of the train split, for the final test. 0: the source has a split of the name test, which is not opened
-        before the final evaluation.
-    test: whether the final evaluation reads the test part; runs with a seed for tuning must not.
-    train_size, heldout_size, test_size: the first n of a part; None: all of it.
-    split_seed: of the parts, the same for all runs that are compared.
-    loss_on: "answers", or "all" tokens, as a model that is trained from scratch wants it.
-    system: system message of every prompt; None keeps the chat template's own.
-    max_tokens: longer examples, prompt and answer together, are left out of train and validation and counted; nothing
-        is truncated, and nothing is left out of the test part.
-    bucket: see `experiments.data.bucketing.groups`.
-    exclude: file of `experiments.overlap`, one `identity` of a prompt a line, that are left out of train.
+    Args:
+        source: where the rows are.
+        schema: which fields are prompt and answer.
+        validation_share: of the train split, held out for the loss before and after training.
+        test_share: of the train split, for the final test. 0: the source has a split of the name test, which is not
+            opened before the final evaluation.
+        max_tokens: longer examples, prompt and answer together, are left out of train and validation and counted;
+            nothing is truncated, and nothing is left out of the test part.
+        test: whether the final evaluation reads the test part; runs with a seed for tuning must not.
+        train_size: the first n of the part to train on; None: all of it.
+        heldout_size: the first n of the validation part; None: all of it.
+        test_size: the first n of the test part; None: all of it.
+        split_seed: of the parts, the same for all runs that are compared.
+        loss_on: "answers", or "all" tokens, as a model that is trained from scratch wants it.
+        system: system message of every prompt; None keeps the chat template's own.
+        bucket: see `experiments.data.bucketing.groups`.
+        exclude: file of `experiments.overlap`, one `identity` of a prompt a line, that are left out of train.
 
-    Raises UserError for impossible values; reading raises it when data are missing or not as the schema says.
+    Raises:
+        ValueError: for impossible values.
+        UserError: from reading, when data are missing or not as the schema says.
     """
 
     def __init__(
@@ -73,13 +85,10 @@ class Supervised:
         require_shares(validation_share, test_share)
         require_bucket(bucket)
         for name, value in (("train_size", train_size), ("heldout_size", heldout_size), ("test_size", test_size)):
-            if value is not None:
-                _require_count(name, value)
-        _require_count("max_tokens", max_tokens)
-        if not isinstance(test, bool):
-            raise UserError(f"data.test={test!r} is not possible: it is true or false")
-        if loss_on not in ("answers", "all"):
-            raise UserError(f"data.loss_on={loss_on!r} is not one of answers, all")
+            require_whole(f"data.{name}", value, least=1, or_none=True)
+        require_whole("data.max_tokens", max_tokens, least=1)
+        require_flag("data.test", test)
+        require_choice("data.loss_on", loss_on, ("answers", "all"))
         self.source, self.schema, self.loss_on = source, schema, loss_on
         self.validation_share, self.test_share, self.split_seed = validation_share, test_share, split_seed
         self._sizes = (train_size, heldout_size, test_size)
@@ -127,11 +136,11 @@ class Supervised:
     def load(self, tokenizer: Any) -> Dataset:
         parts = self._parts()
         counted = {"train_examples": parts.train, "heldout_examples": parts.heldout}
-        kept = {name: self._short(self._examples(texts, tokenizer), name) for name, texts in counted.items()}
-        about = {name: len(examples) for name, examples in kept.items()}
+        short = {name: self._short(self._examples(texts, tokenizer), name) for name, texts in counted.items()}
+        about = {name: len(examples) for name, examples in short.items()}
         too_long = len(parts.train) + len(parts.heldout) - sum(about.values())
         about |= {"too_long": too_long, "empty": parts.empty, "excluded": parts.excluded}
-        return Dataset(kept["train_examples"], kept["heldout_examples"], about)
+        return Dataset(short["train_examples"], short["heldout_examples"], about)
 
     def load_test(self, tokenizer: Any) -> list[Example]:
         test = self._parts().test
@@ -183,8 +192,8 @@ def _split(rows: _Rows, schema: Schema, validation: float, test: float, seed: in
     every = [schema.text(row) for row in rows.rows]
     texts = [text for text in every if text.prompt and text.answer]
     train, heldout, held = split(texts, _prompt, validation, test, seed)
-    kept = [text for text in train if identity(text.prompt) not in excluded] if excluded else train
-    return Parts(kept, heldout, held if test else None, len(train) - len(kept), len(every) - len(texts))
+    remaining = [text for text in train if identity(text.prompt) not in excluded] if excluded else train
+    return Parts(remaining, heldout, held if test else None, len(train) - len(remaining), len(every) - len(texts))
 
 
 def _identities(path: str) -> frozenset[str]:
@@ -195,8 +204,3 @@ def _identities(path: str) -> frozenset[str]:
     if not lines or any(len(line) != 64 for line in lines):
         raise UserError(f"data.exclude={path} is no list that experiments.overlap wrote: one SHA-256 a line")
     return frozenset(lines)
-
-
-def _require_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"data.{name}={value} is not possible: give a number of at least 1, or null for all")

@@ -8,20 +8,14 @@
 Every part leaves one record; a part that is finished is not run again.
 """
 
-import os
-import sys
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from experiments import configuration
-from experiments.command import in_one_line, start
+from experiments.command import command
 from experiments.evaluate import evaluation
-from experiments.training import planning
-from experiments.training.interruption import Interrupted
 from records import Record
 
 
@@ -33,16 +27,16 @@ def lines(record: Record, compared: Record | None) -> list[str]:
         f"{record.name}:",
         *(f"  {k}: {_said(v)}" for k, v in record.measurements.items() if not isinstance(v, list)),
     ]
-    for name, found in (compared.measurements if compared else {}).items():
-        if "difference" not in found:
-            text.append(f"  {name}: {found['verdict']}")
+    for name, test in (compared.measurements if compared else {}).items():
+        if "difference" not in test:
+            text.append(f"  {name}: {test['verdict']}")
             continue
-        error, least = found["standard_error"], found["smallest_detectable"]
+        error, least = test["standard_error"], test["smallest_detectable"]
         text.append(
-            f"  {name} against {compared.config['before'] if compared else ''}: {found['difference']:+.4f}"
+            f"  {name} against {compared.config['before'] if compared else ''}: {test['difference']:+.4f}"
             + (f" ± {error:.4f}" if error is not None else "")
-            + f", p {found['p']:.2g}, smallest detectable {'none' if least is None else format(least, '.4f')}: "
-            + found["verdict"]
+            + f", p {test['p']:.2g}, smallest detectable {'none' if least is None else format(least, '.4f')}: "
+            + test["verdict"]
         )
     return text
 
@@ -63,31 +57,20 @@ def _said(value: Any) -> str:
     return ", ".join(f"{key} {item}" for key, item in value.items() if isinstance(item, int | float | str))
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="evaluate")
-def main(config: DictConfig) -> None:
+@command("evaluate")
+def main(config: DictConfig) -> bool:
     succeeded = True
-    try:
-        planning.require_controls(config)
-        planned = evaluation.plan(config, configuration.choices(HydraConfig.get()))
-        if config.dry:
-            print(evaluation.table(planned))
-            return
-        for record, compared in evaluation.execute(planned):
-            print("\n".join(lines(record, compared)), flush=True)
-            print(f"  {configuration.folder(config) / record.study / record.name}.json", flush=True)
-            succeeded &= record.status == "finished"
-    except (ValueError, OmegaConfBaseException) as error:
-        print(f"error: {in_one_line(str(error))}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except OSError as error:
-        print(f"error: {error.strerror}: {error.filename or os.fspath(configuration.folder(config))}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except Interrupted as stop:
-        print(f"\ninterrupted by {stop}: the same command goes on with what is not finished", file=sys.stderr)
-        raise SystemExit(stop.code) from None
-    if not succeeded:
-        raise SystemExit(1)
+    configuration.require_how(config.how)
+    planned = evaluation.plan(config, configuration.choices(HydraConfig.get()))
+    if config.how.dry:
+        print(evaluation.table(planned))
+        return True
+    for record, compared in evaluation.execute(planned):
+        print("\n".join(lines(record, compared)), flush=True)
+        print(f"  {configuration.folder(config) / record.study / record.name}.json", flush=True)
+        succeeded &= record.status == "finished"
+    return succeeded
 
 
 if __name__ == "__main__":
-    start(main)
+    main()

@@ -16,11 +16,13 @@ SUFFIXES = (".jsonl.xz", ".jsonl")
 class Source:
     """Where a task's test set is.
 
-    local: name of the file in a local folder, without its suffix, for example ``gsm8k.test``.
-    hub: name of the data set on the hub; empty: there is none in this schema.
-    configurations: of the hub's data set, one after another; empty: its only one.
-    split: of the hub's data set.     keep: field -> the values of the rows that stay.
-    option: that names a local copy, for messages.
+    Attributes:
+        local: name of the file in a local folder, without its suffix, for example ``gsm8k.test``.
+        hub: name of the data set on the hub; empty: there is none in this schema.
+        configurations: of the hub's data set, one after another; empty: its only one.
+        split: of the hub's data set.
+        keep: field -> the values of the rows that stay; None: all stay.
+        option: the option that names a local copy, for messages.
     """
 
     local: str
@@ -31,9 +33,14 @@ class Source:
     option: str = "downstream.folder"
 
     def rows(self, folder: Path | None, fields: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
-        """All rows, and a sentence that says where they are from: the folder if one is given, else the hub.
+        """All rows, and a sentence that says where they are from.
 
-        Never the one in place of the other. Raises UserError when the data cannot be had or lacks one of `fields`.
+        Args:
+            folder: local folder; None: the hub. Never the one in place of the other.
+            fields: that every row must have.
+
+        Raises:
+            UserError: when the data cannot be had or lacks one of `fields`.
         """
         rows, origin = self._from_hub() if folder is None else self._from_folder(folder)
         for number, row in enumerate(rows, 1):
@@ -48,13 +55,13 @@ class Source:
         return rows, origin
 
     def _from_folder(self, folder: Path) -> tuple[list[dict[str, Any]], str]:
-        found = [path for suffix in SUFFIXES if (path := folder / f"{self.local}{suffix}").is_file()]
-        if len(found) != 1:
+        paths = [path for suffix in SUFFIXES if (path := folder / f"{self.local}{suffix}").is_file()]
+        if len(paths) != 1:
             raise UserError(
-                f"{folder} has {'no' if not found else 'more than one'} {self.local}{{{','.join(SUFFIXES)}}}; "
+                f"{folder} has {'no' if not paths else 'more than one'} {self.local}{{{','.join(SUFFIXES)}}}; "
                 f"put one there, leave the task out, or drop {self.option} to load it from the hub"
             )
-        return json_lines(found[0]), f"local file {found[0].name}"
+        return json_lines(paths[0]), f"local file {paths[0].name}"
 
     def _from_hub(self) -> tuple[list[dict[str, Any]], str]:
         if not self.hub:
@@ -75,7 +82,11 @@ class Source:
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file, plain or compressed by xz. Raises UserError with file and line."""
+    """The objects of a JSON Lines file, plain or compressed by xz.
+
+    Raises:
+        UserError: with file and line, when it cannot be read or a line is no object.
+    """
     rows: list[dict[str, Any]] = []
     try:
         with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from hydra.utils import get_method
 
+from bcd.checks import require_whole
 from experiments.errors import UserError
 from experiments.evaluate.documents import Source
 from experiments.evaluate.significance import ALPHA, share, shares
@@ -24,14 +25,19 @@ TASKS = Path(__file__).parent / "tasks"
 class Downstream:
     """Exact match on fixed subsets, zero-shot, through the model's chat template, decoded greedily.
 
-    tasks: names of files in `tasks`; null: all.     items: most items of a task, see `subsets.chosen`.
-    folder: local folder with the test sets in the hub's schema; null: the hub. Never the one in place of the other.
-    max_new_tokens: of a generated answer.
-    batch_size: of a forward pass that scores given answers, which holds the logits of every token.
-    generation_batch_size: of a generation, which holds those of the last token alone; null: the same.
-    system: system message; null: what the chat template puts there itself.
+    Args:
+        tasks: names of files in `tasks`; null: all.
+        items: most items of a task, see `subsets.chosen`.
+        max_new_tokens: of a generated answer.
+        batch_size: of a forward pass that scores given answers, which holds the logits of every token.
+        folder: local folder with the test sets in the hub's schema; null: the hub. Never the one in place of the
+            other.
+        system: system message; null: what the chat template puts there itself.
+        generation_batch_size: of a generation, which holds those of the last token alone; null: the same.
 
-    Raises UserError for an unknown task and numbers below 1.
+    Raises:
+        UserError: for an unknown task or a folder that is not there.
+        ValueError: for numbers that are not whole or below 1.
     """
 
     def __init__(
@@ -44,20 +50,19 @@ class Downstream:
         system: str | None,
         generation_batch_size: int | None = None,
     ) -> None:
-        known = sorted(path.stem for path in TASKS.glob("*.yaml"))
+        names = sorted(path.stem for path in TASKS.glob("*.yaml"))
         if isinstance(tasks, str):
             raise UserError(f"downstream.tasks={tasks} is not possible: give a list, for example [{tasks}]")
         for name in tasks or ():
-            if name not in known:
-                raise UserError(f"downstream.tasks has {name!r}; there are {', '.join(known)}")
+            if name not in names:
+                raise UserError(f"downstream.tasks has {name!r}; there are {', '.join(names)}")
         generation_batch_size = batch_size if generation_batch_size is None else generation_batch_size
         numbers = {"items": items, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
         for name, value in (numbers | {"generation_batch_size": generation_batch_size}).items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"downstream.{name}={value} is not possible: give a whole number of at least 1")
+            require_whole(f"downstream.{name}", value, least=1)
         if folder is not None and not Path(folder).expanduser().is_dir():
             raise UserError(f"downstream.folder={folder} is no folder")
-        self.tasks = list(tasks or known)
+        self.tasks = list(tasks or names)
         self.items = items
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
@@ -79,19 +84,19 @@ class Downstream:
         return chosen(rows, about["identity"], self.items), f"{origin}, {len(rows)} rows"
 
     def __call__(self, subject: Subject) -> dict[str, Any]:
-        """Returns task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts."""
+        """task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts."""
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         for task in self.tasks:
-            kept = subject.place / f"{task}.json"
-            if not kept.exists():
+            path = subject.place / f"{task}.json"
+            if not path.exists():
                 measured = self._measure(subject, task)
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                partial = kept.with_suffix(".partial")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_suffix(".partial")
                 partial.write_text(json.dumps(measured), encoding="utf-8")
-                partial.replace(kept)
-            found[task] = json.loads(kept.read_text(encoding="utf-8"))
-        return found
+                partial.replace(path)
+            results[task] = json.loads(path.read_text(encoding="utf-8"))
+        return results
 
     def compare(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         """Every task that both have, each tested at `ALPHA` divided by their number."""
@@ -105,20 +110,20 @@ class Downstream:
         from lm_eval.models.huggingface import HFLM
 
         rows, origin = self.rows(name)
-        given = definition(name)
-        about, generates = given["metadata"], given["output_type"] == "generate_until"
+        options = definition(name)
+        about, generates = options["metadata"], options["output_type"] == "generate_until"
         language_model: Any = HFLM(
             pretrained=subject.model,  # pyright: ignore[reportCallIssue]
             tokenizer=subject.tokenizer,  # pyright: ignore[reportCallIssue]
             batch_size=self.generation_batch_size if generates else self.batch_size,  # pyright: ignore[reportCallIssue]
         )
         if generates:
-            given["generation_kwargs"] |= {"max_gen_toks": self.max_new_tokens}
+            options["generation_kwargs"] |= {"max_gen_toks": self.max_new_tokens}
         fields = about["fields"]
-        given["custom_dataset"] = lambda **_: {
+        options["custom_dataset"] = lambda **_: {
             "test": Dataset.from_list([{field: row[field] for field in fields} for row in rows])
         }
-        task = ConfigurableTask(config=given | {"num_fewshot": 0})
+        task = ConfigurableTask(config=options | {"num_fewshot": 0})
         result: Any = evaluate(
             language_model,
             {"tasks": {name: task}, "groups": {}, "group_map": {}},  # pyright: ignore[reportArgumentType]

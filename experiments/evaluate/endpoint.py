@@ -22,7 +22,12 @@ AGAIN = (408, 409, 425, 429)
 
 @dataclass(frozen=True)
 class Reply:
-    """text: of the first choice.     tokens: as the endpoint counted them, (0, 0) where it does not."""
+    """What the endpoint answered.
+
+    Attributes:
+        text: of the first choice.
+        tokens: of the prompt and of the reply, as the endpoint counted them; (0, 0) where it does not.
+    """
 
     text: str
     tokens: tuple[int, int]
@@ -32,9 +37,18 @@ class Reply:
 class Endpoint:
     """One model behind ``POST {url}/chat/completions``.
 
-    requests_per_minute: the most that are begun.     attempts: of one request, the first one included.
-    timeout: seconds of one attempt.     max_tokens: of a reply.     pause: seconds before the second attempt; the next
-    pauses are twice the one before, and a longer ``Retry-After`` of the server counts.
+    Attributes:
+        url: base URL, see `URL`.
+        model: its name there.
+        key: for the header Authorization; empty: no such header.
+        requests_per_minute: the most that are begun.
+        attempts: of one request, the first one included.
+        timeout: seconds of one attempt.
+        max_tokens: of a reply.
+        pause: seconds before the second attempt; the next pauses are twice the one before, and a longer
+            ``Retry-After`` of the server counts.
+        sleep: waits for some seconds.
+        clock: seconds of a clock that only grows.
     """
 
     url: str
@@ -50,7 +64,11 @@ class Endpoint:
     _next: float | None = field(default=None, init=False)
 
     def ask(self, system: str, user: str) -> Reply:
-        """The reply at temperature 0. Raises UserError when the request is refused or every attempt failed."""
+        """The reply at temperature 0.
+
+        Raises:
+            UserError: when the request is refused or every attempt failed.
+        """
         body = {
             "model": self.model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
@@ -99,9 +117,13 @@ class Endpoint:
 
 
 def from_environment(**options: Any) -> Endpoint | None:
-    """The endpoint that the environment names, None where it names none. `options`: the other fields.
+    """The endpoint that the environment names, None where it names none.
 
-    Raises UserError when only a part of it is set, or for a URL that is not http or https.
+    Args:
+        **options: the other fields of `Endpoint`.
+
+    Raises:
+        UserError: when only a part of it is set, or for a URL that is not http or https.
     """
     url, model, key = (os.environ.get(name, "") for name in (URL, MODEL, KEY))
     if not url and not model:

@@ -4,24 +4,24 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import configuration
+from bcd.checks import require_choice
+from experiments import configuration, sources
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
-from experiments.training.interruption import Interrupted, Interruption
+from experiments.interruption import Interrupted, Interruption
 from records import ROOT, Record, digest, find, load, load_study, require_writable, run_key, write
-from records.provenance import provenance, source_hash
+from records.provenance import provenance
 
 if TYPE_CHECKING:
     from experiments.models import ModelSource
 
 KEPT = ROOT / "outputs" / "evaluate"
-CODE = ("bcd", "experiments")
 MAY_DIFFER = ("tasks", "folder", "batch_size", "generation_batch_size", "judge")
 """Options of a part that two models under comparison need not share: every task says itself which items it has."""
 
@@ -30,14 +30,26 @@ MAY_DIFFER = ("tasks", "folder", "batch_size", "generation_batch_size", "judge")
 class Evaluating:
     """One part that is possible.
 
-    name: of its record.     key, identity: of what is measured.     before: the record to compare with.
+    Attributes:
+        part: what measures.
+        name: of its record.
+        key: of what is measured, with the code and what is read, see `records.run_key`.
+        identity: the configuration of what is measured.
+        about: labels of its record, no part of the key.
+        before: the record to compare with, None for no comparison.
     """
 
     part: Part
     name: str
     key: str
     identity: dict[str, Any]
+    about: dict[str, Any]
     before: Record | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """As the record has it."""
+        return self.identity | {"about": self.about}
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,12 @@ class Plan:
 def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
     """Check the configuration, read the test sets and find the identity of every part, before any weight is loaded.
 
-    choices: config group -> chosen name. Raises UserError or ValueError with one message that names the value.
+    Args:
+        config: of the command.
+        choices: config group -> chosen name.
+
+    Raises:
+        ValueError: with one message that names the value; a UserError where the cause is more than the value.
     """
     config = config.copy()
     if config.path is not None:
@@ -64,8 +81,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         config.model.path = config.path
     elif OmegaConf.is_missing(config.model, "path"):
         raise UserError("path=... is missing: give a folder in the Hugging Face format, a hub name, or model=NAME")
-    if config.dtype not in configuration.DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(configuration.DTYPES)}")
+    require_choice("dtype", config.dtype, configuration.DTYPES)
     for name in config.parts:
         if name not in config or "_target_" not in config[name]:
             raise UserError(f"parts has {name!r}; there are heldout, reasoning_gym, downstream, mt_bench")
@@ -76,7 +92,10 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         r"[^\w.=-]+", "_", str(config.path).rstrip("/").rpartition("/")[2] if config.path else choices["model"]
     )
     title = str(config.name) if config.name is not None else f"{stem}-{fingerprint[:8]}"
-    found = []
+    about = OmegaConf.to_container(config.about, resolve=True)
+    assert isinstance(about, dict)  # for the type checker: a DictConfig gives a dict
+    labels = {str(key): value for key, value in about.items()}
+    parts = []
     for name in config.parts:
         part: Part = configuration.build(config[name])
         identity = {
@@ -86,7 +105,11 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
             "dtype": config.dtype,
             "device": device.type,
         }
-        inputs = {"code": source_hash(CODE), "data": part.fingerprint(), "model": fingerprint}
+        inputs = {
+            "code": sources.code_hash((__name__, *sources.targets(identity))),
+            "data": part.fingerprint(),
+            "model": fingerprint,
+        }
         before = None
         if config.before is not None:
             path = configuration.folder(config) / config.recorded_as / f"{config.before}-{name}.json"
@@ -102,10 +125,10 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
                 raise UserError(
                     f"before={config.before}: {path} was evaluated with other values of {', '.join(other)}"
                 )
-        found.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, before))
-    if not config.dry:
+        parts.append(Evaluating(part, f"{title}-{name}", run_key(identity, inputs), identity, labels, before))
+    if not config.how.dry:
         require_writable(configuration.folder(config) / config.recorded_as)
-    return Plan(config, title, device, model, fingerprint, found)
+    return Plan(config, title, device, model, fingerprint, parts)
 
 
 def table(planned: Plan) -> str:
@@ -128,12 +151,18 @@ def table(planned: Plan) -> str:
 def execute(planned: Plan) -> Iterator[tuple[Record, Record | None]]:
     """The record of every part, and that of its comparison; parts that are finished are not run again.
 
-    A failing part is a record too and stops no other. Raises Interrupted after SIGTERM or Ctrl-C; what is finished
-    stays, and the same command goes on.
+    A failing part is a record too and stops no other.
+
+    Raises:
+        Interrupted: after SIGTERM or Ctrl-C; what is finished stays, and the same command goes on.
     """
     config, loaded = planned.config, None
     for part in planned.parts:
-        record = None if config.force else find(config.recorded_as, part.name, part.key, configuration.folder(config))
+        folder = configuration.folder(config)
+        record = None if config.how.force else find(config.recorded_as, part.name, part.key, folder)
+        if record is not None and record.config != part.config:  # measured before, under other labels
+            record = replace(record, config=part.config)
+            write(record, folder)
         if record is None:
             if loaded is None:
                 loaded = planned.model.load(getattr(torch, config.dtype))
@@ -160,7 +189,7 @@ def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
             name=part.name,
             key=part.key,
             status="interrupted" if stopped else "failed" if error else "finished",
-            config=part.identity,
+            config=part.config,
             measurements=measured | {"seconds": time.perf_counter() - begin},
             provenance=origin,
             error=error,
@@ -185,9 +214,14 @@ def _compare(planned: Plan, part: Evaluating, after: Record) -> Record | None:
         kind="compare",
         study=planned.config.recorded_as,
         name=f"{after.name}-against-{planned.config.before}",
-        key=run_key({"before": part.before.key, "after": after.key}, {"code": source_hash(CODE)}),
+        key=run_key({"before": part.before.key, "after": after.key}, {"code": sources.code_hash((__name__,))}),
         status="finished",
-        config={"before": part.before.name, "after": after.name, "part": part.identity["part"]},
+        config={
+            "before": part.before.name,
+            "after": after.name,
+            "part": part.identity["part"],
+            "about": part.about | {"baseline": part.before.config.get("about", {}).get("method")},
+        },
         measurements=part.part.compare(first, second),
         provenance=after.provenance,
     )

@@ -12,7 +12,12 @@ from records import digest
 
 
 class HeldOut:
-    """The same evaluation as before and after training.     data, evaluation: as in training."""
+    """The same evaluation as before and after training.
+
+    Args:
+        data: as in training.
+        evaluation: as in training.
+    """
 
     def __init__(self, data: DataSource, evaluation: Evaluation) -> None:
         self.data = data
@@ -25,7 +30,7 @@ class HeldOut:
         return {"examples": self.data.heldout_size}
 
     def __call__(self, subject: Subject) -> dict[str, Any]:
-        """Returns `loss` (nats per answer token, with its linearised standard error) and `exact_match` (a `share`).
+        """`loss` (nats per answer token, with its linearised standard error) and `exact_match` (a `share`).
 
         `losses` and `tokens` are those of each answer, so that two models can be compared item by item.
         """
@@ -47,7 +52,11 @@ class HeldOut:
         }
 
     def compare(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-        """Both are tested at half of `ALPHA`. Raises ValueError when the held-out examples are not the same."""
+        """Differences of loss and exact match, each tested at half of `ALPHA`.
+
+        Raises:
+            ValueError: when the held-out examples are not the same.
+        """
         first, second = before["loss"], after["loss"]
         if first["rows"] != second["rows"]:
             raise ValueError("the two records are of different held-out examples")

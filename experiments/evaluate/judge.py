@@ -32,7 +32,15 @@ def rating(judgment: str) -> float:
 
 @dataclass(frozen=True)
 class Task:
-    """One judgment to be made.     prompt: name of the judge's prompt.     system, user: what is sent."""
+    """One judgment to be made.
+
+    Attributes:
+        question_id: of the question.
+        turn: from 1 on.
+        prompt: name of the judge's prompt.
+        system: system message that is sent.
+        user: user message that is sent.
+    """
 
     question_id: int
     turn: int
@@ -47,12 +55,18 @@ def tasks(
     prompts: Mapping[str, Mapping[str, Any]],
     references: Mapping[int, Sequence[str]],
 ) -> list[Task]:
-    """Every judgment of the answers (question_id -> its turns), turn after turn of each question.
+    """Every judgment to be made of the answers, turn after turn of each question.
 
-    prompts: name -> row of FastChat's judge_prompts.jsonl.     references: question_id -> turns of the reference.
-    Raises UserError when a prompt or a reference is missing, or a prompt has a field that is not known.
+    Args:
+        questions: rows of FastChat's question.jsonl.
+        answers: question_id -> the answer of each turn.
+        prompts: name -> row of FastChat's judge_prompts.jsonl.
+        references: question_id -> turns of the reference.
+
+    Raises:
+        UserError: when a prompt or a reference is missing, or a prompt has a field that is not known.
     """
-    made = []
+    judgments = []
     for question in questions:
         number, category = question["question_id"], question["category"]
         if category in REFERENCED and number not in references:
@@ -69,8 +83,8 @@ def tasks(
                 user = prompts[name]["prompt_template"].format(question=asked, answer=answered, **fields)
             except (KeyError, IndexError, ValueError) as error:
                 raise UserError(f"the judge's prompt {name!r} cannot be filled in: {error!r}") from None
-            made.append(Task(number, turn, name, prompts[name]["system_prompt"], user))
-    return made
+            judgments.append(Task(number, turn, name, prompts[name]["system_prompt"], user))
+    return judgments
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,14 @@ class Prices:
 
 @dataclass(frozen=True)
 class Judge:
-    """A judge whose judgments are kept.     journal: of this judge, in FastChat's format; judged is judged."""
+    """A judge whose judgments are kept.
+
+    Attributes:
+        endpoint: that answers.
+        journal: of this judge, in FastChat's format; what it holds is not asked again.
+        prices: of the endpoint's tokens.
+        max_cost: in dollars; None: no limit.
+    """
 
     endpoint: Endpoint
     journal: Journal
@@ -97,8 +118,8 @@ class Judge:
 
     def missing(self, wanted: Sequence[Task], model: str) -> list[Task]:
         """The tasks without a judgment of the very same prompt."""
-        kept = self._kept(model)
-        return [task for task in wanted if (task.question_id, task.turn, task.user) not in kept]
+        judgments = self._kept(model)
+        return [task for task in wanted if (task.question_id, task.turn, task.user) not in judgments]
 
     def estimate(self, wanted: Sequence[Task]) -> tuple[tuple[int, int], float | None]:
         """Tokens that go in and at most come out, and their price in dollars (None: unknown)."""
@@ -107,28 +128,31 @@ class Judge:
         return tokens, self.prices.dollars(tokens)
 
     def judge(self, wanted: Sequence[Task], model: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """FastChat's records of all tasks, those that were kept included, and what was spent now.
+        """FastChat's records of all tasks, those of the journal included, and what was spent now.
 
-        Prints the estimate before the first request. Raises UserError when it exceeds `max_cost` and when the
-        endpoint fails; every judgment made until then is kept.
+        Prints the estimate before the first request.
+
+        Raises:
+            UserError: when the estimate exceeds `max_cost`, and when the endpoint fails; every judgment made until
+                then is kept.
         """
-        left = self.missing(wanted, model)
-        tokens, dollars = self.estimate(left)
+        missing = self.missing(wanted, model)
+        tokens, dollars = self.estimate(missing)
         price = "no price is set" if dollars is None else f"at most ${dollars:.2f}"
         print(
-            f"judge {self.endpoint.model}: {len(left)} of {len(wanted)} judgments to be made, "
+            f"judge {self.endpoint.model}: {len(missing)} of {len(wanted)} judgments to be made, "
             f"about {tokens[0]} tokens in, at most {tokens[1]} out, {price}",
             flush=True,
         )
-        if self.max_cost is not None and left and (dollars is None or dollars > self.max_cost):
+        if self.max_cost is not None and missing and (dollars is None or dollars > self.max_cost):
             raise UserError(f"mt_bench.judge.max_cost={self.max_cost} forbids the judgments: {price}")
         spent = [0, 0]
-        for done, task in enumerate(left):
+        for done, task in enumerate(missing):
             try:
                 reply = self.endpoint.ask(task.system, task.user)
             except UserError as error:
                 raise UserError(
-                    f"{error}; {done} of {len(left)} judgments were made and are kept in {self.journal.path}, "
+                    f"{error}; {done} of {len(missing)} judgments were made and are kept in {self.journal.path}, "
                     "and the same command goes on"
                 ) from None
             spent = [spent[0] + reply.tokens[0], spent[1] + reply.tokens[1]]
@@ -144,10 +168,10 @@ class Judge:
                     "tstamp": time.time(),
                 }
             )
-        kept = self._kept(model)
-        found = [kept[task.question_id, task.turn, task.user] for task in wanted]
+        judgments = self._kept(model)
+        rows = [judgments[task.question_id, task.turn, task.user] for task in wanted]
         used = (spent[0], spent[1])
-        return found, {"requests": len(left), "tokens": list(used), "dollars": self.prices.dollars(used)}
+        return rows, {"requests": len(missing), "tokens": list(used), "dollars": self.prices.dollars(used)}
 
     def _kept(self, model: str) -> dict[tuple[int, int, str], dict[str, Any]]:
         rows = [row for row in self.journal.read() if row.get("model") == model]

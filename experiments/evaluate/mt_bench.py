@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from bcd.checks import require_positive, require_whole
 from experiments.errors import UserError
 from experiments.evaluate import endpoint
 from experiments.evaluate.documents import Source, json_lines
@@ -31,14 +32,20 @@ NOT_JUDGED = "not judged"
 class MTBench:
     """Answers to two-turn questions and their scores, 1 to 10.
 
-    questions: FastChat's question.jsonl (may be xz-compressed), or the hub's HuggingFaceH4/mt_bench_prompts.
-    references: FastChat's reference answers of one model, for the categories that need them.
-    prompts: FastChat's judge_prompts.jsonl.     folder: gets model_answer/ and model_judgment/.
-    judge: `requests_per_minute`, `attempts`, `timeout` (seconds), `max_tokens`, `prices` (dollars for a million
-        tokens, `input` and `output`), `max_cost` (dollars; null: no limit). Which judge it is, the environment says:
-        JUDGE_BASE_URL, JUDGE_MODEL, JUDGE_API_KEY.
+    Args:
+        questions: FastChat's question.jsonl (may be xz-compressed), or the hub's HuggingFaceH4/mt_bench_prompts.
+        references: FastChat's reference answers of one model, for the categories that need them.
+        prompts: FastChat's judge_prompts.jsonl.
+        max_new_tokens: of an answer.
+        batch_size: questions answered at once.
+        folder: gets model_answer/ and model_judgment/.
+        judge: `requests_per_minute`, `attempts`, `timeout` (seconds), `max_tokens`, `prices` (dollars for a million
+            tokens, `input` and `output`), `max_cost` (dollars; null: no limit). Which judge it is, the environment
+            says: JUDGE_BASE_URL, JUDGE_MODEL, JUDGE_API_KEY.
 
-    Raises UserError for a file that is missing or has another format.
+    Raises:
+        UserError: for a file that is missing or has another format.
+        ValueError: for a number that is not possible.
     """
 
     def __init__(
@@ -52,8 +59,7 @@ class MTBench:
         judge: Mapping[str, Any],
     ) -> None:
         for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"mt_bench.{name}={value} is not possible: give a whole number of at least 1")
+            require_whole(f"mt_bench.{name}", value, least=1)
         if questions is None:
             raise UserError("mt_bench.questions=FILE is missing: FastChat's question.jsonl, or a name on the hub")
         self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
@@ -63,8 +69,7 @@ class MTBench:
         options = dict(judge)
         self.prices, self.max_cost = Prices(**options.pop("prices")), options.pop("max_cost")
         for name, value in options.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-                raise UserError(f"mt_bench.judge.{name}={value} is not possible: give a positive number")
+            require_positive(f"mt_bench.judge.{name}", value)
         self.endpoint = endpoint.from_environment(**options)
         self.prompts: dict[str, dict[str, Any]] = {}
         if self.endpoint is not None:
@@ -85,7 +90,7 @@ class MTBench:
 
     def __call__(self, subject: Subject) -> dict[str, Any]:
         answers = self.answer(subject)
-        found: dict[str, Any] = {
+        result: dict[str, Any] = {
             "questions": len(self.questions),
             "rows": digest(self.questions),
             "model_id": subject.name,
@@ -93,14 +98,14 @@ class MTBench:
             "answers": digest([answers[question["question_id"]] for question in self.questions]),
         }
         if self.endpoint is None:
-            return found | {"verdict": f"{NOT_JUDGED}: {endpoint.URL} and {endpoint.MODEL} name no judge"}
+            return result | {"verdict": f"{NOT_JUDGED}: {endpoint.URL} and {endpoint.MODEL} name no judge"}
         name = f"{self.endpoint.model.replace('/', '_')}_single.jsonl"
         judge = Judge(self.endpoint, Journal(self.folder / "model_judgment" / name), self.prices, self.max_cost)
         wanted = tasks(self.questions, answers, self.prompts, self.references)
         judgments, spent = judge.judge(wanted, subject.name)
         host = urllib.parse.urlsplit(self.endpoint.url).hostname
         about = {"model": self.endpoint.model, "host": host, "prompts": digest(self.prompts), "spent": spent}
-        return found | {"judge": about} | self._scores(judgments)
+        return result | {"judge": about} | self._scores(judgments)
 
     def _scores(self, judgments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Means over the rated judgments; the standard errors take the turns of a question together."""
@@ -118,12 +123,12 @@ class MTBench:
         """Paired over the questions, on the turns rated in both; `NOT_JUDGED` where one was not judged."""
         if "judge" not in before or "judge" not in after:
             return {"score": {"verdict": NOT_JUDGED}}
-        judges = [(found["judge"]["model"], found["judge"]["prompts"]) for found in (before, after)]
+        judges = [(record["judge"]["model"], record["judge"]["prompts"]) for record in (before, after)]
         if judges[0] != judges[1] or before["rows"] != after["rows"]:
             raise ValueError(
                 "the two records have different questions, judges or prompts, so their scores do not compare"
             )
-        first, second = ({(q, t): s for q, t, s in found["scores"] if s != UNRATED} for found in (before, after))
+        first, second = ({(q, t): s for q, t, s in record["scores"] if s != UNRATED} for record in (before, after))
         sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
         for question, turn in first.keys() & second.keys():
             for i, value in enumerate((first[question, turn], second[question, turn], 1.0)):
@@ -131,20 +136,20 @@ class MTBench:
         if len(sums) < 2:
             return {"score": {"verdict": f"{NOT_JUDGED}: fewer than two questions have a rating in both"}}
         columns = [[sums[question][i] for question in sorted(sums)] for i in range(3)]
-        found = mean_difference(columns[0], columns[1], columns[2])
-        return {"score": found | {"verdict": verdict(found, ALPHA)}}
+        difference = mean_difference(columns[0], columns[1], columns[2])
+        return {"score": difference | {"verdict": verdict(difference, ALPHA)}}
 
     def answer(self, subject: Subject) -> dict[int, list[str]]:
         """question_id -> the answer of each turn; kept in model_answer/, batch after batch, and not made twice."""
         journal = Journal(self.folder / "model_answer" / f"{subject.name}.jsonl")
-        kept = {row["answer_id"]: row["choices"][0]["turns"] for row in journal.read()}
-        found: dict[int, list[str]] = {}
+        turns_by_id = {row["answer_id"]: row["choices"][0]["turns"] for row in journal.read()}
+        answers: dict[int, list[str]] = {}
         for start in tqdm(range(0, len(self.questions), self.batch_size), desc=subject.name, leave=False):
             group = self.questions[start : start + self.batch_size]
             # A batch is made as a whole, because padding moves roundings: what is continued is what is uninterrupted.
-            made = [subject.fingerprint, self.max_new_tokens, [question["turns"] for question in group]]
-            identities = [digest([made, i])[:22] for i in range(len(group))]
-            if any(identity not in kept for identity in identities):
+            batch = [subject.fingerprint, self.max_new_tokens, [question["turns"] for question in group]]
+            identities = [digest([batch, i])[:22] for i in range(len(group))]
+            if any(identity not in turns_by_id for identity in identities):
                 rows = [
                     {
                         "question_id": question["question_id"],
@@ -158,10 +163,10 @@ class MTBench:
                     )
                 ]
                 journal.append(*rows)
-                kept |= {row["answer_id"]: row["choices"][0]["turns"] for row in rows}
+                turns_by_id |= {row["answer_id"]: row["choices"][0]["turns"] for row in rows}
             for question, identity in zip(group, identities, strict=True):
-                found[question["question_id"]] = kept[identity]
-        return found
+                answers[question["question_id"]] = turns_by_id[identity]
+        return answers
 
     def _dialogues(self, subject: Subject, group: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         """The answers to each question of the group; all of a group have as many turns."""
@@ -203,7 +208,11 @@ def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def checked(path: str, fields: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a JSON Lines file. Raises UserError when it is missing, empty or a row lacks one of `fields`."""
+    """The rows of a JSON Lines file.
+
+    Raises:
+        UserError: when it is missing, empty or a row lacks one of `fields`.
+    """
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"{path} is no file")
@@ -221,10 +230,10 @@ def read_questions(name: str) -> list[dict[str, Any]]:
     if Path(name).expanduser().is_file():
         rows = checked(name, ("question_id", "category", "turns"))
     elif name.count("/") == 1 and not name.startswith((".", "~", "/")) and "." not in name.rpartition("/")[2]:
-        found, _ = Source(local=name, hub=name, split="train", option="mt_bench.questions").rows(
+        source_rows, _ = Source(local=name, hub=name, split="train", option="mt_bench.questions").rows(
             None, ("prompt_id", "category", "prompt")
         )
-        rows = [{"question_id": row["prompt_id"], "turns": row["prompt"]} | row for row in found]
+        rows = [{"question_id": row["prompt_id"], "turns": row["prompt"]} | row for row in source_rows]
     else:
         raise UserError(f"mt_bench.questions={name} is no file, and no name on the hub")
     questions = [{"question_id": r["question_id"], "category": r["category"], "turns": list(r["turns"])} for r in rows]

@@ -13,8 +13,8 @@ NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?")
 
 def numbers(text: str) -> list[Decimal]:
     """The decimal numbers in a text, in order; thousands may be set apart by commas."""
-    found = (match.replace(",", "").replace("−", "-") for match in NUMBER.findall(text))
-    return [Decimal(value) for value in found if any(character.isdigit() for character in value)]
+    matches = (match.replace(",", "").replace("−", "-") for match in NUMBER.findall(text))
+    return [Decimal(value) for value in matches if any(character.isdigit() for character in value)]
 
 
 def last_number(text: str, gold: object) -> dict[str, int]:
@@ -22,8 +22,8 @@ def last_number(text: str, gold: object) -> dict[str, int]:
     wanted = numbers(str(gold))
     if len(wanted) != 1:
         raise ValueError(f"the answer {gold!r} is not one number")
-    found = numbers(text)
-    return {"exact_match": int(bool(found) and found[-1] == wanted[0])}
+    values = numbers(text)
+    return {"exact_match": int(bool(values) and values[-1] == wanted[0])}
 
 
 def gsm8k(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, int]:
@@ -45,8 +45,8 @@ def mathematics(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, int
     """
     from math_verify import parse, verify
 
-    gold, found = (parse(text, raise_on_error=False) for text in (boxed(row["solution"]), boxed(results[0])))
-    return {"exact_match": int(bool(gold) and bool(found) and verify(gold, found, raise_on_error=False))}
+    gold, answer = (parse(text, raise_on_error=False) for text in (boxed(row["solution"]), boxed(results[0])))
+    return {"exact_match": int(bool(gold) and bool(answer) and verify(gold, answer, raise_on_error=False))}
 
 
 def boxed(text: str) -> str:

@@ -22,9 +22,14 @@ NOT_TESTABLE = "not testable at this scale"
 def share(right: Sequence[bool], *, chance: float, constant: float | None = None) -> dict[str, Any]:
     """The share of right items of one model, and whether it is better than guessing.
 
-    chance: expected share of uniform guesses.
-    constant: share of the best answer that looks at no question (always "yes"), None where there is no such answer.
-    Returns JSON values; `right` as a text of 0 and 1, so that later comparisons can be made item by item.
+    Args:
+        right: whether each item is right.
+        chance: expected share of uniform guesses.
+        constant: share of the best answer that looks at no question (always "yes"), None where there is no such
+            answer.
+
+    Returns:
+        JSON values; `right` as a text of 0 and 1, so that later comparisons can be made item by item.
     """
     n, r = len(right), sum(right)
     guess = max(chance, constant or 0.0)
@@ -46,8 +51,13 @@ def share(right: Sequence[bool], *, chance: float, constant: float | None = None
 def paired(before: Sequence[bool], after: Sequence[bool], alpha: float = ALPHA) -> dict[str, Any]:
     """Difference of two shares on the same items (after - before), by McNemar's exact test.
 
-    alpha: level of the test, the family's level divided by the number of comparisons.
-    Raises ValueError when the numbers of items differ.
+    Args:
+        before: whether each item is right by the first model.
+        after: the same by the second model.
+        alpha: level of the test, the family's level divided by the number of comparisons.
+
+    Raises:
+        ValueError: when the numbers of items differ.
     """
     n = len(before)
     if len(after) != n:
@@ -118,12 +128,12 @@ def mean_difference(
 def shares(before: dict[str, Any], after: dict[str, Any], alpha: float) -> dict[str, Any]:
     """Two results of `share`, with the hash of their items in ``rows``: paired when the items are the same."""
     test = paired if before["rows"] == after["rows"] else unpaired
-    found = test([item == "1" for item in before["right"]], [item == "1" for item in after["right"]], alpha)
+    result = test([item == "1" for item in before["right"]], [item == "1" for item in after["right"]], alpha)
     guessing = not (before["above_guessing"] or after["above_guessing"])
-    return found | {
+    return result | {
         "before": before["share"],
         "after": after["share"],
-        "verdict": verdict(found, alpha, above_guessing=not guessing),
+        "verdict": verdict(result, alpha, above_guessing=not guessing),
     }
 
 
@@ -157,12 +167,18 @@ def smallest_paired(n: int, discordant: float, alpha: float = ALPHA) -> float | 
     return high
 
 
-def verdict(found: dict[str, Any], alpha: float, *, larger_is_better: bool = True, above_guessing: bool = True) -> str:
-    """ "better", "worse" or `NOT_TESTABLE`.
+def verdict(
+    result: dict[str, Any], alpha: float, *, larger_is_better: bool = True, above_guessing: bool = True
+) -> str:
+    """The words for a difference: "better", "worse" or `NOT_TESTABLE`.
 
-    above_guessing: whether one of the two models does better than guessing; two that guess cannot be compared.
+    Args:
+        result: the test's result, with `difference`, `p` and `smallest_detectable`.
+        alpha: level of the test.
+        larger_is_better: False for a loss.
+        above_guessing: whether one of the two models does better than guessing; two that guess cannot be compared.
     """
-    least = found["smallest_detectable"]
-    if not above_guessing or least is None or abs(found["difference"]) < least or found["p"] > alpha:
+    least = result["smallest_detectable"]
+    if not above_guessing or least is None or abs(result["difference"]) < least or result["p"] > alpha:
         return NOT_TESTABLE
-    return "better" if (found["difference"] > 0) == larger_is_better else "worse"
+    return "better" if (result["difference"] > 0) == larger_is_better else "worse"

@@ -7,8 +7,15 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Subject:
-    """name: of the records.     fingerprint: SHA-256 of the weights, the dtype and the kind of device.
-    place: folder that keeps finished pieces of an interrupted evaluation; it is removed when its record is written.
+    """The model under evaluation.
+
+    Attributes:
+        name: of the records.
+        model: on its device, in evaluation mode.
+        tokenizer: of the model.
+        fingerprint: SHA-256 of the weights, the dtype and the kind of device.
+        place: folder that keeps finished pieces of an interrupted evaluation; it is removed when its record is
+            written.
     """
 
     name: str
@@ -22,11 +29,19 @@ class Part(Protocol):
     """One part of an evaluation; its record's measurements are what calling it returns."""
 
     def fingerprint(self) -> str:
-        """SHA-256 of everything that it reads besides its configuration and the model. Raises UserError."""
+        """SHA-256 of everything that it reads besides its configuration and the model.
+
+        Raises:
+            UserError: when it cannot be read.
+        """
         ...
 
     def __call__(self, subject: Subject) -> dict[str, Any]:
-        """JSON values. Raises UserError for what the user can mend."""
+        """The measurements, JSON values.
+
+        Raises:
+            UserError: for what the user can mend.
+        """
         ...
 
     def size(self) -> dict[str, int]:

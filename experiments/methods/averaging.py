@@ -91,12 +91,22 @@ class AveragedDescent(BlockCoordinateDescent):
         self.average = [weight.detach().clone() for weight in self.averaged_weights]
         self.averaged = 0  # how often
         self._every, self._average_update = every, get_ema_multi_avg_fn(decay)
+        self._register()
+
+    def _register(self) -> None:
+        if self._every == "visit":
+            self.register_visit_hook(end=AveragedDescent._update_average)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy registers a hook of its own: hooks of visits are not copied."""
+        super().__setstate__(state)
+        if "_every" in state:  # torch sets only a part of the state when it loads one
+            self._register()
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore
-        """A step of the parent, and of the average when it is time for it."""
-        before = self.visits_started
+        """A step of the parent, after which the average over steps is updated."""
         loss = super().step(closure)  # pyright: ignore[reportArgumentType]
-        if self._every == "step" or self.visits_started != before:
+        if self._every == "step":
             self._update_average()
         return loss
 

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from bcd import BlockCoordinateDescent, Fixed, Part, Partition
-from bcd.compiled import supports
 from bcd.memory import Bytes, Held, held, measured, measured_held, nbytes, scratch_bytes, update_bytes
 from bcd.optimizer import require_inner_steps
 from bcd.rules.rule import require
+from bcd.update_kernel import supports
 from experiments.methods.footprint import Footprint
 from experiments.methods.interface import Method, Trainable
 

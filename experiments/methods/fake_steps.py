@@ -14,8 +14,8 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bcd.activations import LivePeak
 from bcd.memory import nbytes
+from bcd.memory.activations import LivePeak
 
 Make = Callable[..., Optimizer]
 """``make(*groups)`` builds an optimizer on lists of parameters."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bcd.activations import LivePeak
 from bcd.memory import Bytes, Held, nbytes
+from bcd.memory.activations import LivePeak
 from bcd.rules.rule import require
 from experiments.methods.fake_steps import Answers
 from experiments.methods.footprint import WholeFootprint

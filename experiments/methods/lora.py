@@ -43,9 +43,9 @@ class LoRAMethod(FullMethod):
         from peft import LoraConfig, get_peft_model  # slow to import, and wrong values should be told at once
 
         alpha = 2 * self.rank if self.alpha is None else self.alpha
-        config = LoraConfig(
-            r=self.rank, lora_alpha=alpha, target_modules=list(self.target_modules), task_type="CAUSAL_LM"
-        )
+        # What peft adds for a task is generation, which not every model has.
+        task = "CAUSAL_LM" if hasattr(model, "prepare_inputs_for_generation") else None
+        config = LoraConfig(r=self.rank, lora_alpha=alpha, target_modules=list(self.target_modules), task_type=task)
         # peft draws A from the global generator; fork it so that nothing else depends on the adapter.
         with seeded(self.seed), warnings.catch_warnings():
             # peft 0.21 asks transformers 5 for a property by its former name.

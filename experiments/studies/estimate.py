@@ -6,6 +6,28 @@ from functools import cache
 import torch
 
 from experiments.methods import Trainable
+from experiments.training.run import Run
+
+
+def seconds(run: Run) -> float:
+    """Seconds of the run: measured if it is finished, else `estimated`."""
+    return record.measurements["seconds"] if (record := run.finished) else estimated(run)
+
+
+def estimated(run: Run) -> float:
+    """Seconds that the run needs, from the arithmetic and this machine's rate."""
+    plan, tokens = run.plan, run.plan.tokens_per_step
+    step, forward = plan.shared.once(
+        "flops",
+        (plan.form, tokens),
+        lambda: (step_flops(plan.skeleton, tokens), forward_flops(plan.skeleton, tokens)),
+    )
+    # The evaluation before training is shared by the runs of a study.
+    evaluations = 1 + (plan.config.steps - 1) // (plan.config.evaluate_every or plan.config.steps)
+    evaluations *= plan.workload.forward_passes
+    size = plan.shared.once("heldout", plan.data_key, lambda: plan.workload.data.heldout_size)
+    flops = plan.config.steps * step + evaluations * forward * size / plan.config.batch_size
+    return flops / flops_per_second(plan.device.type, tokens)
 
 
 def forward_flops(trainable: Trainable, tokens: int) -> float:
@@ -43,6 +65,6 @@ def flops_per_second(device: str, tokens: int, width: int = 576, seconds: float 
     b = torch.randn(width, 3 * width, device=device, generator=generator)
     count, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
-        (a @ b).sum().item()
+        (a @ b).sum().item()  # item() waits for the device
         count += 1
     return count * 2 * tokens * width * 3 * width / (time.perf_counter() - begin)

@@ -8,18 +8,18 @@ from experiments.errors import UserError
 from experiments.studies import study
 from experiments.training import planning
 
-PASSED_ON = ("records_dir=", "local_data=", "checkpoint.", "export=", *(f"{name}=" for name in planning.PLACES))
+WHICH = ("study=", "studies=")
+PLACES = tuple(f"{name}=" for name in planning.PLACES)
 
 
-def extra_overrides(given: Sequence[str]) -> list[str]:
+def extra_overrides(overrides: Sequence[str]) -> list[str]:
     """Those of the overrides that change the runs of a study."""
-    own = (*(f"{name}=" for name in (*planning.CONTROLS, *planning.PLACES)), "checkpoint.")
-    return [item for item in given if not item.lstrip("+").startswith(own)]
+    return [item for item in overrides if not item.lstrip("+~").startswith(("how.", *WHICH, *PLACES))]
 
 
-def passed_on(given: Sequence[str]) -> list[str]:
+def passed_on(overrides: Sequence[str]) -> list[str]:
     """Those of the overrides that say how to run and also hold for every run of a study."""
-    return [item for item in given if item.startswith(PASSED_ON)]
+    return [item for item in overrides if item.startswith(("how.", *PLACES))]
 
 
 def chosen_studies(config: DictConfig, controls: Sequence[str]) -> list[DictConfig]:

@@ -10,24 +10,28 @@ from rich.live import Live
 from rich.table import Table
 from tqdm import tqdm
 
-from experiments.studies.study import Entry, left
+from experiments.studies import estimate
+from experiments.studies.show import left
+from experiments.training.run import Run
 
 ROWS = 12
 """Runs shown at once: those under way, and as many of the next as fit."""
 
 
-def place(entry: Entry) -> tuple[str, str]:
-    """Study and name: what no two runs share."""
-    return entry.study, entry.plan.name
-
-
 class Progress:
-    """What is under way, done and left.     name: of the study.     workers: runs at the same time."""
+    """What is under way, done and left.
 
-    def __init__(self, name: str, listed: Sequence[Entry], workers: int, console: Console | None = None) -> None:
+    Args:
+        name: of the study.
+        listed: all its runs.
+        workers: runs at the same time.
+        console: where the table goes; None: stdout.
+    """
+
+    def __init__(self, name: str, listed: Sequence[Run], workers: int, console: Console | None = None) -> None:
         self._name, self._listed, self._workers = name, listed, workers
         self._console = console or Console(file=sys.stdout)
-        self._states = {place(entry): entry.state for entry in listed}
+        self._states = {run.place: run.state for run in listed}
         self._begins: dict[tuple[str, str], float] = {}
         self._measured, self._estimated = 0.0, 0.0  # seconds of the runs that ended here
         self._open = ExitStack()
@@ -48,32 +52,32 @@ class Progress:
         else:
             self._console.print(line, highlight=False, markup=False)
 
-    def started(self, entry: Entry) -> None:
-        self._states[place(entry)] = "running"
-        self._begins[place(entry)] = time.perf_counter()
+    def started(self, run: Run) -> None:
+        self._states[run.place] = "running"
+        self._begins[run.place] = time.perf_counter()
         if self._workers == 1:
             self.say(self.remaining())
 
-    def ended(self, entry: Entry, status: str) -> None:
-        self._states[place(entry)] = status
-        if place(entry) in self._begins:
-            self._measured += self.seconds(entry)
-            self._estimated += entry.estimate()
+    def ended(self, run: Run, status: str) -> None:
+        self._states[run.place] = status
+        if run.place in self._begins:
+            self._measured += self.seconds(run)
+            self._estimated += estimate.estimated(run)
 
-    def seconds(self, entry: Entry) -> float:
+    def seconds(self, run: Run) -> float:
         """Since the run was started here."""
-        return time.perf_counter() - self._begins[place(entry)]
+        return time.perf_counter() - self._begins[run.place]
 
     def remaining(self) -> str:
         """Runs done and the time left, estimated from the arithmetic and corrected by the runs that ended here."""
         scale = self._measured / self._estimated if self._estimated else 1.0
         states = self._states
         seconds = 0.0
-        for entry in self._listed:
-            if states[place(entry)] in ("to do", "interrupted"):
-                seconds += scale * entry.estimate()
-            elif states[place(entry)] == "running":
-                seconds += max(0.0, scale * entry.estimate() - self.seconds(entry))
+        for run in self._listed:
+            if states[run.place] in ("to do", "interrupted"):
+                seconds += scale * estimate.estimated(run)
+            elif states[run.place] == "running":
+                seconds += max(0.0, scale * estimate.estimated(run) - self.seconds(run))
         done = sum(state in ("finished", "failed") for state in states.values())
         return f"study {self._name}: {done} of {len(states)} runs done, about {left(seconds / self._workers)} left"
 
@@ -81,12 +85,12 @@ class Progress:
         table = Table(title=self.remaining(), title_justify="left", box=None)
         for column in ("run", "state", "seconds", "estimated"):
             table.add_column(column, justify="left" if column in ("run", "state") else "right")
-        rows = [entry for entry in self._listed if self._states[place(entry)] == "running"]
-        rows += [entry for entry in self._listed if self._states[place(entry)] in ("to do", "interrupted")]
-        for entry in rows[:ROWS]:
-            running = self._states[place(entry)] == "running"
-            since = f"{self.seconds(entry):.0f}" if running else ""
-            table.add_row(entry.plan.name, self._states[place(entry)], since, f"{entry.estimate():.0f}")
+        rows = [run for run in self._listed if self._states[run.place] == "running"]
+        rows += [run for run in self._listed if self._states[run.place] in ("to do", "interrupted")]
+        for run in rows[:ROWS]:
+            running = self._states[run.place] == "running"
+            since = f"{self.seconds(run):.0f}" if running else ""
+            table.add_row(run.name, self._states[run.place], since, f"{estimate.estimated(run):.0f}")
         if len(rows) > ROWS:
             table.add_row(f"and {len(rows) - ROWS} more", "", "", "")
         return table

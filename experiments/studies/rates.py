@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import UserError
 from experiments.training.planning import RATE_OF
-from records import COMMITTED, ROOT, Record, load
+from records import COMMITTED, ROOT, Record, read
 
 RATE = "method.lr"
 FOLDER = "tuned"
@@ -31,9 +31,12 @@ class NoRateError(UserError):
 class Choice:
     """What was chosen for one cell of a tuning study: one value of every axis but the learning rate and the seed.
 
-    rate: the learning rate.     loss: its mean held-out loss.
-    tried: learning rate and mean loss of each, ascending; None where a run failed.
-    at_edge: whether it is the smallest or the largest that was tried, so that a better one may lie outside.
+    Attributes:
+        cell: axis -> value.
+        rate: the learning rate.
+        loss: its mean held-out loss.
+        tried: learning rate and mean loss of each, ascending; None where a run failed.
+        at_edge: whether it is the smallest or the largest that was tried, so that a better one may lie outside.
     """
 
     cell: dict[str, Any]
@@ -44,9 +47,14 @@ class Choice:
 
 
 def choose(cell: Mapping[str, Any], losses: Mapping[float, Sequence[float | None]]) -> Choice:
-    """Apply the rule.     losses: learning rate -> held-out loss of each seed, None for a run that failed.
+    """Apply the rule.
 
-    Raises NoRateError when no learning rate has finished runs only.
+    Args:
+        cell: that the choice is for.
+        losses: learning rate -> held-out loss of each seed, None for a run that failed.
+
+    Raises:
+        NoRateError: when no learning rate has finished runs only.
 
     >>> choose({"method": "sgd"}, {0.1: [2.0], 0.01: [2.0], 1.0: [None]}).rate
     0.01
@@ -82,48 +90,55 @@ def to_json(choices: Sequence[Choice]) -> list[dict[str, Any]]:
 def rate(studies: str | Sequence[str], config: DictConfig, chosen: Mapping[str, str]) -> float:
     """The learning rate that one of the tuning studies chose for the run with this configuration and these choices.
 
-    studies: a name, or names of which the first that tuned for this model, data and method counts. A configuration
-        with ``rate_of: NAME`` takes the learning rate of that method.
+    Args:
+        studies: a name, or names of which the first that tuned for this model, data and method counts.
+        config: of the run; one with ``rate_of: NAME`` takes the learning rate of that method.
+        chosen: the run's choices, config group -> name.
 
-    Raises UserError when nothing is recorded, for another model or data, or not for this method; NoRateError when
-    every learning rate of the method failed.
+    Raises:
+        UserError: when nothing is recorded, for another model or data, or not for this method.
+        NoRateError: when every learning rate of the method failed.
     """
     names = [studies] if isinstance(studies, str) else list(studies)
     method = config.get(RATE_OF) or chosen.get("method")
-    known = {**chosen, "method": method}
-    errors, failed = [], []
+    choices = {**chosen, "method": method}
+    errors, without_rate = [], []
     for name in names:
         try:
-            found = _rates(name, config, known)
+            rates = _rates(name, config, choices)
         except NoRateError as error:
-            failed.append(str(error))
+            without_rate.append(str(error))
             continue
-        if isinstance(found, str):
-            errors.append(found)
-        elif len(found) == 1:
-            return found[0]
+        if isinstance(rates, str):
+            errors.append(rates)
+        elif len(rates) == 1:
+            return rates[0]
         else:
             errors.append(
-                f"study={name} has {len(found)} learning rates for method={method} with these values, and one is "
+                f"study={name} has {len(rates)} learning rates for method={method} with these values, and one is "
                 f"needed; add what is missing to conf/study/{name}.yaml, then {_commands(name)}"
             )
-    raise NoRateError("; ".join(failed)) if failed else UserError("; ".join(errors))
+    raise NoRateError("; ".join(without_rate)) if without_rate else UserError("; ".join(errors))
 
 
-def _rates(name: str, config: DictConfig, known: Mapping[str, str | None]) -> list[float] | str:
-    """The learning rates that the study has for this run, or why it can have none. Raises NoRateError."""
-    record = recorded(name, ROOT / config.records_dir)
+def _rates(name: str, config: DictConfig, choices: Mapping[str, str | None]) -> list[float] | str:
+    """The learning rates that the study has for this run, or why it can have none.
+
+    Raises:
+        NoRateError: when every learning rate of the method failed.
+    """
+    record = recorded(name, ROOT / config.how.records_dir)
     if record is None:
         return f"the learning rates of study={name} are not recorded; {_commands(name)} find and record them"
     for key in COMMON:
-        if (tuned_for := record.config.get(key)) is not None and tuned_for != known.get(key):
+        if (tuned_for := record.config.get(key)) is not None and tuned_for != choices.get(key):
             return (
-                f"study={name} tuned for {key}={tuned_for}, and this run has {key}={known.get(key)}; tune for it "
+                f"study={name} tuned for {key}={tuned_for}, and this run has {key}={choices.get(key)}; tune for it "
                 "in a study of its own"
             )
 
     def fits(cell: Mapping[str, Any]) -> bool:
-        return all((known.get(key) or OmegaConf.select(config, key)) == value for key, value in cell.items())
+        return all((choices.get(key) or OmegaConf.select(config, key)) == value for key, value in cell.items())
 
     if failed := [cell for cell in record.measurements.get("failed", []) if fits(cell)]:
         raise NoRateError(f"every learning rate of {describe(failed[0])} failed in study={name}")
@@ -136,5 +151,4 @@ def _commands(name: str) -> str:
 
 def recorded(name: str, folder: Path) -> Record | None:
     """The recorded choice of the tuning study: this clone's own, else the committed one, else None."""
-    paths = (place / FOLDER / f"{name}.json" for place in (folder, COMMITTED))
-    return next((load(path) for path in paths if path.exists()), None)
+    return read(FOLDER, name, folder) or read(FOLDER, name, COMMITTED)

@@ -20,54 +20,61 @@ from typing import Any
 import torch
 
 from bcd.execution import keep_graphs
-from experiments import configuration
+from experiments.interruption import Interruption
+from experiments.studies import estimate
 from experiments.studies.progress import Progress
-from experiments.studies.study import Entry, summary
-from experiments.studies.worker import BUSY, THERE, BusyError, attempt, locked, work
-from experiments.training import planning
-from experiments.training.interruption import Interruption
+from experiments.studies.show import summary
+from experiments.studies.worker import BUSY, THERE, attempt, work
 from experiments.training.loading import Loading
-from records import Record, load, write
-
-__all__ = ["BusyError", "execute", "is_busy", "locked", "remove_strangers", "wanted"]
+from experiments.training.run import Run
+from records import Record, load
 
 
 def execute(
-    listed: Sequence[Entry], name: str, *, force: bool = False, retry: bool = False, workers: int = 1
+    listed: Sequence[Run], name: str, *, force: bool = False, retry: bool = False, workers: int = 1
 ) -> list[Record]:
-    """Run what is not finished (with `retry` also what failed, with `force` everything); returns the records.
+    """Run what is not finished.
 
-    name: what the table calls the studies of `listed`.     workers: processes that each execute one run after another.
-    A failing run stops no other; Interrupted (see `run.execute`) stops all.
+    A failing run stops no other; Interrupted (see `running.execute`) stops all.
+
+    Args:
+        listed: runs of one study or of several.
+        name: what the table calls the studies of `listed`.
+        force: run everything, finished or not.
+        retry: run also what failed before.
+        workers: processes that each execute one run after another.
+
+    Returns:
+        The records that are there at the end, in the order of `listed`.
     """
     progress = Progress(name, listed, workers)
-    elsewhere = {} if force or not listed else _by_key(configuration.folder(listed[0].plan.config))
-    first: dict[str, Entry] = {}
-    same: dict[str, list[Entry]] = {}
-    for entry in listed:
-        path = None if entry.state == "finished" else elsewhere.get(entry.plan.key)
-        if path is None and not force and not wanted(entry, retry, progress.say):
+    elsewhere = {} if force or not listed else _by_key(listed[0].records_dir)
+    first: dict[str, Run] = {}
+    same: dict[str, list[Run]] = {}
+    for run in listed:
+        path = None if run.state == "finished" else elsewhere.get(run.plan.key)
+        if path is None and not force and not wanted(run, retry, progress.say):
             continue
         if path is not None:
             record = load(path)
-            take_over(record, entry)
-            progress.say(f"{entry.plan.name}: finished before in the study {record.study}, taken over")
-            progress.ended(entry, "finished")
-        elif entry.plan.key in first:
-            same.setdefault(entry.plan.key, []).append(entry)
+            take_over(record, run)
+            progress.say(f"{run.name}: finished before in the study {record.study}, taken over")
+            progress.ended(run, "finished")
+        elif run.plan.key in first:
+            same.setdefault(run.plan.key, []).append(run)
         else:
-            first[entry.plan.key] = entry
+            first[run.plan.key] = run
 
-    def ended(entry: Entry, status: str, why: str) -> None:
-        record = planning.recorded(entry.plan, entry.study)
-        told = f"{entry.plan.name}: {why}" if why or record is None else summary(record)
+    def ended(run: Run, status: str, why: str) -> None:
+        record = run.record
+        told = f"{run.name}: {why}" if why or record is None else summary(record)
         if status == BUSY:
-            progress.say(f"{entry.plan.name}: another process works on it, skipped")
+            progress.say(f"{run.name}: another process works on it, skipped")
         elif status != THERE:
-            progress.say(f"{told}  ({progress.seconds(entry):.0f} s)")
+            progress.say(f"{told}  ({progress.seconds(run):.0f} s)")
         state = "finished" if status == THERE else status if status != BUSY else "to do"
-        progress.ended(entry, state or "failed")
-        for other in same.get(entry.plan.key, []):
+        progress.ended(run, state or "failed")
+        for other in same.get(run.plan.key, []):
             if record is not None:
                 take_over(record, other)
             progress.ended(other, state or "failed")
@@ -75,57 +82,49 @@ def execute(
     with progress, keep_graphs():
         if workers == 1:
             loading = Loading(keep=len(first) > 1)
-            for entry in first.values():
-                progress.started(entry)
-                ended(entry, attempt(entry.plan, entry.study, force, loading), "")
-                loading.clear(entry.plan.device)
+            for run in first.values():
+                progress.started(run)
+                ended(run, attempt(run, force, loading), "")
+                loading.clear(run.plan.device)
         else:
             _several(list(first.values()), force, workers, progress, ended)
-    return [record for entry in listed if (record := planning.recorded(entry.plan, entry.study)) is not None]
+    return [record for run in listed if (record := run.record) is not None]
 
 
-def is_busy(entry: Entry) -> bool:
-    """Whether another process works on the run at this moment."""
-    try:
-        with locked(planning.checkpoints(entry.plan, entry.study).lock):
-            return False
-    except BusyError:
-        return True
-
-
-def take_over(record: Record, entry: Entry) -> None:
-    """Write the record of this very run in another study as that of the entry."""
-    write(replace(record, study=entry.study, name=entry.plan.name), configuration.folder(entry.plan.config))
+def take_over(record: Record, run: Run) -> None:
+    """Write the record of this very run in another study as that of the run."""
+    run.write(replace(record, study=run.study, name=run.name))
 
 
 def _by_key(folder: Path) -> dict[str, Path]:
     """Key -> record, for all finished runs below the folder; files that are no records are passed over."""
-    found = {}
+    paths = {}
     for path in sorted(folder.glob("*/*.json")):
+        # Searched and not parsed: a record may hold columns of many steps, and two fields are asked for.
         text = path.read_text(encoding="utf-8", errors="replace")
         key = re.search(r'^ "key": "(\w+)"', text, re.MULTILINE)
         if key and re.search(r'^ "status": "finished"', text, re.MULTILINE):
-            found[key[1]] = path
-    return found
+            paths[key[1]] = path
+    return paths
 
 
-def remove_strangers(listed: Sequence[Entry], folder: Path) -> None:
+def remove_strangers(listed: Sequence[Run], folder: Path) -> None:
     """Remove the records of an earlier form of the study, because whoever reads the study reads its folder."""
     for path in folder.glob("*.json"):
-        if path.stem not in {entry.plan.name for entry in listed}:
+        if path.stem not in {run.name for run in listed}:
             print(f"{path.name}: no run of the study any more, removed")
             path.unlink()
 
 
-def wanted(entry: Entry, retry: bool, say: Any) -> bool:
+def wanted(run: Run, retry: bool, say: Any) -> bool:
     """Whether the run is to be executed; says why not."""
-    if entry.state == "finished":
-        unwritten = "; only force=true writes export=..." if entry.plan.config.export is not None else ""
-        say(f"{entry.plan.name}: finished before, skipped{unwritten}")
+    if run.state == "finished":
+        unwritten = "; only force=true writes export=..." if run.export is not None else ""
+        say(f"{run.name}: finished before, skipped{unwritten}")
         return False
-    if entry.state == "failed" and not retry:
-        assert entry.record is not None
-        say(f"{entry.plan.name}: failed before ({entry.record.error}); retry=true runs it again")
+    if run.state == "failed" and not retry:
+        assert run.record is not None
+        say(f"{run.name}: failed before ({run.record.error}); retry=true runs it again")
         return False
     return True
 
@@ -135,7 +134,7 @@ class _Worker:
 
     def __init__(self, index: int, folder: Path) -> None:
         self.index = index
-        self.entry: Entry | None = None
+        self.run: Run | None = None
         self.forms: set[str] = set()  # of the runs that it had: their graphs are compiled
         self.log = folder / f"{index}.log"
         self.connection, other = get_context("spawn").Pipe()
@@ -144,11 +143,11 @@ class _Worker:
             self.process.start()
         other.close()  # so that the end of the process is the end of the pipe
 
-    def give(self, entry: Entry, force: bool) -> None:
-        self.entry = entry
-        self.forms.add(entry.plan.form)
+    def give(self, run: Run, force: bool) -> None:
+        self.run = run
+        self.forms.add(run.plan.form)
         with suppress(BrokenPipeError):  # a process that died meanwhile has no answer, see there
-            self.connection.send((entry.plan, entry.study, force))
+            self.connection.send((run, force))
 
     def answer(self) -> tuple[str, str]:
         """What became of the run; the process may have died of it."""
@@ -178,8 +177,8 @@ def _environment(index: int) -> Iterator[None]:
     """What the process that is started inside the block finds: one of the GPUs, in turn, and no progress bars."""
     new = {"TQDM_DISABLE": "1"}
     if (count := torch.cuda.device_count()) > 0:
-        given = os.environ.get("CUDA_VISIBLE_DEVICES")
-        visible = given.split(",") if given else [str(i) for i in range(count)]
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = devices.split(",") if devices else [str(i) for i in range(count)]
         new |= {"CUDA_VISIBLE_DEVICES": visible[index % count]}
         new |= {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
     before = {name: os.environ.get(name) for name in new}
@@ -194,7 +193,7 @@ def _environment(index: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, ended: Any) -> None:
+def _several(todo: list[Run], force: bool, workers: int, progress: Progress, ended: Any) -> None:
     """Each process gets a run when it has none, one study after another; signals end all, each with a checkpoint.
 
     At first every process gets a form of its own as far as there are some, and then keeps to it: compiling costs more
@@ -204,16 +203,16 @@ def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, e
     no memory on the GPU, which others use too, is tried once more at the end.
     """
     together, again = max(1, torch.cuda.device_count()), set[str]()
-    studies = itertools.groupby(todo, key=lambda entry: entry.study)
-    waiting = [entry for _, runs in studies for part in rounds(list(runs)) for entry in interleaved(part, together)]
+    studies = itertools.groupby(todo, key=lambda run: run.study)
+    waiting = [run for _, runs in studies for part in rounds(list(runs)) for run in interleaved(part, together)]
     with tempfile.TemporaryDirectory() as logs, Interruption():
         running: dict[Any, _Worker] = {}
 
         def give(worker: _Worker) -> None:
-            entry = waiting.pop(next_for(worker.forms, waiting))
+            run = waiting.pop(next_for(worker.forms, waiting))
             running[worker.connection] = worker
-            progress.started(entry)
-            worker.give(entry, force)
+            progress.started(run)
+            worker.give(run, force)
 
         try:
             for index in range(min(workers, len(waiting))):
@@ -221,14 +220,14 @@ def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, e
             while running:
                 for ready in connection.wait(list(running)):
                     worker = running.pop(ready)
-                    entry = worker.entry
-                    assert entry is not None
-                    ended(entry, *worker.answer())
-                    record = planning.recorded(entry.plan, entry.study)
+                    run = worker.run
+                    assert run is not None
+                    ended(run, *worker.answer())
+                    record = run.record
                     error = record.error if record is not None else ""
-                    if any(text in error for text in SCARCE) and entry.plan.key not in again:
-                        again.add(entry.plan.key)
-                        waiting.append(entry)
+                    if any(text in error for text in SCARCE) and run.plan.key not in again:
+                        again.add(run.plan.key)
+                        waiting.append(run)
                     if "CUDA error" in error or not waiting:  # after such an error a process is of no further use
                         worker.process.terminate()
                         worker.process.join()
@@ -241,30 +240,30 @@ def _several(todo: list[Entry], force: bool, workers: int, progress: Progress, e
                 worker.process.join()
 
 
-def next_for(forms: Container[str], waiting: Sequence[Entry]) -> int:
+def next_for(forms: Container[str], waiting: Sequence[Run]) -> int:
     """Index of the first run of the study in turn that has one of the forms, else of the first run."""
-    same = (i for i, entry in enumerate(waiting) if entry.study == waiting[0].study and entry.plan.form in forms)
+    same = (i for i, run in enumerate(waiting) if run.study == waiting[0].study and run.plan.form in forms)
     return next(same, 0)
 
 
-def rounds(todo: Sequence[Entry]) -> list[list[Entry]]:
+def rounds(todo: Sequence[Run]) -> list[list[Run]]:
     """The first run of every form, the second of every form, and so on."""
-    seen, found = Counter[str](), list[list[Entry]]()
-    for entry in todo:
-        if seen[entry.plan.form] == len(found):
-            found.append([])
-        found[seen[entry.plan.form]].append(entry)
-        seen[entry.plan.form] += 1
-    return found
+    seen, runs_by_round = Counter[str](), list[list[Run]]()
+    for run in todo:
+        if seen[run.plan.form] == len(runs_by_round):
+            runs_by_round.append([])
+        runs_by_round[seen[run.plan.form]].append(run)
+        seen[run.plan.form] += 1
+    return runs_by_round
 
 
-def interleaved(todo: Sequence[Entry], together: int = 1) -> list[Entry]:
+def interleaved(todo: Sequence[Run], together: int = 1) -> list[Run]:
     """The longest runs and the shortest in turn, `together` of each: what runs at the same time has other needs."""
-    left = sorted(todo, key=lambda entry: -entry.estimate())
-    found: list[Entry] = []
-    while left:
-        found += left[:together]
-        left = left[together:]
-        found += left[-together:]
-        left = left[:-together]
-    return found
+    waiting = sorted(todo, key=lambda run: -estimate.estimated(run))
+    order: list[Run] = []
+    while waiting:
+        order += waiting[:together]
+        waiting = waiting[together:]
+        order += waiting[-together:]
+        waiting = waiting[:-together]
+    return order

@@ -1,9 +1,8 @@
-"""Studies: a frozen list of runs, what is known of each, and how long the rest will take."""
+"""Studies: frozen lists of runs, as the product of axes."""
 
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -13,63 +12,30 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments import configuration
+from experiments.command import spelled_out
 from experiments.data.splits import require_tuning
 from experiments.errors import UserError
 from experiments.studies import rates
-from experiments.studies.estimate import flops_per_second, forward_flops, step_flops
 from experiments.training import planning
-from records import Record, digest
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One run of a study: its plan, its record when there is one, its value of every axis, the study's name."""
-
-    plan: planning.Plan
-    record: Record | None
-    cell: Mapping[str, Any] = field(default_factory=dict)
-    study: str = ""
-
-    @property
-    def state(self) -> str:
-        """Status of the record; "to do" when there is none."""
-        return "to do" if self.record is None else self.record.status
-
-    def seconds(self) -> float:
-        """Seconds of the run: measured if finished, else `estimate`."""
-        return self.record.measurements["seconds"] if self.state == "finished" and self.record else self.estimate()
-
-    def estimate(self) -> float:
-        """Seconds that the run needs, from the arithmetic and this machine's rate."""
-        plan, tokens = self.plan, self.plan.tokens_per_step
-        step, forward = plan.shared.once(
-            "flops",
-            (plan.form, tokens),
-            lambda: (step_flops(plan.skeleton, tokens), forward_flops(plan.skeleton, tokens)),
-        )
-        # Each held-out example runs forward once for the loss and once for its generated answer; the evaluation before
-        # training is shared by the runs of a study.
-        evaluations = 1 + (plan.config.steps - 1) // (plan.config.evaluate_every or plan.config.steps)
-        if "max_new_tokens" in plan.config.evaluation:
-            evaluations *= 2
-        size = plan.shared.once("heldout", plan.data_key, lambda: plan.data.heldout_size)
-        flops = plan.config.steps * step + evaluations * forward * size / plan.config.batch_size
-        return flops / flops_per_second(plan.device.type, tokens)
+from experiments.training.run import Run
+from records import digest
 
 
 def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
     """The configuration of one run and its choices; call it inside hydra.main or hydra.initialize."""
-    config = hydra.compose("train", overrides=list(overrides), return_hydra_config=True)
-    chosen = configuration.choices(config.hydra)
+    config = hydra.compose("train", overrides=spelled_out(overrides), return_hydra_config=True)
+    choices = configuration.choices(config.hydra)
     with open_dict(config):
         del config["hydra"]
-    return config, chosen
+    return config, choices
 
 
 class Composer:
     """Configurations of the runs of a study; hydra composes each choice of files once, values are set on copies.
 
-    fixed: overrides of all runs, before those of a run.     extra: after them.
+    Args:
+        fixed: overrides of all runs, before those of a run.
+        extra: after them.
     """
 
     def __init__(self, fixed: Sequence[str], extra: Sequence[str]) -> None:
@@ -78,18 +44,18 @@ class Composer:
 
     def __call__(self, cell: Mapping[str, Any]) -> tuple[DictConfig, dict[str, str]]:
         """What `compose` gives for the overrides fixed, cell, extra."""
-        given = {key: as_overrides({key: value})[0] for key, value in cell.items()}
+        overrides = {key: as_overrides({key: value})[0] for key, value in cell.items()}
         # What comes later wins: a value that an extra override could change is left to hydra.
         roots = {item.lstrip("+~").partition("=")[0].partition(".")[0] for item in self._extra}
         values = [key for key in cell if not is_group(key) and key.partition(".")[0] not in roots]
-        files = tuple(text for key, text in given.items() if key not in values)
+        files = tuple(text for key, text in overrides.items() if key not in values)
         if files not in self._composed:
             self._composed[files] = compose([*self._fixed, *files, *self._extra])
-        config, chosen = self._composed[files]
+        config, choices = self._composed[files]
         config = config.copy()
-        for override in OverridesParser.create().parse_overrides([given[key] for key in values]):
+        for override in OverridesParser.create().parse_overrides([overrides[key] for key in values]):
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        return config, dict(chosen)
+        return config, dict(choices)
 
 
 @cache
@@ -104,19 +70,15 @@ def study_name(study: DictConfig, extra: Sequence[str]) -> str:
     return f"{study.name}-{digest(list(extra))[:8]}" if extra else str(study.name)
 
 
-def entries(
+def runs(
     study: DictConfig,
     extra: Sequence[str],
     controls: Sequence[str],
     shared: planning.Shared | None = None,
     *,
     dry: bool = False,
-) -> list[Entry]:
+) -> list[Run]:
     """Every run of the study in order.
-
-    extra: overrides that change the runs.      controls: overrides that only say how to run them.
-    shared: for several studies that are planned together.
-    dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
 
     An axis has a list of values, or the name of the configuration's key that has the list for the axes before it
     (`method.lr: learning_rates`: those of each method), or the values by those of an earlier axis
@@ -125,9 +87,17 @@ def entries(
     `python -m experiments.tuning study=NAME` recorded; a run whose method has none, because all that were tried
     failed, is left out and named.
 
-    Raises UserError when an override names an axis of the study, when two runs would have the same name (and with it
-    the same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a seed
-    of reported runs or reads a test part.
+    Args:
+        study: its configuration, a file of conf/study.
+        extra: overrides that change the runs.
+        controls: overrides that only say how to run them.
+        shared: for several studies that are planned together.
+        dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
+
+    Raises:
+        UserError: when an override names an axis of the study, when two runs would have the same name (and with it the
+            same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a
+            seed of reported runs or reads a test part.
     """
     for override in extra:
         if (key := override.lstrip("+~").partition("=")[0]) in study.axes:
@@ -137,52 +107,56 @@ def entries(
     name = study_name(study, extra)
     composer = Composer(study.overrides, [*extra, *controls])
     shared = planning.Shared() if shared is None else shared
-    found, names = [], set[str]()
+    listed, names = list[Run](), set[str]()
     for cell in cells(study, extra, composer):
         if label(cell) in names:
             raise UserError(
                 f"study={study.name} has two runs named {label(cell)}; values of an axis must differ in print"
             )
         names.add(label(cell))
-        config, chosen = composer(cell)
-        given = any(item.lstrip("+~").startswith(f"{rates.RATE}=") for item in extra)
-        if study.get("tuned") and not given:
+        config, choices = composer(cell)
+        rate_given = any(item.lstrip("+~").startswith(f"{rates.RATE}=") for item in extra)
+        if study.get("tuned") and not rate_given:
             try:
-                OmegaConf.update(config, rates.RATE, rates.rate(study.tuned, config, chosen))
+                OmegaConf.update(config, rates.RATE, rates.rate(study.tuned, config, choices))
             except rates.NoRateError as error:
                 print(f"{label(cell)}: left out, {error}", file=sys.stderr)
                 continue
             except UserError:
                 if not dry:
                     raise
-        planned = planning.plan(config, chosen, label(cell), shared)
+        planned = planning.plan(config, choices, label(cell), shared)
         if study.get("tuning"):
-            require_tuning(config.seed, test=planned.data.test)
-        record = planning.recorded(planned, name)
-        if record is None or record.status != "finished":
+            require_tuning(config.seed, test=planned.workload.data.test)
+        run = Run(planned, name, cell)
+        if not run.finished:
             _ = planned.expected  # a method that does not fit the model should be told before the first run starts
-        found.append(Entry(planned, record, cell, name))
-    return found
+        listed.append(run)
+    return listed
 
 
 def cells(study: DictConfig, extra: Sequence[str], composer: Composer | None = None) -> list[dict[str, Any]]:
-    """Every combination of the axes, the last axis fastest. Raises UserError for an axis without a list."""
+    """Every combination of the axes, the last axis fastest.
+
+    Raises:
+        UserError: for an axis without a list.
+    """
     composer = composer or Composer(study.overrides, extra)
-    found: list[dict[str, Any]] = [{}]
+    combinations: list[dict[str, Any]] = [{}]
     for key, values in study.axes.items():
         combined = []
-        for cell in found:
-            given = values
+        for cell in combinations:
+            axis_values = values
             if isinstance(values, str):
-                given = OmegaConf.select(composer(cell)[0], values)
+                axis_values = OmegaConf.select(composer(cell)[0], values)
             elif OmegaConf.is_dict(values):
-                given = _by_earlier_axis(study, str(key), cell)
-            if not OmegaConf.is_list(given):
+                axis_values = _by_earlier_axis(study, str(key), cell)
+            if not OmegaConf.is_list(axis_values):
                 where = f" of {' '.join(as_overrides(cell))}" if cell else ""
                 raise UserError(f"study={study.name} has the axis {key}: {values}, and {values}{where} is no list")
-            combined += [cell | {str(key): value} for value in given]
-        found = combined
-    return found
+            combined += [cell | {str(key): value} for value in axis_values]
+        combinations = combined
+    return combinations
 
 
 def label(cell: Mapping[str, Any]) -> str:
@@ -232,45 +206,3 @@ def _written(value: Any) -> str:
     if isinstance(value, Mapping) or OmegaConf.is_dict(value):
         return "{" + ",".join(f"{name}:{_written(inner)}" for name, inner in value.items()) + "}"
     return "null" if value is None else str(value)
-
-
-def table(listed: Sequence[Entry]) -> str:
-    """The study as text: run, state, seconds (measured or estimated)."""
-    width = max(len(entry.plan.name) for entry in listed)
-    rows = [f"{'run':{width}}  {'state':11}  {'time':>12}"]
-    for entry in listed:
-        about = "" if entry.state == "finished" else "about "
-        rows.append(
-            f"{entry.plan.name:{width}}  {entry.state:11}  {about + format(entry.seconds(), '.0f') + ' s':>12}"
-        )
-    todo = [entry for entry in listed if entry.state != "finished"]
-    rows.append(f"left: {len(todo)} runs, about {left(sum(entry.estimate() for entry in todo))}")
-    return "\n".join(rows)
-
-
-def left(seconds: float) -> str:
-    """A time for readers.
-
-    >>> left(59), left(3000), left(30000)
-    ('59 s', '50 min', '8.3 h')
-    """
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
-
-
-def summary(record: Record) -> str:
-    """One line of a record: what it was and what came out."""
-    if record.error:
-        return f"{record.name}: FAILED, {record.error}"
-    if record.status == "interrupted":
-        return f"{record.name}: interrupted after {len(record.measurements.get('steps', {}).get('lr', []))} steps"
-    before, after = record.measurements["before"], record.measurements["after"]
-    line = f"{record.name}: held-out loss {before['heldout_loss']:.4f} -> {after['heldout_loss']:.4f}"
-    if "exact_match" in after:
-        line += f", exact match {before['exact_match']:.3f} -> {after['exact_match']:.3f}"
-    return f"{line} on {after['items']} items"

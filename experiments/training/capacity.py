@@ -15,13 +15,14 @@ def out_of_memory(planned: Plan, failure: BaseException) -> str:
     from experiments.cost.predict import predict
 
     capacity, config = device_bytes(planned.device), planned.config
+    sequence = planned.workload.sequence
     reason = f"OutOfMemoryError: {str(failure).split('. ')[0]}"
     accumulation = config.accumulation
     while config.batch_size % (2 * accumulation) == 0:
         accumulation *= 2
         batch = config.batch_size // accumulation
-        model = planned.model.skeleton(getattr(torch, config.dtype))
-        size = {"batch": batch, "sequence": planned.data.max_tokens, "limit": capacity, "accumulated": True}
+        model = planned.workload.model.skeleton(getattr(torch, config.dtype))
+        size = {"batch": batch, "sequence": sequence, "limit": capacity, "accumulated": True}
         peak = predict(model, planned.method(), planned.execution(), **size).phases.peak
         if peak <= capacity:
             return (

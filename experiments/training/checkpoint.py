@@ -6,12 +6,14 @@ written last, each through a partial file that is synced and renamed, so that a 
 either the new checkpoint or the one before it.
 """
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -31,7 +33,14 @@ class CheckpointError(UserError):
 
 @dataclass(frozen=True)
 class Seal:
-    """What the second file says of the first.     key: of the run.     step: optimizer steps done."""
+    """What the second file says of the first.
+
+    Attributes:
+        key: of the run.
+        step: optimizer steps done.
+        bytes: size of the first file.
+        sha256: of the first file.
+    """
 
     key: str
     step: int
@@ -59,7 +68,12 @@ class _Hashing(io.RawIOBase):
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run.     folder: of this run alone.     key: of the run."""
+    """The checkpoints of one run.
+
+    Attributes:
+        folder: of this run alone.
+        key: of the run.
+    """
 
     folder: Path
     key: str
@@ -70,9 +84,13 @@ class Checkpoints:
         return self.folder.with_name(f"{self.folder.name}.lock")  # a name may have dots: with_suffix would cut it
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write the state after `step` optimizer steps and remove all but the newest `KEPT`; returns its path.
+        """Write the state after `step` optimizer steps and remove all but the newest `KEPT`.
 
-        Raises CheckpointError, the older checkpoints untouched, when it cannot be written.
+        Returns:
+            Path of the new checkpoint.
+
+        Raises:
+            CheckpointError: when it cannot be written; the older checkpoints are untouched then.
         """
         path = self.folder / f"step-{step:08d}.pt"
         partial = path.with_suffix(".partial")
@@ -92,7 +110,8 @@ class Checkpoints:
             partial.replace(path.with_suffix(".json"))
         except (OSError, RuntimeError) as error:  # torch's writer turns what the file raises into a RuntimeError
             reason = error.__context__ if isinstance(error.__context__, OSError) else error
-            partial.unlink(missing_ok=True) if self.folder.is_dir() else None
+            if self.folder.is_dir():  # where a file has the folder's place, unlink would raise as well
+                partial.unlink(missing_ok=True)
             raise CheckpointError(
                 f"the checkpoint {path} cannot be written ({reason}); free space or choose another folder with "
                 f"checkpoint.folder=... ; {self._last_good()}"
@@ -102,9 +121,14 @@ class Checkpoints:
         return path
 
     def load(self) -> tuple[int, dict[str, Any], list[str]] | None:
-        """The newest checkpoint that is whole: steps done, state, and one line for each newer one that is refused.
+        """The newest checkpoint that is whole.
 
-        None when there is no checkpoint at all. Raises CheckpointError when there are some and none can be used.
+        Returns:
+            Steps done, state, and one line for each newer checkpoint that is refused; None when there is no checkpoint
+            at all.
+
+        Raises:
+            CheckpointError: when there are some and none can be used.
         """
         refused: list[str] = []
         for step in reversed(self.steps()):
@@ -119,7 +143,11 @@ class Checkpoints:
         return None
 
     def read(self, step: int) -> dict[str, Any]:
-        """The state after `step` steps. Raises CheckpointError when it is damaged, foreign or missing."""
+        """The state after `step` steps.
+
+        Raises:
+            CheckpointError: when it is damaged, foreign or missing.
+        """
         path = self.folder / f"step-{step:08d}.pt"
         seal = self._seal(path)
         if seal.key != self.key:
@@ -129,10 +157,10 @@ class Checkpoints:
             )
         try:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise CheckpointError(f"the checkpoint {path} is refused: {error.strerror}") from error
-        if found != seal.sha256:
+        if sha256 != seal.sha256:
             size = path.stat().st_size
             what = f"{size} of {seal.bytes} bytes" if size != seal.bytes else "other bytes of the same number"
             raise CheckpointError(f"the checkpoint {path} is refused: it is damaged (SHA-256 differs, {what})")
@@ -167,10 +195,35 @@ class Checkpoints:
         return "there is none before it"
 
 
+class BusyError(Exception):
+    """Another process works on this run."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` (made if missing).
+
+    The system frees a lock when its process ends, however it ends.
+
+    Raises:
+        BusyError: when another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(path) from None
+        yield
+
+
 def require_room(folder: Path, needed: int, option: str = "checkpoint.folder") -> None:
     """Raise CheckpointError unless files can be written to `folder` (made if missing) and `needed` bytes are free.
 
-    option: that names the folder.
+    Args:
+        folder: where files will go.
+        needed: bytes.
+        option: the option that names the folder, for messages.
     """
     try:
         require_writable(folder, option)

@@ -7,26 +7,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.data import Dataset
 from experiments.training.planning import Plan
 
 
 class Loading:
-    """What a run starts from.     keep: loaded weights stay in the host's memory, and later runs get copies.
+    """What a run starts from.
 
     A copy is bitwise what loading again would give, and shares nothing with the models of other runs.
+
+    Args:
+        keep: loaded weights stay in the host's memory, and later runs get copies.
     """
 
     def __init__(self, *, keep: bool = False) -> None:
         self.keep = keep
         self._models: dict[tuple[str, str], tuple[Any, Any]] = {}
-        self._data: dict[tuple[str, str], Dataset] = {}
+        self._data: dict[tuple[str, str], Any] = {}
 
     def model(self, planned: Plan) -> tuple[Any, Any]:
-        """The model on the run's device, in train mode, and its tokenizer."""
+        """The model on the run's device, in train mode, and what prepares its inputs, such as a tokenizer."""
         key = (planned.model_key, planned.config.dtype)
         if key not in self._models:
-            loaded = planned.model.load(getattr(torch, planned.config.dtype))
+            loaded = planned.workload.model.load(getattr(torch, planned.config.dtype))
             if not self.keep:
                 loaded[0].to(planned.device)  # pyright: ignore[reportArgumentType]
                 return loaded
@@ -34,14 +36,14 @@ class Loading:
         model, tokenizer = self._models[key]
         return copied(model, planned.device), tokenizer
 
-    def data(self, planned: Plan, tokenizer: Any) -> Dataset:
-        """The tokenized examples, which nothing changes."""
+    def data(self, planned: Plan, processor: Any) -> Any:
+        """The examples, ready for the workload's task, which nothing changes."""
         key = (planned.data_key, planned.model_key)
         if key not in self._data:
-            found = planned.data.load(tokenizer)
+            examples = planned.workload.data.load(processor)
             if not self.keep:
-                return found
-            self._data[key] = found
+                return examples
+            self._data[key] = examples
         return self._data[key]
 
     @staticmethod

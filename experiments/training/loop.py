@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from bcd.checks import require_choice
 from bcd.execution import Execution
 from bcd.memory import Bytes
 from experiments.errors import UserError
 from experiments.methods import Trainable
-from experiments.workloads.language import answer_loss
 
 Nonfinite = Literal["stop", "skip", "rollback"]
-NONFINITE = ("stop", "skip", "rollback")
+NONFINITE = get_args(Nonfinite)
 PLAIN = Execution()
 ROLLBACKS = 3
 """Returns to one and the same checkpoint before a run counts as failed: other data have not helped."""
@@ -26,21 +26,24 @@ ROLLBACKS = 3
 class Training:
     """One run between two steps.
 
-    trainable: model and optimizer.     schedule: of the learning rate, steps once an optimizer step.
-    batches: ``batches(n)`` is the stream of batches after the first n.
-    accumulation: forward and backward passes that a batch is cut into, for memory; the gradient is that of the whole
-        batch up to rounding, in the dtype of the weights.
-    max_grad_norm: clips the global norm of the gradients; None: no clipping.
-    nonfinite: what happens when the loss or the gradient norm is NaN or infinite. "stop" raises; "skip" drops the
-        gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives and
-        goes on with data not seen yet.
+    `metrics` holds one entry a step: the loss before it, the gradient norm before clipping (none where backward uses
+    the gradients up, and where a method without clipping does not know it, see `Trainable.clip`), the learning rate
+    used, the seconds taken; skipped steps have no loss. `columns` puts them in the form of a record. `peak` is that of
+    the measured bytes.
 
-    execution: how a step is computed, see `bcd.execution`; in force inside `prepared`.
-
-    metrics holds one entry a step: the loss before it, the gradient norm before clipping (none where backward uses the
-    gradients up, and where a method without clipping does not know it, see `Trainable.clip`), the learning rate used,
-    the seconds taken; skipped steps have no loss. `columns` puts them in the form of a record. `peak` is that of the
-    measured bytes.
+    Args:
+        trainable: model and optimizer.
+        schedule: of the learning rate, steps once an optimizer step.
+        batches: ``batches(n)`` is the stream of batches after the first n.
+        loss: ``loss(model, batch, execution)`` is the mean over `batch.terms` terms.
+        accumulation: forward and backward passes that a batch is cut into, for memory; the gradient is that of the
+            whole batch up to rounding, in the dtype of the weights.
+        max_grad_norm: clips the global norm of the gradients; None: no clipping.
+        nonfinite: what happens when the loss or the gradient norm is NaN or infinite. "stop" raises; "skip" drops the
+            gradients and takes the next batch, the step counts; "rollback" returns to the state that `rollback` gives
+            and goes on with data not seen yet.
+        execution: how a step is computed, see `bcd.execution`; in force inside `prepared`.
+        rollback: gives the state to return to; None: a rollback is a failure.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Training:
         trainable: Trainable,
         schedule: Any,
         batches: Callable[[int], Iterator[Any]],
+        loss: Callable[[Any, Any, Execution], Tensor],
         *,
         accumulation: int = 1,
         max_grad_norm: float | None = None,
@@ -60,7 +64,7 @@ class Training:
         self.max_norm = math.inf if max_grad_norm is None else max_grad_norm
         self.nonfinite, self._rollback = nonfinite, rollback
         self.execution = execution
-        self._batches = batches
+        self._batches, self._mean_loss = batches, loss
         self._stream = batches(0)
         self.drawn = 0  # batches taken from the stream; more than the steps done after a rollback
         self.metrics: list[dict[str, Any]] = []
@@ -75,9 +79,10 @@ class Training:
     def step(self) -> None:
         """Loss, backward, clip, step.
 
-        Raises FloatingPointError, before the weights are touched, when the loss or the gradient norm is not finite and
-        nonfinite is "stop", or when `ROLLBACKS` returns have not helped; with the step in backward only the loss is
-        looked at, afterwards.
+        Raises:
+            FloatingPointError: when the loss or the gradient norm is not finite and nonfinite is "stop", or when
+                `ROLLBACKS` returns have not helped; the weights are not touched then. With the step in backward only
+                the loss is looked at, afterwards.
         """
         begin = time.perf_counter()
         optimizer = self.trainable.optimizer
@@ -105,15 +110,6 @@ class Training:
         self.schedule.step()
         self.metrics.append(entry | {"seconds": time.perf_counter() - begin})
 
-    def _loss(self, batch: Any) -> Tensor:
-        with self.execution.autocasting(batch.tokens.device):
-            return self._loss_in(batch)
-
-    def _loss_in(self, batch: Any) -> Tensor:
-        if self.execution.loss != "plain":  # the model itself computes it, from its hidden states
-            return self.trainable.model(input_ids=batch.tokens, labels=batch.labels).loss
-        return answer_loss(self.trainable.model, batch)
-
     @contextmanager
     def prepared(self) -> Iterator[None]:
         """Steps are computed as `execution` says inside the block; the model is as before after it."""
@@ -124,16 +120,16 @@ class Training:
             undo()
 
     def _backward(self, batch: Any) -> Tensor:
-        """Gradient of the mean loss over all answer tokens of the batch, summed over its parts; returns that loss."""
+        """Gradient of the mean loss over all terms of the batch, summed over its parts; returns that loss."""
         parts = batch.parts(self.accumulation)
-        total = torch.zeros((), dtype=torch.float64, device=batch.tokens.device)
+        total = 0.0
         for part in parts:
-            loss = self._loss(part)
+            loss = self._mean_loss(self.trainable.model, part, self.execution)
             if len(parts) > 1:
-                loss = loss * (part.answer_tokens / batch.answer_tokens)
+                loss = loss * (part.terms / batch.terms)
             self.trainable.backward(loss)
-            total += loss.detach()
-        return total
+            total = total + loss.detach().double()
+        return total  # pyright: ignore[reportReturnType]
 
     def _return(self, name: str, value: float, lr: float) -> None:
         what = f"the {name.replace('grad_norm', 'gradient norm')} is {value} at step {self.steps}"
@@ -212,8 +208,7 @@ def _six_digits(value: Any) -> Any:
 
 
 def require_nonfinite(value: Any, checkpoint_every: Any) -> None:
-    """Raise UserError for an unknown choice, and for a rollback to checkpoints that are never written."""
-    if value not in NONFINITE:
-        raise UserError(f"nonfinite={value!r} is not one of {', '.join(NONFINITE)}")
+    """Raise ValueError for an unknown choice, and for a rollback to checkpoints that are never written."""
+    require_choice("nonfinite", value, NONFINITE)
     if value == "rollback" and checkpoint_every is None:
         raise UserError("nonfinite='rollback' is not possible without checkpoints; give checkpoint.every=STEPS")

@@ -3,36 +3,34 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from bcd.checks import require_choice, require_positive, require_whole
 from bcd.execution import Execution
 from bcd.memory import Bytes
-from experiments.configuration import DTYPES, build, device_of, folder, without
-from experiments.data import DataSource
+from experiments import sources
+from experiments.configuration import DTYPES, build, device_of, without
 from experiments.data.splits import require_seed
 from experiments.errors import UserError
 from experiments.methods import Method, Trainable
-from experiments.training.checkpoint import Checkpoints
 from experiments.training.loop import PLAIN, require_nonfinite
-from records import ROOT, Record, digest, load, run_key
-from records.provenance import source_hash
-
-if TYPE_CHECKING:  # importing transformers takes seconds, and wrong values should be told at once
-    from experiments.models import ModelSource
+from experiments.workloads import Workload
+from experiments.workloads.interface import Setting
+from records import digest, run_key
 
 AXES = ("partition", "order", "rule")
-# How to run, not what: no part of a run's identity.
-CONTROLS = (
-    *("study", "studies", "dry", "force", "retry", "workers", "worker", "rounds", "only"),
-    *("records_dir", "checkpoint", "export", "local_data"),
-)
+NO_IDENTITY = ("study", "studies", "how")  # which runs, and how they are made, not what a run is
 RATE_OF = "rate_of"  # of a method that takes the learning rate of another
 GRID = "learning_rates"  # what a tuning study tries; each run has the one that it tries
-UNTRAINED = ("model", "data", "evaluation", "dtype", "device")  # what the evaluation before training depends on
+# What the evaluation before training depends on.
+UNTRAINED = ("workload", "model", "data", "evaluation", "dtype", "device")
+FINETUNING = {"_target_": "experiments.workloads.finetuning.Finetuning"}  # of records from before this axis
+TARGET = "experiments.workloads.target.Target"
+LOOP = "experiments.training.running"  # the module whose imports compute a run
 PLACES = ("data.source.local",)  # where inputs are, not what: their fingerprints are in the key
 
 
@@ -61,11 +59,18 @@ def execution(config: DictConfig) -> Execution:
 class Plan:
     """A run whose configuration is possible.
 
-    name: readable, unique for the configuration.      key: identity, see `records.run_key`.
-    untrained_key: identity of the evaluation before training, the same for all methods.
-    model_key, data_key: identities of what is loaded.     shared: with the plans made together with this one.
+    A pickled plan leaves `shared` and `skeleton` behind and makes its workload anew.
 
-    A pickled plan leaves `shared` and `skeleton` behind.
+    Attributes:
+        config: resolved, with the choices and the device that is there.
+        name: readable, unique for the configuration.
+        key: identity, see `records.run_key`.
+        untrained_key: identity of the evaluation before training, the same for all methods.
+        device: where it trains.
+        workload: what it trains.
+        model_key: identity of the model that is loaded.
+        data_key: identity of the data that are loaded.
+        shared: what was made once, shared with the plans made together with this one.
     """
 
     config: DictConfig
@@ -73,17 +78,18 @@ class Plan:
     key: str
     untrained_key: str
     device: torch.device
-    model: "ModelSource"
-    data: DataSource
+    workload: Workload
     model_key: str
     data_key: str
     shared: Shared = field(default_factory=Shared, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("shared", "skeleton")}
+        return {name: value for name, value in vars(self).items() if name not in ("shared", "skeleton", "workload")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state | {"shared": Shared()})
+        config = state["config"]
+        workload = _workload(config, build(config.model), build(config.data))
+        vars(self).update(state | {"shared": Shared(), "workload": workload})
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -97,6 +103,12 @@ class Plan:
     def execution(self) -> Execution:
         """How a step is computed."""
         return execution(self.config)
+
+    @property
+    def setting(self) -> Setting:
+        """How the run draws its batches."""
+        config = self.config
+        return Setting(config.seed, config.batch_size, config.accumulation, config.steps, self.device)
 
     @cached_property
     def form(self) -> str:
@@ -113,24 +125,25 @@ class Plan:
     @property
     def tokens_per_step(self) -> int:
         """Roughly, for estimates of time."""
-        tokens = self.shared.once("tokens", self.data_key, lambda: self.data.tokens_per_example)
+        tokens = self.shared.once("tokens", self.data_key, lambda: self.workload.data.tokens_per_example)
         return self.config.batch_size * tokens
 
     @cached_property
     def skeleton(self) -> Trainable:
         """The method on the model's names and shapes, before any weight is loaded; only to look at.
 
-        Raises ValueError when method, model and schedule do not fit, for example when a partition finds no layers.
+        Raises:
+            ValueError: when method, model and schedule do not fit, for example when a partition finds no layers.
         """
         return self.shared.once("skeleton", self.form, self._skeleton)
 
     def _skeleton(self) -> Trainable:
-        trainable = self.method()(self.model.skeleton(getattr(torch, self.config.dtype)))
+        trainable = self.method()(self.workload.model.skeleton(getattr(torch, self.config.dtype)))
         try:
             build(self.config.schedule)(trainable.optimizer)
         except TypeError as error:
-            given = OmegaConf.to_container(self.config.schedule)
-            raise UserError(f"schedule={given} is not possible: {error}") from None
+            schedule = OmegaConf.to_container(self.config.schedule)
+            raise UserError(f"schedule={schedule} is not possible: {error}") from None
         if self.config.get("accumulation", 1) > 1 and trainable.backward is not Tensor.backward:
             raise UserError(
                 f"accumulation={self.config.accumulation} is not possible: this method moves the weights inside "
@@ -150,63 +163,55 @@ def _identity(config: DictConfig) -> dict[str, Any]:
             inner = inner.get(parent) if isinstance(inner, dict) else None
         if isinstance(inner, dict):
             inner.pop(last, None)
-    return {str(key): value for key, value in resolved.items() if key not in (*CONTROLS, GRID, RATE_OF)}
-
-
-def require_controls(config: DictConfig) -> None:
-    """Raise UserError unless switches are true or false and counts whole numbers, of those that `config` has."""
-    for key in ("dry", "force", "retry"):
-        if key in config and not isinstance(config[key], bool):
-            raise UserError(f"{key}={config[key]} is not possible: give true or false")
-    for key in ("workers", "rounds"):
-        if key in config and (isinstance(config[key], bool) or not isinstance(config[key], int) or config[key] < 1):
-            raise UserError(f"{key}={config[key]} is not possible: give a whole number of at least 1")
+    return {str(key): value for key, value in resolved.items() if key not in (*NO_IDENTITY, GRID, RATE_OF)}
 
 
 def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared: Shared | None = None) -> Plan:
     """Check the configuration and find the identity of the run; `Plan.skeleton` checks method against model.
 
-    choices: config group -> chosen name, for names and messages.      name: of the run, derived when empty.
-    shared: for plans that are made together.
-    Raises UserError or ValueError with one message that names the value.
+    Args:
+        config: of one run.
+        choices: config group -> chosen name, for names and messages.
+        name: of the run, derived when empty.
+        shared: for plans that are made together.
+
+    Raises:
+        ValueError: with one message that names the value; a UserError where the cause is more than the value.
     """
     config, shared = config.copy(), shared or Shared()
     OmegaConf.update(config, "choices", dict(choices), force_add=True)
     _check_axes(config, choices)
     for key, least in (("steps", 1), ("batch_size", 1), ("accumulation", 1), ("seed", 0)):
-        if key in config and (not isinstance(config[key], int) or config[key] < least):
-            raise UserError(f"{key}={config[key]} is not possible: it must be a whole number of at least {least}")
+        if key in config:
+            require_whole(key, config[key], least=least)
     if config.batch_size % config.get("accumulation", 1):
         raise UserError(f"accumulation={config.accumulation} does not divide batch_size={config.batch_size}")
-    if "checkpoint" in config:
-        every = config.checkpoint.every
-        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-            raise UserError(f"checkpoint.every={every} is not possible: give a number of steps of at least 1, or null")
+    if "checkpoint" in config.how:
+        every = config.how.checkpoint.every
+        require_whole("checkpoint.every", every, least=1, or_none=True)
         require_nonfinite(config.nonfinite, every)
     between = config.get("evaluate_every")
-    if between is not None and (isinstance(between, bool) or not isinstance(between, int) or between < 1):
-        raise UserError(f"evaluate_every={between} is not possible: give a number of steps of at least 1, or null")
-    norm = config.max_grad_norm
-    if norm is not None and not (isinstance(norm, int | float) and norm > 0):
-        raise UserError(f"max_grad_norm={norm} is not possible: give a positive number or null")
-    if config.dtype not in DTYPES:
-        raise UserError(f"dtype={config.dtype!r} is not one of {', '.join(DTYPES)}")
+    require_whole("evaluate_every", between, least=1, or_none=True)
+    require_positive("max_grad_norm", config.max_grad_norm, or_none=True)
+    require_choice("dtype", config.dtype, DTYPES)
     device = device_of(config.device)
     config.device = device.type
-    for part in ("method", "evaluation"):  # made again when they are needed; this is the check of their values
-        if part in config:
-            build(config[part])
+    build(config.method)  # made again when it is needed; this is the check of its values
     if execution(config).step_in_backward:
         _check_step_in_backward(config)
     model, model_print = _source(config.model, shared)
     data, data_print = _source(config.data, shared)
+    workload = _workload(config, model, data)
+    if workload.target is not None and between is None:
+        raise UserError(f"the target {workload.target} is looked for every evaluate_every=STEPS; give it")
     require_seed(config.seed, test=data.test)
     size = shared.once("size", data_print, lambda: data.train_size)
     if config.batch_size > size:
         raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={size}")
-    code = shared.once("code", None, lambda: source_hash(("bcd", "experiments")))
-    inputs = {"code": code, "data": data_print, "model": model_print}
     identity = _identity(config)
+    modules = (LOOP, *sources.targets(identity))
+    code = shared.once("code", modules, lambda: sources.code_hash(modules))
+    inputs = {"code": code, "data": data_print, "model": model_print}
     readable = "-".join(
         [choices["method"].rpartition("/")[2], choices["model"], choices["data"], f"seed{config.seed}"]
     )
@@ -217,12 +222,23 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
         key=run_key(identity, inputs),
         untrained_key=run_key(untrained, inputs),
         device=device,
-        model=model,
-        data=data,
+        workload=workload,
         model_key=digest([identity["model"], model_print]),
         data_key=digest([identity["data"], data_print]),
         shared=shared,
     )
+
+
+def _workload(config: DictConfig, model: Any, data: Any) -> Workload:
+    parts: dict[str, Any] = {"model": model, "data": data}
+    # A configuration that trains without evaluating (experiments.curvature) has no evaluation.
+    parts["evaluation"] = build(config.evaluation) if "evaluation" in config else None
+    if config.get("target") is not None:
+        parts["target"] = build({"_target_": TARGET, **config.target})
+    # Called here, because hydra would take objects for configurations.
+    workload = build({**(config.get("workload") or FINETUNING), "_partial_": True})(**parts)
+    workload.require(config)
+    return workload
 
 
 def _source(config: DictConfig, shared: Shared) -> tuple[Any, str]:
@@ -257,22 +273,3 @@ def _check_axes(config: DictConfig, choices: Mapping[str, str]) -> None:
             raise UserError(f"method={choices['method']} has no axis {axis!r}; drop {axis}={choices.get(axis, '...')}")
     if "outside_layers" in config and "partition" not in config.method:
         raise UserError(f"method={choices['method']} has no partition, so outside_layers means nothing; drop it")
-
-
-def finished(planned: Plan, study: str) -> Record | None:
-    """The finished record of this very run, when there is one."""
-    record = recorded(planned, study)
-    return record if record is not None and record.status == "finished" else None
-
-
-def recorded(planned: Plan, study: str) -> Record | None:
-    """The record of this very run, finished or not, when there is one."""
-    path = folder(planned.config) / study / f"{planned.name}.json"
-    record = load(path) if path.exists() else None
-    return record if record is not None and record.key == planned.key else None
-
-
-def checkpoints(planned: Plan, study: str) -> Checkpoints:
-    """Where the run keeps its state; runs of another configuration, code, model or data have another folder."""
-    place = ROOT / planned.config.checkpoint.folder / study / f"{planned.name}-{planned.key[:12]}"
-    return Checkpoints(place, planned.key)

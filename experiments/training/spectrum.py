@@ -40,24 +40,24 @@ def spectra(changes: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
     values: `KEPT` of them at evenly spaced indices (all, when there are fewer), relative to the largest.
     A matrix that did not change has stable rank 0, rank 0 and no values.
     """
-    found = {}
+    by_name = {}
     for name, values in singular_values(changes).items():
         squares = values.square()
         total = squares.sum()
         shape = list(changes[name].shape)
         if total == 0:
-            found[name] = {"shape": shape, "stable_rank": 0.0, "rank_90": 0, "values": []}
+            by_name[name] = {"shape": shape, "stable_rank": 0.0, "rank_90": 0, "values": []}
             continue
         enough = int((squares.cumsum(0) < SHARE * total).sum()) + 1
         places = torch.linspace(0, len(values) - 1, min(KEPT, len(values)), dtype=torch.float64).round().long()
         relative = (values[places] / values[0]).tolist()
-        found[name] = {
+        by_name[name] = {
             "shape": shape,
             "stable_rank": float(f"{(total / squares[0]).item():.6g}"),
             "rank_90": enough,
             "values": [float(f"{value:.3g}") for value in relative],
         }
-    return found
+    return by_name
 
 
 def singular_values(matrices: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -69,10 +69,10 @@ def singular_values(matrices: Mapping[str, Tensor]) -> dict[str, Tensor]:
     shapes: dict[tuple[int, ...], list[str]] = {}
     for name, matrix in matrices.items():
         shapes.setdefault(tuple(matrix.shape), []).append(name)
-    found = {}
+    by_name = {}
     for (rows, columns), names in shapes.items():
         stacked = torch.stack([matrices[name].double() for name in names])
         gram = stacked @ stacked.mT if rows <= columns else stacked.mT @ stacked
         roots = torch.linalg.eigvalsh(gram).clamp_min(0.0).sqrt().flip(-1).cpu()
-        found |= dict(zip(names, roots, strict=True))
-    return {name: found[name] for name in matrices}
+        by_name |= dict(zip(names, roots, strict=True))
+    return {name: by_name[name] for name in matrices}

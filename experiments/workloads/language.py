@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from bcd.checks import require_whole
 from bcd.execution import linear_cross_entropy
 from experiments.data import IGNORED, Batch, Example, collate
-from experiments.errors import UserError
 from experiments.workloads.generation import generate
 
 
@@ -23,7 +23,10 @@ def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
     The head runs only on the columns in which some example has a label: most tokens belong to prompts, and the
     logits of a large vocabulary are the dearest part of a small model.
 
-    batch: right-padded, so causal attention needs no mask.     reduction: "mean" or "sum".
+    Args:
+        model: takes `input_ids` and `logits_to_keep`.
+        batch: right-padded, so causal attention needs no mask.
+        reduction: "mean" or "sum".
     """
     logits, labels = answer_logits(model, batch)
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction=reduction)
@@ -41,7 +44,9 @@ def answer_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
 class Evaluation:
     """Held-out loss and exact match.
 
-    batch_size: examples a forward pass.     max_new_tokens: longest generated answer.
+    Attributes:
+        batch_size: examples a forward pass.
+        max_new_tokens: longest generated answer.
     """
 
     batch_size: int
@@ -49,11 +54,10 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_new_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"evaluation.{name}={getattr(self, name)} is not possible: it must be at least 1")
+            require_whole(f"evaluation.{name}", getattr(self, name), least=1)
 
     def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
-        """Returns `heldout_loss` (nats per answer token), `exact_match` (share of examples) and `items`.
+        """`heldout_loss` (nats per answer token), `exact_match` (share of examples) and `items`.
 
         Answers are decoded greedily, so the result is deterministic. `label` names the progress bar.
         """
@@ -65,7 +69,7 @@ class Evaluation:
         }
 
     def scores(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> "Scores":
-        """Everything that is known of each example."""
+        """Loss, tokens and exact match of each example."""
         was_training = model.training
         model.eval()
         # Similar lengths together: less padding, and the same grouping at every call.
@@ -93,35 +97,34 @@ class Evaluation:
 class HeldOutLoss:
     """Held-out loss alone, see `Evaluation`.
 
-    batch_size: examples a forward pass.
-    chunk: tokens whose logits exist at the same time (`bcd.execution.linear_cross_entropy`), for models whose logits
-        are their head on their decoder; None: the model's own logits, all of a batch.
+    Attributes:
+        batch_size: examples a forward pass.
+        chunk: tokens whose logits exist at the same time (`bcd.execution.linear_cross_entropy`), for models whose
+            logits are their head on their decoder; None: the model's own logits, all of a batch.
     """
 
     batch_size: int
     chunk: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "chunk"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"evaluation.{name}={value} is not possible: it must be at least 1")
+        require_whole("evaluation.batch_size", self.batch_size, least=1)
+        require_whole("evaluation.chunk", self.chunk, least=1, or_none=True)
 
     def __call__(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> dict[str, float | int]:
-        """Returns `heldout_loss` (nats per answer token) and `items`. `label` names the progress bar."""
+        """`heldout_loss` (nats per answer token) and `items`; `label` names the progress bar."""
         was_training = model.training
         model.eval()
         ordered = sorted(examples, key=lambda example: example.length)
         groups = [ordered[i : i + self.batch_size] for i in range(0, len(ordered), self.batch_size)]
-        found, tokens = [], 0
+        sums, tokens = [], 0
         with torch.no_grad():
             for group in tqdm(groups, desc=label, unit="batch", leave=False):
                 batch = collate(group, tokenizer.pad_token_id)
-                tokens += batch.answer_tokens
+                tokens += batch.terms
                 # Sums stay on the device until all batches are queued; in double precision they add up exactly enough.
-                found.append(self._sum(model, batch.to(model.device)).double())
+                sums.append(self._sum(model, batch.to(model.device)).double())
         model.train(was_training)
-        return {"heldout_loss": torch.stack(found).sum().item() / tokens, "items": len(examples)}
+        return {"heldout_loss": torch.stack(sums).sum().item() / tokens, "items": len(examples)}
 
     def _sum(self, model: Any, batch: Batch) -> Tensor:
         if self.chunk is None:
@@ -143,8 +146,11 @@ class HeldOutLoss:
 class Scores:
     """Scores of examples, in their order.
 
-    loss: nats per answer token, of all of them.     losses: nats of each answer.     tokens: of each answer.
-    right: whether the generated answer of each is right.
+    Attributes:
+        loss: nats per answer token, over all examples.
+        losses: nats of each answer.
+        tokens: number of tokens of each answer.
+        right: whether the generated answer of each is right.
     """
 
     loss: float

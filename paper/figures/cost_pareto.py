@@ -1,11 +1,12 @@
 """Tokens a second against peak memory: our curve over the budget for activations, and the other methods as points."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from paper import cost as study
 from paper.figures import style
+from paper.read import cost as study
 from records import Record
 
 SOURCES = {"cost": ("profile", "cost")}
@@ -26,10 +27,9 @@ def draw(cost: Sequence[Record]) -> Figure:
             marker=".",
             label="BAdam, ours",
         )
-        for row in (row for row in here if row.family == "badam" and not _on_curve(row) and row.version != "clipped"):
-            products, _, budget = study.parts(row)
-            card = budget.startswith("card")
-            name = "24 GB card" if card else study.in_print(row)
+        for row in (row for row in here if row.family == "badam" and not _on_curve(row) and not row.options.clipped):
+            products, card = row.options.products, row.options.card is not None
+            name = f"{row.options.card:g} GB card" if card else study.in_print(row)
             axes.plot(
                 row.peak / 1e9,
                 row.tokens_per_second / 1e3,
@@ -41,7 +41,7 @@ def draw(cost: Sequence[Record]) -> Figure:
             colour = {"reference": "#56B4E9", "galore": "#009E73", "lomo": "#E69F00"}.get(
                 row.family, style.COLOURS.get(row.family, style.FALLBACK)
             )
-            documented = row.version.startswith("documented")
+            documented = row.version == "documented"
             axes.plot(
                 row.peak / 1e9,
                 row.tokens_per_second / 1e3,
@@ -60,11 +60,10 @@ def draw(cost: Sequence[Record]) -> Figure:
 
 def _slower_twin(row: study.Row, rows: Sequence[study.Row]) -> bool:
     """Whether the same run was made with TensorFloat-32 too."""
-    plain = row.version.removesuffix(study.WITHOUT_TF32)
-    return plain != row.version and any((r.family, r.version) == (row.family, plain) for r in rows)
+    return row.key.without_tf32 and any(other.key == replace(row.key, without_tf32=False) for other in rows)
 
 
 def _on_curve(row: study.Row) -> bool:
     """Runs of one micro-batch with torch's products, wherever the embedding is."""
-    products, _, budget = study.parts(row)
-    return not products and (budget == "keep" or budget[:1].isdigit())
+    options = row.options
+    return not options.products and options.card is None and not options.clipped

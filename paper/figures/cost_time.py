@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper import cost as study
 from paper.figures import style
+from paper.read import cost as study
 from records import Record
 
 SOURCES = {"cost": ("profile", "cost")}

@@ -16,9 +16,11 @@ def draw(worst_case: Sequence[Record], curves: Sequence[Record]) -> Figure:
     drawn, (gain, epoch, contraction) = style.figure(3, height=2.7)
     (record,), (worst,) = curves, worst_case
 
-    known = record.measurements["gain"]
-    for (gamma, values), colour in zip(known["kappa"].items(), SHADES, strict=False):
-        gain.semilogx(known["inner_steps"], values, color=colour, marker=".", markersize=3, label=rf"$\gamma={gamma}$")
+    kappas = record.measurements["gain"]
+    for (gamma, values), colour in zip(kappas["kappa"].items(), SHADES, strict=False):
+        gain.semilogx(
+            kappas["inner_steps"], values, color=colour, marker=".", markersize=3, label=rf"$\gamma={gamma}$"
+        )
     gain.set(xlabel="$K$", ylabel=r"$\kappa_K$", ylim=(0, 1.05), title="gain of a visit")
     gain.legend(fontsize=7, loc="lower right", handlelength=1.2)
 
@@ -34,12 +36,16 @@ def draw(worst_case: Sequence[Record], curves: Sequence[Record]) -> Figure:
     epoch.set(xlabel="$K$", ylabel="$C/L$", ylim=(2, 40), title=f"one block epoch, $D={steps['blocks']}$")
     epoch.legend(fontsize=7, handlelength=1.6)
 
-    known = record.measurements["contraction"]
-    for gamma, colour in zip(known["exact"], ("#0072B2", "#E69F00"), strict=False):
-        exact, theorem = (1 - np.array(known[kind][gamma]) for kind in ("exact", "theorem"))
-        contraction.loglog(known["inner_steps"], exact, color=colour, label=rf"A6, $\gamma={gamma}$")
-        contraction.loglog(known["inner_steps"], theorem, color=colour, linestyle="--", label=rf"A3, $\gamma={gamma}$")
-    contraction.axhline(1 - known["minimisation"], color="black", linewidth=0.9, linestyle=":", label="A5, exact min.")
+    factors = record.measurements["contraction"]
+    for gamma, colour in zip(factors["exact"], ("#0072B2", "#E69F00"), strict=False):
+        exact, theorem = (1 - np.array(factors[kind][gamma]) for kind in ("exact", "theorem"))
+        contraction.loglog(factors["inner_steps"], exact, color=colour, label=rf"A6, $\gamma={gamma}$")
+        contraction.loglog(
+            factors["inner_steps"], theorem, color=colour, linestyle="--", label=rf"A3, $\gamma={gamma}$"
+        )
+    contraction.axhline(
+        1 - factors["minimisation"], color="black", linewidth=0.9, linestyle=":", label="A5, exact min."
+    )
     contraction.set(xlabel="$K$", ylabel="$1-$ factor of an epoch", title="contraction", ylim=(3e-4, 1.2))
     contraction.legend(fontsize=7, handlelength=1.6, loc="lower left")
     return drawn

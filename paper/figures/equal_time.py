@@ -4,17 +4,20 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import studies
 from paper.figures import style
-from paper.runs import named
-from paper.verdicts import data_in_print
+from paper.read import studies
+from paper.read.names import data_named, named
 from records import Record, RecordError
 
 STUDIES = {"equal_time": ("train", "equal_time"), "steps_alone": ("profile", "steps_alone")}
 
 
 def draw(equal_time: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
-    """One panel a data set. Raises RecordError for a method none of whose steps was timed alone."""
+    """One panel a data set.
+
+    Raises:
+        RecordError: for a method none of whose steps was timed alone.
+    """
     sets = studies.by_data(studies.rows(equal_time))
     drawn, panels = style.figure(len(sets), 2.9)
     for axes, (data, cells) in zip(panels, sets.items(), strict=True):
@@ -27,7 +30,7 @@ def draw(equal_time: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
             times.append(runs[0].config["steps"] * seconds[name])
             last = style.curve(axes, [row.curve for row in runs], colour, [times[-1] / row.tokens for row in runs])
             ends.append((last, named(name), colour))
-        axes.set(xlabel="time of the steps alone (s)", ylabel=f"{data_in_print(data)}: held-out loss")
+        axes.set(xlabel="time of the steps alone (s)", ylabel=f"{data_named(data)}: held-out loss")
         axes.set_xlim(axes.get_xlim()[0], 1.002 * max(times))
         style.end_labels(axes, ends)
     return drawn

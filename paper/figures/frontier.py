@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from paper import frontier, placement
-from paper.figures import style
-from paper.frontier import Entry
-from paper.runs import named
+from paper.figures import placement, style
+from paper.read import frontier
+from paper.read.frontier import Entry
+from paper.read.names import named
 from records import Record
 
 STUDIES = frontier.STUDIES
@@ -41,11 +41,11 @@ def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
     if above:
         axes.set_title(f"above: {', '.join(above)}", fontsize=7.5, loc="right")
     for entry, x in points:
-        found = entry.loss
+        loss = entry.loss
         colour = style.PAIRED if entry.variant else style.COLOURS.get(entry.method, style.OTHERS)
-        axes.plot([x, x], [found.low, found.high], color=colour, linewidth=1.2, alpha=0.6, zorder=3)
+        axes.plot([x, x], [loss.low, loss.high], color=colour, linewidth=1.2, alpha=0.6, zorder=3)
         mark = "o" if entry.variant else "D"
-        axes.plot(x, found.mean, mark, color=colour, markeredgecolor="white", markersize=5.5, zorder=4)
+        axes.plot(x, loss.mean, mark, color=colour, markeredgecolor="white", markersize=5.5, zorder=4)
     axes.margins(x=0.12, y=0.12)
     for entry, x in points:
         if entry.method == frontier.TARGET:

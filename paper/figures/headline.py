@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import studies
 from paper.figures import style
-from paper.runs import named
-from paper.verdicts import data_in_print
+from paper.read import studies
+from paper.read.names import data_named, named
 from records import Record
 
 STUDIES = {"headline": ("train", "headline"), "steps_alone": ("profile", "steps_alone")}
@@ -34,7 +33,7 @@ def draw(headline: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
         if len(line) > 1 and not times[data]:
             line[1].set(xticks=[])
             line[1].text(0.5, 0.5, "no step timed alone", transform=line[1].transAxes, ha="center", color="0.5")
-        line[0].set(ylabel=f"{data_in_print(data)}: held-out loss")
+        line[0].set(ylabel=f"{data_named(data)}: held-out loss")
         line[0].set_xlim(line[0].get_xlim()[0], max(row.tokens for row in rows if row.data == data) * 1e-6)
         style.end_labels(line[0], ends)
     for axes, name in zip(panels[-1], ("tokens trained on (millions)", "time of the steps alone (s)"), strict=False):

@@ -4,34 +4,27 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import studies
 from paper.figures import style
-from paper.studies import Row
-from paper.verdicts import loss_margin
+from paper.judge.verdicts import loss_margin
+from paper.read import studies
 from records import Record
 
 STUDIES = {"inner_steps": ("train", "inner_steps")}
-
-
-def recommended(row: Row) -> float:
-    """K = n/(B D): examples over batch size and blocks, here the layers."""
-    layers = row.value("model.architecture.num_hidden_layers")
-    return row.record.measurements["data"]["train_examples"] / (row.config["batch_size"] * layers)
 
 
 def draw(inner_steps: Sequence[Record]) -> Figure:
     """The band is the margin of equivalence around the mean at the K nearest to the recommended one."""
     rows = studies.rows(inner_steps)
     cells = studies.cells(rows, lambda row: row.value("method.inner_steps"))
-    K = recommended(rows[0])
+    K = studies.recommended_inner_steps(rows[0])
     drawn, (axes,) = style.figure(height=2.7)
     nearest = min(cells, key=lambda value: abs(value / K - 1))
     middle, margin = studies.loss(cells[nearest]).mean, loss_margin(cells[nearest])
     axes.axhspan(middle - margin, middle + margin, color="#e8e8e8", zorder=0, linewidth=0)
     values = sorted(cells)
-    found = [studies.loss(cells[value]) for value in values]
-    axes.plot(values, [item.mean for item in found], color=style.PAIRED, zorder=3)
-    for value, item in zip(values, found, strict=True):
+    losses = [studies.loss(cells[value]) for value in values]
+    axes.plot(values, [item.mean for item in losses], color=style.PAIRED, zorder=3)
+    for value, item in zip(values, losses, strict=True):
         axes.plot([value, value], [item.low, item.high], color=style.PAIRED, linewidth=1.6, zorder=3)
         axes.plot(value, item.mean, "o", color=style.PAIRED, markeredgecolor="white", markersize=5, zorder=4)
         runs = cells[value]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import studies
 from paper.figures import style
-from paper.runs import named
+from paper.read import studies
+from paper.read.names import named
 from records import Record
 
 STUDIES = {"learning_rate": ("train", "learning_rate")}
@@ -23,23 +23,23 @@ def draw(learning_rate: Sequence[Record]) -> Figure:
     highest = 0.0
     for place, (name, runs) in enumerate(studies.groups(rows, lambda row: row.method).items()):
         colour = style.COLOURS.get(name, style.FALLBACK)
-        found = {
+        losses = {
             rate: studies.loss(cell) for rate, cell in studies.cells(runs, lambda row: row.value("method.lr")).items()
         }
-        rates = sorted(found)
-        best = min(rates, key=lambda rate: found[rate].mean)
-        highest = max(highest, *(found[rate].mean - found[best].mean for rate in rates))
-        for axes, scale, shift in ((absolute, 1.0, 0.0), (relative, best, found[best].mean)):
+        rates = sorted(losses)
+        best = min(rates, key=lambda rate: losses[rate].mean)
+        highest = max(highest, *(losses[rate].mean - losses[best].mean for rate in rates))
+        for axes, scale, shift in ((absolute, 1.0, 0.0), (relative, best, losses[best].mean)):
             axes.plot(
                 [rate / scale for rate in rates],
-                [found[rate].mean - shift for rate in rates],
+                [losses[rate].mean - shift for rate in rates],
                 color=colour,
                 marker="o",
                 markersize=3.5,
                 label=named(name),
             )
             for rate in rates:
-                low, high = found[rate].low - shift, found[rate].high - shift
+                low, high = losses[rate].low - shift, losses[rate].high - shift
                 axes.plot([rate / scale] * 2, [low, high], color=colour, linewidth=0.9, alpha=0.7)
         lost = sorted({row.value("method.lr") for row in failed if row.method == name})
         if lost:

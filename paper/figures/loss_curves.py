@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from paper.figures import style
-from paper.runs import label, method, ordered
-from paper.studies import steps
+from paper.read import studies
 from records import Record
 
 SOURCES = {"quick": ("train", "quick")}
@@ -17,9 +16,9 @@ WINDOW = 10  # the raw loss is drawn faint, and over it the mean of the last ten
 
 def draw(quick: Sequence[Record]) -> Figure:
     drawn, (by_step, by_time) = style.figure(2)
-    for record in ordered(quick):
-        colour = style.COLOURS.get(method(record), style.FALLBACK)
-        columns = steps(record)
+    for row in studies.rows(quick):
+        colour = style.COLOURS.get(row.method, style.FALLBACK)
+        columns = row.steps
         loss = np.array(columns["loss"])
         sums = np.concatenate([[0.0], np.cumsum(loss)])
         first = np.maximum(np.arange(1, len(loss) + 1) - WINDOW, 0)
@@ -27,8 +26,8 @@ def draw(quick: Sequence[Record]) -> Figure:
         seconds = np.array(list(accumulate(columns["seconds"])))
         number = np.arange(1, len(loss) + 1)
         by_step.plot(number, loss, color=colour, alpha=0.25, linewidth=0.7)
-        by_step.plot(number, mean, color=colour, label=label(record))
-        by_time.plot(seconds, mean, color=colour, label=label(record))
+        by_step.plot(number, mean, color=colour, label=row.label)
+        by_time.plot(seconds, mean, color=colour, label=row.label)
     by_step.set(xlabel="optimizer step", ylabel="training loss (nats a token)", ylim=(0, None))
     by_time.set(xlabel="training time (s)", ylim=(0, None), xlim=(0, None))
     by_step.legend()

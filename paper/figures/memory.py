@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from paper.figures import style
-from paper.runs import label, ordered
+from paper.read import studies
 from records import Record
 
 SOURCES = {"quick": ("train", "quick")}
@@ -15,12 +15,13 @@ CATEGORIES = {"weights": "#999999", "gradients": "#E69F00", "state": "#0072B2"}
 
 def draw(quick: Sequence[Record]) -> Figure:
     drawn, (axes,) = style.figure(height=2.8)
-    records = ordered(quick)
-    places = np.arange(len(records))
-    for kind, offset, hatch in (("predicted_bytes", -0.2, "///"), ("measured_bytes", 0.2, "")):
-        bottom = np.zeros(len(records))
+    rows = studies.rows(quick)
+    places = np.arange(len(rows))
+    predicted, measured = [row.predicted_bytes for row in rows], [row.bytes for row in rows]
+    for every, offset, hatch in ((predicted, -0.2, "///"), (measured, 0.2, "")):
+        bottom = np.zeros(len(rows))
         for category, colour in CATEGORIES.items():
-            height = np.array([record.measurements[kind][category] for record in records]) / 1e9
+            height = np.array([held[category] for held in every]) / 1e9
             name = {"state": "optimizer state"}.get(category, category)
             axes.bar(
                 places + offset,
@@ -35,7 +36,7 @@ def draw(quick: Sequence[Record]) -> Figure:
             )
             bottom += height
     axes.bar(0, 0, color="#cccccc", hatch="///", edgecolor="white", label="(hatched: predicted)")
-    axes.set_xticks(places, [label(record) for record in records])
+    axes.set_xticks(places, [row.label for row in rows])
     axes.set(ylabel="bytes at the peak (GB)")
     axes.grid(visible=False, axis="x")
     axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0))

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import studies
 from paper.figures import style
-from paper.runs import named
+from paper.read import studies
+from paper.read.names import named
 from records import Record
 
 STUDIES = {"methods": ("train", "methods"), "steps_alone": ("profile", "steps_alone")}
@@ -23,14 +23,14 @@ def draw(methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     for place, name in enumerate(names):
         colour = style.COLOURS.get(name, style.OTHERS)
         style.runs(loss, [place + 0.25] * len(cells[name]), [row.loss for row in cells[name]], colour)
-        found = studies.loss(cells[name])
-        style.interval(loss, place, found.mean, found.low, found.high, colour)
+        estimate = studies.loss(cells[name])
+        style.interval(loss, place, estimate.mean, estimate.low, estimate.high, colour)
         memory.barh(place, peaks.get(name, 0.0) / 1e9, 0.55, color=colour)
         time.barh(place, 1e3 * seconds.get(name, 0.0), 0.55, color=colour)
     style.named_rows(loss, [named(name) for name in names])
-    for axes, text, known in ((memory, "peak (GB)", peaks), (time, "step alone (ms)", seconds)):
+    for axes, text, measured in ((memory, "peak (GB)", peaks), (time, "step alone (ms)", seconds)):
         style.named_rows(axes, [""] * len(names))
         axes.set(xlabel=text)
-        axes.set_visible(bool(known))
+        axes.set_visible(bool(measured))
     loss.set(xlabel="held-out loss (nats a token)")
     return drawn

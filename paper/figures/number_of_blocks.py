@@ -14,16 +14,16 @@ SOURCES = {"worst_case": ("verify", "worst_case"), "curves": ("verify", "curves"
 def draw(worst_case: Sequence[Record], curves: Sequence[Record]) -> Figure:
     drawn, (lemma, epoch) = style.figure(2, height=2.5)
     (record,), (worst,) = curves, worst_case
-    known, measured = record.measurements["blocks"], worst.measurements
-    D = known["blocks"]
+    theorems, measured = record.measurements["blocks"], worst.measurements
+    D = theorems["blocks"]
 
-    lemma.semilogx(D, known["root"], color="#999999", linestyle=":", label=r"$\sqrt{D-1}$")
-    lemma.semilogx(D, known["tau"], color="#D55E00", linestyle="--", label=r"$\tau(D)$, Lemma T")
+    lemma.semilogx(D, theorems["root"], color="#999999", linestyle=":", label=r"$\sqrt{D-1}$")
+    lemma.semilogx(D, theorems["tau"], color="#D55E00", linestyle="--", label=r"$\tau(D)$, Lemma T")
     exact = measured["triangular"]
     lemma.semilogx(exact["blocks"], exact["worst_case"], "o-", color="#0072B2", markersize=3.5, label="exact (SDP)")
     lemma.set(xlabel="number of blocks $D$", ylabel=r"$\Lambda/L$")
 
-    epoch.semilogx(D, known["constant"], color="#D55E00", linestyle="--", label=r"$C_{rec}$, Theorem A1")
+    epoch.semilogx(D, theorems["constant"], color="#D55E00", linestyle="--", label=r"$C_{rec}$, Theorem A1")
     exact = measured["epochs"]
     epoch.semilogx(exact["blocks"], exact["worst_case"], "o-", color="#0072B2", markersize=3.5, label="$C^*$ (SDP)")
     epoch.set(xlabel="number of blocks $D$", ylabel="$C/L$")

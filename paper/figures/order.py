@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import paired, studies
+from paper.figures import paired
+from paper.read import studies
+from paper.read.axes import AXES
 from records import Record
 
 STUDIES = {"order": ("train", "order")}
 
 
 def draw(order: Sequence[Record]) -> Figure:
-    found = studies.cells(studies.rows(order), lambda row: row.choice("order").replace("_", " "))
-    first = "random reshuffle"
-    return paired.draw({name: found[name] for name in sorted(found, key=lambda name: (name != first, name))}, first)
+    axis = AXES["order"]
+    cells = studies.cells(studies.rows(order), axis.cell)
+    names = sorted(cells, key=lambda name: (name != axis.reference, name))
+    return paired.draw({name: cells[name] for name in names}, axis.reference)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import placement, studies
-from paper.figures import style
+from paper.figures import placement, style
+from paper.read import studies
 from records import Record
 
 STUDIES = {"partition": ("train", "partition")}
@@ -23,11 +23,11 @@ def draw(partition: Sequence[Record]) -> Figure:
     for axes, memory, text in zip(panels, (held, allocated), texts, strict=False):
         points, spans = [], []
         for name, x in memory.items():
-            found = studies.loss(cells[name])
-            axes.plot([x, x], [found.low, found.high], color=style.PAIRED, linewidth=1.6, zorder=3)
-            axes.plot(x, found.mean, "o", color=style.PAIRED, markeredgecolor="white", markersize=5.5, zorder=4)
-            points.append((x, found.mean))
-            spans.append((found.low, found.high))
+            loss = studies.loss(cells[name])
+            axes.plot([x, x], [loss.low, loss.high], color=style.PAIRED, linewidth=1.6, zorder=3)
+            axes.plot(x, loss.mean, "o", color=style.PAIRED, markeredgecolor="white", markersize=5.5, zorder=4)
+            points.append((x, loss.mean))
+            spans.append((loss.low, loss.high))
         axes.margins(x=0.2, y=0.15)
         axes.set(xlabel=text)
         placement.label(axes, points, [name.replace("_", " ") for name in memory], spans, size=7.5)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper.figures import style
-from paper.practice import SHOWN_STEPS, pooled, share, states
+from paper.read.practice import SHOWN_STEPS, pooled, share, states
 from records import Record
 
 SOURCES = {"practice": ("verify", "practice")}

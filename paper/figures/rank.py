@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper import studies
 from paper.figures import style
-from paper.runs import named
-from paper.studies import Row
+from paper.read import studies
+from paper.read.names import named
+from paper.read.studies import Row
 from records import Record
 
 STUDIES = {"rank": ("train", "rank")}
@@ -44,7 +44,7 @@ def draw(rank: Sequence[Record]) -> Figure:
 
 
 def _matrices(runs: Sequence[Row]) -> list[dict]:
-    return [matrix for row in runs for matrix in row.record.measurements["spectrum"]["matrices"].values()]
+    return [matrix for row in runs for matrix in row.matrices]
 
 
 def _aligned(runs: Sequence[Row], points: int = 60) -> np.ndarray:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import statistics, studies
 from paper.figures import style
-from paper.runs import named
+from paper.read import statistics, studies
+from paper.read.names import named
 from records import Record
 
 STUDIES = {"scale": ("train", "scale")}
@@ -15,15 +15,15 @@ REFERENCES = ("adamw", "lora")
 
 def draw(scale: Sequence[Record]) -> Figure:
     """Left: loss after finetuning. Right: BAdam minus the other at each depth, paired by seed, with intervals."""
-    depths = studies.groups(studies.rows(scale), lambda row: row.value("model.architecture.num_hidden_layers"))
+    depths = studies.groups(studies.rows(scale), lambda row: row.layers)
     drawn, (absolute, gap) = style.figure(2, height=2.8)
     cells = {depth: studies.cells(depths[depth], lambda row: row.method) for depth in sorted(depths)}
-    for name in dict.fromkeys(name for found in cells.values() for name in found):
+    for name in dict.fromkeys(name for methods in cells.values() for name in methods):
         colour = style.COLOURS.get(name, style.OTHERS)
         here = [depth for depth in cells if name in cells[depth]]
-        found = [studies.loss(cells[depth][name]) for depth in here]
-        absolute.plot(here, [item.mean for item in found], color=colour, marker="o", markersize=3.5)
-        for depth, item in zip(here, found, strict=True):
+        means = [studies.loss(cells[depth][name]) for depth in here]
+        absolute.plot(here, [item.mean for item in means], color=colour, marker="o", markersize=3.5)
+        for depth, item in zip(here, means, strict=True):
             absolute.plot([depth] * 2, [item.low, item.high], color=colour, linewidth=1.2)
     style.end_labels(
         absolute,
@@ -34,8 +34,8 @@ def draw(scale: Sequence[Record]) -> Figure:
     )
     for shift, name in zip((0.97, 1.03), REFERENCES, strict=True):
         differences = {}
-        for depth, found in cells.items():
-            losses = {method: studies.losses(runs) for method, runs in found.items()}
+        for depth, methods in cells.items():
+            losses = {method: studies.losses(runs) for method, runs in methods.items()}
             if difference := statistics.contrast({"badam": 1, name: -1}, losses):
                 differences[depth] = difference
         colour = style.COLOURS[name]

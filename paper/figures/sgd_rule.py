@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from paper import statistics, studies
 from paper.figures import style
-from paper.verdicts import data_in_print
+from paper.read import statistics, studies
+from paper.read.names import data_named
 from records import Record
 
 STUDIES = {"headline": ("train", "headline")}
@@ -31,17 +31,17 @@ def draw(headline: Sequence[Record]) -> Figure:
     for index, (axes, (data, cells)) in enumerate(zip(panels, sets.items(), strict=False)):
         for shift, (rule, (full, block)) in zip((-0.03, 0.03), RULES.items(), strict=True):
             here = [(place, cells[name]) for place, name in enumerate((full, block)) if name in cells]
-            found = [studies.loss(runs) for _, runs in here]
+            means = [studies.loss(runs) for _, runs in here]
             colour = COLOURS[rule]
             axes.plot(
                 [place + shift for place, _ in here],
-                [item.mean for item in found],
+                [item.mean for item in means],
                 color=colour,
                 marker="o",
                 markersize=4,
                 label=rule,
             )
-            for (place, runs), item in zip(here, found, strict=True):
+            for (place, runs), item in zip(here, means, strict=True):
                 axes.plot([place + shift] * 2, [item.low, item.high], color=colour, linewidth=1.4)
                 axes.plot(
                     [place + 3 * shift] * len(runs),
@@ -52,7 +52,7 @@ def draw(headline: Sequence[Record]) -> Figure:
                     alpha=0.4,
                 )
         axes.set_xticks((0, 1), ("all weights", "one block"))
-        axes.set(title=data_in_print(data), xlim=(-0.25, 1.25))
+        axes.set(title=data_named(data), xlim=(-0.25, 1.25))
         axes.margins(y=0.15)
         losses = {name: studies.losses(runs) for name, runs in cells.items()}
         for place, (_, contrast) in enumerate(CONTRASTS.items()):
@@ -61,7 +61,7 @@ def draw(headline: Sequence[Record]) -> Figure:
                 row = place + 0.18 * (index - (len(sets) - 1) / 2) * 2
                 style.interval(effects, row, difference.mean, difference.low, difference.high, colour)
     for index, data in enumerate(sets):
-        effects.plot([], [], "o-", color=("#000000", style.OTHERS)[index % 2], markersize=4, label=data_in_print(data))
+        effects.plot([], [], "o-", color=("#000000", style.OTHERS)[index % 2], markersize=4, label=data_named(data))
     effects.axvline(0, color="black", linewidth=0.7)
     style.named_rows(effects, ["BCD's cost,\nAdam's rule", "BCD's cost,\nSGD's rule", "interaction"])
     effects.set(xlabel="difference (nats)")

@@ -17,13 +17,13 @@ MARKERS, COLOURS = "osD^v", ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E
 def draw(curves: Sequence[Record]) -> Figure:
     drawn, (over_steps, over_alpha) = style.figure(2, height=2.9)
     (record,) = curves
-    known = record.measurements["floor"]
-    K, simulated = known["inner_steps"], known["simulated"]
+    floor = record.measurements["floor"]
+    K, simulated = floor["inner_steps"], floor["simulated"]
     smallest = min(row["alpha"] for row in simulated)
-    for p, zeros in known["zero"].items():
+    for p, zeros in floor["zero"].items():
         colour = SHADES.get(p, style.FALLBACK)
         over_steps.loglog(K, zeros, color=colour, label=f"$p={p}$")
-        over_steps.loglog(K, known["bound"][p], color=colour, linestyle="--")
+        over_steps.loglog(K, floor["bound"][p], color=colour, linestyle="--")
         points = [row for row in simulated if f"{row['p']:g}" == p and row["alpha"] == smallest]
         columns = [[row[key] for row in points] for key in ("inner_steps", "mean", "error")]
         over_steps.errorbar(*columns[:2], yerr=[2 * error for error in columns[2]], fmt="o", color=colour, ms=4)
@@ -35,9 +35,9 @@ def draw(curves: Sequence[Record]) -> Figure:
 
     rows = [row for row in simulated if row["p"] == CHANCE]
     for K_, marker, colour in zip(sorted({row["inner_steps"] for row in rows}), MARKERS, COLOURS, strict=False):
-        own = [row for row in rows if row["inner_steps"] == K_]
-        alphas, means, errors = (np.array([row[key] for row in own]) for key in ("alpha", "mean", "error"))
-        expected = known["zero"][f"{CHANCE:g}"][K.index(K_)]
+        of_steps = [row for row in rows if row["inner_steps"] == K_]
+        alphas, means, errors = (np.array([row[key] for row in of_steps]) for key in ("alpha", "mean", "error"))
+        expected = floor["zero"][f"{CHANCE:g}"][K.index(K_)]
         look = {"color": colour, "marker": marker, "ms": 3.5, "linewidth": 0.9, "elinewidth": 0.9}
         over_alpha.errorbar(alphas, means / expected, yerr=2 * errors / expected, label=f"$K={K_}$", **look)
     over_alpha.axhline(1.0, color="black", linewidth=0.8)

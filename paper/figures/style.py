@@ -53,8 +53,11 @@ def figure(columns: int = 1, height: float = 2.6) -> tuple[Figure, list]:
 def curve(axes: Axes, runs: Sequence[Sequence[tuple[float, float]]], colour: str, scales: Sequence[float]) -> float:
     """The mean of the runs of a method at the points that all share, and their range; returns the last mean.
 
-    runs: the points (tokens, loss) of each.     scales: of the tokens of each.
     The untrained model is left out where there are points on the way: it would flatten all the rest.
+
+    Args:
+        runs: the points (tokens, loss) of each.
+        scales: of the tokens of each.
     """
     length = min(map(len, runs))
     points = np.array([run[1 if length > 2 else 0 : length] for run in runs])
@@ -88,7 +91,8 @@ def panel_size(axes: Axes) -> tuple[float, float]:
 def end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], *, size: float = 7.5) -> None:
     """Names at the right border beside the ends of lines, pushed apart where they are close; set limits before.
 
-    ends: (y, name, colour).
+    Args:
+        ends: (y, name, colour).
     """
     least = 1.2 * size / panel_size(axes)[1]
     low, high = axes.get_ylim()

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from paper import theorems
 from paper.figures import style
+from paper.read import theorems
 from records import Record
 
 SOURCES = {"theory": ("verify", "theory")}

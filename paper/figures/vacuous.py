@@ -19,10 +19,10 @@ NEVER = "#bbbbbb"
 
 def draw(curves: Sequence[Record]) -> Figure:
     (record,) = curves
-    known = record.measurements["vacuous"]
+    measured = record.measurements["vacuous"]
     drawn = Figure(figsize=(style.WIDTH, 4.6))
     panels = drawn.subplots(2, 3)
-    logs, maps = np.array(known["log_eps"]), known["maps"]
+    logs, maps = np.array(measured["log_eps"]), measured["maps"]
 
     counted = [name for name in TITLES if maps[name]["epochs"]]
     whole = Normalize(0, max(np.nanmax(_values(maps[name])) for name in counted))

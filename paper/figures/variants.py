@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from paper import statistics, studies
 from paper.figures import style
-from paper.runs import named
+from paper.read import statistics, studies
+from paper.read.names import named
 from records import Record
 
 STUDIES = {"variants": ("train", "variants"), "methods": ("train", "methods")}

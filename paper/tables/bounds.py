@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from paper import theorems
-from paper.runs import thousands
+from paper.read import theorems
+from paper.read.formats import thousands
 from records import Record
 
 SOURCES = {"theory": ("verify", "theory")}
@@ -15,15 +15,15 @@ def text(theory: Sequence[Record]) -> str:
     rows += [r"statement & families & lines & checks & instances & median & largest & controls & verdict \\"]
     rows.append(r"\midrule")
     for bound, group in theorems.by_bound(theory).items():
-        found, own, false = theorems.lines(group), sorted(theorems.ratios(group)), theorems.controls(group)
+        lines, ratios, false = theorems.lines(group), sorted(theorems.ratios(group)), theorems.controls(group)
         cells = [
             theorems.title(bound),
             str(len(group)),
-            str(len(found)),
-            thousands(sum(line["checks"] for line in found.values())),
+            str(len(lines)),
+            thousands(sum(line["checks"] for line in lines.values())),
             str(sum(len(record.measurements["instances"]["ratio"]) for record in group)),
-            f"{own[len(own) // 2]:.3f}" if own else "--",
-            f"{own[-1]:.3f}" if own else "--",
+            f"{ratios[len(ratios) // 2]:.3f}" if ratios else "--",
+            f"{ratios[-1]:.3f}" if ratios else "--",
             f"{sum(control['rejected'] for control in false)} of {len(false)}" if false else "--",
             theorems.verdict(group),
         ]

@@ -16,10 +16,10 @@ def text(worst_case: Sequence[Record]) -> str:
     rows = [r"\begin{tabular}{@{}llrrrlllrrrr@{}}", r"\toprule"]
     head = r"claim & steps & $D$ & $K$ & $T$ & $a$ & $\beta_1$ & $h_{\max}/h_{\min}$ & constant $C$ & decimal"
     rows += [head + r" & multipliers & seconds \\", r"\midrule"]
-    known = record.measurements["certificates"]
+    every = record.measurements["certificates"]
     previous = None
     for claim in CLAIMS:
-        for row in sorted((r for r in known if r["parameters"]["measure"] == claim), key=_order):
+        for row in sorted((r for r in every if r["parameters"]["measure"] == claim), key=_order):
             if previous not in (None, claim):
                 rows.append(r"\addlinespace")
             previous = claim

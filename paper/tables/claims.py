@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from paper.verdicts import Finding, Judged, judge
+from paper.judge import claims
+from paper.judge.verdicts import Finding, Judged, judge
+from paper.read.formats import p_value
 from records import Record
 
-SOURCES = {"cost": ("profile", "cost")}
-STUDIES = {
-    **{name: ("train", name) for name in ("headline", "methods", "rank", "order", "inner_steps")},
-    "downstream": ("compare", "downstream"),
-}
+SOURCES, STUDIES = claims.SOURCES, claims.STUDIES
 
 
 def text(**records: Sequence[Record]) -> str:
@@ -29,8 +27,15 @@ def _lines(judged: Judged) -> list[str]:
     head = rf"\multicolumn{{4}}{{@{{}}l}}{{{claim.said} ({claim.place})}} "
     head += rf"& \multicolumn{{2}}{{r@{{}}}}{{\textbf{{{judged.verdict}}}}}"
     cells = [
-        [study, found.comparison, effect(found), p_value(found.p), number(found.margin), number(found.smallest)]
-        for found in judged.findings
+        [
+            study,
+            finding.comparison,
+            effect(finding),
+            p_value(finding.p),
+            number(finding.margin),
+            number(finding.smallest),
+        ]
+        for finding in judged.findings
     ]
     return [head, *map(" & ".join, cells or [[rf"\multicolumn{{6}}{{@{{\quad}}l}}{{study {study}: no records}}"]])]
 
@@ -44,9 +49,3 @@ def effect(finding: Finding) -> str:
 
 def number(value: float | None) -> str:
     return "--" if value is None else f"{value:.3f}"
-
-
-def p_value(p: float | None) -> str:
-    if p is None:
-        return "--"
-    return "$<0.001$" if p < 0.001 else f"${p:.3f}$"

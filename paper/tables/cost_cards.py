@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from paper import cost as study
-from paper.runs import thousands
+from paper.read import cost as study
+from paper.read.formats import thousands
 from records import Record
 
 SOURCES = {"cost": ("profile", "cost"), "other": ("profile", "cost_h200")}

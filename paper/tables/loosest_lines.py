@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from paper import theorems
+from paper.read import theorems
 from records import Record
 
 SOURCES = {"theory": ("verify", "theory")}
@@ -18,12 +18,12 @@ def text(theory: Sequence[Record]) -> str:
         r"\midrule",
     ]
     for bound, group in theorems.by_bound(theory).items():
-        found = theorems.inequalities(theorems.lines(group))
-        if theorems.refuted(group) or not found:
+        ratios = theorems.inequalities(theorems.lines(group))
+        if theorems.refuted(group) or not ratios:
             continue
-        worst = list(found.items())[::-1][:2]
+        worst = list(ratios.items())[::-1][:2]
         named = [[theorems.escaped(name), f"{ratio:.3g}"] for name, ratio in worst] + [["--", "--"]] * (2 - len(worst))
-        tight = sum(ratio >= TIGHT for ratio in found.values())
-        cells = [theorems.title(bound), str(len(found)), str(tight), *(cell for pair in named for cell in pair)]
+        tight = sum(ratio >= TIGHT for ratio in ratios.values())
+        cells = [theorems.title(bound), str(len(ratios)), str(tight), *(cell for pair in named for cell in pair)]
         rows.append(" & ".join(cells) + r" \\")
     return "\n".join([*rows, r"\bottomrule", r"\end{tabular}", ""])

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from paper import statistics, studies
-from paper.runs import named
-from paper.tables.claims import p_value
-from paper.tables.quick_study import power
+from paper.read import studies
+from paper.read.formats import p_value, plus_minus, scientific
+from paper.read.names import named
 from records import Record
 
 STUDIES = {"methods": ("train", "methods"), "steps_alone": ("profile", "steps_alone")}
@@ -28,8 +27,8 @@ def text(methods: Sequence[Record], steps_alone: Sequence[Record]) -> str:
         test = tests.get(name)
         cells_of_row = [
             named(name),
-            f"${power(runs[0].value('method.lr'))}$",
-            mean(studies.loss(runs)),
+            f"${scientific(runs[0].value('method.lr'))}$",
+            plus_minus(studies.loss(runs)),
             f"${test.difference.mean:+.3f}$" if test else "--",
             p_value(test.p) if test else "--",
             f"{test.difference.smallest_detectable():.3f}" if test else "--",
@@ -38,8 +37,3 @@ def text(methods: Sequence[Record], steps_alone: Sequence[Record]) -> str:
         ]
         lines.append(" & ".join(cells_of_row) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def mean(found: statistics.Estimate) -> str:
-    """The mean with half of its interval's length, the mean alone of one run."""
-    return f"${found.mean:.3f} \\pm {found.high - found.mean:.3f}$" if found.n > 1 else f"${found.mean:.3f}$"

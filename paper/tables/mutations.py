@@ -7,7 +7,7 @@ change.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paper.theorems import line, theorem
+from paper.read.theorems import line, theorem
 from records import Record
 
 SOURCES = {"adversary": ("verify", "adversary")}
@@ -35,9 +35,9 @@ def text(adversary: Sequence[Record]) -> str:
     lines = [r"\begin{tabular}{@{}lllrrrl@{}}", r"\toprule"]
     lines += [r"theorem & stronger claim & line & its ratio & true ratio & dies at & verdict \\", r"\midrule"]
     for bound in dict.fromkeys(row["bound"] for row in rows):
-        own = [row for row in rows if row["bound"] == bound]
-        improved = _clearest([row for row in own if row["mutant"] == LINE], "line")
-        changed = _clearest([row for row in own if row["mutant"] != LINE], "mutant")
+        of_bound = [row for row in rows if row["bound"] == bound]
+        improved = _clearest([row for row in of_bound if row["mutant"] == LINE], "line")
+        changed = _clearest([row for row in of_bound if row["mutant"] != LINE], "mutant")
         killed = sum(row["killed"] for row in improved)
         hardest = min(improved, key=lambda row: (row["killed"], row["ratio"]))
         shown = [(hardest, f"each of {len(improved)} lines $\\times2$", f"{killed} of {len(improved)} killed")]
@@ -54,8 +54,8 @@ def _clearest(rows: Sequence[Mapping[str, Any]], key: str) -> list[Mapping[str, 
     """A theorem is attacked in several places: of the rows with one value of `key` the one that is refuted best."""
     best: dict[str, Mapping[str, Any]] = {}
     for row in rows:
-        kept = best.get(row[key])
-        if kept is None or (row["killed"], row["ratio"]) > (kept["killed"], kept["ratio"]):
+        clearest = best.get(row[key])
+        if clearest is None or (row["killed"], row["ratio"]) > (clearest["killed"], clearest["ratio"]):
             best[row[key]] = row
     return list(best.values())
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from paper.practice import SHOWN_RATE, SHOWN_STEPS, power_of_ten, states, step_of, visit
+from paper.read.formats import scientific
+from paper.read.practice import SHOWN_RATE, SHOWN_STEPS, states, step_of, visit
 from records import Record
 
 SOURCES = {"practice": ("verify", "practice")}
@@ -24,8 +25,8 @@ def text(practice: Sequence[Record]) -> str:
                 f"{gradient['l1']:.0f}",
                 f"{L:.1f}",
                 f"{block['bend'] / (L * block['size']):.4f}",
-                f"${power_of_ten(promised[str(block['block'])])}$",
-                f"${power_of_ten(seen['b2_best'])}$",
+                f"${scientific(promised[str(block['block'])], digits=1)}$",
+                f"${scientific(seen['b2_best'], digits=1)}$",
                 f"{seen['observed']:.3f}",
             ]
             lines.append(" & ".join(cells) + r" \\")

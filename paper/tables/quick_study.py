@@ -3,47 +3,40 @@
 import math
 from collections.abc import Sequence
 
-from paper.runs import label, ordered
-from paper.studies import steps
+from paper.read import studies
+from paper.read.formats import scientific
+from paper.read.studies import Row
 from records import Record
 
 SOURCES = {"quick": ("train", "quick")}
 
 
 def text(quick: Sequence[Record]) -> str:
-    rows = [_row(record) for record in ordered(quick)]
-    before = quick[0].measurements["before"]
-    untrained = f"untrained & -- & -- & {before['heldout_loss']:.3f} & {_share(before)} & -- & --"
+    rows = studies.rows(quick)
+    first = rows[0]
+    before = _share(first.match_before, first.items)
+    untrained = f"untrained & -- & -- & {first.before:.3f} & {before} & -- & --"
     head = r" & trained & learning & held-out & exact & time & gradients and"
     under = r"method & (M) & rate & loss & match (\%) & (s) & state (MB)"
     lines = [r"\begin{tabular}{@{}lrrrrrr@{}}", r"\toprule", head + r" \\", under + r" \\", r"\midrule"]
-    body = [row + r" \\" for row in (untrained, *rows)]
+    body = [line + r" \\" for line in (untrained, *map(_line, rows))]
     return "\n".join([*lines, *body, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _row(record: Record) -> str:
-    measured = record.measurements
-    held = measured["measured_bytes"]
+def _line(row: Row) -> str:
     cells = [
-        label(record),
-        f"{measured['trained_parameters'] / 1e6:.1f}",
-        f"${power(record.config['method']['lr'])}$",
-        f"{measured['after']['heldout_loss']:.3f}",
-        _share(measured["after"]),
-        f"{sum(steps(record)['seconds']):.0f}",
-        f"{(held['gradients'] + held['state']) / 1e6:.1f}",
+        row.label,
+        f"{row.trained_parameters / 1e6:.1f}",
+        f"${scientific(row.value('method.lr'))}$",
+        f"{row.loss:.3f}",
+        _share(row.match, row.items),
+        f"{sum(row.steps['seconds']):.0f}",
+        f"{row.held / 1e6:.1f}",
     ]
     return " & ".join(cells)
 
 
-def _share(evaluation: dict) -> str:
+def _share(share: float, items: int) -> str:
     """Percent with its standard error sqrt(p (1 - p) / n)."""
-    share = evaluation["exact_match"]
-    error = math.sqrt(share * (1 - share) / evaluation["items"])
+    error = math.sqrt(share * (1 - share) / items)
     return f"${100 * share:.1f} \\pm {100 * error:.1f}$"
-
-
-def power(value: float) -> str:
-    """As in 3 x 10^-4."""
-    mantissa, exponent = f"{value:.0e}".split("e")
-    return f"{mantissa} \\times 10^{{{int(exponent)}}}"

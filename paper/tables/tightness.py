@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paper.theorems import line, theorem
+from paper.read.theorems import line, theorem
 from records import Record
 
 SOURCES = {"adversary": ("verify", "adversary")}
@@ -31,8 +31,8 @@ def text(adversary: Sequence[Record]) -> str:
     rows = adversary[0].measurements["tightness"]
     lines = [r"\begin{tabular}{@{}lllr@{}}", r"\toprule", r"theorem & where & line & best ratio \\", r"\midrule"]
     for name in dict.fromkeys(row["target"] for row in rows):
-        own = [row for row in rows if row["target"] == name]
-        shown = [row for row in own if row["least"] is not None] or _ends(own)
+        of_target = [row for row in rows if row["target"] == name]
+        shown = [row for row in of_target if row["least"] is not None] or _ends(of_target)
         for place, row in enumerate(shown):
             first = [theorem(row["bound"]), PLACES.get(name, OTHERS)] if not place else ["", ""]
             lines.append(" & ".join([*first, line(row["line"]), f"{row['ratio']:.4f}"]) + r" \\")

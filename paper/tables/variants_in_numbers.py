@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from paper import frontier
-from paper.runs import named
-from paper.tables.claims import p_value
-from paper.tables.methods_in_numbers import mean
-from paper.tables.quick_study import power
+from paper.read import frontier
+from paper.read.formats import p_value, plus_minus, scientific
+from paper.read.names import named
 from records import Record
 
 STUDIES = frontier.STUDIES
@@ -22,8 +20,8 @@ def text(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Seq
         to_badam, to_lora = entry.against.get("badam"), entry.against.get(frontier.TARGET)
         cells = [
             named(entry.method),
-            f"${power(entry.rate)}$",
-            mean(entry.loss),
+            f"${scientific(entry.rate)}$",
+            plus_minus(entry.loss),
             f"${to_badam.difference.mean:+.3f}$" if to_badam else "--",
             f"${to_lora.difference.mean:+.3f}$" if to_lora else "--",
             p_value(to_lora.p) if to_lora else "--",

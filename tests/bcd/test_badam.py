@@ -44,19 +44,19 @@ def ours(model, inner_steps=3, **options):
 
 def moved_by_each_step(model, optimizer, steps):
     """For each step the names of the parameters that it changed."""
-    found = []
+    moved = []
     for _ in range(steps):
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         model(input_ids=TOKENS, labels=TOKENS).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        found.append({name for name, p in model.named_parameters() if not torch.equal(before[name], p)})
-    return found
+        moved.append({name for name, p in model.named_parameters() if not torch.equal(before[name], p)})
+    return moved
 
 
 def layer_of_each_step(model, optimizer, steps):
-    found = moved_by_each_step(model, optimizer, steps)
-    (layers,) = zip(*({int(name.split(".")[2]) for name in names} for names in found), strict=True)
+    moved = moved_by_each_step(model, optimizer, steps)
+    (layers,) = zip(*({int(name.split(".")[2]) for name in names} for names in moved), strict=True)
     return list(layers)
 
 

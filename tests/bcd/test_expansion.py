@@ -228,7 +228,7 @@ def test_rows_move_at_the_step(decoder):
     ("make", "message"),
     [
         (lambda m: Expansion(ratio=-1.0), "ratio=-1.0 is not possible"),
-        (lambda m: Expansion(rank=0), "rank=0 is not possible: it must be a whole number of at least 1"),
+        (lambda m: Expansion(rank=0), "rank=0 is not possible: it must be a whole number, at least 1, or None"),
         (lambda m: Expansion(reach="below"), "reach='below' is not one of all, above"),
         (lambda m: Expansion(when="later"), "when='later' is not one of step, backward"),
         (lambda m: Expansion(Momentum()), r"rule=Momentum\(.*would keep state for inactive weights; give a rank"),

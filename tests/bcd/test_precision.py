@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from bcd import SGD, Adam, Block, BlockCoordinateDescent, Cyclic, Partition, Sign
-from bcd.precision import join, round_half_up, split, ties
+from bcd.precision import join, split
+from tests.bcd.conftest import round_half_up
 
 
 def numbers():
@@ -15,6 +16,11 @@ def numbers():
     special = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 1.0, 3.4e38])
     together = torch.cat([patterns, exact_ties, special])
     return together[torch.isfinite(together)]
+
+
+def ties(master):
+    """How many elements of `master` lie exactly between two bfloat16 numbers."""
+    return int((master.view(torch.int32) & 0xFFFF).eq(0x8000).sum())
 
 
 def test_split_and_join_are_inverse_to_the_last_bit():

@@ -1,10 +1,9 @@
-"""Every rule, order and partition of conf/ against the slow reference, and the reference against exact arithmetic."""
+"""Every rule, order and partition of conf/ against the slow reference."""
 
 import functools
 import itertools
 from fractions import Fraction
 
-import mpmath
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -13,7 +12,9 @@ from torch import nn
 
 import bcd
 from bcd import BlockCoordinateDescent, Cyclic, RandomReshuffle, minimise, reference
+from tests.bcd.conftest import by_name
 from tests.conftest import ROOT, RTOL
+from tests.cover import crossed
 
 ATOL = 1e-14  # beside numbers of order one: a weight or a moment may cancel to almost zero
 
@@ -21,34 +22,16 @@ ATOL = 1e-14  # beside numbers of order one: a weight or a moment may cancel to 
 # --- the same rule in the package and in the reference ---
 
 
-def _adam(rule, **types):
-    beta1, beta2 = rule.betas
-    return reference.adam(
-        beta1=beta1, beta2=beta2, eps=rule.eps, weight_decay=rule.weight_decay, decoupled=rule.decoupled, **types
-    )
-
-
-def _momentum(rule):
-    return reference.momentum(momentum=rule.momentum, nesterov=rule.nesterov, weight_decay=rule.weight_decay)
-
-
-TRANSCRIBED = {
-    bcd.Adam: _adam,
-    bcd.AdamW: _adam,
-    bcd.SGD: lambda rule: reference.sgd(weight_decay=rule.weight_decay),
-    bcd.Momentum: _momentum,
-    bcd.Sign: lambda rule: reference.sign(weight_decay=rule.weight_decay),
-}
-STATE_NAMES = {"exp_avg": "m", "exp_avg_sq": "v", "step": "k", "momentum_buffer": "m"}
-
-
-def transcribed(name, rule):
-    if type(rule) not in TRANSCRIBED:
+def transcribed(name, rule, **types):
+    """The update of `bcd.reference` that is named as the rule's class, with the rule's hyperparameters."""
+    kind = type(rule).__name__
+    make = getattr(reference, kind.lower(), None)
+    if make is None:
         pytest.fail(
-            f"conf/rule/{name}.yaml makes {type(rule).__name__}, which the reference does not have: "
-            "add its update to bcd/reference.py and to TRANSCRIBED here"
+            f"conf/rule/{name}.yaml makes {kind}, which the reference does not have: add {kind.lower()}() to "
+            "bcd/reference.py, with the hyperparameters of the rule by name"
         )
-    return TRANSCRIBED[type(rule)](rule)
+    return make(**by_name(rule), **types)
 
 
 # --- the files of conf/, with values for what they leave open ---
@@ -199,16 +182,16 @@ def compare(rule_name, rule, order_name, partition_name, inner_steps, visits=4):
             gradients.append((i, flat(part.of(full[id(part.parameter)]) for part in partition.blocks[i].parts)))
         optimizer.zero_grad()
 
-    given, states = iter(gradients), []
+    in_turn, states = iter(gradients), []
 
     def gradient(i, x):
-        index, values = next(given)
+        index, values = next(in_turn)
         assert index == i
         return values
 
     def updated(x, g, state, lr):
         x = update(x, g, state, lr)
-        states.append({name: value if name == "k" else list(value) for name, value in state.items()})
+        states.append({name: list(value) if isinstance(value, list) else value for name, value in state.items()})
         return x
 
     made_visits = order.visits[:visits]
@@ -217,18 +200,14 @@ def compare(rule_name, rule, order_name, partition_name, inner_steps, visits=4):
     closes([list(itertools.chain(*x)) for x in iterates], [list(itertools.chain(*x)) for x in expected])
     assert len(states) == len(recorded.states) == len(gradients)
     for ours, theirs in zip(recorded.states, states, strict=True):
-        assert {STATE_NAMES[name] for name in ours[0]} == set(theirs)
-        for name in ours[0]:
-            if name == "step":
-                assert all(state["step"] == [theirs["k"]] for state in ours)
-            else:
-                closes([number for state in ours for number in state[name]], theirs[STATE_NAMES[name]])
+        for name, value in zip(ours[0], theirs.values(), strict=True):  # made in the same order
+            if isinstance(value, list):
+                closes([number for state in ours for number in state[name]], value)
+            else:  # a counter
+                assert all(state[name] == [value] for state in ours)
 
 
-@pytest.mark.parametrize("inner_steps", [1, 3])
-@pytest.mark.parametrize("partition", names("partition"))
-@pytest.mark.parametrize("order", names("order"))
-@pytest.mark.parametrize("rule", names("rule"))
+@crossed(rule=names("rule"), order=names("order"), partition=names("partition"), inner_steps=[1, 3])
 def test_weights_and_state_are_the_references(rule, order, partition, inner_steps):
     compare(rule, rule_of(rule), order, partition, inner_steps)
 
@@ -239,10 +218,11 @@ def test_weight_decay_is_the_references(rule):
 
 
 def test_the_comparison_tells_a_wrong_rule_and_names_a_new_one(monkeypatch):
-    monkeypatch.setitem(TRANSCRIBED, bcd.SGD, lambda rule: reference.sgd(weight_decay=1e-9))
+    sgd = reference.sgd
+    monkeypatch.setattr(reference, "sgd", lambda **_: sgd(weight_decay=1e-9))
     with pytest.raises(AssertionError, match="Tensor-likes are not close"):
         compare("sgd", bcd.SGD(), "cyclic", "by_layer", 1)
-    with pytest.raises(pytest.fail.Exception, match=r"conf/rule/lion.yaml makes Fraction.*add its update"):
+    with pytest.raises(pytest.fail.Exception, match=r"conf/rule/lion.yaml makes Fraction.*add fraction\(\)"):
         transcribed("lion", Fraction(1))
     with pytest.raises(pytest.fail.Exception, match=r"conf/order/fixed.yaml asks for \['visits'\]: add values to"):
         made("order", "fixed", {})
@@ -251,9 +231,7 @@ def test_the_comparison_tells_a_wrong_rule_and_names_a_new_one(monkeypatch):
 # --- the reference computes its own gradients ---
 
 
-@pytest.mark.parametrize("order", [Cyclic, RandomReshuffle])
-@pytest.mark.parametrize("inner_steps", [1, 2, 5])
-@pytest.mark.parametrize("rule", names("rule"))
+@crossed(rule=names("rule"), inner_steps=[1, 2, 5], order={"cyclic": Cyclic, "random_reshuffle": RandomReshuffle})
 def test_trajectory_of_minimise_is_the_references(rule, inner_steps, order):
     generator = torch.Generator().manual_seed(1)
     A = torch.randn(6, 6, generator=generator, dtype=torch.float64)
@@ -281,131 +259,3 @@ def test_trajectory_of_minimise_is_the_references(rule, inner_steps, order):
     assert len(expected) == len(steps) == 9 * inner_steps
     for step, iterate in zip(steps, expected, strict=True):
         closes(torch.cat(step.after).tolist(), list(itertools.chain(*iterate)))
-
-
-# --- exact arithmetic ---
-
-
-# f(x) = x'Ax/2 - b'x in two blocks of one number, with dyadic entries: a few steps with a dyadic step size have short
-# binary expansions, so float64 makes no rounding error at all and must equal the Fractions bit for bit.
-A = [[Fraction(2), Fraction(1, 2)], [Fraction(1, 2), Fraction(1)]]
-B = [Fraction(1), Fraction(-3, 4)]
-START = [[Fraction(3, 2)], [Fraction(-5, 4)]]
-LR = [Fraction(1, 4), Fraction(1, 2)]
-VISITS = [(0,), (1,), (0,)]
-
-
-def rational_gradient(i, x):
-    return [A[i][0] * x[0][0] + A[i][1] * x[1][0] - B[i]]
-
-
-def in_floats(rule, inner_steps):
-    matrix, b = torch.tensor([list(map(float, row)) for row in A]).double(), torch.tensor(list(map(float, B))).double()
-
-    def f(x):
-        y = torch.cat(list(x))
-        return y @ matrix @ y / 2 - b @ y
-
-    start = [torch.tensor([float(number) for number in block], dtype=torch.float64) for block in START]
-    lr = list(map(float, LR))
-    steps = minimise(f, start, rule=rule, order=Cyclic(), inner_steps=inner_steps, lr=lr, visits=len(VISITS))
-    return [[[number.item()] for number in step.after] for step in steps]
-
-
-def in_fractions(update, inner_steps):
-    return reference.descend(rational_gradient, START, VISITS, update=update, inner_steps=inner_steps, lr=LR)
-
-
-def closed_form(beta, nesterov, inner_steps):
-    """Every visit is a linear recursion of (x - x*, m), x* the block's minimiser given the other block."""
-    x, found = [block[0] for block in START], []
-    for (i,) in VISITS:
-        a, lr, other = A[i][i], LR[i], 1 - i
-        target = (B[i] - A[i][other] * x[other]) / a
-        error, m = x[i] - target, Fraction(0)
-        c, d = ((1 + beta) * a, beta * beta) if nesterov else (a, beta)  # the step is c error + d m
-        for _ in range(inner_steps):
-            error, m = (1 - lr * c) * error - lr * d * m, a * error + beta * m
-            x[i] = target + error
-            found.append([[x[0]], [x[1]]])
-    return found
-
-
-@pytest.mark.parametrize("inner_steps", [1, 3])
-@pytest.mark.parametrize("beta", [Fraction(0), Fraction(1, 2), Fraction(1, 3)])
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_momentum_and_sgd_are_exact_in_fractions(nesterov, beta, inner_steps):
-    exact = in_fractions(reference.momentum(momentum=beta, nesterov=nesterov), inner_steps)
-    assert exact == closed_form(beta, nesterov, inner_steps)
-    assert all(isinstance(number, Fraction) for x in exact for block in x for number in block)
-    if beta == 0:
-        assert exact == in_fractions(reference.sgd(), inner_steps)
-
-
-@pytest.mark.parametrize("inner_steps", [1, 3])
-@pytest.mark.parametrize(
-    ("rule", "update"),
-    [
-        (bcd.SGD(), reference.sgd()),
-        (bcd.SGD(weight_decay=0.25), reference.sgd(weight_decay=Fraction(1, 4))),
-        (bcd.Momentum(momentum=0.5), reference.momentum(momentum=Fraction(1, 2))),
-        (bcd.Momentum(momentum=0.5, nesterov=True), reference.momentum(momentum=Fraction(1, 2), nesterov=True)),
-        (bcd.Sign(weight_decay=0.5), reference.sign(weight_decay=Fraction(1, 2))),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_the_optimizer_is_bitwise_the_fractions_where_nothing_is_rounded(rule, update, inner_steps):
-    exact = in_fractions(update, inner_steps)
-    assert all(Fraction(float(number)) == number for x in exact for block in x for number in block)
-    assert in_floats(rule, inner_steps) == exact
-
-
-def test_cyclic_sgd_with_exact_steps_is_gauss_seidel_bitwise():
-    # Step 1 / A_ii minimises over the block; the diagonal holds powers of two, so nothing is rounded.
-    assert [1 / lr for lr in (Fraction(1, 2), Fraction(1))] == [A[0][0], A[1][1]]
-    matrix = torch.tensor([list(map(float, row)) for row in A]).double()
-    b = torch.tensor(list(map(float, B))).double()
-    steps = minimise(
-        lambda x: torch.cat(list(x)) @ matrix @ torch.cat(list(x)) / 2 - b @ torch.cat(list(x)),
-        [torch.zeros(1, dtype=torch.float64)] * 2,
-        rule=bcd.SGD(), order=Cyclic(), inner_steps=1, lr=[0.5, 1.0], visits=12,
-    )  # fmt: skip
-    x = [Fraction(0), Fraction(0)]
-    for t, step in enumerate(steps):
-        i = t % 2
-        x[i] = (B[i] - A[i][1 - i] * x[1 - i]) / A[i][i]
-        assert torch.cat(step.after).tolist() == x
-
-
-@pytest.mark.parametrize("rule", [bcd.Adam(weight_decay=0.1), bcd.AdamW(weight_decay=0.1)], ids=["adam", "adamw"])
-def test_adam_in_float64_is_adam_in_fifty_digits(rule):
-    with mpmath.workdps(50):
-        exact = reference.descend(
-            lambda i, x: [sum(mpmath.mpf(float(a)) * y[0] for a, y in zip(A[i], x, strict=True)) - float(B[i])],
-            [[mpmath.mpf(float(number)) for number in block] for block in START],
-            VISITS * 2,
-            update=_adam(rule_in(mpmath.mpf, rule), sqrt=mpmath.sqrt),
-            inner_steps=20,
-            lr=[mpmath.mpf(float(lr)) for lr in LR],
-        )
-        floats = reference.descend(
-            lambda i, x: [float(A[i][0]) * x[0][0] + float(A[i][1]) * x[1][0] - float(B[i])],
-            [[float(number) for number in block] for block in START],
-            VISITS * 2,
-            update=_adam(rule),
-            inner_steps=20,
-            lr=list(map(float, LR)),
-        )
-        package = in_floats(rule, 20)
-        assert len(exact) == len(floats) == 2 * len(package) == 120
-        for found in (floats, package):
-            for x, y in zip(exact, found, strict=False):
-                assert all(abs(p[0] - q[0]) <= 1e-13 * max(1, abs(p[0])) for p, q in zip(x, y, strict=True))
-        # Fifty digits are not the float's own: the comparison does compare two arithmetics.
-        assert any(mpmath.mpf(float(block[0])) != block[0] for block in exact[-1])
-
-
-def rule_in(number, rule):
-    """The rule's values in another number type, for the reference only."""
-    values = {"betas": tuple(map(number, rule.betas)), "eps": number(rule.eps)}
-    return type("Values", (), {**values, "weight_decay": number(rule.weight_decay), "decoupled": rule.decoupled})

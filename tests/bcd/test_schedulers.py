@@ -66,19 +66,19 @@ def test_warm_up_after_a_switch_multiplies_the_shown_lr(decoder):
 
 
 def test_each_block_uses_its_own_hyperparameters(decoder):
-    own = [
+    hyperparameters = [
         {"lr": 1e-2, "betas": (0.9, 0.999), "weight_decay": 0.0, "eps": 1e-8},
         {"lr": 2e-2, "betas": (0.5, 0.9), "weight_decay": 0.1, "eps": 1e-4},
         {"lr": 5e-3, "betas": (0.0, 0.99), "weight_decay": 0.3, "eps": 1e-6},
     ]
     (model, optimizer), (other, _) = made(decoder, rule=Adam(), inner_steps=3), made(decoder)
-    for group, values in zip(optimizer.param_groups, own, strict=True):
+    for group, values in zip(optimizer.param_groups, hyperparameters, strict=True):
         group.update(values)
     generator = torch.Generator().manual_seed(0)
     for _ in range(6):
         (active,) = optimizer.active_blocks
         layer = other.layers[active]
-        plain = torch.optim.Adam(layer.parameters(), **own[active])
+        plain = torch.optim.Adam(layer.parameters(), **hyperparameters[active])
         for _ in range(3):
             for ours, theirs in zip(optimizer.active_parameters, layer.parameters(), strict=True):
                 ours.grad = torch.randn(ours.shape, generator=generator, dtype=ours.dtype)

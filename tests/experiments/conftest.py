@@ -1,14 +1,76 @@
-"""A tiny Llama checkpoint with a byte-level tokenizer, in the Hugging Face format, made here."""
+"""What the tests of experiments/ share: a tiny Llama checkpoint made here, and plans, studies and runs on it."""
 
+import json
+import os
+import re
+import signal
+import subprocess
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.conftest import ROOT
+
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+TINY = ["steps=6", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
+METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
+KINDS = ("adamw", "badam", "lisa", "lomo", "lora", "muon")
+"""A method of each kind: all weights, blocks, layers drawn at random, inside the backward pass, adapters, matrices."""
+
+
+def tiered(values, quick):
+    """The values as parameters of a test; those that are not `quick` are slow."""
+    assert set(quick) <= set(values), "a quick value that there is not"
+    return [pytest.param(value, marks=() if value in quick else pytest.mark.slow) for value in values]
+
+
+def measured(record):
+    """Everything measured except seconds, places and spectra."""
+    assert record.status == "finished", record.error
+    compared = {name: value for name, value in record.measurements.items() if name not in ("export", "spectrum")}
+    return re.sub(r'"seconds": (\[[^]]*\]|[0-9.e+-]+)', "", json.dumps(compared, sort_keys=True))
+
+
+def terminate(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def below(folder, checkpoint):
+    """Overrides that put a run on the tiny Llama, with everything it writes below the folder."""
+    folders = [f"records_dir={folder}/records", f"checkpoint.folder={folder}/checkpoints"]
+    return ["model=pretrained", f"model.path={checkpoint}", *folders]
+
+
+def composed_at(places, *overrides):
+    from hydra import initialize_config_dir
+
+    from experiments.studies import study
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return study.compose([*places, *TINY, *overrides])
+
+
+def planned_at(places, *overrides):
+    from experiments.training import planning
+
+    return planning.plan(*composed_at(places, *overrides))
+
+
+def entries_at(places, name, axes, *overrides, extra=(), **keys):
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from experiments.studies import study
+
+    fixed = [item for item in places if item.startswith("model")]
+    config = OmegaConf.create({"name": name, "axes": axes, "overrides": [*fixed, *TINY, *overrides]} | keys)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return study.runs(config, extra, [item for item in places if not item.startswith("model")])
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +106,111 @@ def checkpoint(tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def tiny_plan(checkpoint):
+    """tiny_plan(*overrides) -> the plan of a run on the tiny Llama; nothing is computed."""
+    from hydra import initialize_config_dir
+
+    from experiments.studies import study
+    from experiments.training import planning
+
+    fixed = ["model=pretrained", f"model.path={checkpoint}", "device=cpu", "data.train_size=8", "data.heldout_size=4"]
+
+    def make(*overrides):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return planning.plan(*study.compose([*fixed, *overrides]))
+
+    return make
+
+
+@pytest.fixture
+def places(checkpoint, tmp_path):
+    """Overrides that put a run on the tiny Llama, with everything it writes below the test's folder."""
+    return below(tmp_path, checkpoint)
+
+
+@pytest.fixture
+def composed(places):
+    """composed(*overrides) -> (config, choices) of a run on the tiny Llama."""
+    return partial(composed_at, places)
+
+
+@pytest.fixture
+def tiny(places):
+    """tiny(*overrides) -> the plan of a run on the tiny Llama."""
+    return partial(planned_at, places)
+
+
+@pytest.fixture
+def entries(places):
+    """entries(name, axes, *overrides, extra, **keys) -> the runs of a study on the tiny Llama."""
+    return partial(entries_at, places)
+
+
+@pytest.fixture(scope="session")
+def trained(checkpoint, tmp_path_factory):
+    """trained(method, *overrides) -> (plan, record) of its run on the tiny Llama, made once in a session.
+
+    It shares nothing with other runs, exports its model and records spectra.
+    """
+    from experiments.training import running
+    from experiments.training.run import Run
+
+    @cache
+    def of(method, *overrides):
+        folder = tmp_path_factory.mktemp("trained")
+        places = [*below(folder, checkpoint), f"export={folder}/exports", "spectrum=true"]
+        plan = planned_at(places, f"method={method}", *overrides)
+        before, evaluations = torch.random.get_rng_state(), dict(running._evaluations)
+        running._evaluations.clear()  # so that the evaluation before training is really computed
+        record = running.execute(Run(plan, "trained"))
+        running._evaluations.clear()
+        running._evaluations.update(evaluations)
+        assert record.status == "finished", record.error
+        assert torch.equal(before, torch.random.get_rng_state()), "the global random generator was used"
+        return plan, record
+
+    return of
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """at_step(n, act): act(training) is called once, in step n of the next run, after the weights have moved."""
+    from experiments.training.loop import Training
+
+    real = Training.step
+
+    def arrange(number, act):
+        def step(self):
+            real(self)
+            if self.steps == number:
+                monkeypatch.setattr(Training, "step", real)
+                act(self)
+
+        monkeypatch.setattr(Training, "step", step)
+
+    return arrange
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """command(main, *arguments) -> exit code, stdout and stderr of an entry point, which runs in this process."""
+    import logging
+
+    def run(main, *arguments):
+        capsys.readouterr()
+        code, handlers, level = 0, logging.root.handlers[:], logging.root.level
+        try:
+            main(arguments)
+        except SystemExit as end:
+            code = end.code
+        finally:  # Hydra's handlers write to what capsys closes
+            for handler in set(logging.root.handlers) - set(handlers):
+                handler.close()
+            logging.root.handlers[:], logging.root.level = handlers, level
+        return subprocess.CompletedProcess(arguments, code or 0, *capsys.readouterr())
+
+    monkeypatch.chdir(ROOT)
+    return run

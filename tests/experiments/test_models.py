@@ -1,8 +1,6 @@
 """Models: from random weights, from any folder in the Llama 3 format, and from one study to the next."""
 
 import json
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,13 +9,16 @@ import torch
 import yaml
 from hydra import initialize_config_dir
 
-from experiments import configuration, models
+from experiments import configuration, models, train
 from experiments.data import IGNORED, Example, collate
 from experiments.errors import UserError
 from experiments.models import GGUFPackage, Pretrained, RandomLlama
 from experiments.studies import study
-from experiments.training import planning, run
+from experiments.training import planning
+from experiments.training.run import Run
+from experiments.training.running import execute
 from records import ROOT, load
+from tests.experiments.conftest import TINY
 
 ARCHITECTURE = {
     "vocab_size": 300,
@@ -28,10 +29,41 @@ ARCHITECTURE = {
     "num_key_value_heads": 1,
     "tie_word_embeddings": True,
 }
-TINY = ["steps=2", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
 
 
 # --- the embedded model ---
+
+
+def test_a_missing_model_package_is_named_with_the_command_that_brings_it():
+    source = configuration.build(
+        {
+            "_target_": "experiments.models.GGUFPackage",
+            "package": "no_such_package",
+            "distribution": "no-such-package==1.0",
+            "architecture": {},
+        }
+    )
+    with pytest.raises(UserError, match=r"no_such_package .* is not installed .*run `make setup`, or `pip install"):
+        source.fingerprint()
+
+
+@pytest.mark.model
+def test_the_embedded_model_is_what_its_configuration_says():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config, choices = study.compose(["method=badam"])
+    planned = planning.plan(config, choices)
+    model, tokenizer = planned.workload.model.load(torch.float32)
+    names = {name: p.shape for name, p in model.named_parameters()}
+    assert names == {name: p.shape for name, p in planned.workload.model.skeleton(torch.float32).named_parameters()}
+    assert sum(p.numel() for p in model.parameters()) == 134_515_008
+    dataset = planned.workload.data.load(tokenizer)
+    assert max(len(e.prompt) + len(e.answer) for e in dataset.train + dataset.heldout) <= config.data.max_tokens
+    trained, held = ({tuple(e.prompt) for e in split} for split in (dataset.train, dataset.heldout))
+    assert not trained & held
+    # It is a trained model: the loss of plain text is far below that of guessing, log(vocabulary) = 10.8.
+    tokens = tokenizer("The capital of France is Paris.", return_tensors="pt").input_ids
+    with torch.no_grad():
+        assert model(input_ids=tokens, labels=tokens).loss < 4
 
 
 def test_those_that_load_together_convert_once(tmp_path, monkeypatch):
@@ -87,7 +119,7 @@ def test_a_vocabulary_too_small_for_the_tokenizer_is_refused(checkpoint):
 def test_whole_examples_have_a_label_on_every_token():
     batch = collate([Example([5, 6, 7], [8, 1], bool, whole=True), Example([5, 6], [1], bool)], pad=1)
     assert batch.labels.tolist() == [[5, 6, 7, 8, 1], [IGNORED, IGNORED, 1, IGNORED, IGNORED]]
-    assert batch.answer_tokens == 5
+    assert batch.terms == 5
 
 
 def test_the_option_reaches_the_examples(checkpoint, tmp_path):
@@ -99,7 +131,7 @@ def test_the_option_reaches_the_examples(checkpoint, tmp_path):
         overrides = ["data=gsm8k", f"data.source.local={tmp_path}", "data.heldout_size=2", f"data.loss_on={choice}"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             data = configuration.build(study.compose(overrides)[0].data).load(tokenizer)
-        found[choice] = collate(data.train[:4], 1).answer_tokens, sum(example.length for example in data.train[:4])
+        found[choice] = collate(data.train[:4], 1).terms, sum(example.length for example in data.train[:4])
     (answers, tokens), (every, _) = found["answers"], found["all"]
     assert answers < every == tokens - 4, "all but the first of each"
     with (
@@ -112,13 +144,7 @@ def test_the_option_reaches_the_examples(checkpoint, tmp_path):
 # --- from the command line ---
 
 
-def command(*overrides):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.train", *overrides], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
-def test_a_small_checkpoint_in_the_format_of_llama_3_stands_in_for_it(tmp_path, checkpoint):
+def test_a_small_checkpoint_in_the_format_of_llama_3_stands_in_for_it(tmp_path, checkpoint, command):
     """Untied head, grouped heads and rotary base as in Llama 3; saved by transformers; without a yaml of its own."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -131,7 +157,9 @@ def test_a_small_checkpoint_in_the_format_of_llama_3_stands_in_for_it(tmp_path, 
     model.save_pretrained(tmp_path / "llama")
     AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path / "llama")
     places = [f"records_dir={tmp_path}/records", f"checkpoint.folder={tmp_path}/checkpoints"]
-    done = command("model=llama3_8b", f"model.path={tmp_path}/llama", "method=badam", "dtype=bfloat16", *places, *TINY)
+    done = command(
+        train.main, "model=llama3_8b", f"model.path={tmp_path}/llama", "method=badam", "dtype=bfloat16", *places, *TINY
+    )
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "records" / "single").glob("*.json")
     record = load(path)
@@ -158,7 +186,7 @@ def test_one_study_exports_what_the_next_one_loads(checkpoint, tmp_path):
     assert 4 in scratch["axes"][key]
     name = study.label({key: 4, "seed": 0})
     assert name == pattern.replace("${.architecture.num_hidden_layers}", "4")
-    record = run.execute(planning.plan(config, chosen, name), "scratch")
+    record = execute(Run(planning.plan(config, chosen, name), "scratch"))
     assert record.status == "finished", record.error
     assert record.measurements["export"] == str(tmp_path / "scratch" / name)
     model, _ = Pretrained(record.measurements["export"], {"num_hidden_layers": 8}).load(torch.float32)

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from experiments import configuration, overlap
+from experiments.command import spelled_out
 from experiments.data.ngrams import Index, words
 from experiments.data.splits import identity
 from experiments.errors import UserError
@@ -53,7 +52,7 @@ def test_the_index_finds_what_a_plain_search_finds(items, examples):
     index = Index({"set": items}, n=4, shortest=2)
     covered = [index.add(number, texts) for number, texts in enumerate(examples)]
     expected = plain(items, examples, 4, 2)
-    found = index.found["set"]
+    found = index.overlaps["set"]
     assert [found.coverage.get(number, 0.0) for number in range(len(items))] == expected
     assert covered == [max(plain(items, [example], 4, 2), default=0.0) for example in examples]
     assert found.touched == sum(share > 0 for share in expected)
@@ -67,7 +66,7 @@ def test_case_marks_and_spaces_do_not_hide_a_copy():
     assert index.add(1, ["If 4 hens lay 3 eggs in 3 days, how many do 12 hens lay in 12 days?"]) == pytest.approx(
         4 / 6
     )
-    assert index.found["set"].example == {0: 0}, "18 words have 6 grams; the changed word is in two of them"
+    assert index.overlaps["set"].example == {0: 0}, "18 words have 6 grams; the changed word is in two of them"
 
 
 def test_a_gram_does_not_reach_over_two_texts():
@@ -79,7 +78,7 @@ def test_a_gram_does_not_reach_over_two_texts():
 
 @pytest.mark.parametrize(("n", "shortest"), [(0, 1), (3, 0), (3, 4), (True, 1), (2.5, 1)])
 def test_impossible_sizes_are_refused(n, shortest):
-    with pytest.raises(UserError, match=r"is not possible|exceeds"):
+    with pytest.raises(ValueError, match=r"is not possible|exceeds"):
         Index({}, n, shortest)
 
 
@@ -110,17 +109,21 @@ def files(tmp_path):
 
 def arguments(files, *extra):
     sets = [f"~sets.{name}" for name in OmegaConf.load(ROOT / "conf/overlap.yaml").sets if name not in KEPT]
-    places = [f"data.source.local={files}", f"local={files}", f"records_dir={files}/records", "data.heldout_size=null"]
+    places = [
+        f"data.source.local={files}",
+        f"local={files}",
+        f"how.records_dir={files}/records",
+        "data.heldout_size=null",
+    ]
     return ["data=gsm8k", *places, *sets, *extra]
 
 
 KEPT = ("gsm8k", "mt_bench")
 
 
-def test_from_the_command_to_training_without_the_copies(files):
+def test_from_the_command_to_training_without_the_copies(files, command):
     listed = files / "lists" / "excluded.txt"
-    command = [sys.executable, "-m", "experiments.overlap", *arguments(files, f"exclude={listed}", "coverage=0.5")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = command(overlap.main, *arguments(files, f"exclude={listed}", "coverage=0.5"))
     assert done.returncode == 0, done.stderr
     assert re.search(r"^gsm8k +3 +1 +1 \(50\.0%\) +1 \(50\.0%\)$", done.stdout, re.MULTILINE)
     assert re.search(r"^mt_bench +1 +0 +0 \(0\.0%\)", done.stdout, re.MULTILINE)
@@ -143,12 +146,12 @@ def compare(files, *extra):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         import hydra
 
-        return overlap.overlap(hydra.compose("overlap", arguments(files, *extra)), "gsm8k")
+        return overlap.overlap(hydra.compose("overlap", spelled_out(arguments(files, *extra), "overlap")), "gsm8k")
 
 
 def test_nothing_shared_writes_no_list(files):
     (files / "gsm8k.test.jsonl").write_text(json.dumps(TEST[2]) + "\n")
-    record, told = compare(files, "~sets.mt_bench", f"exclude={files}/list")
+    record, told = compare(files, "~sets.mt_bench", f"how.exclude={files}/list")
     assert record.measurements["train_touched"] == 0
     assert "nothing to exclude" in told
     assert not (files / "list").exists()
@@ -168,7 +171,7 @@ def test_nothing_shared_writes_no_list(files):
     ],
 )
 def test_bad_input_is_one_line(extra, message, files):
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as told:
         compare(files, *extra)
     assert "\n" not in str(told.value)
 
@@ -176,10 +179,10 @@ def test_bad_input_is_one_line(extra, message, files):
 def test_a_list_that_cannot_be_written_is_told(files):
     (files / "file").write_text("")
     with pytest.raises(UserError, match=r"exclude=.*file/list cannot be written"):
-        compare(files, f"exclude={files}/file/list")
+        compare(files, f"how.exclude={files}/file/list")
     (files / "list.partial").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
-        compare(files, f"exclude={files}/list")
+        compare(files, f"how.exclude={files}/list")
     assert not os.path.exists(files / "list")
 
 

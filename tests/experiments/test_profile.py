@@ -14,10 +14,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bcd import Adam, BlockCoordinateDescent, Cyclic, Fixed, by_layer, by_matrix, by_ratio
-from bcd.activations import LivePeak
 from bcd.execution import Execution
 from bcd.integrations import checkpoint_active_layers
 from bcd.memory import measured_held
+from bcd.memory.activations import LivePeak
 from experiments.cost import case, show
 from experiments.cost.predict import activations, candidates, fake_parameters, predict, without_mask
 from experiments.cost.show import fits

@@ -1,8 +1,6 @@
 """Learning rates: the grid of every method, the rule that chooses, its record, and the studies that take it."""
 
 import itertools
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -11,27 +9,17 @@ from omegaconf import OmegaConf
 
 from experiments import tuning
 from experiments.errors import UserError
-from experiments.studies import overrides, runner, study
+from experiments.studies import estimate, overrides, runner, study
 from experiments.studies import rates as tuned
-from experiments.training import run
+from experiments.training import running
 from records import ROOT, load, write
-
-METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
-TINY = ["steps=2", "batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
+from tests.experiments.conftest import METHODS
 
 
 @pytest.fixture
-def small(checkpoint, tmp_path):
+def small(entries):
     """small(axes, *extra, **keys) -> entries of a study with these axes on the tiny Llama."""
-
-    def make(axes, *extra, **keys):
-        fixed = ["model=pretrained", f"model.path={checkpoint}", *TINY]
-        config = OmegaConf.create({"name": "small", "axes": axes, "overrides": fixed} | keys)
-        places = [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints"]
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return study.entries(config, extra, places)
-
-    return make
+    return lambda axes, *extra, **keys: entries("small", axes, "steps=2", extra=extra, **keys)
 
 
 # --- the grids ---
@@ -68,7 +56,7 @@ def test_the_tuning_study_covers_every_method_on_data_that_no_reported_run_sees(
 
 
 def test_every_method_has_an_estimated_time(small):
-    seconds = {entry.plan.name: entry.estimate() for entry in small({"method": METHODS})}
+    seconds = {entry.name: estimate.estimated(entry) for entry in small({"method": METHODS})}
     assert all(0 < estimate < 60 for estimate in seconds.values()), seconds
     assert seconds["badam"] < seconds["adamw"]
     assert seconds["badam_all"] < seconds["adamw"], "a block of norms alone has no matrix"
@@ -132,15 +120,15 @@ def test_tuning_is_run_recorded_and_taken(small, tmp_path):
         small({"method": ["sgd"]}, tuned="small")
     with pytest.raises(UserError, match=r"4 of 4 runs of study=small are not finished, the first is sgd-lr0\.001"):
         tuning.choice_record("small", small(AXES, GRID))
-    extra = overrides.extra_overrides([GRID, "workers=2", "checkpoint.every=5"])
+    extra = overrides.extra_overrides([GRID, "how.workers=2", "how.checkpoint.every=5"])
     assert extra == [GRID], "another grid is another study"
     name = study.study_name(OmegaConf.create({"name": "small"}), extra)
     runner.execute(small(AXES, GRID), name)
     listed = small(AXES, GRID)
     record = tuning.choice_record(name, listed)
-    path = write(record, tmp_path)
+    path = write(record, tmp_path / "records")
     assert load(path) == record
-    assert path == tmp_path / "tuned" / f"{name}.json"
+    assert path == tmp_path / "records" / "tuned" / f"{name}.json"
     for choice in record.measurements["choices"]:
         losses = {
             entry.cell["method.lr"]: entry.record.measurements["after"]["heldout_loss"]
@@ -150,7 +138,7 @@ def test_tuning_is_run_recorded_and_taken(small, tmp_path):
         assert choice["rate"] == min(losses, key=losses.get)
         assert choice["loss"] == min(losses.values())
         assert choice["tried"] == [list(pair) for pair in sorted(losses.items())]
-    assert record.measurements["runs"] == {entry.plan.name: entry.plan.key for entry in listed}
+    assert record.measurements["runs"] == {entry.name: entry.plan.key for entry in listed}
     assert "ties go to the smaller learning rate" in record.config["rule"]
     assert "sgd" in tuning.table(record)
 
@@ -180,12 +168,12 @@ def test_a_method_whose_every_rate_failed_holds_nothing_up(small, tmp_path, caps
     axes = {"method": ["sgd", "lora"], "method.lr": rates, "seed": [1000]}
     runner.execute(small(axes), "small")
     record = tuning.choice_record("small", small(axes))
-    write(record, tmp_path)
+    write(record, tmp_path / "records")
     assert [choice["cell"] for choice in record.measurements["choices"]] == [{"method": "lora"}]
     assert "method=sgd  no choice: every learning rate failed" in tuning.table(record)
     assert tuning.other_failures(small(axes)) == []
     taken = small({"method": ["sgd", "lora"], "seed": [0]}, tuned=["small", "other"])
-    assert [entry.plan.name for entry in taken] == ["lora-seed0"]
+    assert [entry.name for entry in taken] == ["lora-seed0"]
     assert "sgd-seed0: left out, every learning rate of method=sgd failed in study=small" in capsys.readouterr().err
     with pytest.raises(UserError, match="every learning rate of study=small has a failed run"):
         tuning.choice_record("small", small(axes)[:2])
@@ -195,7 +183,7 @@ def test_a_failure_that_is_no_divergence_is_told(small, monkeypatch):
     def scarce(self, found, interruption):
         raise MemoryError("none left")
 
-    monkeypatch.setattr(run.Running, "measure", scarce)
+    monkeypatch.setattr(running.Running, "measure", scarce)
     runner.execute(small({"method": ["sgd"]}), "small")
     (line,) = tuning.other_failures(small({"method": ["sgd"]}))
     assert line == "warning: sgd counts as one that diverged, but failed otherwise: MemoryError: none left"
@@ -206,7 +194,7 @@ def test_learning_rates_of_another_model_are_refused(small, tmp_path):
     runner.execute(small(axes), "small")
     record = tuning.choice_record("small", small(axes))
     record.config["model"] = "smollm2_135m"
-    write(record, tmp_path)
+    write(record, tmp_path / "records")
     with pytest.raises(UserError, match="tuned for model=smollm2_135m, and this run has model=pretrained"):
         small({"method": ["sgd"]}, tuned="small")
 
@@ -225,9 +213,8 @@ def test_a_study_that_varies_no_learning_rate_chooses_none(small):
         (["study=tuning"], "80 of 80 runs of study=tuning are not finished"),
     ],
 )
-def test_the_command_stops_with_one_message(overrides, message, tmp_path):
-    command = [sys.executable, "-m", "experiments.tuning", *overrides, f"records_dir={tmp_path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_the_command_stops_with_one_message(overrides, message, tmp_path, command):
+    done = command(tuning.main, *overrides, f"records_dir={tmp_path}")
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr

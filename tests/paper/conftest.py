@@ -1,15 +1,18 @@
 """Records of the theory for the paper's tests: worst cases and curves as their commands measure them, but small."""
 
+import re
 import shutil
 from typing import Any
 
 import pytest
 
+from paper import numbers
 from records import Record
+from tests.paper import small
+from tests.paper.small import PROVENANCE
 from theory.curves import __main__ as curves
 from theory.worst_case import __main__ as worst_case
 
-PROVENANCE = {"commit": "0123456789abcdef", "dirty": False, "date": "2026-01-02", "device": "X", "device_type": "cpu"}
 CERTIFICATES = ("epoch-D2", "triangular-D2", "convex-L1-1-n8", "descent-K2-ratio2", "badam-D2-K1-a0.5-ratio2")
 WORST = {"blocks": [1, 2], "triangular_blocks": [2], "inner_steps": [1, 2], "inner_steps_blocks": 2, "ratios": [2]}
 CURVES: dict[str, Any] = {
@@ -49,3 +52,26 @@ def worst_case_record(tmp_path_factory: pytest.TempPathFactory) -> Record:
 @pytest.fixture(scope="session")
 def curves_record() -> Record:
     return Record("verify", "curves", "curves", "k", "finished", CURVES, curves.measure(CURVES), PROVENANCE)
+
+
+@pytest.fixture(scope="session")
+def theory(worst_case_record: Record, curves_record: Record) -> dict[str, list[Record]]:
+    """What the numbers need besides the quick study."""
+    return {
+        "theory": small.theory_records(),
+        "worst_case": [worst_case_record],
+        "curves": [curves_record],
+        "practice": [small.practice_record()],
+        "adversary": [small.adversary_record()],
+        "cost": small.of_study("cost"),
+        "predicted": small.of_study("cost_predicted"),
+        "other": small.of_study("cost_h200"),
+        "execution": small.execution_records(),
+    }
+
+
+@pytest.fixture(scope="session")
+def macros(theory: dict[str, list[Record]]) -> dict[str, str]:
+    """Every number of the text, of the small records and without studies."""
+    text = numbers.text(quick=small.quick_records(), **theory)
+    return dict(re.findall(r"\\newcommand\{\\(\w+)\}\{(.*)\}", text))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -181,16 +182,17 @@ def alone_runs() -> Iterator[Record]:
     """Seconds of a step of every method, and of one that differs in its order."""
     variants = {name: seconds for name, (_, _, seconds) in VARIANTS.items()}
     for method, seconds in (SECONDS | variants).items():
-        yield alone(method, method, seconds)
-        yield alone(f"dataalpaca_cleaned-{method}", method, 2 * seconds, "alpaca_cleaned")
-    yield alone("orderascending", "badam", 0.5)
+        choice = f"variant/{method}" if method in VARIANTS and method.startswith("badam") else method
+        yield alone(method, method, seconds, {"method": choice})
+        yield alone(f"alpaca-{method}", method, 2 * seconds, {"method": choice, "data": "alpaca_cleaned"})
+    yield alone("ascending", "badam", 0.5, {"order": "ascending"})
 
 
-def alone(name: str, method: str, seconds: float, data: str = "gsm8k") -> Record:
+def alone(name: str, method: str, seconds: float, choices: dict[str, str]) -> Record:
     shares = (1.0, 1.2, 0.9 if method == "lora" else 1.0)
     rounds = [[share * factor * seconds for factor in (0.9, 1.0, 1.1)] for share in shares]
     measured = {"seconds_per_step": seconds, "rounds": rounds, "peak_allocated": 2.5e9}
-    config = run("steps_alone", name, method, 0, 1.0, choices={"data": data}).config
+    config = run("steps_alone", name, method, 0, 1.0, choices=choices).config
     return Record("profile", "steps_alone", name, name, "finished", config, measured, PROVENANCE)
 
 
@@ -223,13 +225,12 @@ def downstream() -> Iterator[Record]:
 
     for name, tasks in shares.items():
         measured = {task: of(share, 0.25 if task == "arc_easy" else 0.0) for task, share in tasks.items()}
-        yield evaluated("evaluate", f"{name}-gsm8k-downstream", {"part": "downstream"}, measured | {"seconds": 1.0})
+        yield evaluated("evaluate", "downstream", measured | {"seconds": 1.0}, method=name)
         if name == "untrained":
             for other, loss in ((name, 3.0), ("badam", 3.5)):
                 puzzles = {"loss": {"value": loss}, "exact_match": of(0.01), "seconds": 1.0}
-                yield evaluated("evaluate", f"{other}-gsm8k-reasoning_gym", {"part": "reasoning_gym"}, puzzles)
+                yield evaluated("evaluate", "reasoning_gym", puzzles, method=other)
             continue
-        config = {"before": "untrained-gsm8k-downstream", "after": f"{name}-gsm8k-downstream", "part": "downstream"}
         tests = {
             task: {
                 "difference": share - shares["untrained"][task],
@@ -241,25 +242,36 @@ def downstream() -> Iterator[Record]:
             }
             for task, share in tasks.items()
         }
-        yield evaluated("compare", f"{name}-gsm8k-downstream-against-untrained-gsm8k", config, tests)
-    config = {"before": "lora-gsm8k-downstream", "after": "badam-gsm8k-downstream", "part": "downstream"}
+        yield evaluated("compare", "downstream", tests, method=name, baseline="untrained")
     test = {"difference": -0.02, "standard_error": 0.01, "items": 500, "p": 0.05, "smallest_detectable": 0.032}
     both = {task: test | {"verdict": "not testable at this scale"} for task in ("gsm8k", "boolq")}
-    yield evaluated("compare", "badam-gsm8k-downstream-against-lora-gsm8k", config, both)
+    yield evaluated("compare", "downstream", both, method="badam", baseline="lora")
 
 
-def evaluated(kind: str, name: str, config: dict[str, Any], measured: dict[str, Any]) -> Record:
+def evaluated(kind: str, part: str, measured: dict[str, Any], **labels: str) -> Record:
+    """One part of an evaluation, or a comparison; the name is of no matter."""
+    name = "-".join([part, *labels.values()])
+    config = {"part": part, "about": {"model": "smollm2_135m", "data": "gsm8k"} | labels}
     return Record(kind, "downstream", name, name, "finished", config, measured, PROVENANCE)
 
 
-def studies() -> list[Record]:
+@cache
+def studies() -> tuple[Record, ...]:
     """Every study, all of it."""
     generator = np.random.default_rng(0)
-    return [
+    return (
         *method_runs(generator),
         *axis_runs(generator),
         *equal_time_runs(generator),
         *alone_runs(),
         *tuned(),
         *downstream(),
-    ]
+    )
+
+
+def of(study: str) -> list[Record]:
+    return [record for record in studies() if record.study == study]
+
+
+def of_kind(kind: str) -> list[Record]:
+    return [record for record in studies() if record.kind == kind]

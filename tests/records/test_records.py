@@ -1,11 +1,10 @@
 import json
 import math
-import subprocess
 
 import pytest
 
 import records
-from records import Record, RecordError, provenance
+from records import Record, RecordError, commit
 
 FIELDS = {
     "kind": "train",
@@ -82,51 +81,93 @@ def test_keys_depend_on_every_value_and_not_on_order():
     assert key != records.run_key({"a": 1, "b": {"c": 2}}, {"code": "y"})
 
 
-@pytest.fixture
-def clone(tmp_path, monkeypatch):
-    """A root of its own with one package and git, and the stamp beside it."""
-    (tmp_path / "bcd").mkdir()
-    (tmp_path / "bcd" / "a.py").write_text("x = 1\n")
-    (tmp_path / ".gitignore").write_text(".provenance.json\n")
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    monkeypatch.setattr(provenance, "STAMP", tmp_path / ".provenance.json")
-    real = provenance.source_hash
-    monkeypatch.setattr(provenance, "source_hash", lambda: real(("bcd",), tmp_path))
-    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "m"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    return tmp_path
+def test_one_record_is_read_without_the_others(tmp_path):
+    path = records.write(Record(**FIELDS), tmp_path)
+    (path.parent / "damaged.json").write_text("{")
+    assert records.read("s", "n", tmp_path) == Record(**FIELDS)
+    assert records.read("s", "another", tmp_path) is None
+    assert records.read("another", "n", tmp_path) is None
 
 
-def test_revision_knows_the_commit_and_whether_it_is_dirty(clone):
-    clean = provenance.revision()
-    assert len(clean["commit"]) == 40
-    assert not clean["dirty"]
-    (clone / "bcd" / "a.py").write_text("x = 2\n")
-    assert provenance.revision() == clean | {"dirty": True}
+def together(folder, *changes):
+    """The file of the study "s" with a line for each change of `FIELDS`."""
+    path = folder / "s.jsonl"
+    path.write_text("".join(json.dumps(FIELDS | change) + "\n" for change in changes))
+    return path
 
 
-def test_without_git_the_stamp_counts_and_only_for_the_same_sources(clone):
-    stamped = provenance.revision()
-    provenance.stamp()
-    (clone / ".git").rename(clone / "gone")
-    assert provenance.revision() == stamped
-    (clone / "bcd" / "a.py").write_text("x = 2\n")
-    with pytest.raises(ValueError, match="was made from other sources"):
-        provenance.revision()
-    (clone / ".provenance.json").unlink()
-    assert provenance.revision() == {"commit": "unknown", "dirty": True}
+TWO = ({"name": "a", "key": "1"}, {"name": "b", "key": "2", "status": "failed", "error": "e"})
 
 
-def test_source_hash_sees_names_and_contents(tmp_path):
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "a.py").write_text("1")
-    first = provenance.source_hash(("p",), tmp_path)
-    (tmp_path / "p" / "a.py").rename(tmp_path / "p" / "b.py")
-    second = provenance.source_hash(("p",), tmp_path)
-    (tmp_path / "p" / "b.py").write_text("2")
-    assert len({first, second, provenance.source_hash(("p",), tmp_path)}) == 3
+def test_a_study_is_read_from_a_line_a_run(tmp_path):
+    path = together(tmp_path, *TWO)
+    first, second = records.read_study("s", tmp_path)
+    assert (first.name, second.error, first.path) == ("a", "e", path)
+    assert records.load_study("s", kind="train", folder=tmp_path) == [first]
+    assert records.find("s", "a", "1", tmp_path) == first
+    assert records.find("s", "b", "2", tmp_path) is None, "it failed"
+    assert records.read("s", "b", tmp_path) == second
+    assert records.read("s", "c", tmp_path) is None
+    assert records.read_study("t", tmp_path) == []
 
 
-def test_committed_records_are_valid():
-    for path in records.COMMITTED.rglob("*.json"):
-        records.load(path)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([{"name": "b", "key": "1"}, {"name": "a", "key": "2"}], "line 2: name='a' is not in order after 'b'"),
+        ([{"name": "a", "key": "1"}, {"name": "a", "key": "2"}], "line 2: name='a' is that of line 1 too"),
+        ([{"name": "a", "key": "1"}, {"name": "b", "key": "1"}], "line 2: key='1' of 'b' is that of line 1 too"),
+        ([{"study": "t"}], "line 1: study='t' is not 's', as the file is named"),
+        ([*TWO, {"name": "c", "kind": "x"}], "line 3 is not a valid record: kind='x' is not one of"),
+        ([*TWO, {"name": "c", "more": 1}], "line 3 is not a valid record: .*unexpected keyword argument 'more'"),
+    ],
+)
+def test_a_line_that_does_not_belong_there_is_named(changes, message, tmp_path):
+    together(tmp_path, *changes)
+    with pytest.raises(RecordError, match=rf"s\.jsonl, {message}"):
+        records.read_study("s", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1 is not a valid record: Expecting value at character 1"),
+        ("LINE\n\n", "line 2 is not a valid record: Expecting value"),
+        ('LINE\n{"kind": "train"', "line 2 is not a valid record: Expecting ',' delimiter at character 17"),
+        ('LINE\n{"kind": "train"}', r"line 2 is not a valid record: .*missing .* 'study', 'name', 'key'"),
+        ("LINE\n[1]\n", "line 2 is not a valid record"),
+    ],
+)
+def test_a_damaged_line_is_named(text, message, tmp_path):
+    (tmp_path / "s.jsonl").write_text(text.replace("LINE", json.dumps(FIELDS)))
+    with pytest.raises(RecordError, match=rf"s\.jsonl, {message}"):
+        records.read_study("s", tmp_path)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "s.jsonl").write_bytes(b"\xff")
+    with pytest.raises(RecordError, match=r"s\.jsonl is not a file of records"):
+        records.read_study("s", tmp_path)
+
+
+def test_two_forms_of_one_study_are_refused(tmp_path):
+    together(tmp_path, *TWO)
+    records.write(Record(**FIELDS), tmp_path)
+    with pytest.raises(RecordError, match="both hold records of s; remove one of them"):
+        records.read_study("s", tmp_path)
+
+
+COMMITTED = sorted(records.COMMITTED.glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_studies_are_valid_and_lack_what_tells_nothing(path):
+    found = records.load_lines(path)
+    assert commit.text_of(found) == path.read_text()
+    assert not any(commit.columns_left_out(record) for record in found)
+
+
+def test_folders_hold_code_or_results():
+    assert len(COMMITTED) >= 26
+    assert not [path for path in (records.ROOT / "records").iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert {path.suffix for path in records.COMMITTED.iterdir()} == {".jsonl", ".md"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theory.bounds.c1 import C1
-from theory.bounds.stochastic import constants
+from theory.bounds.stochastic import constants_of
 from theory.noise import TwoPoint
 from theory.problems.quadratic import Quadratic
 
@@ -49,7 +49,7 @@ def test_the_bound_is_nearly_attained_by_the_tuned_step() -> None:
 
 def test_constants() -> None:
     problem = Quadratic([1, 3], heterogeneity=4, seed=0)
-    known = constants(problem, TwoPoint.of(0.3, 2.0), 0.5)
+    known = constants_of(problem, TwoPoint.of(0.3, 2.0), 0.5)
     assert known.sigma2 == pytest.approx([4, 12], rel=1e-12)
     assert pytest.approx(4 * problem.L_i[0] + 12 * problem.L_i[1], rel=1e-12) == known.V
     assert known.alpha * problem.L_i.max() == pytest.approx(0.5)

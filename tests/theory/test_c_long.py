@@ -8,7 +8,7 @@ import pytest
 from theory.bounds.c1 import C1
 from theory.bounds.c2 import C2
 from theory.bounds.c3 import C3, UNIFORM
-from theory.bounds.c_long import RUNS, CLong, constants, simulate
+from theory.bounds.c_long import RUNS, CLong, constants_of, simulate
 from theory.noise import TwoPoint
 from theory.problems.matfac import MatrixFactorisation
 from theory.problems.plsin import PLSin
@@ -27,7 +27,7 @@ def test_the_runs_have_the_mean_of_the_exact_recursion(order: str) -> None:
     bound: Any = C1() if order == UNIFORM else C2()
     exact = bound.evaluate(PAIR, epochs=30, **setting, **own)
     noise = TwoPoint.of(0.3, 2.0)  # skewed: the second moment is the same
-    alpha = constants(PAIR, noise, 0.5).alpha
+    alpha = constants_of(PAIR, noise, 0.5).alpha
     runs = simulate(PAIR, alpha, noise, inner_steps=3, order=order, times=30, seed=1)
     error = runs.square.std() / RUNS**0.5
     assert abs(runs.square.mean() - exact.measured) < 4 * error

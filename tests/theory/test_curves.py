@@ -55,7 +55,7 @@ def test_the_constants_are_those_of_the_theorem() -> None:
     found = []
     for fraction in np.linspace(0.02, 0.98, 49):
         rule, lr = B1Plus().method(problem, fraction=fraction, eps=eps, betas=(0.9, 0.999), inner_steps=3)
-        known = master.recipe(rule, 3)
+        known = master.recipe_of(rule, 3)
         r = np.array([master.drift(problem, (0, 1), known)])
         a = lr[0] / eps
         c = 1 - a - a**2 * known.sigma**2

@@ -43,11 +43,11 @@ def test_a_row_waits_runs_and_has_a_verdict() -> None:
 
 def test_the_time_that_is_left_follows_the_finished_tasks() -> None:
     table, _, now = made()
-    assert table.left() == "?"
+    assert table.remaining() == "?"
     now[0] += 30
     for _ in range(6):
         table.part_done(ROWS[0] if table.done[ROWS[0]] < 4 else ROWS[1])
-    assert table.left() == "0:01:30", "6 of 24 tasks took 30 s"
+    assert table.remaining() == "0:01:30", "6 of 24 tasks took 30 s"
     table.verdicts[ROWS[0]] = "HOLDS"
     assert "1 of 6 done, 0:01:30 left" in plain(table)
 

@@ -11,9 +11,9 @@ import records
 from bcd import Adam, Cyclic, minimise
 from records.packed import pack
 from theory import practice, promises
-from theory.bounds.b2 import constants
+from theory.bounds.b2 import constants_of
 from theory.bounds.d3 import first_order
-from theory.bounds.master import largest_a, recipe
+from theory.bounds.master import largest_a, recipe_of
 from theory.mean_field import parts, zero
 from theory.noise import TwoPoint
 from theory.resampled import Noise, per_skewness
@@ -115,7 +115,7 @@ def test_theorem_b2_for_a_visit_is_below_the_decrease_and_tells_its_best_step(al
     best, promised = promises.b2_best(rule, block, inner_steps)
     assert promises.b2_visit(rule, block, best, inner_steps) == pytest.approx(promised)
     assert all(promises.b2_visit(rule, block, best * x, inner_steps) < promised for x in (0.9, 1.1))
-    known = constants(rule.betas, inner_steps)
+    known = constants_of(rule.betas, inner_steps)
     by_hand = alpha * inner_steps * (abs(g).sum() - 4e-8) - alpha**2 * L * 4 * (known.C + known.N)
     assert promises.b2_visit(rule, block, alpha, inner_steps) == pytest.approx(by_hand)
     nothing = block | {"gradient": {"l1": 1e-9}}
@@ -125,7 +125,7 @@ def test_theorem_b2_for_a_visit_is_below_the_decrease_and_tells_its_best_step(al
 @pytest.mark.parametrize("inner_steps", [1, 3, 10])
 def test_theorem_b1_for_a_visit_is_below_the_decrease_and_silent_for_large_steps(inner_steps):
     rule, L = Adam(eps=0.5), 2.0
-    largest = largest_a(recipe(rule, inner_steps)) * rule.eps / L
+    largest = largest_a(recipe_of(rule, inner_steps)) * rule.eps / L
     start = [0.01, 0.02]
     G = L * np.sqrt(sum(x * x for x in start))
     for share in (0.1, 0.5, 0.9):

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from bcd import SGD, Adam
-from theory.bounds.trees import DEPTH, affordable, bounded, follow, given, history, rounding, running_means, starts
+from theory.bounds.trees import (
+    DEPTH,
+    affordable,
+    bounded,
+    conditional_mean,
+    follow,
+    history,
+    rounding,
+    running_means,
+    starts,
+)
 from theory.noise import SecondMoment, TwoPoint
 from theory.problems.quadratic import Quadratic
 
@@ -36,7 +46,7 @@ def test_the_mean_of_f_is_that_of_the_second_moments() -> None:
 
 def test_conditional_means_by_hand() -> None:
     chance, roots = np.array([0.1, 0.3, 0.24, 0.36]), np.array([0.4, 0.6])
-    assert given(np.array([1.0, 2.0, 3.0, 4.0]), chance, roots) == pytest.approx([1.75, 3.6])
+    assert conditional_mean(np.array([1.0, 2.0, 3.0, 4.0]), chance, roots) == pytest.approx([1.75, 3.6])
     values = [np.array([8.0]), np.arange(16.0)]
     first, second = running_means(RUN, values)
     mean = starts(RUN)[1] @ values[1]

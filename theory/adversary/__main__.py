@@ -27,26 +27,28 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--force", action="store_true", help="compute again although the record exists")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        names = [target.name for target in chosen(given.targets)]
-        if given.workers < 1 or given.seed < 0:
-            raise ValueError(f"workers={given.workers}, seed={given.seed} is not possible: at least 1 and 0")
+        names = [target.name for target in chosen(options.targets)]
+        if options.workers < 1 or options.seed < 0:
+            raise ValueError(f"workers={options.workers}, seed={options.seed} is not possible: at least 1 and 0")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    tier = TIERS[given.tier]
-    config = {"tier": given.tier, "seed": given.seed, "targets": names, **tier}
+    tier = TIERS[options.tier]
+    config = {"tier": options.tier, "seed": options.seed, "targets": names, **tier}
     # a part of the targets is another study, so that the record of all of them stays
-    study = f"{STUDIES[given.tier]}-{records.digest(given.targets)[:8]}" if given.targets else STUDIES[given.tier]
-    name = f"{given.tier}-seed{given.seed}"
+    study = STUDIES[options.tier]
+    if options.targets:
+        study += f"-{records.digest(options.targets)[:8]}"
+    name = f"{options.tier}-seed{options.seed}"
     record, where = recorded(
         study,
         name,
         config,
         {"code": source_hash(("bcd", "theory"))},
-        lambda: measure(given.targets, tier, seed=given.seed, workers=given.workers),
-        force=given.force,
+        lambda: measure(options.targets, tier, seed=options.seed, workers=options.workers),
+        force=options.force,
     )
     print("\n".join([where, "", *report(record.measurements)]))
     return 1 if record.measurements["failures"] else 0

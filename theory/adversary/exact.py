@@ -32,8 +32,8 @@ def blocks_of(problem: Problem, setting: Mapping[str, Any]) -> list[int]:
 def largest_over_starts(problem: Any, setting: Mapping[str, Any]) -> float:
     """The largest ratio of the line `epoch` of Theorem A1 over all starts for this quadratic, exactly."""
     gamma, K = setting["gamma"], setting["inner_steps"]
-    known = epoch_constants(problem, blocks_of(problem, setting), gamma=gamma, inner_steps=K)
-    return epoch_form(problem, setting)[0] / min(known["C_scalar"], known["C_matrix"], known["C_rec"])
+    constants = epoch_constants(problem, blocks_of(problem, setting), gamma=gamma, inner_steps=K)
+    return epoch_form(problem, setting)[0] / min(constants["C_scalar"], constants["C_matrix"], constants["C_rec"])
 
 
 def worst_start(problem: Quadratic, setting: Mapping[str, Any]) -> Array:

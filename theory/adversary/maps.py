@@ -56,7 +56,11 @@ def scaled(point: Point) -> Quadratic:
 
 
 def cell(kind: str, values: Mapping[str, Any]) -> Target:
-    """The target of one cell; values: what the cell holds fixed."""
+    """The target of one cell.
+
+    Args:
+        values: what the cell holds fixed.
+    """
     fixed = {"epochs": 1, "order": "cyclic", **values}
     if kind == "a1":
         setting = {name: value for name, value in fixed.items() if name != "coupling"}

@@ -48,9 +48,13 @@ LARGEST_FACTOR = 1024.0
 class Mutant:
     """A stronger statement.
 
-    name: what was changed.     statement: the claim.     lines: those whose ratios it raises.
-    field, value: the field of the statement that was changed, "stronger" for a line, and what to.
-    required: whether a survivor is a failure.
+    Attributes:
+        name: what was changed.
+        statement: the claim.
+        lines: those whose ratios it raises.
+        field: the field of the statement that was changed, "stronger" for a line.
+        value: what it was changed to.
+        required: whether a survivor is a failure.
     """
 
     name: str
@@ -70,7 +74,7 @@ class Mutant:
 def mutants(target: Target, archive: Archive) -> list[Mutant]:
     """All mutants of the theorem of a target; the archive has the instances at which directions are measured."""
     true = target.bound.true
-    found = [
+    all_mutants = [
         Mutant(
             "left side x 2",
             replace(true, stronger={line: FACTOR}),
@@ -97,8 +101,8 @@ def mutants(target: Target, archive: Archive) -> list[Mutant]:
             if lines := strengthened(target, statement, probes):
                 name = f"{item.name} = {changed:g}" if isinstance(changed, float) else f"{item.name} {changed}"
                 required = bool(target.lines) and item.name not in target.spared
-                found.append(Mutant(name, statement, lines, item.name, changed, required))
-    return found
+                all_mutants.append(Mutant(name, statement, lines, item.name, changed, required))
+    return all_mutants
 
 
 def strengthened(target: Target, statement: Statement, probes: Sequence[Array]) -> tuple[str, ...]:
@@ -155,17 +159,17 @@ def attack(target: Target, mutant: Mutant, archive: Archive, *, budget: int, see
 
 def _strongest(target: Target, mutant: Mutant, tried: Sequence[Array]) -> tuple[float, Array] | None:
     """The instance that refutes the mutant most clearly, in 60 digits, among those on which the true theorem holds."""
-    found = None
+    best = None
     for point in tried:
         false = judge(target, point, mutant.statement)
         ratio = ratio_of(false, mutant.lines)
         if (
             _violated(false, mutant.lines)
-            and (found is None or ratio > found[0])
+            and (best is None or ratio > best[0])
             and not judge(target, point).violations
         ):
-            found = ratio, point
-    return found
+            best = ratio, point
+    return best
 
 
 def dies_at(target: Target, mutant: Mutant, witness: Array, true_ratio: float) -> float | None:
@@ -216,9 +220,9 @@ def _violated(ledger: Ledger, lines: Sequence[str]) -> bool:
 
 def _points(archive: Archive, lines: Sequence[str] | Mapping[str, Any]) -> list[Array]:
     """The best instances of these lines, the best first, each once."""
-    found = sorted((archive.best[name] for name in lines if name in archive.best), key=lambda item: -item[0])
+    instances = sorted((archive.best[name] for name in lines if name in archive.best), key=lambda item: -item[0])
     unique: list[Array] = []
-    for _, point in found:
+    for _, point in instances:
         if not any(np.array_equal(point, other) for other in unique):
             unique.append(point)
     return unique

@@ -61,25 +61,26 @@ def maps(items: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def report(found: Mapping[str, Any]) -> list[str]:
+def report(measurements: Mapping[str, Any]) -> list[str]:
     """Everything, and the last line with the verdict."""
-    required = [row for row in found["mutants"] if row["required"]]
-    loose = [row for row in found["mutants"] if not row["required"]]
-    reached = [row for row in found["tightness"] if row["least"] is not None]
-    head = "FAILS" if found["failures"] else "HOLDS"
+    required = [row for row in measurements["mutants"] if row["required"]]
+    loose = [row for row in measurements["mutants"] if not row["required"]]
+    rejected = sum(row["killed"] for row in measurements["controls"])
+    reached = [row for row in measurements["tightness"] if row["least"] is not None]
+    head = "FAILS" if measurements["failures"] else "HOLDS"
     return [
         "Best ratio lhs/rhs that the adversary finds for each line; 1 is equality",
-        *tightness(found["tightness"]),
+        *tightness(measurements["tightness"]),
         "\nStronger statements and the line that refutes them",
-        *mutants(found["mutants"]),
+        *mutants(measurements["mutants"]),
         "\nFalse statements made by hand",
-        *controls(found["controls"]),
-        *maps(found["maps"]),
+        *controls(measurements["controls"]),
+        *maps(measurements["maps"]),
         "",
-        *found["failures"],
-        f"{head}: {found['evaluations']} instances, {len(found['violations'])} violations, "
+        *measurements["failures"],
+        f"{head}: {measurements['evaluations']} instances, {len(measurements['violations'])} violations, "
         f"{sum(row['ratio'] >= row['least'] for row in reached)} of {len(reached)} lines as tight as wanted, "
         f"{sum(row['killed'] for row in required)} of {len(required)} mutants killed "
         f"(and {sum(row['killed'] for row in loose)} of {len(loose)} of loose lines), "
-        f"{sum(row['killed'] for row in found['controls'])} of {len(found['controls'])} controls rejected",
+        f"{rejected} of {len(measurements['controls'])} controls rejected",
     ]

@@ -44,11 +44,15 @@ TIERS: dict[str, dict[str, Any]] = {
 
 
 def chosen(names: Sequence[str]) -> list[Target]:
-    """The targets of these names, all for none. Raises ValueError for an unknown name."""
-    known = {target.name: target for target in TARGETS}
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"target={unknown[0]!r} is not one of {', '.join(known)}")
-    return [known[name] for name in names] if names else list(TARGETS)
+    """The targets of these names, all for none.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    by_name = {target.name: target for target in TARGETS}
+    if unknown := [name for name in names if name not in by_name]:
+        raise ValueError(f"target={unknown[0]!r} is not one of {', '.join(by_name)}")
+    return [by_name[name] for name in names] if names else list(TARGETS)
 
 
 def attack_target(name: str, budget: int, seed: int) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def measure(names: Sequence[str], tier: Mapping[str, Any], *, seed: int, workers
     attacks, rows = results[: len(targets)], iter(results[len(targets) :])
     drawn = [{**item, "ratio": [next(rows)["ratios"] for _ in item["ys"]]} for item in grids]
     first = {type(target.bound): target for target in targets}  # a theorem may be attacked in several places
-    found = {
+    measurements = {
         "tightness": [row for part in attacks for row in part["tightness"]],
         "mutants": [row for part in attacks for row in part["mutants"]],
         "controls": [row for target in first.values() for row in by_hand(target)],
@@ -109,16 +113,16 @@ def measure(names: Sequence[str], tier: Mapping[str, Any], *, seed: int, workers
         "evaluations": sum(part["evaluations"] for part in results),
         "violations": [text for part in results for text in part["violations"]],
     }
-    return {**found, "failures": failures(found)}
+    return {**measurements, "failures": failures(measurements)}
 
 
-def failures(found: Mapping[str, Any]) -> list[str]:
+def failures(measurements: Mapping[str, Any]) -> list[str]:
     """What a run must not have, in words; empty if the theorems hold and are as tight as they claim to be."""
-    missed = [row for row in found["tightness"] if row["least"] is not None and row["ratio"] < row["least"]]
-    alive = [row for row in found["mutants"] if row["required"] and not row["killed"]]
-    accepted = [row for row in found["controls"] if not row["killed"]]
+    missed = [row for row in measurements["tightness"] if row["least"] is not None and row["ratio"] < row["least"]]
+    alive = [row for row in measurements["mutants"] if row["required"] and not row["killed"]]
+    accepted = [row for row in measurements["controls"] if not row["killed"]]
     return [
-        *(f"violated: {text}" for text in found["violations"]),
+        *(f"violated: {text}" for text in measurements["violations"]),
         *(f"{row['target']}: line {row['line']} reaches {row['ratio']:.6f} < {row['least']}" for row in missed),
         *(f"{row['target']}: the mutant '{row['mutant']}' of {row['line']} survives" for row in alive),
         *(f"{row['bound']}: the control '{row['mutant']}' is not rejected" for row in accepted),

@@ -31,13 +31,18 @@ SMALLEST_STEP = 1e-6
 class Target:
     """Where one theorem is attacked.
 
-    name: unique.     bound: the theorem.     problem: point -> instance.
-    problem_axes, setting_axes: the space; the values of the latter go to `Bound.evaluate`, beside `fixed`.
-    lines: lines that must be nearly tight here: their constant improved by 2 must be refuted.
-    loose: lines whose mutants may survive.
-    spared: fields of the statement whose mutants may survive.     by_hand: fields that only the controls attack.
-    least: line -> ratio that the adversary must reach.
-    exact: of a quadratic and a setting, the largest ratio of the line `exact_line` over all starts; None without.
+    Attributes:
+        name: unique.
+        bound: the theorem.
+        problem: point -> instance.
+        problem_axes: the part of the space that `problem` takes.
+        setting_axes: the rest of it, whose values go to `Bound.evaluate`, beside `fixed`.
+        lines: lines that must be nearly tight here: their constant improved by 2 must be refuted.
+        loose: lines whose mutants may survive.
+        spared: fields of the statement whose mutants may survive.
+        by_hand: fields that only the controls attack.
+        least: line -> ratio that the adversary must reach.
+        exact: of a quadratic and a setting, the largest ratio of the line `exact_line` over all starts; None without.
     """
 
     name: str
@@ -102,7 +107,9 @@ def raised(target: Target, coordinates: Array, false: Ledger, lines: Sequence[st
 class Archive:
     """The best instance of every line so far, of one target.
 
-    best: line -> (ratio, coordinates).     violations: messages of violated lines of the true theorem.
+    Attributes:
+        best: line -> (ratio, coordinates).
+        violations: messages of violated lines of the true theorem.
     """
 
     best: dict[str, tuple[float, Array]] = field(default_factory=dict)
@@ -135,27 +142,30 @@ def maximise(
 ) -> tuple[float, Array]:
     """Largest ratio of the lines over the space of the target, and where.
 
-    budget: about how many instances are evaluated, a third of them by the ascent.
-    stop: a ratio that is enough.     statement: a false one; the archive then only counts.
+    Args:
+        budget: about how many instances are evaluated, a third of them by the ascent.
+        stop: a ratio that is enough.
+        statement: a false one; the archive then only counts.
 
-    Raises ValueError when the budget is not positive.
+    Raises:
+        ValueError: when the budget is not positive.
     """
     if budget < 1:
         raise ValueError(f"budget={budget} is not possible: the search needs at least one evaluation")
     axes = target.axes
     upper = np.array([axis.upper for axis in axes])
-    found: tuple[float, Array] = (0.0, upper / 2)
+    best: tuple[float, Array] = (0.0, upper / 2)
 
     def loss(coordinates: Array) -> float:
-        nonlocal found
+        nonlocal best
         ledger = judge(target, coordinates, statement, lines=lines)
         if statement is None:
             archive.add(ledger, coordinates)
         else:
             archive.evaluations += 1
         ratio = ratio_of(ledger, lines if statement is None else raised(target, coordinates, ledger, lines))
-        if ratio > found[0]:
-            found = ratio, np.array(coordinates)
+        if ratio > best[0]:
+            best = ratio, np.array(coordinates)
         if ratio >= stop:
             raise Enough
         # the logarithm, so that an ascent does not die in the flat part far below 1
@@ -163,13 +173,14 @@ def maximise(
 
     try:
         _evolve(loss, axes, upper, budget - budget // 3, _seed(seed, target.name, *lines))
-        _ascend(loss, axes, upper, found[1], budget // 3)
+        _ascend(loss, axes, upper, best[1], budget // 3)
     except Enough:
         pass
-    return found
+    return best
 
 
 def _seed(seed: int, *words: str) -> np.random.Generator:
+    # not hash(), which differs from process to process
     return np.random.default_rng([seed, zlib.crc32(" ".join(words).encode())])
 
 

@@ -20,7 +20,8 @@ STEEPEST = 6.0
 class Axis:
     """A number in [low, high], on a logarithmic scale if `log`, or a choice among `values`.
 
-    Raises ValueError when the range is empty, or logarithmic and not positive.
+    Raises:
+        ValueError: when the range is empty, or logarithmic and not positive.
     """
 
     name: str
@@ -81,7 +82,11 @@ def matrix_of(point: Point, d: int) -> Array:
 
 
 def quadratic(point: Point, sizes: Sequence[int]) -> Quadratic:
-    """f = x'Ax/2 with these blocks; sizes: (d_1, ..., d_D), or point["sizes"] if the partition is an axis."""
+    """f = x'Ax/2 with these blocks.
+
+    Args:
+        sizes: (d_1, ..., d_D), or point["sizes"] if the partition is an axis.
+    """
     sizes = point.get("sizes", sizes)
     d = sum(sizes)
     start = point.get("size", 1.0) * np.array([point[f"x{row}"] for row in range(d)])

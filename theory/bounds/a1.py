@@ -64,10 +64,14 @@ from theory.trajectory import Trajectory, require_order
 
 @dataclass(frozen=True)
 class A1Statement(Statement):
-    """constant, kappa, coupling: factors of C_t, of kappa_K, and of Lambda, R and L_ij (i != j).
+    """The statement of Theorem A1 or a false version of it.
 
-    gamma: value to compute the constants with, instead of that of the steps.
-    order: order to compute Lambda and C_t with, instead of that of the block epoch.
+    Attributes:
+        constant: factor of C_t.
+        kappa: factor of kappa_K.
+        coupling: factor of Lambda, R and L_ij (i != j).
+        gamma: value to compute the constants with, instead of that of the steps.
+        order: order to compute Lambda and C_t with, instead of that of the block epoch.
     """
 
     kappa: float = 1.0
@@ -82,7 +86,9 @@ TRUE = A1Statement()
 def kappa(gamma: float, inner_steps: int) -> float:
     """kappa_K of the theorem: what K steps certainly gain, in units of ||g^1||^2/(2 L_i).
 
-    gamma: in (0, 2).     inner_steps: K.
+    Args:
+        gamma: in (0, 2).
+        inner_steps: K.
 
     >>> kappa(0.5, 1), kappa(1.0, 7), kappa(1.5, 1), round(kappa(1.5, 2), 6)
     (0.75, 1.0, 0.75, 0.825)
@@ -116,11 +122,18 @@ def epoch_constants(
 
 
 class A1(Bound):
-    """Theorem A1. Parameters: gamma, the step size times L_i; inner_steps, K; order, a name in `ORDERS`."""
+    """Theorem A1."""
 
     true = TRUE
 
     def require(self, *, gamma: float, inner_steps: int, order: str) -> None:
+        """Raise ValueError unless Theorem A1 covers the setting.
+
+        Args:
+            gamma: the step size times L_i, in (0, 2).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_between("gamma", gamma, 0, 2, who="Theorem A1")
         positive_integer("inner_steps", inner_steps)
         require_order(order)
@@ -170,8 +183,8 @@ class A1(Bound):
             for blocks in set(map(tuple, path.visited.tolist()))
         }
         by_epoch = [constants[blocks] for blocks in map(tuple, path.visited.tolist())]
-        Lambda = like(np.array([known["Lambda"] for known in by_epoch]), path.points)
-        least = [min(known["C_scalar"], known["C_matrix"], known["C_rec"]) for known in by_epoch]
+        Lambda = like(np.array([each["Lambda"] for each in by_epoch]), path.points)
+        least = [min(each["C_scalar"], each["C_matrix"], each["C_rec"]) for each in by_epoch]
         C, starts = like(np.array(least), path.points), path.gradients[path.starts][:-1]
         decrease, scale = epoch_decrease(path)
         scale = scale + path.gradient_scale * norm(starts) / C

@@ -56,7 +56,11 @@ from theory.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class A2Statement(A1Statement):
-    """radius: factor of R."""
+    """The statement of Theorem A2 or a false version of it.
+
+    Attributes:
+        radius: factor of R.
+    """
 
     radius: float = 1.0
 
@@ -73,7 +77,7 @@ def published_bound(problem: Problem, epochs: np.ndarray) -> Array:
 
 
 class A2(A1):
-    """Theorem A2. Parameters: gamma, the step size times L_i; inner_steps, K; order, a name in `ORDERS`."""
+    """Theorem A2."""
 
     true = A2Statement()
 
@@ -123,8 +127,8 @@ class A2(A1):
         if outcome is None:
             return None
         published = published_bound(problem, np.arange(len(outcome.series["bound"])))
-        known = np.minimum(published, outcome.series["bound"][0])
-        return replace(outcome, series={**outcome.series, "published": known.tolist()})
+        published = np.minimum(published, outcome.series["bound"][0])
+        return replace(outcome, series={**outcome.series, "published": published.tolist()})
 
     def controls(self) -> Iterator[Control]:
         """C_t/4 instead of C_t/2, which may be true: see the cases of equality."""

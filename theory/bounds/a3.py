@@ -40,13 +40,17 @@ from theory.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class A3Statement(A1Statement):
-    """pl: factor of mu."""
+    """The statement of Theorem A3 or a false version of it.
+
+    Attributes:
+        pl: factor of mu.
+    """
 
     pl: float = 1.0
 
 
 class A3(A1):
-    """Theorem A3. Parameters: gamma, the step size times L_i; inner_steps, K; order, a name in `ORDERS`."""
+    """Theorem A3."""
 
     true = A3Statement()
 

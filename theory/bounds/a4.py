@@ -66,11 +66,13 @@ from theory.trajectory import Trajectory, require_inside, require_steps, traject
 
 @dataclass(frozen=True)
 class A4Statement(Statement):
-    """constant: factor of the right sides of A4.5, A4.L, A4.N and of R_p^2 in A4.R, of 1/(2 L_i) its inverse, of the
-        rates in A4.2 and A4.S its inverse.
+    """The statement of Theorem A4 or a false version of it.
 
-    pathwise: the largest value over the blocks instead of the expectation in A4.2.
-    largest: max_i p_i/L_i instead of the least in A4.2.
+    Attributes:
+        constant: factor of the right sides of A4.5, A4.L, A4.N and of R_p^2 in A4.R, of 1/(2 L_i) its inverse, of the
+            rates in A4.2 and A4.S its inverse.
+        pathwise: the largest value over the blocks instead of the expectation in A4.2.
+        largest: max_i p_i/L_i instead of the least in A4.2.
     """
 
     pathwise: bool = False
@@ -96,20 +98,31 @@ def modulus(problem: Problem, weights: np.ndarray) -> float:
 
 
 def level_radius(problem: Problem, weights: np.ndarray) -> float:
-    """R_p^2, rounded upwards; weights: w_i = L_i/p_i. Infinity if no bound of the level set is known."""
+    """R_p^2, rounded upwards; infinity if no bound of the level set is known.
+
+    Args:
+        problem: with a minimiser.
+        weights: w_i = L_i/p_i.
+    """
     assert problem.minimiser is not None  # for the type checker; `require_problem` refuses it
-    sigma, found = modulus(problem, weights), float(weights.max()) * problem.radius**2
+    sigma, R2 = modulus(problem, weights), float(weights.max()) * problem.radius**2
     if sigma > 0:
-        found = min(found, 2 * float(problem.gap(problem.start[None])[0]) / sigma)
-    return found * (1 + OUTWARD)
+        R2 = min(R2, 2 * float(problem.gap(problem.start[None])[0]) / sigma)
+    return R2 * (1 + OUTWARD)
 
 
 class A4(Bound):
-    """Theorem A4. Parameter: exponent, a in [0, 1] of p_i proportional to L_i^a."""
+    """Theorem A4."""
 
     true = TRUE
 
     def require(self, *, exponent: float) -> None:
+        """Raise ValueError unless Theorem A4 covers the setting.
+
+        Args:
+            exponent: a in [0, 1] of p_i proportional to L_i^a.
+        """
+        # the interval is open above, and 1 itself is covered
         require_between("exponent", exponent, 0, np.nextafter(1, 2), closed=True, who="Theorem A4")
 
     def require_problem(self, problem: Problem) -> None:
@@ -140,7 +153,7 @@ class A4(Bound):
         if statement is None:
             self.check_setting(setting)
             self.require_problem(problem)
-        known, lr = self.method(problem)
+        prescribed, lr = self.method(problem)
         p = probabilities(problem, setting["exponent"])
         seed = problem.parameters.get("seed") or 0
         with precision(arithmetic):
@@ -150,10 +163,10 @@ class A4(Bound):
                 inner_steps=1,
                 lr=lr,
                 epochs=epochs or self.epochs,
-                rule=rule or known,
+                rule=rule or prescribed,
                 arithmetic=arithmetic,
             )
-            require_steps(path, known)
+            require_steps(path, prescribed)
             require_inside(path)
             claim = statement or self.true
             ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)

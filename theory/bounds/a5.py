@@ -51,7 +51,11 @@ FIXED = {"ascending": 1, "descending": -1}
 
 @dataclass(frozen=True)
 class A5Statement(Statement):
-    """constant: factor of the contraction and of cos(theta)^4."""
+    """The statement of Theorem A5 or a false version of it.
+
+    Attributes:
+        constant: factor of the contraction and of cos(theta)^4.
+    """
 
 
 def minimise_blocks(problem: Quadratic, order: list[int], epochs: int) -> Array:
@@ -84,11 +88,16 @@ def cosine(problem: Quadratic) -> float:
 
 
 class A5(Bound):
-    """Theorem A5. Parameter: order, "ascending" or "descending"."""
+    """Theorem A5."""
 
     true = A5Statement()
 
     def require(self, *, order: str) -> None:
+        """Raise ValueError unless Theorem A5 covers the setting.
+
+        Args:
+            order: "ascending" or "descending".
+        """
         if order not in FIXED:
             raise ValueError(f"order={order!r} is not one of {', '.join(FIXED)}")
 
@@ -109,7 +118,8 @@ class A5(Bound):
     ) -> Outcome:
         """Minimise block after block; there is no rule and no step size.
 
-        arithmetic: "float64", "mp" or "exact"; with Fractions every identity holds without any rounding.
+        Args:
+            arithmetic: "float64", "mp" or "exact"; with Fractions every identity holds without any rounding.
         """
         if rule is not None:
             raise ValueError(f"rule={rule!r} is not possible: Theorem A5 minimises exactly")

@@ -46,7 +46,12 @@ from theory.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class A6Statement(Statement):
-    """constant: factor of c_K.     inner_steps: K to compute c_K with, instead of that of the visits."""
+    """The statement of Theorem A6 or a false version of it.
+
+    Attributes:
+        constant: factor of c_K.
+        inner_steps: K to compute c_K with, instead of that of the visits.
+    """
 
     inner_steps: int | None = None
 
@@ -58,7 +63,7 @@ def require_quadratic(problem: Problem, who: str) -> None:
 
 
 class A6Quadratic(A1):
-    """Theorem A6 on quadratics. Parameters: gamma, alpha_i L_i; inner_steps, K; order, a name in `ORDERS`."""
+    """Theorem A6 on quadratics."""
 
     true = A6Statement()
 
@@ -81,17 +86,17 @@ class A6Quadratic(A1):
         assert isinstance(lifted, Quadratic)
         K, alpha = statement.inner_steps or inner_steps, np.asarray(path.lr)
         orders = list(map(tuple, path.visited.tolist()))
-        known = {blocks: splitting(lifted, blocks, like(alpha, path.points), inner_steps) for blocks in set(orders)}
-        worst = {blocks: splitting(problem, blocks, alpha, K).contraction()[0] for blocks in known}
+        splits = {blocks: splitting(lifted, blocks, like(alpha, path.points), inner_steps) for blocks in set(orders)}
+        worst = {blocks: splitting(problem, blocks, alpha, K).contraction()[0] for blocks in splits}
         c = like(np.array([worst[blocks] for blocks in orders]) * statement.constant, path.points)
 
         points, starts = path.points[path.starts], path.gradients[path.starts]
         u, slope, size = np.diff(points, axis=0), norm(starts[:-1]), path.gradient_scale
-        largest = max(float(np.abs(known[blocks].P.astype(float)).sum(axis=1).max()) for blocks in known)
+        largest = max(float(np.abs(splits[blocks].P.astype(float)).sum(axis=1).max()) for blocks in splits)
         rounding = size + largest * norm(points).max()
-        P_u = np.array([known[blocks].P @ row for blocks, row in zip(orders, u, strict=True)])
+        P_u = np.array([splits[blocks].P @ row for blocks, row in zip(orders, u, strict=True)])
         ledger.equal("sweep", P_u, -starts[:-1], scale=rounding)
-        half = np.array([row @ known[blocks].energy @ row for blocks, row in zip(orders, u, strict=True)]) / 2
+        half = np.array([row @ splits[blocks].energy @ row for blocks, row in zip(orders, u, strict=True)]) / 2
         decrease, scale = epoch_decrease(path)
         ledger.equal("energy", half, decrease, scale=scale + rounding * norm(u) + slope * norm(points).max())
 

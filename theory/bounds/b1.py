@@ -30,7 +30,7 @@ from theory.trajectory import Trajectory
 
 
 class B1(B1Plus):
-    """Theorem B1. Parameters: as Theorem B1+."""
+    """Theorem B1."""
 
     def require(
         self, *, fraction: float, eps: float, betas: tuple[float, float], inner_steps: int, order: str

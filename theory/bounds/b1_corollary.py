@@ -31,7 +31,7 @@ from bcd import Adam, Rule
 from theory.bounds import master
 from theory.bounds.b1_plus import require_badam
 from theory.bounds.bound import Bound, Control
-from theory.bounds.master import OUTWARD, MasterStatement, recipe
+from theory.bounds.master import OUTWARD, MasterStatement, recipe_of
 from theory.bounds.triangular import cross_constant, tau
 from theory.ledger import Ledger
 from theory.numbers import Array, like, norm, sqrt
@@ -57,11 +57,19 @@ def geometric(beta1: float, K: int) -> float:
 
 
 class B1Corollary(Bound):
-    """Corollary B1. Parameters: eps; betas; inner_steps, K; order. The step size follows from them."""
+    """Corollary B1; the step size follows from the setting."""
 
     true = MasterStatement()
 
     def require(self, *, eps: float, betas: tuple[float, float], inner_steps: int, order: str) -> None:
+        """Raise ValueError unless Corollary B1 covers the setting.
+
+        Args:
+            eps: Adam's, positive.
+            betas: Adam's, in [0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_badam("B1", fraction=0.5, eps=eps, betas=betas, inner_steps=inner_steps, order=order)
 
     def method(
@@ -87,7 +95,7 @@ class B1Corollary(Bound):
         L_max, alpha, e = (like(value, x) for value in (float(problem.L_i.max()), path.lr[0], eps))
         G = sqrt(2 * L_max * path.problem.gap(x[:1]))[0]
         epochs = master.check(problem, path, ledger, statement, gradients=np.repeat(G, T))
-        sigma, length = like(recipe(path.rule, K).sigma, x), like(any_drift(problem, K), x)
+        sigma, length = like(recipe_of(path.rule, K).sigma, x), like(any_drift(problem, K), x)
         a = alpha * L_max / e
         c = 1 - a - a**2 * sigma**2
         if K > 1 and betas[0]:

@@ -29,7 +29,7 @@ import numpy as np
 from bcd import Adam, Rule
 from theory.bounds import master
 from theory.bounds.bound import Bound, Control, require_between
-from theory.bounds.master import MasterStatement, largest_a, recipe
+from theory.bounds.master import MasterStatement, largest_a, recipe_of
 from theory.ledger import Ledger
 from theory.numbers import Array
 from theory.problems import Problem
@@ -57,18 +57,27 @@ def badam(
 ) -> tuple[Adam, list[float]]:
     """Adam's rule, and alpha = fraction a_max eps/L_max for every block."""
     rule = Adam(betas=(float(betas[0]), float(betas[1])), eps=float(eps))
-    alpha = fraction * largest_a(recipe(rule, K)) * eps / float(problem.L_i.max())
+    alpha = fraction * largest_a(recipe_of(rule, K)) * eps / float(problem.L_i.max())
     return rule, [alpha] * len(problem.sizes)
 
 
 class B1Plus(Bound):
-    """Theorem B1+. Parameters: fraction, alpha L_max/(eps a_max), in (0, 1); eps; betas; inner_steps, K; order."""
+    """Theorem B1+."""
 
     true = MasterStatement()
 
     def require(
         self, *, fraction: float, eps: float, betas: tuple[float, float], inner_steps: int, order: str
     ) -> None:
+        """Raise ValueError unless Theorem B1+ covers the setting.
+
+        Args:
+            fraction: alpha L_max/(eps a_max), in (0, 1).
+            eps: Adam's, positive.
+            betas: Adam's, in [0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_badam("B1+", fraction=fraction, eps=eps, betas=betas, inner_steps=inner_steps, order=order)
 
     def method(

@@ -56,10 +56,13 @@ from theory.trajectory import Trajectory, require_order
 
 @dataclass(frozen=True)
 class B2Statement(Statement):
-    """constant: the right side of the theorem is divided by it.     coupling: factor of Lambda.
+    """The statement of Theorem B2 or a false version of it.
 
-    spread: factor of every L_i d_i; 1/d_i would be the constant of one coordinate.
-    corrected: False computes rho_k with the weights of m without bias correction.
+    Attributes:
+        constant: the right side of the theorem is divided by it.
+        coupling: factor of Lambda.
+        spread: factor of every L_i d_i; 1/d_i would be the constant of one coordinate.
+        corrected: False computes rho_k with the weights of m without bias correction.
     """
 
     coupling: float = 1.0
@@ -69,7 +72,19 @@ class B2Statement(Statement):
 
 @dataclass(frozen=True)
 class Constants:
-    """rho, tau, M, V: shape (K,); C, N, R: numbers; w, u: shape (K, K). Rounded up in the arithmetic of `number`."""
+    """The constants of Theorem B2, rounded up in the arithmetic of `number`.
+
+    Attributes:
+        w: weights of beta1, shape (K, K).
+        u: weights of beta2, shape (K, K).
+        rho: shape (K,).
+        tau: shape (K,).
+        M: shape (K,).
+        V: shape (K,).
+        C: a number.
+        N: a number.
+        R: a number.
+    """
 
     w: Array
     u: Array
@@ -82,11 +97,13 @@ class Constants:
     R: Any
 
 
-def constants(betas: tuple[float, float], K: int, number: Array | None = None, *, corrected: bool = True) -> Constants:
+def constants_of(
+    betas: tuple[float, float], K: int, number: Array | None = None, *, corrected: bool = True
+) -> Constants:
     """The constants of Theorem B2.
 
-    >>> known = constants((0.9, 0.999), 50)
-    >>> [round(float(known.rho[k - 1]), 3) for k in (1, 10, 50)]
+    >>> constants = constants_of((0.9, 0.999), 50)
+    >>> [round(float(constants.rho[k - 1]), 3) for k in (1, 10, 50)]
     [1.0, 1.043, 1.614]
     """
     number = np.zeros(1) if number is None else number
@@ -105,13 +122,20 @@ def constants(betas: tuple[float, float], K: int, number: Array | None = None, *
 
 
 class B2(Bound):
-    """Theorem B2. Parameters: rate, alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}; eps; betas; inner_steps;
-    order.
-    """
+    """Theorem B2."""
 
     true = B2Statement()
 
     def require(self, *, rate: float, eps: float, betas: tuple[float, float], inner_steps: int, order: str) -> None:
+        """Raise ValueError unless Theorem B2 covers the setting.
+
+        Args:
+            rate: alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}, positive.
+            eps: Adam's, positive.
+            betas: Adam's, beta1 in [0, 1) and beta2 in (0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_between("rate", rate, 0, np.inf, who="Theorem B2")
         require_between("eps", eps, 0, np.inf, who="Theorem B2")
         if len(betas) != 2:
@@ -139,9 +163,9 @@ class B2(Bound):
         **_: Any,
     ) -> tuple[Array, Array]:
         x, K, size = path.points, inner_steps, path.gradient_scale
-        known = constants(betas, K, x, corrected=statement.corrected)
+        constants = constants_of(betas, K, x, corrected=statement.corrected)
         alpha, e = like(path.lr[0], x), like(eps, x)
-        self._visits(problem, path, ledger, known, alpha, e, statement)
+        self._visits(problem, path, ledger, constants, alpha, e, statement)
 
         d_i = np.array(problem.sizes)
         d, weighted = int(d_i.sum()), like(statement.spread * OUTWARD * float(problem.L_i @ d_i), x)
@@ -150,12 +174,12 @@ class B2(Bound):
         Lambda = like(np.array([lengths[order] for order in orders]), x)
         full = abs(path.gradients[path.starts]).sum(axis=1)
         used = path.by_epoch(abs(path.g).sum(axis=2)).sum(axis=(1, 2))
-        between = K * known.R * d * Lambda
+        between = K * constants.R * d * Lambda
         rough = size * K * d
-        ledger.check("B2.4", K * full[:-1], used + alpha * (known.N * weighted + between), scale=rough)
+        ledger.check("B2.4", K * full[:-1], used + alpha * (constants.N * weighted + between), scale=rough)
         decrease = path.by_epoch(path.decrease.sum(axis=1)).sum(axis=1)
         scale = path.by_epoch(path.decrease_scale.sum(axis=1)).sum(axis=1) + alpha * rough
-        error = alpha**2 * ((known.C + known.N) * weighted + between)
+        error = alpha**2 * ((constants.C + constants.N) * weighted + between)
         paid = decrease + error + alpha * K * d * e
         ledger.check("B2.5", alpha * K * full[:-1], paid, scale=scale)
 
@@ -172,7 +196,7 @@ class B2(Bound):
         problem: Problem,
         path: Trajectory,
         ledger: Ledger,
-        known: Constants,
+        constants: Constants,
         alpha: Any,
         eps: Any,
         statement: B2Statement,
@@ -185,18 +209,18 @@ class B2(Bound):
         L = like(statement.spread * problem.L_i[path.active], x)[:, None]
         d, root = sizes[:, None], like(np.sqrt(sizes) * OUTWARD, x)[:, None]
         error = m.m_hat - g
-        ledger.equal("B.1", m.m_hat, known.w @ g, scale=size)
-        ledger.equal("B.1", m.v_hat, known.u @ g**2, scale=size * size)
+        ledger.equal("B.1", m.m_hat, constants.w @ g, scale=size)
+        ledger.equal("B.1", m.v_hat, constants.u @ g**2, scale=size * size)
         # a step is rounded as the point that it moves
         reach = abs(path.z[:, :-1]).max(axis=2)
-        ledger.check("B.7", abs(path.dx).max(axis=2), alpha * known.rho, scale=reach + alpha)
-        ledger.check("B2.1", abs(g * H * active).max(axis=2), known.tau, scale=1.0)
-        ledger.check("B2.e", norm(error), alpha * L * root * known.M, scale=size)
+        ledger.check("B.7", abs(path.dx).max(axis=2), alpha * constants.rho, scale=reach + alpha)
+        ledger.check("B2.1", abs(g * H * active).max(axis=2), constants.tau, scale=1.0)
+        ledger.check("B2.e", norm(error), alpha * L * root * constants.M, scale=size)
         g_H = dot(H * g, g)
-        lost = alpha**2 * L * d * (known.tau * known.M + known.rho**2 / 2)
+        lost = alpha**2 * L * d * (constants.tau * constants.M + constants.rho**2 / 2)
         scale = path.decrease_scale + alpha * abs(g).sum(axis=2)
         ledger.check("B2.2", alpha * g_H, path.decrease + lost, scale=scale)
-        short = abs(g).sum(axis=2) - eps * d - alpha * L * d * known.V
+        short = abs(g).sum(axis=2) - eps * d - alpha * L * d * constants.V
         ledger.check("B2.3", short, g_H, scale=size * root)
 
     def controls(self) -> Iterator[Control]:

@@ -36,7 +36,8 @@ def linear_rate(
 ) -> tuple[Array, Array]:
     """The lines PL, rate and bound for the coefficients of the master lemma.
 
-    exponent: 2, the factor of mu coef_t; only a negative control has another.
+    Args:
+        exponent: 2, the factor of mu coef_t; only a negative control has another.
     """
     x, gap, coef = path.points[path.starts], epochs.gap, epochs.coef
     mu, size = like(problem.pl, x), path.gradient_scale
@@ -57,7 +58,7 @@ def require_pl(problem: Problem, who: str) -> None:
 
 
 class B3(B1Plus):
-    """Theorem B3. Parameters: as Theorem B1+."""
+    """Theorem B3."""
 
     def require(
         self, *, fraction: float, eps: float, betas: tuple[float, float], inner_steps: int, order: str

@@ -42,16 +42,21 @@ LEAST_G = 1.0001
 
 
 class BadamD4Printed(Bound):
-    """Theorem D.4 as printed. Parameters: eps, in (0, 1); betas; inner_steps, K; order.
-
-    The step size is at its limit.
-    """
+    """Theorem D.4 as printed, with the step size at its limit."""
 
     refuted: ClassVar[bool] = True
     who: ClassVar[str] = "D.4"
     true = MasterStatement()
 
     def require(self, *, eps: float, betas: tuple[float, float], inner_steps: int, order: str) -> None:
+        """Raise ValueError unless the statement covers the setting.
+
+        Args:
+            eps: Adam's, in (0, 1).
+            betas: Adam's, in [0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_between("eps", eps, 0, 1, who=f"Theorem {self.who}")
         if len(betas) != 2:
             raise ValueError(f"betas={betas!r} is not possible: it must be a pair")
@@ -62,17 +67,17 @@ class BadamD4Printed(Bound):
 
     def settings(self, problem: Problem) -> Iterator[dict[str, Any]]:
         """A counter-example has its own K and eps."""
-        own = {name: problem.parameters[name] for name in ("inner_steps", "eps") if name in problem.parameters}
+        fixed = {name: problem.parameters[name] for name in ("inner_steps", "eps") if name in problem.parameters}
         seen: list[dict[str, Any]] = []
         for setting in super().settings(problem):
-            if (changed := {**setting, **own}) not in seen:
+            if (changed := {**setting, **fixed}) not in seen:
                 seen.append(changed)
                 yield changed
 
     def gradient_bound(self, problem: Problem) -> float:
         """G: what Lemma S gives as long as f does not rise, at least `LEAST_G`."""
-        known = 2 * problem.L * float(problem.gap(problem.start))
-        return max(LEAST_G, np.sqrt(known)) if np.isfinite(known) else LEAST_G
+        square = 2 * problem.L * float(problem.gap(problem.start))
+        return max(LEAST_G, np.sqrt(square)) if np.isfinite(square) else LEAST_G
 
     def step_size(self, problem: Problem, eps: float, K: int) -> float:
         G = self.gradient_bound(problem)

@@ -29,7 +29,7 @@ import numpy as np
 from theory.bounds import master
 from theory.bounds.badam_d4_printed import BadamD4Printed
 from theory.bounds.bound import Control
-from theory.bounds.master import MasterStatement, recipe
+from theory.bounds.master import MasterStatement, recipe_of
 from theory.ledger import Ledger
 from theory.numbers import Array, like
 from theory.problems import Problem
@@ -39,13 +39,17 @@ from theory.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class RepairedStatement(MasterStatement):
-    """printed: the coefficient of the printed theorem instead."""
+    """The statement of the repaired Theorem D.4 or a false version of it.
+
+    Attributes:
+        printed: the coefficient of the printed theorem instead.
+    """
 
     printed: bool = False
 
 
 class BadamD4Repaired(BadamD4Printed):
-    """Theorem D.4, repaired. Parameters: as the printed theorem."""
+    """Theorem D.4, repaired."""
 
     refuted = False
     true = RepairedStatement()
@@ -74,7 +78,7 @@ class BadamD4Repaired(BadamD4Printed):
         a = alpha * Lbar / e
         # alpha is a rounded number
         ledger.check("a", a, like(1 / (24 * K) * master.OUTWARD, x), scale=1.0)
-        ledger.check("c", like(0.95, x), 1 - a - a**2 * like(recipe(path.rule, K).sigma, x) ** 2, scale=1.0)
+        ledger.check("c", like(0.95, x), 1 - a - a**2 * like(recipe_of(path.rule, K).sigma, x) ** 2, scale=1.0)
         true = self.repaired(problem, alpha, e, K, x)
         ledger.check("repair", true, epochs.plain, scale=epochs.plain)
         coef = self.coefficient(problem, alpha, e, K, x) if statement.printed else true

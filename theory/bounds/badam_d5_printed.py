@@ -24,7 +24,7 @@ from theory.problems import Problem
 
 
 class BadamD5Printed(BadamD4Printed):
-    """The decrease of Corollary D.5 as printed. Parameters: as for Theorem D.4."""
+    """The decrease of Corollary D.5 as printed."""
 
     who = "D.5"
 

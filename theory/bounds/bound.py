@@ -25,9 +25,12 @@ from theory.trajectory import ORDERS, Trajectory, require_block_epochs, require_
 class Outcome:
     """A theorem on one instance.
 
-    measured: the quantity that the theorem bounds, from the trajectory.     bound: the theorem's number.
-    kind: "upper" if measured <= bound is claimed, "lower" if >=, "tight" if equality.
-    ledger: every line of the proof.     series: what a figure of this run shows, one number an epoch.
+    Attributes:
+        measured: the quantity that the theorem bounds, from the trajectory.
+        bound: the theorem's number.
+        kind: "upper" if measured <= bound is claimed, "lower" if >=, "tight" if equality.
+        ledger: every line of the proof.
+        series: what a figure of this run shows, one number an epoch.
     """
 
     measured: float
@@ -41,9 +44,13 @@ class Outcome:
 class Control:
     """A false statement that the ledger must reject, beside the true one on the same instance.
 
-    name: what was changed.     line: the line that it breaks.
-    ratio: largest lhs/rhs of that line for the false statement.     violations: of that line; must be positive.
-    true_ratio, true_violations: the same for the true statement; no violation allowed.
+    Attributes:
+        name: what was changed.
+        line: the line that it breaks.
+        ratio: largest lhs/rhs of that line for the false statement.
+        violations: of that line; must be positive.
+        true_ratio: largest lhs/rhs of that line for the true statement.
+        true_violations: of that line for the true statement; none is allowed.
     """
 
     name: str
@@ -65,8 +72,9 @@ class Statement:
 
     A bound whose controls change something else derives from it.
 
-    constant: factor of the theorem's final constant, in the direction that strengthens it.
-    stronger: line -> factor above 1 of its left side, for mutations of single lines of the proof.
+    Attributes:
+        constant: factor of the theorem's final constant, in the direction that strengthens it.
+        stronger: line -> factor above 1 of its left side, for mutations of single lines of the proof.
     """
 
     constant: float = 1.0
@@ -77,17 +85,22 @@ class Statement:
 class Bound:
     """One theorem and the sweep over its own parameters that a yaml in conf/bound describes.
 
-    problems: names of the yamls in conf/problem to which the theorem applies.
-    grid: parameter -> list of its values; every combination is a setting.     epochs: T of the sweep.
-    example: the setting of the run for the figures, with `epochs`; empty for none.
-    least: family -> instances that it gets at least, where an equal share of the tier is not enough.
+    Without a grid the bound has no sweep and is only evaluated at given settings.
 
-    refuted: the statement is published and false; verify succeeds if it finds the violation, or leaves out a family.
-    precise: whether the bound can be evaluated in multi-precision.
-    true: the statement of the theorem.
+    Attributes:
+        problems: names of the yamls in conf/problem to which the theorem applies.
+        grid: parameter -> list of its values; every combination is a setting.
+        epochs: T of the sweep.
+        example: the setting of the run for the figures, with `epochs`; empty for none.
+        least: family -> instances that it gets at least, where an equal share of the tier is not enough.
+        refuted: the statement is published and false; verify succeeds if it finds the violation, or leaves out a
+            family.
+        precise: whether the bound can be evaluated in multi-precision.
+        true: the statement of the theorem.
 
-    Raises ValueError when the grid is no mapping of lists with the parameters of `require`, or when a value is
-    outside the hypotheses. Without a grid the bound has no sweep and is only evaluated at given settings.
+    Raises:
+        ValueError: when the grid is no mapping of lists with the parameters of `require`, or when a value is outside
+            the hypotheses.
     """
 
     problems: Sequence[str] = ()
@@ -154,7 +167,8 @@ class Bound:
     ) -> tuple[Array, Array]:
         """Evaluate every line of the proof on the path; returns measured and bound for T = 0, ..., epochs.
 
-        problem: with float64 constants (of `path.problem` the data are in the arithmetic of the path).
+        Args:
+            problem: with float64 constants (of `path.problem` the data are in the arithmetic of the path).
         """
         raise NotImplementedError
 
@@ -178,18 +192,22 @@ class Bound:
     ) -> Outcome:
         """Run block coordinate descent on `problem` and check every line of the proof.
 
-        arithmetic: as in `theory.trajectory.trajectory`.     epochs: T, that of the sweep unless given.
-        statement: a false one in negative controls, which may also leave the hypotheses on the setting.
-        rule: what is run, the theorem's own unless given; another one is refused when a step shows it.
-        label: names the instance in messages.     keep_series: keep the ratio of every check.
+        Args:
+            arithmetic: as in `theory.trajectory.trajectory`.
+            epochs: T, that of the sweep unless given.
+            statement: a false one in negative controls, which may also leave the hypotheses on the setting.
+            rule: what is run, the theorem's own unless given; another one is refused when a step shows it.
+            label: names the instance in messages.
+            keep_series: keep the ratio of every check.
 
-        Raises ValueError when a hypothesis does not hold: on the setting, on the problem, on the order of the
-        blocks, on the steps, or when an iterate leaves the set on which the constants are certified.
+        Raises:
+            ValueError: when a hypothesis does not hold: on the setting, on the problem, on the order of the blocks, on
+                the steps, or when an iterate leaves the set on which the constants are certified.
         """
         if statement is None:
             self.check_setting(setting)
             self.require_problem(problem)
-        known, lr = self.method(problem, **setting)
+        prescribed, lr = self.method(problem, **setting)
         seed = problem.parameters.get("seed") or 0  # instances differ in their permutations too
         with precision(arithmetic):
             path = trajectory(
@@ -198,11 +216,11 @@ class Bound:
                 inner_steps=setting["inner_steps"],
                 lr=lr,
                 epochs=epochs or self.epochs,
-                rule=rule or known,
+                rule=rule or prescribed,
                 arithmetic=arithmetic,
             )
             require_block_epochs(path.visited)
-            require_steps(path, known)
+            require_steps(path, prescribed)
             require_inside(path)
             claim = statement or self.true
             ledger = Ledger(label, keep_series=keep_series, stronger=claim.stronger)
@@ -237,7 +255,8 @@ class Bound:
 def require_between(name: str, value: Any, low: float, high: float, *, closed: bool = False, who: str = "") -> None:
     """Raise ValueError unless `value` is a number in (low, high), with closed=True in [low, high).
 
-    who: the statement that needs it, for the message.
+    Args:
+        who: the statement that needs it, for the message.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not (low <= value < high if closed else low < value < high):

@@ -36,7 +36,7 @@ import numpy as np
 
 from bcd import SGD
 from theory.bounds.bound import Control, Statement
-from theory.bounds.stochastic import SGDConstants, Steps, StochasticBound, check_steps, constants, require_quadratic
+from theory.bounds.stochastic import SGDConstants, Steps, StochasticBound, check_steps, constants_of, require_quadratic
 from theory.ledger import Ledger
 from theory.noise import SecondMoment, TwoPoint, grow
 from theory.numbers import Array, like, sqrt
@@ -46,18 +46,30 @@ from theory.problems.quadratic import Quadratic
 
 @dataclass(frozen=True)
 class C1Statement(Statement):
-    """constant: factor of the noise term of every line.     pathwise: claim the bound on every path of the noise."""
+    """The statement of Theorem C1 or a false version of it.
+
+    Attributes:
+        constant: factor of the noise term of every line.
+        pathwise: claim the bound on every path of the noise.
+    """
 
     pathwise: bool = False
 
 
 class C1(StochasticBound):
-    """Theorem C1. Parameters: gamma, inner_steps, sigma; see `StochasticBound`."""
+    """Theorem C1."""
 
     theorem = "Theorem C1"
     true = C1Statement()
 
     def require(self, *, gamma: float, inner_steps: int, sigma: float) -> None:
+        """Raise ValueError unless Theorem C1 covers the setting.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+        """
         self.require_common(gamma, inner_steps, sigma)
 
     def require_problem(self, problem: Problem) -> None:
@@ -77,8 +89,9 @@ class C1(StochasticBound):
         **_: Any,
     ) -> dict[str, Array]:
         """T = epochs visits."""
-        D, K, state, known = len(problem.sizes), inner_steps, SecondMoment(data, noise), constants(data, noise, gamma)
-        alpha, om, added = known.alpha, known.om, statement.constant * known.alpha * known.V * K / 2
+        D, K, state = len(problem.sizes), inner_steps, SecondMoment(data, noise)
+        constants = constants_of(data, noise, gamma)
+        alpha, om, added = constants.alpha, constants.om, statement.constant * constants.alpha * constants.V * K / 2
         gaps, squares, visits = [state.gap()], [state.squares().sum()], []
         for _visit in range(epochs):
             each = [state.visit(block, alpha, K) for block in range(D)]
@@ -86,7 +99,7 @@ class C1(StochasticBound):
             state = state.mixed([states[-1] for states in each])
             gaps.append(state.gap())
             squares.append(state.squares().sum())
-        self._visits(ledger, Steps.of_moments(visits), known, statement, K)
+        self._visits(ledger, Steps.of_moments(visits), constants, statement, K)
         gap, square, n = np.array(gaps), np.array(squares), np.arange(1, len(gaps))
         right = gap[:-1] - gap[1:] + alpha / D * added
         ledger.check("random", alpha * om / D * square[:-1], right, scale=gap[:-1] + gap[1:] + alpha * added)
@@ -96,22 +109,22 @@ class C1(StochasticBound):
             measured = worst_path(data, noise, alpha, K, len(n))
         bound = (D * gap[0] / (alpha * n) + added) / om
         ledger.check("bound", measured, bound, scale=bound)
-        if known.V > 0:
-            self._tuned(ledger, known, gap[0], D, K, n)
+        if constants.V > 0:
+            self._tuned(ledger, constants, gap[0], D, K, n)
         return {"measured": measured, "bound": bound}
 
-    def _visits(self, ledger: Ledger, steps: Steps, known: SGDConstants, statement: C1Statement, K: int) -> None:
+    def _visits(self, ledger: Ledger, steps: Steps, constants: SGDConstants, statement: C1Statement, K: int) -> None:
         """The lines of a visit, its block given."""
-        check_steps(ledger, steps, known, statement)
-        added = statement.constant * known.alpha**2 * K * (known.L * known.sigma2)[steps.blocks] / 2
-        left, right = known.alpha * known.om * steps.square[:, 0], steps.drop.sum(axis=1) + added
+        check_steps(ledger, steps, constants, statement)
+        added = statement.constant * constants.alpha**2 * K * (constants.L * constants.sigma2)[steps.blocks] / 2
+        left, right = constants.alpha * constants.om * steps.square[:, 0], steps.drop.sum(axis=1) + added
         ledger.check("visit", left, right, scale=steps.scale.sum(axis=1) + added)
 
-    def _tuned(self, ledger: Ledger, known: SGDConstants, gap: Any, D: int, K: int, n: Array) -> None:
-        n = like(n.astype(float), known.L)
-        alpha = np.minimum(1 / known.L_max, sqrt(2 * D * gap / (n * K * known.V)))
-        left = (D * gap / (alpha * n) + alpha * K * known.V / 2) / (1 - alpha * known.L_max / 2)
-        right = 2 * known.L_max * D * gap / n + 2 * sqrt(2 * D * gap * K * known.V / n)
+    def _tuned(self, ledger: Ledger, constants: SGDConstants, gap: Any, D: int, K: int, n: Array) -> None:
+        n = like(n.astype(float), constants.L)
+        alpha = np.minimum(1 / constants.L_max, sqrt(2 * D * gap / (n * K * constants.V)))
+        left = (D * gap / (alpha * n) + alpha * K * constants.V / 2) / (1 - alpha * constants.L_max / 2)
+        right = 2 * constants.L_max * D * gap / n + 2 * sqrt(2 * D * gap * K * constants.V / n)
         ledger.check("tuned", left, right, scale=right)
 
     def controls(self) -> Iterator[Control]:

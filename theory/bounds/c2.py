@@ -47,7 +47,7 @@ import numpy as np
 
 from bcd import SGD
 from theory.bounds.bound import Control, Statement
-from theory.bounds.stochastic import Steps, StochasticBound, check_steps, constants, drift
+from theory.bounds.stochastic import Steps, StochasticBound, check_steps, constants_of, drift
 from theory.bounds.trees import affordable, descended, drops, follow, rounding
 from theory.ledger import Ledger
 from theory.noise import Epoch, SecondMoment, TwoPoint
@@ -59,9 +59,13 @@ from theory.trajectory import ORDERS, require_order
 
 @dataclass(frozen=True)
 class C2Statement(Statement):
-    """constant: factor of the noise alpha^2 K V/2.     drift: factor of drift_K.     moved: factor of s2 in `drift`.
+    """The statement of Theorem C2 or a false version of it.
 
-    whole: factor of the right side of `bound`.
+    Attributes:
+        constant: factor of the noise alpha^2 K V/2.
+        drift: factor of drift_K.
+        moved: factor of s2 in `drift`.
+        whole: factor of the right side of `bound`.
     """
 
     drift: float = 1.0
@@ -71,8 +75,17 @@ class C2Statement(Statement):
 
 @dataclass(frozen=True)
 class Run:
-    """Per block epoch, arrays of shape (T,): E f(x^t) - E f(x^{t+1}) and its rounding scale, G_t^2, S_t, and the
-    squared left side of `drift`.     gap: f(x^0) - f*.     orders: the blocks in their order.     steps: all visits.
+    """T block epochs; arrays without another shape have one number an epoch, shape (T,).
+
+    Attributes:
+        gap: f(x^0) - f*.
+        drop: E f(x^t) - E f(x^{t+1}).
+        scale: rounding scale of `drop`.
+        full: G_t^2.
+        inner: S_t.
+        moved: the squared left side of `drift`.
+        orders: the blocks in the order of each epoch.
+        steps: of all visits.
     """
 
     gap: Any
@@ -86,12 +99,21 @@ class Run:
 
 
 class C2(StochasticBound):
-    """Theorem C2. Parameters: those of `StochasticBound`; order, a name in `ORDERS`."""
+    """Theorem C2."""
 
     theorem = "Theorem C2"
     true = C2Statement()
 
     def require(self, *, gamma: float, inner_steps: int, sigma: float, order: str, p: float = 0.5) -> None:
+        """Raise ValueError unless Theorem C2 covers the setting.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            order: a name in `ORDERS`.
+            p: probability of the larger outcome of the noise.
+        """
         self.require_common(gamma, inner_steps, sigma)
         TwoPoint.of(p, sigma)
         require_order(order)
@@ -118,17 +140,17 @@ class C2(StochasticBound):
         **_: Any,
     ) -> dict[str, Array]:
         """T = epochs block epochs."""
-        K, known = inner_steps, constants(data, noise, gamma)
-        alpha, om = known.alpha, known.om
+        K, constants = inner_steps, constants_of(data, noise, gamma)
+        alpha, om = constants.alpha, constants.om
         way = by_moments if isinstance(problem, Quadratic) else by_trees
         run = way(problem, data, noise, alpha, K, epochs, order)
-        check_steps(ledger, run.steps, known, statement)
-        added = statement.constant * alpha**2 * K * known.V / 2
+        check_steps(ledger, run.steps, constants, statement)
+        added = statement.constant * alpha**2 * K * constants.V / 2
         ledger.check("epoch", alpha * om * run.inner, run.drop + added, scale=run.scale + added)
 
         each = np.array([drift(problem, blocks, K) for blocks in run.orders]) * statement.drift
-        moved, length = alpha * like(each, known.L), sqrt(run.inner)
-        noisy = sqrt(statement.moved * np.array([known.s2]))
+        moved, length = alpha * like(each, constants.L), sqrt(run.inner)
+        noisy = sqrt(statement.moved * np.array([constants.s2]))
         size = length + noisy
         right = moved * (length + noisy)
         # the left side is the root of a difference of moments, each rounded at the size of the gradients
@@ -139,7 +161,7 @@ class C2(StochasticBound):
         n, worst = np.arange(1, len(run.full) + 1), np.maximum.accumulate(moved)
         measured = np.cumsum(run.full) / n
         length = sqrt((run.gap / (alpha * n) + added / alpha) / om)
-        bound = statement.whole * ((1 + worst) * length + worst * sqrt(np.array([known.s2]))) ** 2 / K
+        bound = statement.whole * ((1 + worst) * length + worst * sqrt(np.array([constants.s2]))) ** 2 / K
         ledger.check("bound", measured, bound, scale=bound)
         return {"measured": measured, "bound": bound}
 

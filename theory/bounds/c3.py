@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from theory.bounds.bound import Control, Statement
-from theory.bounds.stochastic import SGDConstants, StochasticBound, constants, drift, require_quadratic
+from theory.bounds.stochastic import SGDConstants, StochasticBound, constants_of, drift, require_quadratic
 from theory.ledger import Ledger
 from theory.noise import SecondMoment, TwoPoint
 from theory.numbers import Array, like
@@ -50,31 +50,44 @@ UNIFORM = "uniform"
 
 @dataclass(frozen=True)
 class C3Statement(Statement):
-    """constant: factor of the noise term N.     pl: factor of mu."""
+    """The statement of Theorem C3 or a false version of it.
+
+    Attributes:
+        constant: factor of the noise term N.
+        pl: factor of mu.
+    """
 
     pl: float = 1.0
 
 
 def rate_and_noise(
-    problem: Problem, known: SGDConstants, order: tuple[int, ...] | None, K: int, statement: Statement
+    problem: Problem, constants: SGDConstants, order: tuple[int, ...] | None, K: int, statement: Statement
 ) -> tuple[Any, Any]:
     """rate and N of the theorem for one visit of a uniformly random block (order None) or one block epoch."""
-    D, alpha, om, V = len(known.L), known.alpha, known.om, known.V
-    mu = like(problem.pl * getattr(statement, "pl", 1.0), known.L)
+    D, alpha, om, V = len(constants.L), constants.alpha, constants.om, constants.V
+    mu = like(problem.pl * getattr(statement, "pl", 1.0), constants.L)
     if order is None:
         return 2 * alpha * mu * om / D, statement.constant * alpha**2 * K * V / (2 * D)
-    moved = alpha * like(drift(problem, order, K), known.L)
-    noise = alpha * moved**2 * known.s2 * om / (1 + moved) ** 2 + alpha**2 * K * V / 2
+    moved = alpha * like(drift(problem, order, K), constants.L)
+    noise = alpha * moved**2 * constants.s2 * om / (1 + moved) ** 2 + alpha**2 * K * V / 2
     return alpha * K * mu * om / (1 + moved) ** 2, statement.constant * noise
 
 
 class C3(StochasticBound):
-    """Theorem C3. Parameters: those of `StochasticBound`; order, "uniform" or a name in `ORDERS`."""
+    """Theorem C3."""
 
     theorem = "Theorem C3"
     true = C3Statement()
 
     def require(self, *, gamma: float, inner_steps: int, sigma: float, order: str) -> None:
+        """Raise ValueError unless Theorem C3 covers the setting.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            order: "uniform" or a name in `ORDERS`.
+        """
         self.require_common(gamma, inner_steps, sigma)
         if order != UNIFORM:
             require_order(order)
@@ -99,18 +112,19 @@ class C3(StochasticBound):
         **_: Any,
     ) -> dict[str, Array]:
         """T = epochs visits of a random block, or epochs block epochs."""
-        D, K, state, known = len(problem.sizes), inner_steps, SecondMoment(data, noise), constants(data, noise, gamma)
+        D, K, state = len(problem.sizes), inner_steps, SecondMoment(data, noise)
+        constants = constants_of(data, noise, gamma)
         stream = None if order == UNIFORM else ORDERS[order](problem.parameters.get("seed") or 0)
         gaps, squares, rates, noises = [state.gap()], [state.squares().sum()], [], []
         for _time in range(epochs):
             blocks = None
             if stream is None:
-                state = state.mixed([state.visit(block, known.alpha, K)[-1] for block in range(D)])
+                state = state.mixed([state.visit(block, constants.alpha, K)[-1] for block in range(D)])
             else:
                 blocks = tuple(stream.next_visit(D)[0] for _place in range(D))
                 for block in blocks:
-                    state = state.visit(block, known.alpha, K)[-1]
-            each_rate, each_noise = rate_and_noise(problem, known, blocks, K, statement)
+                    state = state.visit(block, constants.alpha, K)[-1]
+            each_rate, each_noise = rate_and_noise(problem, constants, blocks, K, statement)
             rates.append(each_rate)
             noises.append(each_noise)
             gaps.append(state.gap())
@@ -118,7 +132,7 @@ class C3(StochasticBound):
         measured, square, rate, floor = map(np.array, (gaps, squares, rates, noises))
         if not ((rate > 0) & (rate <= 1)).all() and statement == self.true:
             raise ValueError(f"rate={rate.max()} is not possible: the proof needs a number in (0, 1]")
-        mu = like(problem.pl * statement.pl, known.L)
+        mu = like(problem.pl * statement.pl, constants.L)
         ledger.check("PL", 2 * mu * measured, square, scale=square + measured)
         right = (1 - rate) * measured[:-1] + floor
         ledger.check("epoch", measured[1:], right, scale=measured[:-1] + floor)

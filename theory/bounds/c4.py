@@ -96,7 +96,15 @@ HALVINGS, CHOICES = 12, 16
 
 @dataclass(frozen=True)
 class C4Statement(Statement):
-    """constant: factor of ||grad f(y)|| in `bias`.     unbiased: y is x*.     q, slack, noise: of q, a, sigma."""
+    """The statement of Theorem C4 or a false version of it.
+
+    Attributes:
+        constant: factor of ||grad f(y)|| in `bias`.
+        unbiased: y is x*.
+        q: factor of q.
+        slack: factor of a.
+        noise: factor of sigma.
+    """
 
     unbiased: bool = False
     q: float = 1.0
@@ -105,15 +113,19 @@ class C4Statement(Statement):
 
 
 class C4(Bound):
-    """Theorem C4. Parameters: gamma, alpha times Lh, in (0, 1]; inner_steps, K; order, a fixed one.
-
-    measured: ||grad f(x^T)|| of samples in step; bound: the floor.
-    """
+    """Theorem C4: measured is ||grad f(x^T)|| of samples in step, bound the floor."""
 
     kind = "lower"
     true = C4Statement()
 
     def require(self, *, gamma: float, inner_steps: int, order: str) -> None:
+        """Raise ValueError unless Theorem C4 covers the setting.
+
+        Args:
+            gamma: alpha times Lh, in (0, 1].
+            inner_steps: K.
+            order: a fixed one, a name in `FIXED`.
+        """
         require_between("gamma", gamma, 0, np.nextafter(1, 2), who="Theorem C4: alpha <= 1/Lh")
         positive_integer("inner_steps", inner_steps)
         if order not in FIXED:
@@ -144,7 +156,8 @@ class C4(Bound):
     ) -> Outcome:
         """Both ways to draw the samples, from the start of the problem.
 
-        Raises ValueError when a hypothesis on the setting or the problem does not hold.
+        Raises:
+            ValueError: when a hypothesis on the setting or the problem does not hold.
         """
         if arithmetic == "exact":
             raise ValueError("arithmetic='exact' is not possible: the proof takes roots; use 'mp'")
@@ -186,7 +199,9 @@ def two_samples() -> FiniteSum:
 class Run:
     """What both parts of the proof need, in the arithmetic of the run.
 
-    points: (T D K + 1, d), samples in step.     size: rounding scale of a point.
+    Attributes:
+        points: (T D K + 1, d), samples in step.
+        size: rounding scale of a point.
     """
 
     data: FiniteSum
@@ -299,7 +314,7 @@ def independent(ledger: Ledger, run: Run) -> Array:
     e = np.concatenate([data.start - x_star, like(np.ones(1), data.start)])
     M, plain = np.outer(e, e), data.start
     epochs = (len(run.points) - 1) // (len(run.visits) * K)
-    found, bounds, means, paths = [], [], [M[:d, d]], [plain - x_star]
+    moments, bounds, means, paths = [], [], [M[:d, d]], [plain - x_star]
     second = [M]
     scale = run.size**2
     for _epoch in range(epochs):
@@ -310,13 +325,13 @@ def independent(ledger: Ledger, run: Run) -> Array:
                 M = stepped(M, rows_of, rows, alpha)
                 plain = plain.copy()
                 plain[rows] -= alpha * data.gradient(plain)[rows]
-                found.append(squares(data, M)[i])
+                moments.append(squares(data, M)[i])
                 root = sqrt(np.array([w]))[0]
                 bounds.append(rho**2 * w + 2 * alpha**2 * chi * sigma[i] * root + alpha**2 * sigma[i] ** 2)
         means.append(M[:d, d])
         paths.append(plain - x_star)
         second.append(M)
-    ledger.check("square", np.array(found), np.array(bounds), scale=scale)
+    ledger.check("square", np.array(moments), np.array(bounds), scale=scale)
     ledger.equal("mean", norm(np.array(means) - np.array(paths)), 0, scale=run.size)
     centre = run.lengths(np.array(means)).max(axis=0)
     ledger.check("centred", centre[1:], run.c * centre[:-1], scale=run.size)

@@ -45,9 +45,13 @@ RUNS = 512
 
 @dataclass(frozen=True)
 class Runs:
-    """first: (RUNS,), f(z^K) - f* after the first visit.     last: (RUNS,), f(x^T) - f*.
+    """What the independent runs gave, arrays of shape (RUNS,).
 
-    square: (RUNS,), (1/T) sum_{t<T} ||grad f(x^t)||^2.     orders: of the block epochs, () for "uniform".
+    Attributes:
+        first: f(z^K) - f* after the first visit.
+        last: f(x^T) - f*.
+        square: (1/T) sum_{t<T} ||grad f(x^t)||^2.
+        orders: of the block epochs, [] for "uniform".
     """
 
     first: Array
@@ -61,7 +65,11 @@ def simulate(
 ) -> Runs:
     """Runs of stochastic gradient descent side by side, float64, from a generator of their own.
 
-    times: T, visits ("uniform") or block epochs.     Raises ValueError when a point leaves the certified set.
+    Args:
+        times: T, visits ("uniform") or block epochs.
+
+    Raises:
+        ValueError: when a point leaves the certified set.
     """
     generator, D = np.random.default_rng([seed, inner_steps, times]), len(problem.sizes)
     pattern = np.concatenate([signs(size) for size in problem.sizes])
@@ -92,11 +100,19 @@ def simulate(
 
 
 class CLong(Bound):
-    """Parameters: gamma, alpha L_max; inner_steps, K; sigma, of every coordinate; order, "uniform" or in `ORDERS`."""
+    """Theorems C1 to C3, tested with independent runs."""
 
     precise = False  # samples; the arithmetic decides nothing
 
     def require(self, *, gamma: float, inner_steps: int, sigma: float, order: str) -> None:
+        """Raise ValueError unless Theorems C1 to C3 cover the setting.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            order: "uniform" or a name in `ORDERS`.
+        """
         require_between("gamma", gamma, 0, 2, who="Theorems C1 to C3: alpha < 2/L_max")
         positive_integer("inner_steps", inner_steps)
         TwoPoint.of(0.5, sigma)
@@ -117,10 +133,13 @@ class CLong(Bound):
     ) -> Outcome:
         """Mean of X and bound of line C1 or C2.
 
-        epochs: T.     noise: symmetric with the standard deviation sigma unless given.
+        Args:
+            epochs: T.
+            noise: symmetric with the standard deviation sigma unless given.
 
-        Raises ValueError when a hypothesis on the setting, the noise or the iterates does not hold, or for another
-        arithmetic.
+        Raises:
+            ValueError: when a hypothesis on the setting, the noise or the iterates does not hold, or for another
+                arithmetic.
         """
         if arithmetic != "float64":
             raise ValueError(f"arithmetic={arithmetic!r} is not possible: runs are drawn in float64")
@@ -130,17 +149,17 @@ class CLong(Bound):
             require_variance(noise, setting["sigma"])
         statement, times = statement or self.true, positive_integer("epochs", epochs or self.epochs)
         K, order = setting["inner_steps"], setting["order"]
-        known = constants(problem, noise, setting["gamma"])
+        constants = constants_of(problem, noise, setting["gamma"])
         seed = problem.parameters.get("seed") or 0
-        runs = simulate(problem, known.alpha, noise, inner_steps=K, order=order, times=times, seed=seed)
+        runs = simulate(problem, constants.alpha, noise, inner_steps=K, order=order, times=times, seed=seed)
         ledger = Ledger(label, keep_series=keep_series, stronger=statement.stronger)
-        bet(ledger, "visit", runs.first, first_visit(problem, known, statement, runs, K))
-        bound = mean_square(problem, known, statement, runs, K, times)
+        bet(ledger, "visit", runs.first, first_visit(problem, constants, statement, runs, K))
+        bound = mean_square(problem, constants, statement, runs, K, times)
         bet(ledger, "C1" if order == UNIFORM else "C2", runs.square, bound)
         if problem.pl > 0:
             value = float(problem.gap(problem.start))
             for blocks in runs.orders or [None] * times:
-                rate, added = rate_and_noise(problem, known, blocks, K, statement)
+                rate, added = rate_and_noise(problem, constants, blocks, K, statement)
                 value = (1 - rate) * value + added
             bet(ledger, "C3", runs.last, value)
         return self.outcome(np.array([runs.square.mean()]), np.array([bound]), ledger)
@@ -160,28 +179,31 @@ def bet(ledger: Ledger, name: str, samples: Array, bound: float) -> None:
     ledger.check(name, [max(0.0, float(log_wealth(samples, bound).max()))], [math.log(THRESHOLD)], scale=1.0)
 
 
-def constants(problem: Problem, noise: TwoPoint, gamma: float) -> SGDConstants:
-    """As `theory.bounds.stochastic.constants`, in float64 and for every problem."""
+def constants_of(problem: Problem, noise: TwoPoint, gamma: float) -> SGDConstants:
+    """As `theory.bounds.stochastic.constants_of`, in float64 and for every problem."""
     L, sigma2 = problem.L_i, noise.variance(np.ones(1)) * np.array(problem.sizes, dtype=np.float64)
     alpha = gamma / float(L.max())
     return SGDConstants(alpha, 1 - gamma / 2, L, sigma2, float(L.max()), sigma2.sum(), float((L * sigma2).sum()))
 
 
-def first_visit(problem: Problem, known: SGDConstants, statement: Statement, runs: Runs, K: int) -> float:
+def first_visit(problem: Problem, constants: SGDConstants, statement: Statement, runs: Runs, K: int) -> float:
     """Right side of line visit."""
-    gradient, D = problem.gradient(problem.start), len(problem.sizes)
+    gradient, D, alpha = problem.gradient(problem.start), len(problem.sizes), constants.alpha
     square = np.array([(gradient[rows] ** 2).sum() for rows in problem.slices])
-    each = -known.alpha * known.om * square + statement.constant * known.alpha**2 * K * known.L * known.sigma2 / 2
+    noise = statement.constant * alpha**2 * K * constants.L * constants.sigma2 / 2
+    each = -alpha * constants.om * square + noise
     chosen = each[runs.orders[0][0]] if runs.orders else each.sum() / D
     return float(problem.gap(problem.start) + chosen)
 
 
-def mean_square(problem: Problem, known: SGDConstants, statement: Statement, runs: Runs, K: int, times: int) -> float:
+def mean_square(
+    problem: Problem, constants: SGDConstants, statement: Statement, runs: Runs, K: int, times: int
+) -> float:
     """The bound of Theorem C1, or of C2 with the largest drift of the orders that occurred."""
-    gap, alpha = float(problem.gap(problem.start)), known.alpha
-    noise = statement.constant * alpha * K * known.V / 2
+    gap, alpha = float(problem.gap(problem.start)), constants.alpha
+    noise = statement.constant * alpha * K * constants.V / 2
     if not runs.orders:
-        return (len(problem.sizes) * gap / (alpha * times) + noise) / known.om
+        return (len(problem.sizes) * gap / (alpha * times) + noise) / constants.om
     moved = alpha * max(drift(problem, blocks, K) for blocks in set(runs.orders))
-    square = (gap / (alpha * times) + noise) / known.om
-    return ((1 + moved) * math.sqrt(square) + moved * math.sqrt(known.s2)) ** 2 / K
+    square = (gap / (alpha * times) + noise) / constants.om
+    return ((1 + moved) * math.sqrt(square) + moved * math.sqrt(constants.s2)) ** 2 / K

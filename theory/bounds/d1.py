@@ -60,16 +60,16 @@ from typing import Any
 import numpy as np
 
 from bcd import Adam
-from theory.bounds.b2 import Constants, constants
+from theory.bounds.b2 import Constants, constants_of
 from theory.bounds.bound import Control, Statement, require_between
 from theory.bounds.stochastic import StochasticBound
 from theory.bounds.trees import (
     affordable,
     bounded,
+    conditional_mean,
     descended,
     drops,
     follow,
-    given,
     history,
     rounding,
     running_means,
@@ -88,10 +88,15 @@ from theory.trajectory import require_order
 
 @dataclass(frozen=True)
 class D1Statement(Statement):
-    """constant: the right side of the theorem is divided by it.     floor: factor of s^2 in N_ik.     reach: of R.
+    """The statement of Theorem D1 or a false version of it.
 
-    corrected: False computes rho_k with the weights of m without bias correction.
-    arithmetic: h is the arithmetic mean, s as before.     cross: factor of E_k in `cross`.
+    Attributes:
+        constant: the right side of the theorem is divided by it.
+        floor: factor of s^2 in N_ik.
+        reach: factor of R.
+        corrected: False computes rho_k with the weights of m without bias correction.
+        arithmetic: h is the arithmetic mean, s as before.
+        cross: factor of E_k in `cross`.
     """
 
     floor: float = 1.0
@@ -102,8 +107,16 @@ class D1Statement(Statement):
 
 
 @dataclass(frozen=True)
-class Known:
-    """The constants in the arithmetic of the run. L, d: (D,).     of_b2: those of Theorem B2.     sigma2: (D,)."""
+class D1Constants:
+    """The constants of the theorem in the arithmetic of the run.
+
+    Attributes:
+        s2: s^2.
+        L: L_i, (D,).
+        d: d_i, (D,).
+        sigma2: sigma_i^2, (D,).
+        of_b2: the constants of Theorem B2.
+    """
 
     alpha: Any
     eps: Any
@@ -118,7 +131,7 @@ class Known:
     @property
     def E(self) -> Array:  # noqa: N802, the letter of the theorem
         """(D, K)."""
-        return (self.L * sqrt(self.d + 0 * self.L))[:, None] * self.of_b2.M
+        return (self.L * sqrt(self.d + 0 * self.L))[:, None] * self.of_b2.M  # + 0 L: d in the number type of L
 
     def errors(self, floor: float) -> Array:
         """N_ik, shape (D, K)."""
@@ -148,9 +161,7 @@ def step_size(problem: Problem, rate: float) -> float:
 
 
 class D1(StochasticBound):
-    """Theorem D1. Parameters: rate, alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}; eps; betas; inner_steps;
-    sigma, p of the noise; order; R, a bound of the noisy gradients, by default the run's own.
-    """
+    """Theorem D1."""
 
     theorem = "Theorem D1"
     true = D1Statement()
@@ -167,6 +178,18 @@ class D1(StochasticBound):
         order: str,
         R: float | None = None,
     ) -> None:
+        """Raise ValueError unless Theorem D1 covers the setting.
+
+        Args:
+            rate: alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}, positive.
+            eps: Adam's, positive.
+            betas: Adam's, beta1 in [0, 1) and beta2 in (0, 1).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            p: probability of the larger outcome of the noise.
+            order: a name in `ORDERS`.
+            R: a bound of the noisy gradients; None: the run's own.
+        """
         require_between("rate", rate, 0, np.inf, who=self.theorem)
         require_between("eps", eps, 0, np.inf, who=self.theorem)
         if len(betas) != 2:
@@ -203,7 +226,7 @@ class D1(StochasticBound):
         size, reach = rounding(problem, run)
         R, e, one = like(statement.reach * bounded(run, R), x), like(eps, x), like(np.ones(1), x)
         low, high = 1 / sqrt(one * (R + e))[0], 1 / sqrt(one * e)[0]
-        known = Known(
+        constants = D1Constants(
             like(alpha, x),
             e,
             R,
@@ -212,42 +235,42 @@ class D1(StochasticBound):
             like(problem.L_i, x),
             np.array(problem.sizes),
             np.array([noise.variance(x) * d_i for d_i in problem.sizes], dtype=x.dtype),
-            constants(betas, K, x, corrected=statement.corrected),
+            constants_of(betas, K, x, corrected=statement.corrected),
         )
-        errors = known.errors(statement.floor)
+        errors = constants.errors(statement.floor)
         full, inner, drop, paid = [], [], [], errors.sum()
         for epoch, roots in zip(run, starts(run), strict=True):
             sums = []
             for block, tree in epoch:
-                sums += self._visit(data, ledger, known, statement, block, tree, roots, errors[block], size, reach)
+                sums += self._visit(data, ledger, constants, statement, block, tree, roots, errors[block], size, reach)
             first = epoch[0][1].gradients[0]
             full.append(dot(first, first))
             drop.append(sum(each for each, _ in sums))
             inner.append(sum(each for _, each in sums))
-            left = known.alpha * inner[-1] / (2 * (known.R + e))
+            left = constants.alpha * inner[-1] / (2 * (constants.R + e))
             ledger.check("epoch", left, drop[-1] + paid, scale=size * reach + left + paid)
-            way = travelled(problem, [block for block, _ in epoch], known.of_b2) * (1 + OUTWARD)
-            moved = known.alpha * like(way, x)
+            way = travelled(problem, [block for block, _ in epoch], constants.of_b2) * (1 + OUTWARD)
+            moved = constants.alpha * like(way, x)
             ledger.check("gradient", sqrt(K * full[-1]), sqrt(inner[-1]) + moved, scale=size)
 
-        ways = [travelled(problem, [block for block, _ in epoch], known.of_b2) for epoch in run]
-        moved = known.alpha * like(max(ways) * (1 + OUTWARD), x)
+        ways = [travelled(problem, [block for block, _ in epoch], constants.of_b2) for epoch in run]
+        moved = constants.alpha * like(max(ways) * (1 + OUTWARD), x)
         series = []
         for s, means in enumerate(running_means(run, full)):
             gap, n = data.gap(run[s][0][1].points[0]), np.arange(1, len(means) + 1)[:, None]
-            spent = 2 * (known.R + e) * (gap / (known.alpha * n) + paid / known.alpha)
+            spent = 2 * (constants.R + e) * (gap / (constants.alpha * n) + paid / constants.alpha)
             bound = (sqrt(spent) + moved) ** 2 / K / statement.constant
             ledger.check("bound", means, bound, scale=bound + size**2)
             series.append((means, bound))
         measured, bound = (values[:, 0] for values in series[0])
-        least = floor(float(known.R), eps, K, betas[0], float(known.sigma2.sum()))
+        least = floor(float(constants.R), eps, K, betas[0], float(constants.sigma2.sum()))
         return {"measured": measured, "bound": bound, "floor": np.full(len(measured), least)}
 
     def _visit(
         self,
         data: Problem,
         ledger: Ledger,
-        known: Known,
+        constants: D1Constants,
         statement: D1Statement,
         block: int,
         tree: Visit,
@@ -258,11 +281,12 @@ class D1(StochasticBound):
     ) -> list[tuple[Any, Any]]:
         """The lines of one visit at every node; for each step E[f(z^{k-1}) - f(z^k) | x^t] and E[||g^k||^2 | x^t].
 
-        roots: probabilities of the outcomes of x^t; the lines in expectation hold for each of them.
+        Args:
+            roots: probabilities of the outcomes of x^t; the lines in expectation hold for each of them.
         """
-        rows, alpha, eps, h = data.slices[block], known.alpha, known.eps, known.h
-        L, E, lifted = known.L[block], known.E[block], known.of_b2
-        sigma2, found = known.sigma2[block], []
+        rows, alpha, eps, h = data.slices[block], constants.alpha, constants.eps, constants.h
+        L, E, lifted = constants.L[block], constants.E[block], constants.of_b2
+        sigma2, sums = constants.sigma2[block], []
         true = [descended(g[:, rows], 1) for g in tree.gradients[:-1]]  # g^k at the nodes of level k
         for k in range(1, len(tree.used) + 1):
             w, rho, chance = lifted.w[k - 1][:k], lifted.rho[k - 1], tree.probability[k]
@@ -270,25 +294,25 @@ class D1(StochasticBound):
             past, used = history(true, k), history(tree.used, k)
             e, n = np.tensordot(w, past - g, 1), np.tensordot(w, used - past, 1)
             ledger.equal("m_hat", m_hat, g + e + n, scale=size)
-            ledger.check("H", 1 / (known.R + eps), H, scale=H)
+            ledger.check("H", 1 / (constants.R + eps), H, scale=H)
             ledger.check("H", H, 1 / eps, scale=H)
             ledger.check("rho", alpha * abs(H * m_hat), alpha * rho, scale=alpha)
             ledger.check("e", norm(e), alpha * E[k - 1], scale=size)
             drop = drops(data, tree, k)
             inner = alpha * dot(g, H * m_hat)
-            added = alpha**2 * L * known.d[block] * rho**2 / 2
+            added = alpha**2 * L * constants.d[block] * rho**2 / 2
             ledger.check("descent", inner, drop + added, scale=size * reach + abs(inner))
             g_H = dot(g, H * g)
             left = -dot(g, H * e) - dot(g, (H - h) * n)
-            right = g_H / 2 + dot(e, e) / eps + known.s2 * dot(n, n)
+            right = g_H / 2 + dot(e, e) / eps + constants.s2 * dot(n, n)
             ledger.check("young", left, right, scale=size**2 / eps)
-            inner, square = given(dot(g, n), chance, roots), given(dot(n, n), chance, roots)
+            inner, square = conditional_mean(dot(g, n), chance, roots), conditional_mean(dot(n, n), chance, roots)
             ledger.check("cross", abs(inner), statement.cross * alpha * E[k - 1] * sqrt(sigma2), scale=size**2)
             ledger.equal("n", square, (w**2).sum() * sigma2, scale=size**2)
-            mean, half = given(drop, chance, roots), alpha / 2 * given(g_H, chance, roots)
+            mean, half = conditional_mean(drop, chance, roots), alpha / 2 * conditional_mean(g_H, chance, roots)
             ledger.check("step", half, mean + errors[k - 1], scale=size * reach + half)
-            found.append((mean, given(dot(g, g), chance, roots)))
-        return found
+            sums.append((mean, conditional_mean(dot(g, g), chance, roots)))
+        return sums
 
     def controls(self) -> Iterator[Control]:
         """Near the minimum, where D3 finds a drift, and on parabolas."""
@@ -310,9 +334,9 @@ class D1(StochasticBound):
         yield self.control("bound divided by 8", "bound", far, D1Statement(constant=8.0), **still)
 
 
-def travelled(problem: Problem, order: list[int], known: Constants) -> float:
+def travelled(problem: Problem, order: list[int], constants: Constants) -> float:
     """B of the theorem, in float64."""
-    d, rho = np.array(problem.sizes), np.asarray(known.rho, dtype=np.float64)
+    d, rho = np.array(problem.sizes), np.asarray(constants.rho, dtype=np.float64)
     before = np.cumsum(rho) - rho
     between = triangular_constant(problem, order) * rho.sum() * d.sum() ** 0.5
     return float(np.linalg.norm(between + before * np.sqrt(problem.L_i**2 @ d)))

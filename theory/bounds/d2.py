@@ -58,17 +58,17 @@ from typing import Any
 import numpy as np
 
 from bcd import Adam
-from theory.bounds.b2 import constants
+from theory.bounds import b2
 from theory.bounds.bound import Control, Statement, require_between
 from theory.bounds.d1 import step_size
 from theory.bounds.stochastic import StochasticBound
 from theory.bounds.trees import (
     affordable,
     bounded,
+    conditional_mean,
     descended,
     drops,
     follow,
-    given,
     history,
     rounding,
     running_means,
@@ -85,9 +85,14 @@ from theory.trajectory import require_order
 
 @dataclass(frozen=True)
 class D2Statement(Statement):
-    """constant: the right side of the theorem is divided by it.     last: factor of R sqrt(u).     reach: factor of R.
+    """The statement of Theorem D2 or a false version of it.
 
-    decay: factor of -ln beta2.     tau: whether tau_K is there; False puts 1.
+    Attributes:
+        constant: the right side of the theorem is divided by it.
+        last: factor of R sqrt(u).
+        reach: factor of R.
+        decay: factor of -ln beta2.
+        tau: whether tau_K is there; False puts 1.
     """
 
     last: float = 1.0
@@ -97,8 +102,17 @@ class D2Statement(Statement):
 
 
 @dataclass(frozen=True)
-class Known:
-    """The constants in the arithmetic of the run. L: (D,).     u: (K, K).     tau, Q: (K,).     last: R sqrt(u_kk)."""
+class D2Constants:
+    """The constants of the theorem in the arithmetic of the run.
+
+    Attributes:
+        decay: -ln beta2.
+        L: L_i, (D,).
+        u: weights of beta2, (K, K).
+        tau: tau_k, (K,).
+        Q: Q_k, (K,).
+        last: R sqrt(u_kk), (K,).
+    """
 
     alpha: Any
     eps: Any
@@ -124,9 +138,7 @@ def vacuity(ratio: float, inner_steps: int, beta2: float) -> float:
 
 
 class D2(StochasticBound):
-    """Theorem D2. Parameters: rate, alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}; eps; beta2; inner_steps;
-    sigma, p of the noise; order; R, a bound of the noisy gradients, by default the run's own.
-    """
+    """Theorem D2."""
 
     theorem = "Theorem D2"
     true = D2Statement()
@@ -143,6 +155,18 @@ class D2(StochasticBound):
         order: str,
         R: float | None = None,
     ) -> None:
+        """Raise ValueError unless Theorem D2 covers the setting.
+
+        Args:
+            rate: alpha in units of ((f(x^0) - f*)/sum_i L_i d_i)^{1/2}, positive.
+            eps: Adam's, positive.
+            beta2: Adam's, in (0, 1).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+            p: probability of the larger outcome of the noise.
+            order: a name in `ORDERS`.
+            R: a bound of the noisy gradients; None: the run's own.
+        """
         require_between("rate", rate, 0, np.inf, who=self.theorem)
         require_between("eps", eps, 0, np.inf, who=self.theorem)
         require_between("beta2", beta2, 0, 1, who=self.theorem)
@@ -174,15 +198,15 @@ class D2(StochasticBound):
         rule = Adam(betas=(0.0, float(beta2)), eps=float(eps))
         run = follow(data, noise, rule=rule, lr=alpha, inner_steps=K, epochs=epochs, order=order)
         size, reach = rounding(problem, run)
-        known = constants_of(problem, x, statement, alpha=alpha, eps=eps, beta2=beta2, K=K, R=bounded(run, R))
-        alpha, d = known.alpha, np.array(problem.sizes)
-        tau, Q, wide = known.tau[-1], known.Q[-1], known.R + known.eps
-        paid = Q * (alpha * known.R * tau * d + alpha**2 * tau**2 / 2 * known.L * d)  # (D,)
+        constants = constants_of(problem, x, statement, alpha=alpha, eps=eps, beta2=beta2, K=K, R=bounded(run, R))
+        alpha, d = constants.alpha, np.array(problem.sizes)
+        tau, Q, wide = constants.tau[-1], constants.Q[-1], constants.R + constants.eps
+        paid = Q * (alpha * constants.R * tau * d + alpha**2 * tau**2 / 2 * constants.L * d)  # (D,)
         inner = []
         for epoch, roots in zip(run, starts(run), strict=True):
             squares, drop = [], []
             for block, tree in epoch:
-                weighted, square, fall = self._visit(data, noise, ledger, known, block, tree, roots, size, reach)
+                weighted, square, fall = self._visit(data, noise, ledger, constants, block, tree, roots, size, reach)
                 left = alpha / 2 * weighted
                 ledger.check("visit", left, fall + paid[block], scale=size * reach + left + paid[block])
                 squares.append(square)
@@ -197,7 +221,7 @@ class D2(StochasticBound):
             ledger.check("bound", means / K, bound, scale=bound + size**2)
             series.append((means / K, bound))
         measured, bound = (values[:, 0] for values in series[0])
-        least = 2 * wide / K * known.R * tau * Q * int(d.sum())
+        least = 2 * wide / K * constants.R * tau * Q * int(d.sum())
         return {"measured": measured, "bound": bound, "floor": 0 * bound + least}
 
     def _visit(
@@ -205,7 +229,7 @@ class D2(StochasticBound):
         data: Problem,
         noise: TwoPoint,
         ledger: Ledger,
-        known: Known,
+        constants: D2Constants,
         block: int,
         tree: Visit,
         roots: Array,
@@ -213,44 +237,44 @@ class D2(StochasticBound):
         reach: float,
     ) -> tuple[Any, Any, Any]:
         """The lines of one visit; given x^t: sum_k E sum_c g_c^2 h~_c, sum_k E||g^k||^2, E f(z^0) - E f(z^K)."""
-        rows, alpha, eps = data.slices[block], known.alpha, known.eps
-        L, sums, V = known.L[block], [], 0 * tree.used[0][::2]
+        rows, alpha, eps = data.slices[block], constants.alpha, constants.eps
+        L, sums, V = constants.L[block], [], 0 * tree.used[0][::2]  # V is 0 at the roots
         logs, root, square = V, V, V
         for k in range(1, len(tree.used) + 1):
             X, h, chance = tree.used[k - 1], tree.H[k - 1], tree.probability[k]
             g = descended(tree.gradients[k - 1][:, rows], 1)
-            u = known.u[k - 1, k - 1]
-            older = np.tensordot(known.u[k - 1][: k - 1], history(tree.used, k)[:-1] ** 2, 1) + 0 * X
+            u = constants.u[k - 1, k - 1]
+            older = np.tensordot(constants.u[k - 1][: k - 1], history(tree.used, k)[:-1] ** 2, 1) + 0 * X
             ledger.equal("v_hat", h, 1 / (sqrt(older + u * X * X) + eps), scale=h)
             s2 = descended(expectation(X * X, noise), 1)
-            known_before = 1 / (sqrt(older + u * s2) + eps)  # h~
-            ledger.check("H", 1 / (known.R + eps), known_before, scale=known_before)
+            h_tilde = 1 / (sqrt(older + u * s2) + eps)  # h~
+            ledger.check("H", 1 / (constants.R + eps), h_tilde, scale=h_tilde)
 
             moved = (X * h) ** 2
             ratio = X * X / np.where(s2 > 0, s2, s2 + 1)
-            right = g * g * known_before / 4 * np.maximum(ratio, 1 + 0 * ratio) + sqrt(u * s2) * moved
-            left = abs(g * X * (h - known_before))
-            ledger.check("near", left, right, scale=abs(g * X) * (h + known_before))
-            expected = expectation(g * X * h, noise) + known.last[k - 1] * expectation(moved, noise)
-            half = (g * g * known_before)[::2] / 2
+            right = g * g * h_tilde / 4 * np.maximum(ratio, 1 + 0 * ratio) + sqrt(u * s2) * moved
+            left = abs(g * X * (h - h_tilde))
+            ledger.check("near", left, right, scale=abs(g * X) * (h + h_tilde))
+            expected = expectation(g * X * h, noise) + constants.last[k - 1] * expectation(moved, noise)
+            half = (g * g * h_tilde)[::2] / 2
             ledger.check("last", half, expected, scale=half + abs(expectation(abs(g * X) * h, noise)))
 
             fall, inner, length = drops(data, tree, k), alpha * dot(g, h * X), moved.sum(axis=1)
             right = fall + alpha**2 * L * length / 2
             ledger.check("descent", inner, right, scale=size * reach + abs(inner))
-            weighted = given(dot(g, g * known_before), chance, roots)
-            down, spread = given(fall, chance, roots), given(length, chance, roots)
-            right = down + (alpha * known.last[k - 1] + alpha**2 * L / 2) * spread
+            weighted = conditional_mean(dot(g, g * h_tilde), chance, roots)
+            down, spread = conditional_mean(fall, chance, roots), conditional_mean(length, chance, roots)
+            right = down + (alpha * constants.last[k - 1] + alpha**2 * L / 2) * spread
             ledger.check("step", alpha / 2 * weighted, right, scale=size * reach + alpha * weighted)
-            sums.append((weighted, given(dot(g, g), chance, roots), down))
+            sums.append((weighted, conditional_mean(dot(g, g), chance, roots), down))
 
-            V = known.beta2 * descended(V, 1) + X * X
+            V = constants.beta2 * descended(V, 1) + X * X
             logs = descended(logs, 1) + X * X / (eps**2 + V)
             root, square = descended(root, 1) + sqrt(u + 0 * X) * moved, descended(square, 1) + moved
-            right = log(1 + V / eps**2) + known.decay * (k - 1)
+            right = log(1 + V / eps**2) + constants.decay * (k - 1)
             ledger.check("log", logs, right, scale=right)
-            ledger.check("root", root, known.tau[k - 1] * known.Q[k - 1], scale=1 + root)
-            ledger.check("square", square, known.tau[k - 1] ** 2 * known.Q[k - 1], scale=1 + square)
+            ledger.check("root", root, constants.tau[k - 1] * constants.Q[k - 1], scale=1 + root)
+            ledger.check("square", square, constants.tau[k - 1] ** 2 * constants.Q[k - 1], scale=1 + square)
         weighted, squares, down = (sum(column) for column in zip(*sums, strict=True))
         return weighted, squares, down
 
@@ -274,13 +298,13 @@ class D2(StochasticBound):
 
 def constants_of(
     problem: Problem, x: Array, statement: D2Statement, *, alpha: float, eps: float, beta2: float, K: int, R: float
-) -> Known:
+) -> D2Constants:
     """All constants, in the number type of x."""
-    moving = constants((0.0, beta2), K, x)
-    one, b2 = like(np.ones(K), x), like(beta2, x)
+    moving = b2.constants_of((0.0, beta2), K, x)
+    one, beta = like(np.ones(K), x), like(beta2, x)
     R, e = like(statement.reach * R, x), like(eps, x)
     tau = moving.tau if statement.tau else one
-    decay = -statement.decay * log(one[:1] * b2)[0]
+    decay = -statement.decay * log(one[:1] * beta)[0]
     Q = log(one + (R / e * tau) ** 2) + decay * np.arange(K)
     L = like(problem.L_i, x)
-    return Known(like(alpha, x), e, R, b2, decay, L, moving.u, tau, Q, statement.last * R / moving.tau)
+    return D2Constants(like(alpha, x), e, R, beta, decay, L, moving.u, tau, Q, statement.last * R / moving.tau)

@@ -71,10 +71,12 @@ CURVE = (1, 2, 3, 4, 8, 12, 25, 50, 100, 200)
 
 @dataclass(frozen=True)
 class D3Statement(Statement):
-    """constant: divisor of c_K, so that 0.5 claims twice the floor.
+    """The statement of Theorem D3 or a false version of it.
 
-    reach: claim F_K < 0 on [0, reach] instead of [0, c_K].
-    linear: claim in the line `floor` that the zero of the true visit is O(alpha): proportional, for `LARGE_SMALL`.
+    Attributes:
+        constant: divisor of c_K, so that 0.5 claims twice the floor.
+        reach: claim F_K < 0 on [0, reach] instead of [0, c_K].
+        linear: claim in the line `floor` that the zero of the true visit is O(alpha): proportional, for `LARGE_SMALL`.
     """
 
     reach: float | None = None
@@ -98,16 +100,24 @@ def floor(p: float, inner_steps: int) -> float:
 
 
 class D3(Bound):
-    """Theorem D3. Parameters: p, probability of the larger outcome; inner_steps, K; eps of Adam."""
+    """Theorem D3."""
 
     precise = False  # roots of an integral; the two sides of every line are far apart
     kind = "lower"
     true = D3Statement()
 
     def require(self, *, p: float, inner_steps: int, eps: float) -> None:
+        """Raise ValueError unless Theorem D3 covers the setting.
+
+        Args:
+            p: probability of the larger outcome, below 1/2.
+            inner_steps: K.
+            eps: Adam's, at most 1e-3 and b/(20 r).
+        """
         require_between("p", p, 0, 0.5, who="Theorem D3: skewed noise")
         positive_integer("inner_steps", inner_steps)
         down, slope = (p / (1 - p)) ** 0.5, p / (1 - 2 * p)
+        # the interval is open, and 1e-3 itself is covered
         require_between("eps", eps, 0, min(1.001e-3, 0.05 * down / slope), who="Theorem D3")
 
     def require_problem(self, problem: Problem) -> None:
@@ -127,7 +137,8 @@ class D3(Bound):
     ) -> Outcome:
         """Every line at one (p, K, eps); measured is g*, bound is c_K. Nothing depends on `epochs`.
 
-        Raises ValueError when the setting is outside the hypotheses, or for another arithmetic or problem.
+        Raises:
+            ValueError: when the setting is outside the hypotheses, or for another arithmetic or problem.
         """
         if arithmetic != "float64":
             raise ValueError(f"arithmetic={arithmetic!r} is not possible: Theorem D3 is evaluated in float64")
@@ -171,9 +182,9 @@ class D3(Bound):
             return small, large
         later = range(K, K + further)
         bounds = np.array([floor(p, n) for n in later]) / statement.constant
-        found = np.array([zero(noise, n, BETAS, eps) for n in later])
-        ledger.check("floor", bounds, found, scale=found + eps)
-        measured = float(found[0])
+        zeros = np.array([zero(noise, n, BETAS, eps) for n in later])
+        ledger.check("floor", bounds, zeros, scale=zeros + eps)
+        measured = float(zeros[0])
         return measured, bound
 
     def showcase(self, problem: Problem) -> Outcome | None:
@@ -181,10 +192,10 @@ class D3(Bound):
         if not self.example:
             return None
         setting = {name: value for name, value in self.example.items() if name != "epochs"}
-        ledger, found = Ledger("showcase", keep_series=True), []
+        ledger, curve = Ledger("showcase", keep_series=True), []
         for K in CURVE:
-            found.append(self._lines(problem, ledger, self.true, **{**setting, "inner_steps": K}, further=1))
-        measured, bound = (np.array(column) for column in zip(*found, strict=True))
+            curve.append(self._lines(problem, ledger, self.true, **{**setting, "inner_steps": K}, further=1))
+        measured, bound = (np.array(column) for column in zip(*curve, strict=True))
         outcome = self.outcome(measured, bound, ledger)
         outcome.series["inner_steps"] = [float(K) for K in CURVE]
         outcome.series["first_order"] = [first_order(setting["p"], K) for K in CURVE]

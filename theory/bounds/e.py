@@ -27,7 +27,7 @@ from bcd import Momentum, Rule
 from theory.bounds import master
 from theory.bounds.b3 import linear_rate
 from theory.bounds.bound import Bound, Control, require_between
-from theory.bounds.master import MasterStatement, largest_a, recipe
+from theory.bounds.master import MasterStatement, largest_a, recipe_of
 from theory.ledger import Ledger
 from theory.numbers import Array
 from theory.problems import Problem
@@ -37,11 +37,19 @@ from theory.trajectory import Trajectory, require_order
 
 
 class E(Bound):
-    """Theorem E. Parameters: fraction, abar L_max/a_max, in (0, 1); momentum, b; inner_steps, K; order."""
+    """Theorem E."""
 
     true = MasterStatement()
 
     def require(self, *, fraction: float, momentum: float, inner_steps: int, order: str) -> None:
+        """Raise ValueError unless Theorem E covers the setting.
+
+        Args:
+            fraction: abar L_max/a_max, in (0, 1).
+            momentum: b in [0, 1).
+            inner_steps: K.
+            order: a name in `ORDERS`.
+        """
         require_between("fraction", fraction, 0, 1, who="Theorem E")
         require_between("momentum", momentum, 0, 1, closed=True, who="Theorem E")
         positive_integer("inner_steps", inner_steps)
@@ -51,7 +59,7 @@ class E(Bound):
         self, problem: Problem, *, fraction: float, momentum: float, inner_steps: int, **_: Any
     ) -> tuple[Rule, list[float]]:
         rule = Momentum(float(momentum))
-        abar = fraction * largest_a(recipe(rule, inner_steps)) / float(problem.L_i.max())
+        abar = fraction * largest_a(recipe_of(rule, inner_steps)) / float(problem.L_i.max())
         return rule, [abar * (1 - momentum)] * len(problem.sizes)
 
     def prove(

@@ -16,7 +16,14 @@ PATHS = 1024
 def expected_values(problem: Problem, start: Array, z: Array, p: Array, alpha: Array, *, steps: int) -> Array:
     """E f(x^k) - f(z) for k = 0, 1, ...: up to `steps` on quadratics, elsewhere as far as the paths are few.
 
-    start, z: (d,).     p, alpha: (D,), probabilities and step sizes.     Returns shape (n + 1,) with n <= steps.
+    Args:
+        start: x^0, (d,).
+        z: (d,).
+        p: probabilities, (D,).
+        alpha: step sizes, (D,).
+
+    Returns:
+        An array of shape (n + 1,) with n <= steps.
     """
     if isinstance(problem, Quadratic):
         return over_moments(problem, start, z, p, alpha, steps=steps)
@@ -32,9 +39,9 @@ def over_moments(problem: Quadratic, start: Array, z: Array, p: Array, alpha: Ar
     A, r, d = problem.matrix, problem.gradient(z), len(z)
     rows = np.concatenate([A, r[:, None]], axis=1)  # gradient = rows (e, 1)
     e = np.concatenate([start - z, like(np.ones(1), start)])
-    M, found = np.outer(e, e), []
+    M, values = np.outer(e, e), []
     for k in range(steps + 1):
-        found.append((A * M[:d, :d]).sum() / 2 + (r * M[:d, d]).sum())
+        values.append((A * M[:d, :d]).sum() / 2 + (r * M[:d, d]).sum())
         if k == steps:
             break
         following = M.copy()
@@ -45,23 +52,24 @@ def over_moments(problem: Quadratic, start: Array, z: Array, p: Array, alpha: Ar
             following[:, block] -= M @ rows[block].T * (rate * chance)
             following[block, block] += moved @ rows[block].T * (rate * chance)
         M = following
-    return np.array(found)
+    return np.array(values)
 
 
 def over_paths(problem: Problem, start: Array, z: Array, p: Array, alpha: Array, *, steps: int) -> Array:
     """By all D^k paths, k as large as `PATHS` permits.
 
-    Raises ValueError when a point leaves the set on which the constants of the problem are certified.
+    Raises:
+        ValueError: when a point leaves the set on which the constants of the problem are certified.
     """
     blocks = np.repeat(np.eye(len(problem.sizes), dtype=int), problem.sizes, axis=1)
-    points, chances, found = start[None, :], like(np.ones(1), start), []
+    points, chances, values = start[None, :], like(np.ones(1), start), []
     for k in range(steps + 1):
         if not np.asarray(problem.inside(points), dtype=bool).all():
             raise ValueError(f"a path leaves the set of the certified constants at step {k}")
-        found.append(dot(chances, problem.decrease(points, np.broadcast_to(z, points.shape))))
+        values.append(dot(chances, problem.decrease(points, np.broadcast_to(z, points.shape))))
         if k == steps or len(points) * len(p) > (16 if exact(start) else PATHS):
             break
         moves = problem.gradient(points)[:, None, :] * blocks * alpha[:, None]
         points = (points[:, None, :] - moves).reshape(-1, len(start))
         chances = np.multiply.outer(chances, p).ravel()
-    return np.array(found)
+    return np.array(values)

@@ -71,9 +71,13 @@ OUTWARD = 1 + 1e-12
 
 @dataclass(frozen=True)
 class MasterStatement(Statement):
-    """constant: factor of coef.     coupling: factor of Lambda and of L between blocks.
-    a: the a that the constants are computed with, instead of that of the steps.
-    effective: False replaces the effective number of steps S by K.
+    """The statement of the master lemma or a false version of it.
+
+    Attributes:
+        constant: factor of coef.
+        coupling: factor of Lambda and of L between blocks.
+        a: the a that the constants are computed with, instead of that of the steps.
+        effective: False replaces the effective number of steps S by K.
     """
 
     coupling: float = 1.0
@@ -85,8 +89,15 @@ class MasterStatement(Statement):
 class Recipe:
     """The numbers that depend on the rule and K alone, in the arithmetic of `number`.
 
-    s: (K,).     w, W: (K, K).     sigma: float, rounded up.     total: S.     inner: I.
-    unit: alpha/lr.     hmax: largest entry of H.
+    Attributes:
+        s: (K,).
+        w: (K, K).
+        W: (K, K).
+        sigma: float, rounded up.
+        total: S.
+        inner: I.
+        unit: alpha/lr.
+        hmax: largest entry of H.
     """
 
     s: Array
@@ -99,10 +110,10 @@ class Recipe:
     hmax: float
 
 
-def recipe(rule: Rule, inner_steps: int, number: Array | None = None) -> Recipe:
+def recipe_of(rule: Rule, inner_steps: int, number: Array | None = None) -> Recipe:
     """Constants of the master lemma.
 
-    >>> round(recipe(Adam(), 10).sigma, 3), round(float(recipe(Momentum(0.5), 2).total), 3)
+    >>> round(recipe_of(Adam(), 10).sigma, 3), round(float(recipe_of(Momentum(0.5), 2).total), 3)
     (2.516, 1.25)
     """
     number = np.zeros(1) if number is None else number
@@ -120,19 +131,19 @@ def recipe(rule: Rule, inner_steps: int, number: Array | None = None) -> Recipe:
     return Recipe(s, w, W, sigma, s.sum(), (s * before).sum(), unit, hmax)
 
 
-def largest_a(known: Recipe) -> float:
+def largest_a(recipe: Recipe) -> float:
     """a_max: c > 0 for every a below.
 
-    >>> round(largest_a(recipe(Adam(), 1)), 3), round(largest_a(recipe(Adam(), 10)), 3)
+    >>> round(largest_a(recipe_of(Adam(), 1)), 3), round(largest_a(recipe_of(Adam(), 10)), 3)
     (1.0, 0.326)
     """
-    last = float(known.s[-1])
-    return 2 / (last + math.sqrt(last**2 + 4 * known.sigma**2))
+    last = float(recipe.s[-1])
+    return 2 / (last + math.sqrt(last**2 + 4 * recipe.sigma**2))
 
 
-def drift(problem: Problem, order: tuple[int, ...], known: Recipe, coupling: float = 1.0) -> float:
+def drift(problem: Problem, order: tuple[int, ...], recipe: Recipe, coupling: float = 1.0) -> float:
     """drift of the lemma for one block epoch in this order, in float64 and rounded up."""
-    D, S, inner = len(order), float(known.total), float(known.inner)
+    D, S, inner = len(order), float(recipe.total), float(recipe.inner)
     L_max = float(problem.L_i.max())
     first = S * coupling * triangular_constant(problem, order) + L_max * math.sqrt(inner)
     return OUTWARD * min(first, problem.L * math.sqrt(coupling * S**2 * (D - 1) + inner))
@@ -140,10 +151,15 @@ def drift(problem: Problem, order: tuple[int, ...], known: Recipe, coupling: flo
 
 @dataclass(frozen=True)
 class Epochs:
-    """What the theorems take from the lemma; every array has shape (T,).
+    """What the theorems take from the lemma; shape (T,) unless another one is named.
 
-    plain, coef: the coefficients of B1.10 and B1+.     squares: ||grad f(x^t)||^2 for T + 1 points.
-    decrease, scale: f(x^t) - f(x^{t+1}) and the rounding scale of its inequalities.     gap: f(x^t) - f*, (T+1,).
+    Attributes:
+        plain: the coefficient of B1.10.
+        coef: the coefficient of B1+.
+        squares: ||grad f(x^t)||^2 for T + 1 points.
+        decrease: f(x^t) - f(x^{t+1}).
+        scale: rounding scale of the inequalities with `decrease`.
+        gap: f(x^t) - f* for T + 1 points.
     """
 
     plain: Array
@@ -155,15 +171,15 @@ class Epochs:
 
 
 def check_visits(
-    problem: Problem, path: Trajectory, ledger: Ledger, known: Recipe, alpha: Array, c: Array, a: Array
+    problem: Problem, path: Trajectory, ledger: Ledger, recipe: Recipe, alpha: Array, c: Array, a: Array
 ) -> tuple[Array, Array]:
     """The lines of one visit, at every inner step; returns decrease and rounding scale of every visit."""
-    x, size, m, s = path.points, path.gradient_scale, path.moments, known.s
-    g, H, hmax, W = path.g, path.moments.H, known.hmax, known.W
+    x, size, m, s = path.points, path.gradient_scale, path.moments, recipe.s
+    g, H, hmax, W = path.g, path.moments.H, recipe.hmax, recipe.W
     L = like(problem.L_i[path.active], x)[:, None]
     e, moved = m.m_hat - g, norm(path.dx)
 
-    ledger.equal("B.1", m.m_hat, known.w @ g, scale=size)
+    ledger.equal("B.1", m.m_hat, recipe.w @ g, scale=size)
     if m.v_hat is not None:
         gamma = abs(g).max(axis=(1, 2))[:, None]
         active = path.mask == 1
@@ -172,7 +188,7 @@ def check_visits(
         ledger.check("B.2", high, hmax, scale=hmax)
     ledger.check("B.3", norm(e), L * (moved @ W.T), scale=size)
     errors = (s * dot(e, e)).sum(axis=1)
-    sigma = like(known.sigma, x)
+    sigma = like(recipe.sigma, x)
     reach = norm(path.z[:, :-1])
     # ||e|| carries the rounding of gradients, ||Delta x|| that of points
     noise = size * (s * norm(e)).sum(axis=1) + L[:, 0] ** 2 * sigma**2 * (moved * reach / s).sum(axis=1)
@@ -199,14 +215,15 @@ def check(
 ) -> Epochs:
     """Evaluate every line of the lemma on the path.
 
-    gradients: (T,), Gamma of each epoch for Adam; G_t of B.6 unless given.
+    Args:
+        gradients: (T,), Gamma of each epoch for Adam; G_t of B.6 unless given.
     """
     x, K = path.points, path.inner_steps
-    known = recipe(path.rule, K, x)
-    alpha, L_max = like(path.lr[0], x) * known.unit, like(float(problem.L_i.max()), x)
-    a = alpha * L_max * known.hmax if statement.a is None else like(statement.a, x)
-    c = 1 - a * known.s[-1] - a**2 * like(known.sigma, x) ** 2
-    decrease, scale = (path.by_epoch(y).sum(axis=1) for y in check_visits(problem, path, ledger, known, alpha, c, a))
+    recipe = recipe_of(path.rule, K, x)
+    alpha, L_max = like(path.lr[0], x) * recipe.unit, like(float(problem.L_i.max()), x)
+    a = alpha * L_max * recipe.hmax if statement.a is None else like(statement.a, x)
+    c = 1 - a * recipe.s[-1] - a**2 * like(recipe.sigma, x) ** 2
+    decrease, scale = (path.by_epoch(y).sum(axis=1) for y in check_visits(problem, path, ledger, recipe, alpha, c, a))
 
     size, starts = path.gradient_scale, path.starts
     gap = path.problem.gap(x[starts])
@@ -218,27 +235,27 @@ def check(
         largest = path.by_epoch(dot(path.g, path.g)).max(axis=(1, 2))
         rough = size * sqrt(largest) + L_max * path.gap_scale(x[starts[:-1]])
         ledger.check("B.6", largest, gradients**2, scale=rough)
-        hmin = 1 / (gradients + 1 / known.hmax)
+        hmin = 1 / (gradients + 1 / recipe.hmax)
 
-    S = known.total if statement.effective else K
+    S = recipe.total if statement.effective else K
     orders = list(map(tuple, path.visited.tolist()))
-    lengths = {order: drift(problem, order, known, statement.coupling) for order in set(orders)}
+    lengths = {order: drift(problem, order, recipe, statement.coupling) for order in set(orders)}
     r = like(np.array([lengths[order] for order in orders]), x)
-    s = known.s
+    s = recipe.s
     squared_steps = path.by_epoch(dot(path.dx, path.dx) / s).sum(axis=(1, 2))
     A = sqrt(path.by_epoch(dot(path.g, path.g) * s).sum(axis=(1, 2)))
     B = sqrt(squared_steps)
     full = norm(path.gradients[starts])
     root = sqrt(like(1.0, x) * S)
     ledger.check("B1.8", root * full[:-1], A + r * B, scale=size * math.sqrt(K * D) * (1 + r / L_max))
-    p, q = alpha * hmin / 2, c / (2 * alpha * known.hmax)
+    p, q = alpha * hmin / 2, c / (2 * alpha * recipe.hmax)
     reach = path.by_epoch(norm(path.dx) * norm(path.z[:, :-1]) / s).sum(axis=(1, 2))
     scale = scale + p * A * size * math.sqrt(K * D) + q * reach
     ledger.check("B1.9", p * A**2 + q * squared_steps, decrease, scale=scale)
 
     factor = like(statement.constant, x)
     plain = factor * S / (1 / p + r**2 / q)
-    part = c / (1 + a * like(known.sigma, x)) ** 2
+    part = c / (1 + a * like(recipe.sigma, x)) ** 2
     theta = best_theta(p, q, r, part)
     coef = factor * S * p * (1 + theta * part)
     inner = theta < 1
@@ -253,7 +270,11 @@ def check(
 def best_theta(p: Array, q: Array, r: Array, part: Array) -> Array:
     """theta in [0, 1] of the largest coef, from the zero of its derivative; any theta gives a valid coef.
 
-    p, r: (T,).     q, part: numbers.
+    Args:
+        p: (T,).
+        q: a number.
+        r: drift of each epoch, (T,).
+        part: c/(1 + a sigma)^2, a number.
     """
     floats = [np.asarray(y, dtype=np.float64) for y in (p, q, r, part)]
     gain, loss = np.sqrt(floats[3] / floats[0]), floats[2] / np.sqrt(floats[1])

@@ -19,7 +19,8 @@ Visits = list[tuple[int, list[int]]]
 def in_step(problem: FiniteSum, order: str, inner_steps: int) -> Visits:
     """The samples 0, 1, ..., n-1, 0, 1, ... cut into visits.
 
-    Raises ValueError when n does not divide D K, so that the next block epoch would meet others.
+    Raises:
+        ValueError: when n does not divide D K, so that the next block epoch would meet others.
     """
     D, n = len(problem.sizes), len(problem.matrices)
     if D * inner_steps % n:

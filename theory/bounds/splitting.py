@@ -45,7 +45,14 @@ def solve(matrix: Array, right: Array) -> Array:
 
 @dataclass(frozen=True)
 class Splitting:
-    """A = Dg + Lo + Lo' in one order.     A, Q, Dg, Lo: (d, d), coordinates in the order of the problem."""
+    """A = Dg + Lo + Lo' in one order; every matrix is (d, d), with the coordinates in the order of the problem.
+
+    Attributes:
+        A: the matrix of the problem.
+        Q: block diagonal, of the steps of each block.
+        Dg: the block diagonal of A.
+        Lo: the part of A below it in the order of the epoch.
+    """
 
     A: Array
     Q: Array
@@ -73,7 +80,12 @@ class Splitting:
 
 
 def splitting(problem: Quadratic, order: Sequence[int], alpha: Array | None = None, inner_steps: int = 1) -> Splitting:
-    """Of exact minimisation of every block, or of K = inner_steps gradient steps of size alpha_i; alpha: (D,)."""
+    """Of exact minimisation of every block, or of K gradient steps of size alpha_i.
+
+    Args:
+        alpha: alpha_i, (D,); None: exact minimisation.
+        inner_steps: K.
+    """
     A = problem.matrix
     Dg = A * _diagonal(problem)
     if alpha is None:

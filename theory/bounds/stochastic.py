@@ -27,7 +27,12 @@ from theory.problems.validation import positive_integer
 
 @dataclass(frozen=True)
 class SGDConstants:
-    """alpha, om, s2, V and the per-block constants in the number type of the problem."""
+    """The constants of the setting in the number type of the problem.
+
+    Attributes:
+        L: L_i, (D,).
+        sigma2: sigma_i^2, (D,).
+    """
 
     alpha: Any
     om: Any
@@ -42,8 +47,11 @@ class SGDConstants:
 class Steps:
     """V visits of K steps.
 
-    blocks: (V,).     drop, scale, square: (V, K), E f(z^{k-1}) - E f(z^k), the size of what was rounded in it, and
-    E||grad_i f(z^{k-1})||^2 of the block of the visit.
+    Attributes:
+        blocks: block of each visit, (V,).
+        drop: E f(z^{k-1}) - E f(z^k), (V, K).
+        scale: the size of what was rounded in `drop`, (V, K).
+        square: E||grad_i f(z^{k-1})||^2 of the block of the visit, (V, K).
     """
 
     blocks: np.ndarray
@@ -63,13 +71,19 @@ class Steps:
 class StochasticBound(Bound):
     """Base: hypotheses on gamma, K and the noise; one exact run instead of a trajectory.
 
-    Parameters: gamma, the step size times L_max; inner_steps, K; sigma, standard deviation of every coordinate's
-    noise, so that sigma_i^2 = d_i sigma^2; p, if there is one, the probability of the larger outcome of the noise.
+    A setting has sigma, and p where the noise need not be symmetric.
     """
 
     theorem = ""
 
     def require_common(self, gamma: float, inner_steps: int, sigma: float) -> None:
+        """Raise ValueError unless the parameters that C1, C2 and C3 share are possible.
+
+        Args:
+            gamma: the step size times L_max, in (0, 2).
+            inner_steps: K.
+            sigma: standard deviation of every coordinate's noise, so that sigma_i^2 = d_i sigma^2.
+        """
         require_between("gamma", gamma, 0, 2, who=f"{self.theorem}: alpha < 2/L_max")
         positive_integer("inner_steps", inner_steps)
         TwoPoint.of(0.5, sigma)
@@ -87,7 +101,9 @@ class StochasticBound(Bound):
     ) -> dict[str, Array]:
         """Every line of the proof in expectation; measured and bound for growing T, and what else a figure shows.
 
-        problem: with float64 constants.     data: the same problem in the arithmetic of the run.
+        Args:
+            problem: with float64 constants.
+            data: the same problem in the arithmetic of the run.
         """
         raise NotImplementedError
 
@@ -105,10 +121,12 @@ class StochasticBound(Bound):
     ) -> Outcome:
         """As `Bound.evaluate`, for the expectation over all outcomes of the noise.
 
-        noise: what is added to every coordinate, of the setting's p and sigma unless given; its variance must be at
-            most sigma^2.
+        Args:
+            noise: what is added to every coordinate, of the setting's p and sigma unless given; its variance must be
+                at most sigma^2.
 
-        Raises ValueError when a hypothesis on the setting, the problem or the noise does not hold.
+        Raises:
+            ValueError: when a hypothesis on the setting, the problem or the noise does not hold.
         """
         if arithmetic == "exact":
             raise ValueError("arithmetic='exact' is not possible: the proof takes roots; use 'mp'")
@@ -142,7 +160,7 @@ def require_variance(noise: TwoPoint, sigma: float) -> None:
         raise ValueError(f"noise={noise} is not possible: its variance is above sigma^2 = {sigma**2:.6g}")
 
 
-def constants(problem: Problem, noise: TwoPoint, gamma: float) -> SGDConstants:
+def constants_of(problem: Problem, noise: TwoPoint, gamma: float) -> SGDConstants:
     """alpha = gamma/L_max and the sigma_i^2 of this noise, exactly; in the arithmetic of the start."""
     x = problem.start
     L, one = like(problem.L_i, x), like(1.0, x)
@@ -155,11 +173,11 @@ def drift(problem: Problem, order: tuple[int, ...], inner_steps: int) -> float:
     """drift_K = min{K Lambda + L_max sqrt(K(K-1)/2), L sqrt(K^2 (D-1) + K(K-1)/2)} for one order of the blocks."""
     K, inside = inner_steps, inner_steps * (inner_steps - 1) / 2
     first = K * triangular_constant(problem, order) + problem.L_i.max() * inside**0.5
-    return float(min(first, problem.L * (K * K * (len(order) - 1) + inside) ** 0.5) * (1 + 1e-15))
+    return float(min(first, problem.L * (K * K * (len(order) - 1) + inside) ** 0.5) * (1 + 1e-15))  # rounded up
 
 
-def check_steps(ledger: Ledger, steps: Steps, known: SGDConstants, statement: Statement) -> None:
+def check_steps(ledger: Ledger, steps: Steps, constants: SGDConstants, statement: Statement) -> None:
     """The line `step`: alpha om E||g^k||^2 <= E f(z^{k-1}) - E f(z^k) + alpha^2 L_i sigma_i^2/2."""
-    noise = statement.constant * known.alpha**2 * (known.L * known.sigma2)[steps.blocks, None] / 2
-    left = known.alpha * known.om * steps.square
+    noise = statement.constant * constants.alpha**2 * (constants.L * constants.sigma2)[steps.blocks, None] / 2
+    left = constants.alpha * constants.om * steps.square
     ledger.check("step", left, steps.drop + noise, scale=steps.scale + noise)

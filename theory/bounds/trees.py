@@ -36,7 +36,8 @@ def follow(
 ) -> list[Epoch]:
     """As many of the block epochs as fit into `DEPTH` steps, from the start of the problem, in its number type.
 
-    Raises ValueError when not one block epoch fits, or when an iterate leaves the set of the certified constants.
+    Raises:
+        ValueError: when not one block epoch fits, or when an iterate leaves the set of the certified constants.
     """
     D = len(problem.sizes)
     if D * inner_steps > DEPTH:
@@ -73,7 +74,7 @@ def drops(problem: Problem, tree: Visit, k: int) -> Array:
     return problem.decrease(descended(tree.points[k - 1], 1), tree.points[k])
 
 
-def given(values: Array, chance: Array, roots: Array) -> Array:
+def conditional_mean(values: Array, chance: Array, roots: Array) -> Array:
     """E[values | ancestor]: values and probabilities (n 2^k,), probabilities of the ancestors (n,) -> (n,)."""
     return (chance * values).reshape(len(roots), -1).sum(axis=1) / roots
 
@@ -86,16 +87,23 @@ def starts(run: list[Epoch]) -> list[Array]:
 def running_means(run: list[Epoch], values: list[Array]) -> Iterator[Array]:
     """For each block epoch s: (1/n) sum_{s <= t < s+n} E[values_t | x^s], shape (T - s, outcomes of x^s).
 
-    values: for each t one number for each outcome of x^t. A theorem for every start holds from x^s too.
+    A theorem for every start holds from x^s too.
+
+    Args:
+        values: for each t one number for each outcome of x^t.
     """
     chances = starts(run)
     for s, roots in enumerate(chances):
-        later = np.array([given(values[t], chances[t], roots) for t in range(s, len(run))])
+        later = np.array([conditional_mean(values[t], chances[t], roots) for t in range(s, len(run))])
         yield np.cumsum(later, axis=0) / np.arange(1, len(later) + 1)[:, None]
 
 
 def rounding(problem: Problem, run: list[Epoch]) -> tuple[float, float]:
-    """Largest `gradient_scale` and largest norm of the points of a run; problem: with float64 data."""
+    """Largest `gradient_scale` and largest norm of the points of a run.
+
+    Args:
+        problem: with float64 data.
+    """
     points = [np.asarray(z, dtype=np.float64) for epoch in run for _, tree in epoch for z in tree.points]
     size = max(float(problem.gradient_scale(z).max()) for z in points)
     return size, max(float(np.linalg.norm(z, axis=1).max()) for z in points)
@@ -104,7 +112,8 @@ def rounding(problem: Problem, run: list[Epoch]) -> tuple[float, float]:
 def bounded(run: list[Epoch], R: float | None) -> float:
     """A bound of |gt_c| over all outcomes: R, or without one the largest of them rounded up to two digits.
 
-    Raises ValueError when an outcome exceeds R.
+    Raises:
+        ValueError: when an outcome exceeds R.
     """
     largest = max(float(np.max(abs(used))) for epoch in run for _, tree in epoch for used in tree.used)
     if R is None:

@@ -89,28 +89,28 @@ CASES: dict[str, Case] = EPOCH | INNER | SMALL_STEPS | TRIANGULAR | MOMENTUM | B
 
 def parameters(case: Case) -> dict[str, Any]:
     """The fields that the words of the claim name."""
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         name: getattr(case, name) for name in ("measure", "rule", "blocks", "inner_steps", "epochs")
     }
     if case.rule != "free":
-        found["step"] = str(case.step)
+        fields["step"] = str(case.step)
     if case.rule in ("momentum", "sector"):
-        found["decay"] = str(case.decay)
+        fields["decay"] = str(case.decay)
     if case.rule == "sector":
-        found["ratio"] = str(case.ratio)
+        fields["ratio"] = str(case.ratio)
     if case.lipschitz:
-        found["lipschitz"] = list(map(str, case.lipschitz))
-    return found
+        fields["lipschitz"] = list(map(str, case.lipschitz))
+    return fields
 
 
 def content(case: Case) -> dict[str, Any]:
     """What the file of a case holds."""
     bound, multipliers = certify(case)
     constant = None if case.measure == "descent" else str(bound)
-    known = parameters(case)
+    fields = parameters(case)
     return {
-        "claim": statement(known, constant),
-        "parameters": known,
+        "claim": statement(fields, constant),
+        "parameters": fields,
         "constant": constant,
         "multipliers": [[str(value), *key] for key, value in multipliers.items() if value],
     }

@@ -33,7 +33,12 @@ RULES = {
 
 
 def statement(parameters: dict, constant: str | None) -> str:
-    """The claim. Raises KeyError or ValueError when parameters are missing, not possible or do not belong to it."""
+    """The claim.
+
+    Raises:
+        KeyError: when the measure or the rule is missing, or the measure is unknown.
+        ValueError: when another parameter is missing, not possible or does not belong to the claim.
+    """
     kind, rules, claim = MEASURES[parameters["measure"]]
     if parameters["rule"] not in rules:
         raise ValueError(f"rule={parameters['rule']!r} is not possible for the measure {parameters['measure']}")
@@ -48,7 +53,7 @@ def statement(parameters: dict, constant: str | None) -> str:
 
 
 def require_possible(parameters: dict) -> None:
-    """Raises ValueError when a number is outside of its range."""
+    """Raise ValueError unless every number is in its range."""
     sizes = [parameters[name] for name in ("blocks", "inner_steps", "epochs")]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"blocks, inner_steps, epochs = {sizes} are not possible: they must be positive integers")

@@ -73,13 +73,13 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
 
 def report(measurements: dict[str, Any]) -> list[str]:
     """The lines to print, from the measurements of a record."""
-    found = measurements["floor"]
-    lines = [f"{'K':>5}" + "".join(f"{f'g*, p={p}':>12}{'at least':>10}" for p in found["zero"])]
-    for row, K in enumerate(found["inner_steps"]):
-        values = "".join(f"{found['zero'][p][row]:>12.4f}{found['bound'][p][row]:>10.4f}" for p in found["zero"])
+    curve = measurements["floor"]
+    lines = [f"{'K':>5}" + "".join(f"{f'g*, p={p}':>12}{'at least':>10}" for p in curve["zero"])]
+    for row, K in enumerate(curve["inner_steps"]):
+        values = "".join(f"{curve['zero'][p][row]:>12.4f}{curve['bound'][p][row]:>10.4f}" for p in curve["zero"])
         lines.append(f"{K:>5}{values}")
     lines += ["", f"{'p':>5}{'K':>5}{'alpha':>8}{'simulated':>12}{'error':>10}"]
-    for row in found["simulated"]:
+    for row in curve["simulated"]:
         lines.append(f"{row['p']:>5}{row['inner_steps']:>5}{row['alpha']:>8}{row['mean']:>12.4f}{row['error']:>10.4f}")
     for name, grid in measurements["vacuous"]["maps"].items():
         what = "block epochs until it says anything" if grid["epochs"] else "floor over what is known"

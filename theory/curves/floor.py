@@ -33,9 +33,11 @@ def predicted(chances: Sequence[float], steps: Sequence[int], eps: float) -> dic
 def simulate(p: float, inner_steps: int, alpha: float, *, eps: float, runs: int, seed: int) -> tuple[float, float]:
     """Mean of the gradient x at the starts of visits, over the second half of `runs` independent runs from 0.
 
-    Returns it with its standard error over the runs.
+    Returns:
+        The mean and its standard error over the runs.
 
-    Raises ValueError when p or alpha is not possible.
+    Raises:
+        ValueError: when p or alpha is not possible.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha!r} is not possible: a simulated step size is a number in (0, 1)")
@@ -69,7 +71,11 @@ def simulate(p: float, inner_steps: int, alpha: float, *, eps: float, runs: int,
 def simulated(
     alphas: Mapping[str, Sequence[float]], steps: Sequence[int], *, eps: float, runs: int
 ) -> list[dict[str, float]]:
-    """`simulate` for every p, K and alpha.     alphas: p -> step sizes."""
+    """`simulate` for every p, K and alpha.
+
+    Args:
+        alphas: p -> step sizes.
+    """
     cases = [(float(p), K, alpha) for p, chosen in alphas.items() for K in steps for alpha in chosen]
     rows = []
     for seed, (p, K, alpha) in enumerate(cases):

@@ -35,7 +35,8 @@ def contraction(example: Mapping[str, Any], gammas: Sequence[float], steps: Sequ
     """One ascending block epoch on one quadratic, for every gamma: the exact factor c_K of Theorem A6 and the factor
     1 - 2 mu/C_t of Theorem A3; and the exact factor of exact block minimisation (Theorem A5).
 
-    example: arguments of `theory.problems.quadratic.Quadratic`.
+    Args:
+        example: arguments of `theory.problems.quadratic.Quadratic`.
     """
     problem = Quadratic(**example)
     order = range(len(problem.sizes))
@@ -45,7 +46,7 @@ def contraction(example: Mapping[str, Any], gammas: Sequence[float], steps: Sequ
         alpha = np.asarray(gamma / problem.L_i)
         exact[f"{gamma:g}"] = [splitting(problem, order, alpha, K).contraction()[0] for K in steps]
         constants = [epoch_constants(problem, order, gamma=gamma, inner_steps=K) for K in steps]
-        least = [min(known["C_scalar"], known["C_matrix"], known["C_rec"]) for known in constants]
+        least = [min(each["C_scalar"], each["C_matrix"], each["C_rec"]) for each in constants]
         theorem[f"{gamma:g}"] = [1 - 2 * problem.pl / C for C in least]
     return {
         "problem": dict(example),

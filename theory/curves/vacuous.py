@@ -34,7 +34,7 @@ import numpy as np
 
 from bcd import Adam
 from theory.bounds import b2
-from theory.bounds.master import best_theta, largest_a, recipe
+from theory.bounds.master import best_theta, largest_a, recipe_of
 from theory.bounds.triangular import tau
 from theory.problems.validation import positive_integer
 
@@ -48,9 +48,15 @@ NOISE = 0.1
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit problem and what depends on K alone.     D, d: blocks and coordinates.     K: steps a visit.
+    """The unit problem and what depends on K alone.
 
-    Raises ValueError when a number is not possible.
+    Attributes:
+        D: blocks.
+        d: coordinates.
+        K: steps a visit.
+
+    Raises:
+        ValueError: when a number is not possible.
     """
 
     D: int
@@ -75,7 +81,7 @@ class Unit:
 
     @cached_property
     def adam(self) -> b2.Constants:
-        return b2.constants(BETAS, self.K)
+        return b2.constants_of(BETAS, self.K)
 
     @cached_property
     def drift(self) -> float:
@@ -86,8 +92,8 @@ class Unit:
     @cached_property
     def sigma(self) -> tuple[float, float]:
         """sigma and a_max of the master lemma for Adam, for every eps."""
-        known = recipe(Adam(betas=BETAS, eps=1.0), self.K)
-        return known.sigma, largest_a(known)
+        recipe = recipe_of(Adam(betas=BETAS, eps=1.0), self.K)
+        return recipe.sigma, largest_a(recipe)
 
 
 def b1_plus(unit: Unit, eps: float) -> float:
@@ -115,8 +121,8 @@ def quadratic(start: float, slope: float, room: float) -> float:
 
 def b2_epochs(unit: Unit, eps: float) -> float:
     """Block epochs of Theorem B2."""
-    known, d, K = unit.adam, unit.d, unit.K
-    slope = float(known.C + known.N) / K * d + float(known.R) * tau(unit.D) * d
+    constants, d, K = unit.adam, unit.d, unit.K
+    slope = float(constants.C + constants.N) / K * d + float(constants.R) * tau(unit.D) * d
     return quadratic(1 / K, slope, math.sqrt(2 * d) - d * eps)
 
 
@@ -157,7 +163,12 @@ FLOORS: dict[str, Callable[[float, int, float], float]] = {"d1": d1, "d2": d2}
 def table(D: int, d: int, steps: Sequence[int], long: Sequence[int], logs: Sequence[float]) -> dict[str, Any]:
     """log10 of `EPOCHS`, at least of 1 block epoch, and of `FLOORS`; rows eps and columns K, None for never.
 
-    D, d: of the unit problem.     steps: K of the epochs.     long: K of the floors.     logs: log10 of eps.
+    Args:
+        D: blocks of the unit problem.
+        d: its coordinates.
+        steps: K of the epochs.
+        long: K of the floors.
+        logs: log10 of eps.
     """
     units = [Unit(D, d, K) for K in steps]
     R = units[0].R

@@ -27,10 +27,10 @@ def load(name: str, *, seeds: int = 1) -> Any:
 def table(name: str) -> list[str]:
     """One row for each constant of the showcase of a family."""
     rows = []
-    for constant, bound, found in compare(load(name).showcase()):
+    for constant, bound, sampled in compare(load(name).showcase()):
         sign = -1 if constant.startswith("-") else 1
-        ratio = f"{bound / found:10.3f}" if found else f"{'':>10}"
-        rows.append(f"{name:12}{constant.lstrip('-'):8}{sign * bound:14.6g}{sign * found:14.6g}{ratio}")
+        ratio = f"{bound / sampled:10.3f}" if sampled else f"{'':>10}"
+        rows.append(f"{name:12}{constant.lstrip('-'):8}{sign * bound:14.6g}{sign * sampled:14.6g}{ratio}")
     return rows
 
 

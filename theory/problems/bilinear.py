@@ -24,8 +24,12 @@ class Bilinear(Certified):
     f is linear in each block, so that every L_i > 0 is a Lipschitz constant; L_i = 1 is taken. L = |c|. f is not
     bounded below: f_star = -infinity.
 
-    slope: a > 0.     ratio: b/a > 0.     inner_steps: K.     eps: Adam's.
-    rate: step size for which the above holds.
+    Args:
+        slope: a > 0.
+        ratio: b/a > 0.
+        inner_steps: K.
+        eps: Adam's.
+        rate: step size for which the above holds.
     """
 
     data = ("a", "b", "c")
@@ -73,9 +77,13 @@ class Bilinear(Certified):
 
 @dataclass(frozen=True, kw_only=True)
 class BilinearFamily:
-    """The listed instances; nothing is random.     slope, eps: of all.     example: one instance, for the showcase.
+    """The listed instances; nothing is random.
 
-    counter_examples: mappings with ratio, inner_steps and rate.
+    Attributes:
+        slope: of all instances.
+        eps: of all instances.
+        example: one instance, for the showcase.
+        counter_examples: mappings with ratio, inner_steps and rate.
     """
 
     slope: float

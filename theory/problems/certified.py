@@ -20,7 +20,8 @@ OUTWARD = 1e-13
 class Certified:
     """Base of the problems; a subclass has value, gradient, decrease, gradient_scale, value_scale and objective.
 
-    data: names of the attributes that enter value and gradient, for `lifted`.
+    Attributes:
+        data: names of the attributes that enter value and gradient, for `lifted`.
     """
 
     data: ClassVar[tuple[str, ...]] = ()
@@ -44,7 +45,11 @@ class Certified:
         """Set the constants; each argument is a valid bound up to float64 rounding.
 
         The spectral norm of (L_ij) bounds L; L bounds every L_i, (L - mu)/2 every other L_ij.
-        f_star must be a true lower bound.     inverse: of the Hessian at the minimiser, for multi-precision.
+
+        Args:
+            parameters: as in `Problem`, like all that are not named here.
+            f_star: a true lower bound, without rounding.
+            inverse: of the Hessian at the minimiser, for multi-precision.
         """
         self.parameters, self.sizes, self.slices = parameters, tuple(sizes), slices(sizes)
         self.start = start

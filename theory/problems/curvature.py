@@ -22,7 +22,15 @@ MOST_INTERVALS = 8
 
 @dataclass(frozen=True)
 class Curvature:
-    """L, mu, L_ij as in `Problem`.     centre: H_0, (d, d).     spread: (D, D), at least ||(H - H_0)_ij||."""
+    """Bounds of all averaged Hessians H.
+
+    Attributes:
+        L: as in `Problem`.
+        mu: as in `Problem`.
+        L_ij: as in `Problem`.
+        centre: H_0, (d, d).
+        spread: at least ||(H - H_0)_ij||, (D, D).
+    """
 
     L: float
     mu: float
@@ -38,7 +46,14 @@ class Curvature:
 
 
 def hull(base: Array, rows: Array, vertices: Array, sizes: Sequence[int]) -> Curvature:
-    """Weights in the convex hull of `vertices`, (p, m). base: B, (d, d).     rows: g_c, (m, d)."""
+    """Weights in the convex hull of the vertices.
+
+    Args:
+        base: B, (d, d).
+        rows: g_c, (m, d).
+        vertices: (p, m).
+        sizes: d_1, ..., d_D.
+    """
     hessians = base + np.einsum("pc,ca,cb->pab", vertices, rows, rows)
     eigenvalues = np.linalg.eigvalsh(hessians)
     mu = float(eigenvalues.min())

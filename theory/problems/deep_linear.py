@@ -44,10 +44,16 @@ class DeepLinear(Certified):
     D sum_k s_k^{2/D} for the singular values s of the product (Horn) and von Neumann's trace inequality; the minima
     by cells, with the first term at the upper and the second at the lower end.
 
-    num_blocks: D >= 2.     width: w.     lam: > 0.
-    seed: for M (||M||_2 = 1) and the start (I + normal of size 1/2).
+    f is rational.
 
-    f is rational. Raises ValueError when an argument is outside its range.
+    Args:
+        num_blocks: D >= 2.
+        width: w.
+        lam: > 0.
+        seed: for M (||M||_2 = 1) and the start (I + normal of size 1/2).
+
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     data = ("target", "lam")
@@ -60,7 +66,7 @@ class DeepLinear(Certified):
         generator = np.random.default_rng(seed)
         target = generator.standard_normal((w, w))
         self.target = target / np.linalg.norm(target, 2)
-        norm = float(np.linalg.norm(self.target, 2))
+        norm = float(np.linalg.norm(self.target, 2))  # 1 up to rounding
         start = (np.eye(w) + generator.standard_normal((D, w, w)) / 2).ravel()
         self.limit = SLACK * 2 * float(self.value(start)) / lam
         rho = math.sqrt(self.limit)
@@ -141,7 +147,13 @@ class DeepLinear(Certified):
 
 @dataclass(frozen=True, kw_only=True)
 class DeepLinearFamily(Family):
-    """Sweep over `DeepLinear`. num_blocks, lam: values.     width: w."""
+    """Sweep over `DeepLinear`.
+
+    Attributes:
+        num_blocks: values of D.
+        lam: values of lam.
+        width: w.
+    """
 
     problem = DeepLinear
     num_blocks: Sequence[int]

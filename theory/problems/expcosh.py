@@ -29,11 +29,16 @@ class ExpCosh(RidgeSum):
     Radius: sum_s cosh(u_s) <= m F gives ||u||^2 <= m arcosh(F)^2 (arcosh^2 is concave), so
     R = sqrt(m) arcosh(f(x^0))/sigma_min(A).
 
-    sizes: d_1, ..., d_D.     terms: m >= d.     height: f(x^0) > 1.
-    seed: for a_s (standard normal / sqrt(d)) and the direction of the start.
-
     Source: (L0, L1)-smoothness is from Zhang et al., arXiv 1905.11881.
-    Raises ValueError when an argument is outside its range.
+
+    Args:
+        sizes: d_1, ..., d_D.
+        terms: m >= d.
+        height: f(x^0) > 1.
+        seed: for a_s (standard normal / sqrt(d)) and the direction of the start.
+
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     def __init__(self, sizes: Sequence[int], *, terms: int, height: float, seed: int = 0) -> None:
@@ -98,7 +103,12 @@ class ExpCosh(RidgeSum):
 
 @dataclass(frozen=True, kw_only=True)
 class ExpCoshFamily(BlockFamily):
-    """Sweep over `ExpCosh`. height: values of f(x^0).     terms: m."""
+    """Sweep over `ExpCosh`.
+
+    Attributes:
+        height: values of f(x^0).
+        terms: m.
+    """
 
     problem = ExpCosh
     height: Sequence[float]

@@ -18,9 +18,12 @@ class Family:
     A subclass sets `problem` and adds a field for each of its arguments: a `Sequence` is an axis of the sweep, any
     other field is the same in all instances.
 
-    seeds: number of seeds.     example: arguments of the problem that `showcase` returns.
+    Attributes:
+        seeds: number of seeds.
+        example: arguments of the problem that `showcase` returns.
 
-    Raises ValueError when a list is empty or a value is outside its range.
+    Raises:
+        ValueError: when a list is empty or a value is outside its range.
     """
 
     problem: ClassVar[Callable[..., Problem]]
@@ -63,8 +66,9 @@ class Family:
 class BlockFamily(Family):
     """Family of a problem whose first argument is `sizes`, the sizes of its blocks; without duplicates.
 
-    num_blocks: values of D.
-    block_sizes: patterns of block sizes, each repeated up to D blocks: [1, 3] at D = 4 gives sizes 1, 3, 1, 3.
+    Attributes:
+        num_blocks: values of D.
+        block_sizes: patterns of block sizes, each repeated up to D blocks: [1, 3] at D = 4 gives sizes 1, 3, 1, 3.
     """
 
     num_blocks: Sequence[int]

@@ -23,13 +23,22 @@ class FiniteSum(Quadratic):
     Every A_s has diagonal blocks with eigenvalues in [1/condition, 1] before rounding, and off-diagonal blocks with
     sum_{j != i} ||(A_s)_ij|| <= q lambda_min, lambda_min the least eigenvalue of all diagonal blocks.
 
-    matrices, linears: (n, d, d) and (n, d).     least, most: all (A_s)_ii have eigenvalues in [least, most].
-    dominance: q, at least sum_{j != i} ||(A_s)_ij||/least for every s and i; all three rounded outwards.
+    Args:
+        sizes: d_1, ..., d_D.
+        samples: n, a power of 2.
+        dominance: q wanted, in [0, 1).
+        condition: at least 1.
+        seed: for everything; b_s and the start are standard normal.
 
-    sizes: d_1, ..., d_D.     samples: n, a power of 2.     dominance: q wanted, in [0, 1).     condition: at least 1.
-    seed: for everything; b_s and the start are standard normal.
+    Attributes:
+        matrices: A_s, (n, d, d).
+        linears: b_s, (n, d).
+        least: lower bound of the eigenvalues of all (A_s)_ii.
+        most: upper bound of them.
+        dominance: q, at least sum_{j != i} ||(A_s)_ij||/least for every s and i; rounded outwards as these two.
 
-    Raises ValueError when an argument is outside its range.
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     data = (*Quadratic.data, "matrices", "linears")
@@ -81,7 +90,13 @@ class FiniteSum(Quadratic):
 
 @dataclass(frozen=True, kw_only=True)
 class FiniteSumFamily(BlockFamily):
-    """Sweep over `FiniteSum`. samples, dominance: values.     condition: of the diagonal blocks."""
+    """Sweep over `FiniteSum`.
+
+    Attributes:
+        samples: values of n.
+        dominance: values of q.
+        condition: of the diagonal blocks.
+    """
 
     problem = FiniteSum
     samples: Sequence[int]

@@ -26,10 +26,17 @@ class Huber(RidgeSum):
     convex function of h, so that one residual has everything). Hence
     ||x - x*|| <= (reach(n f(x^0)) + reach(n f(m)))/sigma_min(A) for every minimiser x* and any point m.
 
-    sizes: d_1, ..., d_D.     samples: n >= d.     delta: > 0.
-    seed: for a_s (standard normal), b_s (linear, noise, every fifth an outlier) and the start (3 x standard normal).
+    f is rational.
 
-    f is rational. Raises ValueError when an argument is outside its range.
+    Args:
+        sizes: d_1, ..., d_D.
+        samples: n >= d.
+        delta: > 0.
+        seed: for a_s (standard normal), b_s (linear, noise, every fifth an outlier) and the start (3 x standard
+            normal).
+
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     data = (*RidgeSum.data, "delta")
@@ -100,7 +107,12 @@ class Huber(RidgeSum):
 
 @dataclass(frozen=True, kw_only=True)
 class HuberFamily(BlockFamily):
-    """Sweep over `Huber`. delta: values.     samples: n."""
+    """Sweep over `Huber`.
+
+    Attributes:
+        delta: values of delta.
+        samples: n.
+    """
 
     problem = Huber
     delta: Sequence[float]

@@ -23,10 +23,14 @@ class Logistic(RidgeSum):
     Hessian ridge I + (1/n) sum_s p_s(1-p_s) a_s a_s', weights in [0, 1/(4n)]: C = R^d, mu = ridge.
     f* >= f(m) - ||grad f(m)||^2/(2 mu) at the computed minimiser m. Radius sqrt(2 (f(x^0) - f*)/mu).
 
-    sizes: d_1, ..., d_D.     samples: n.     ridge: > 0.
-    seed: for a_s (standard normal, columns scaled by factors in [1, 2]), labels with 10% flipped, and the start.
+    Args:
+        sizes: d_1, ..., d_D.
+        samples: n.
+        ridge: > 0.
+        seed: for a_s (standard normal, columns scaled by factors in [1, 2]), labels with 10% flipped, and the start.
 
-    Raises ValueError when an argument is outside its range.
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     def __init__(self, sizes: Sequence[int], *, samples: int, ridge: float, seed: int = 0) -> None:
@@ -85,7 +89,12 @@ class Logistic(RidgeSum):
 
 @dataclass(frozen=True, kw_only=True)
 class LogisticFamily(BlockFamily):
-    """Sweep over `Logistic`. ridge: values.     samples: n."""
+    """Sweep over `Logistic`.
+
+    Attributes:
+        ridge: values of the ridge.
+        samples: n.
+    """
 
     problem = Logistic
     ridge: Sequence[float]

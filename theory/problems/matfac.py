@@ -31,11 +31,17 @@ class MatrixFactorisation(Certified):
     f* = sum_k of min_s (s - sigma_k)^2/2 + lam s over s >= 0 for k <= r (at s = max(sigma_k - lam, 0)), and
     sigma_k^2/2 for k > r: ||U||^2 + ||V||^2 >= 2 ||UV'||_* and von Neumann's trace inequality.
 
-    shape: (p, q) of M.     rank: r.     lam: > 0.
-    num_blocks: 1, 2 (U and V) or 2r (columns).
-    seed: for M (rank r plus noise, ||M||_2 = 1) and the start (normal, entries of size 1/2).
+    f is rational.
 
-    f is rational. Raises ValueError when an argument is outside its range.
+    Args:
+        shape: (p, q) of M.
+        rank: r.
+        lam: > 0.
+        num_blocks: 1, 2 (U and V) or 2r (columns).
+        seed: for M (rank r plus noise, ||M||_2 = 1) and the start (normal, entries of size 1/2).
+
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     data = ("target", "lam")
@@ -65,8 +71,8 @@ class MatrixFactorisation(Certified):
         else:
             sizes = [p] * r + [q] * r
             same = np.eye(r, dtype=bool)
-            own, other = np.where(same, square + lam, square / 2), np.full((r, r), square / 2) + residual * same
-            L_ij = np.block([[own, other], [other, own]])
+            diagonal, other = np.where(same, square + lam, square / 2), np.full((r, r), square / 2) + residual * same
+            L_ij = np.block([[diagonal, other], [other, diagonal]])
         self.certify(
             parameters={
                 "num_blocks": num_blocks,
@@ -88,8 +94,8 @@ class MatrixFactorisation(Certified):
 
     def _minimum(self) -> float:
         sigma = np.linalg.svd(self.target, compute_uv=False)
-        kept = np.maximum(sigma[: self.rank] - self.lam, 0)
-        terms = (kept - sigma[: self.rank]) ** 2 / 2 + self.lam * kept
+        shrunk = np.maximum(sigma[: self.rank] - self.lam, 0)
+        terms = (shrunk - sigma[: self.rank]) ** 2 / 2 + self.lam * shrunk
         return (float(terms.sum()) + float(sigma[self.rank :] @ sigma[self.rank :]) / 2) * (1 - OUTWARD)
 
     def _factors(self, x: Array) -> tuple[Array, Array]:
@@ -141,9 +147,13 @@ class MatrixFactorisation(Certified):
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixFactorisationFamily(Family):
-    """Sweep over `MatrixFactorisation`. num_blocks, lam: values.     shape, rank: of the factorisation.
+    """Sweep over `MatrixFactorisation`.
 
-    `shape` is one pair for all instances, not an axis.
+    Attributes:
+        num_blocks: values of the number of blocks.
+        lam: values of lam.
+        shape: (p, q), one pair for all instances and not an axis.
+        rank: r.
     """
 
     problem = MatrixFactorisation

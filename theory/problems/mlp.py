@@ -39,10 +39,16 @@ class MLP(Certified):
     mu >= lam - || [[max_beta m(||a||^2 c_2 beta R), m(||a|| R)], [m(||a|| R), 0]] ||_2.
     f* by t = ||x||^2: f >= g(t) = lam t/2 + (1/2n) sum_s max(|y_s| - ||a_s|| t/2, 0)^2, convex, from its tangent.
 
-    num_blocks: 1, 2 (W and v) or h + 1 (rows of W, and v).     inputs: p.     hidden: h.     samples: n.
-    lam: > 0.     seed: for a_s (normal, E||a||^2 = 1), y_s (sine of a direction) and the start (entries of size 1/2).
+    Args:
+        num_blocks: 1, 2 (W and v) or h + 1 (rows of W, and v).
+        inputs: p.
+        hidden: h.
+        samples: n.
+        lam: > 0.
+        seed: for a_s (normal, E||a||^2 = 1), y_s (sine of a direction) and the start (entries of size 1/2).
 
-    Raises ValueError when an argument is outside its range.
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     data = ("features", "labels", "lam")
@@ -109,16 +115,16 @@ class MLP(Certified):
         reach, y = np.linalg.norm(self.features, axis=1), np.abs(self.labels)
         largest = float(y @ y) / self.samples / self.lam  # g(t) > g(0) beyond
 
-        def left(t: float) -> Array:
+        def residuals(t: float) -> Array:
             return np.maximum(y - reach * t / 2, 0)
 
         def derivative(t: float) -> float:
-            return self.lam / 2 - float((left(t) * reach).mean()) / 2
+            return self.lam / 2 - float((residuals(t) * reach).mean()) / 2
 
         low, high = 0.0, largest
         for _ in range(60):
             low, high = (low, (low + high) / 2) if derivative((low + high) / 2) > 0 else ((low + high) / 2, high)
-        value = self.lam * low / 2 + float((left(low) ** 2).mean()) / 2
+        value = self.lam * low / 2 + float((residuals(low) ** 2).mean()) / 2
         downhill = low if derivative(low) > 0 else largest - low  # how far the tangent may fall in [0, largest]
         return max(0.0, (value - abs(derivative(low)) * downhill) * (1 - OUTWARD))
 
@@ -177,7 +183,15 @@ class MLP(Certified):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPFamily(Family):
-    """Sweep over `MLP`. num_blocks, lam: values.     inputs, hidden, samples: p, h, n."""
+    """Sweep over `MLP`.
+
+    Attributes:
+        num_blocks: values of the number of blocks.
+        lam: values of lam.
+        inputs: p.
+        hidden: h.
+        samples: n.
+    """
 
     problem = MLP
     num_blocks: Sequence[int]

@@ -16,10 +16,15 @@ class Nesterov(Quadratic):
     All eigenvalues lie in (1, c), so c is the condition number for d -> infinity. A gradient at one block moves its
     two neighbours only. The start is random; from 0 a gradient method changes one more coordinate each step.
 
-    sizes: d_1, ..., d_D.     condition: c > 1.     seed: of the start, standard normal.
-
     Source: Nesterov, Lectures on Convex Optimization, 2018, sections 2.1.2 and 2.1.4.
-    Raises ValueError when an argument is outside its range.
+
+    Args:
+        sizes: d_1, ..., d_D.
+        condition: c > 1.
+        seed: of the start, standard normal.
+
+    Raises:
+        ValueError: when an argument is outside its range.
 
     >>> Nesterov([1, 1], condition=5.0).matrix.tolist()
     [[3.0, -1.0], [-1.0, 3.0]]
@@ -37,7 +42,11 @@ class Nesterov(Quadratic):
 
 @dataclass(frozen=True, kw_only=True)
 class NesterovFamily(BlockFamily):
-    """Sweep over `Nesterov`. condition: values of c."""
+    """Sweep over `Nesterov`.
+
+    Attributes:
+        condition: values of c.
+    """
 
     problem = Nesterov
     condition: Sequence[float]

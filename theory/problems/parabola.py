@@ -13,9 +13,12 @@ from theory.problems.validation import at_least
 def parabola(curvature: float, seed: int = 0) -> Quadratic:
     """f(x) = (L/2) x^2 from x^0 = 1.
 
-    curvature: L > 0.     seed: unused, nothing is random; every problem of a family has one.
+    Args:
+        curvature: L > 0.
+        seed: unused, nothing is random; every problem of a family has one.
 
-    Raises ValueError when the curvature is not positive and finite.
+    Raises:
+        ValueError: when the curvature is not positive and finite.
     """
     at_least("curvature", curvature, 0, strict=True)
     problem = Quadratic.from_matrix(np.array([[float(curvature)]]), sizes=[1], start=np.ones(1))

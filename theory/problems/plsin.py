@@ -42,11 +42,15 @@ class PLSin(RidgeSum):
     ||grad f||^2 >= s^2 sum_c phi'(u_c)^2 >= 2 s^2 mu_1 f, and f(x) <= F gives ||x - m||^2 <= ||u||^2/s^2 <= F/s^2.
     m != 0: at 0 float64 would resolve distances down to 1e-324, and no relative tolerance survives that underflow.
 
-    sizes: d_1, ..., d_D.     condition: of B, at least 1; its singular values are log-uniform in [1/condition, 1].
-    seed: for B, m (standard normal) and the start, m + 3 x standard normal.
-
     Source: the scalar function is from Karimi, Nutini and Schmidt, arXiv 1608.04636.
-    Raises ValueError when an argument is outside its range.
+
+    Args:
+        sizes: d_1, ..., d_D.
+        condition: of B, at least 1; its singular values are log-uniform in [1/condition, 1].
+        seed: for B, m (standard normal) and the start, m + 3 x standard normal.
+
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     def __init__(self, sizes: Sequence[int], *, condition: float, seed: int = 0) -> None:
@@ -93,7 +97,11 @@ class PLSin(RidgeSum):
 
 @dataclass(frozen=True, kw_only=True)
 class PLSinFamily(BlockFamily):
-    """Sweep over `PLSin`. condition: values."""
+    """Sweep over `PLSin`.
+
+    Attributes:
+        condition: values of the condition of B.
+    """
 
     problem = PLSin
     condition: Sequence[float]

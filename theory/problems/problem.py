@@ -15,16 +15,20 @@ class Problem(Protocol):
     Points are flat arrays of shape (..., d), so that a whole trajectory is evaluated in one call: float64, or objects
     of mpmath.mpf for the multi-precision tier (`theory.numbers`). C is a convex set, all of R^d for most problems.
 
-    parameters: what identifies the instance, JSON values only (num_blocks, coupling, seed, ...).
-    sizes: (d_1, ..., d_D).     slices: where each block lies.     start: x^0, shape (d,), inside C.
-    f_star: a lower bound of f on R^d; the minimum where pl > 0.
-    L: sup over C of ||d2 f||_2 at most.     mu: a lower bound of the eigenvalues of d2 f on C; mu >= -L.
-    L_i: shape (D,), Lipschitz constants of x_i -> gradient_i f on C.
-    L_ij: shape (D, D), L_ij >= sup ||d2_ij f||_2 over C, with L_ii = L_i.
-    convex: whether f is convex.
-    pl: Polyak-Lojasiewicz constant, ||grad f||^2 >= 2 pl (f - f*) on C; 0 if none is known.
-    radius: at least max{||x - x*|| : f(x) <= f(x^0)} for every minimiser x*; infinity if none is known.
-    minimiser: the minimiser to float64 accuracy; None if it is not known or not unique.
+    Attributes:
+        parameters: what identifies the instance, JSON values only (num_blocks, coupling, seed, ...).
+        sizes: (d_1, ..., d_D).
+        slices: where each block lies.
+        start: x^0, shape (d,), inside C.
+        f_star: a lower bound of f on R^d; the minimum where pl > 0.
+        L: sup over C of ||d2 f||_2 at most.
+        mu: a lower bound of the eigenvalues of d2 f on C; mu >= -L.
+        L_i: shape (D,), Lipschitz constants of x_i -> gradient_i f on C.
+        L_ij: shape (D, D), L_ij >= sup ||d2_ij f||_2 over C, with L_ii = L_i.
+        convex: whether f is convex.
+        pl: Polyak-Lojasiewicz constant, ||grad f||^2 >= 2 pl (f - f*) on C; 0 if none is known.
+        radius: at least max{||x - x*|| : f(x) <= f(x^0)} for every minimiser x*; infinity if none is known.
+        minimiser: the minimiser to float64 accuracy; None if it is not known or not unique.
     """
 
     parameters: dict[str, Any]

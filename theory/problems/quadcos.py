@@ -25,10 +25,14 @@ class QuadCos(RidgeSum):
     f* >= -sum_c a_c. Where f(x) <= f(x^0), ||x||^2 <= r^2 = 2 (f(x^0) + sum_c a_c)/lambda_min(A), and the minimiser is
     there too, so the radius is 2r. Small amplitudes leave f strongly convex; then f* is sharp, as for `Logistic`.
 
-    sizes: d_1, ..., d_D.     amplitude: a_c is uniform in [amplitude/2, amplitude].     terms: m.
-    seed: for A, a, w (standard normal), t (uniform phases) and the start (twice standard normal).
+    Args:
+        sizes: d_1, ..., d_D.
+        amplitude: a_c is uniform in [amplitude/2, amplitude].
+        terms: m.
+        seed: for A, a, w (standard normal), t (uniform phases) and the start (twice standard normal).
 
-    Raises ValueError when an argument is outside its range.
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     data = (*RidgeSum.data, "amplitudes")
@@ -86,7 +90,12 @@ class QuadCos(RidgeSum):
 
 @dataclass(frozen=True, kw_only=True)
 class QuadCosFamily(BlockFamily):
-    """Sweep over `QuadCos`. amplitude: values.     terms: m."""
+    """Sweep over `QuadCos`.
+
+    Attributes:
+        amplitude: values of the amplitude.
+        terms: m.
+    """
 
     problem = QuadCos
     amplitude: Sequence[float]

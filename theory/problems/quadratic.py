@@ -25,15 +25,17 @@ class Quadratic(Certified):
     the blocks. A_0 = S Q diag(spectrum) Q' S with Q random orthogonal, a log-uniform spectrum with extremes
     1/condition and 1, and S = one factor in [1, heterogeneity^(1/2)] for each block, so that the L_i differ.
 
-    sizes: d_1, ..., d_D, the number of coordinates of each block.
-    coupling: s in [0, 1].
-    condition: condition number of Q diag(spectrum) Q', at least 1.
-    heterogeneity: at least 1.
-    seed: seed of the problem's own generator, for A_0, b and the start.
-
     C = R^d, and f is rational: `lifted(Fraction)` works with exact numbers.
 
-    Raises ValueError when an argument is outside its range.
+    Args:
+        sizes: d_1, ..., d_D, the number of coordinates of each block.
+        coupling: s in [0, 1].
+        condition: condition number of Q diag(spectrum) Q', at least 1.
+        heterogeneity: at least 1.
+        seed: seed of the problem's own generator, for A_0, b and the start.
+
+    Raises:
+        ValueError: when an argument is outside its range.
 
     >>> Quadratic([1, 1], coupling=0.0, seed=0).triangular([0, 1])
     0.0
@@ -80,9 +82,14 @@ class Quadratic(Certified):
     ) -> "Quadratic":
         """f(x) = x'Ax/2 - b'x from a given positive definite A; for equality cases and counterexamples.
 
-        matrix: A.     linear: b, zero by default.     sizes: d_1, ..., d_D.     start: x^0.
+        Args:
+            matrix: A.
+            linear: b, zero by default.
+            sizes: d_1, ..., d_D.
+            start: x^0.
 
-        Raises ValueError when A is not symmetric positive definite or the shapes do not fit.
+        Raises:
+            ValueError: when A is not symmetric positive definite or the shapes do not fit.
         """
         problem = cls.__new__(cls)
         matrix = np.asarray(matrix, dtype=np.float64)
@@ -157,8 +164,10 @@ class Quadratic(Certified):
 class QuadraticFamily(BlockFamily):
     """Sweep over `Quadratic`.
 
-    coupling: values of s; one block has none, so D = 1 uses the first value only.
-    condition, heterogeneity: as in `Quadratic`.
+    Attributes:
+        coupling: values of s; one block has none, so D = 1 uses the first value only.
+        condition: as in `Quadratic`.
+        heterogeneity: as in `Quadratic`.
     """
 
     problem = Quadratic

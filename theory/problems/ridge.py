@@ -17,9 +17,13 @@ from theory.problems.problem import Array
 class RidgeSum(Certified):
     """f(x) = x'Bx/2 + sum_c phi_c(u_c), u = Gx - t, with Hessian B + G' diag(phi''(u)) G.
 
-    base: B, (d, d).     rows: G, (m, d).     offsets: t, (m,).
     A subclass has phi, slope = phi' and bend = phi'' on arrays (..., m), phi_torch, and drop(u, change) =
     phi(u) - phi(u - change), which must not cancel for a small change. `bend` is needed in float64 and mpf only.
+
+    Attributes:
+        base: B, (d, d).
+        rows: G, (m, d).
+        offsets: t, (m,).
     """
 
     data = ("base", "rows", "offsets")
@@ -89,8 +93,8 @@ class RidgeSum(Certified):
 
     def nearly_minimal(self, start: Array) -> Array:
         """A point of float64 accuracy near the minimiser of a convex f; nothing is certified by it alone."""
-        found = minimize(self.value, start, jac=self.gradient, method="BFGS", options={"gtol": 1e-9})
-        point = np.asarray(found.x)
+        result = minimize(self.value, start, jac=self.gradient, method="BFGS", options={"gtol": 1e-9})
+        point = np.asarray(result.x)
         for _ in range(4):
             step = np.linalg.lstsq(self.hessian(point), self.gradient(point))[0]
             if np.linalg.norm(self.gradient(point - step)) >= np.linalg.norm(self.gradient(point)):

@@ -32,9 +32,15 @@ class Rosenbrock(Certified):
     |det J| = sqrt(b), and the largest singular value grows with |x|, so pl = 2 sigma_min(J)^2 at |x| = X.
     Radius: |y - 1| <= |x^2 - 1| + |y - x^2|.
 
-    num_blocks: 1 or 2.     steepness: b > 0.     seed: of the start, uniform in [-1.5, 1.5] x [-0.5, 2].
+    f is rational.
 
-    f is rational. Raises ValueError when an argument is outside its range.
+    Args:
+        num_blocks: 1 or 2.
+        steepness: b > 0.
+        seed: of the start, uniform in [-1.5, 1.5] x [-0.5, 2].
+
+    Raises:
+        ValueError: when an argument is outside its range.
     """
 
     data = ("steepness",)
@@ -120,7 +126,12 @@ class Rosenbrock(Certified):
 
 @dataclass(frozen=True, kw_only=True)
 class RosenbrockFamily(Family):
-    """Sweep over `Rosenbrock`. num_blocks, steepness: values."""
+    """Sweep over `Rosenbrock`.
+
+    Attributes:
+        num_blocks: values of the number of blocks.
+        steepness: values of b.
+    """
 
     problem = Rosenbrock
     num_blocks: Sequence[int]

@@ -46,16 +46,16 @@ def quantities(problem: Problem, points: Array) -> dict[str, Array]:
     eigenvalues = np.linalg.eigvalsh(matrices)
     blocks = block_norms(matrices, problem.sizes)
     count = len(problem.sizes)
-    found = {"L": np.abs(eigenvalues).max(axis=1), "-mu": -eigenvalues[:, 0]}
+    measured = {"L": np.abs(eigenvalues).max(axis=1), "-mu": -eigenvalues[:, 0]}
     for i in range(count):
-        found |= {f"L_{i}{j}": blocks[:, i, j] for j in range(i, count)}
+        measured |= {f"L_{i}{j}": blocks[:, i, j] for j in range(i, count)}
     # A short epoch moves x only a little, so that one Hessian gives a lower bound of Lambda.
     lower = strictly_lower(matrices, problem.sizes, range(count))
-    found["Lambda"] = np.linalg.norm(lower, 2, axis=(1, 2))
+    measured["Lambda"] = np.linalg.norm(lower, 2, axis=(1, 2))
     square, gap = (problem.gradient(points) ** 2).sum(axis=1), problem.gap(points)
     resolved = gap > 1e-9 * problem.value_scale(points)
     ratio = np.divide(square, 2 * gap, out=np.full(len(points), np.inf), where=resolved)
-    return {**found, "-pl": -ratio, "-f_star": -problem.value(points)}
+    return {**measured, "-pl": -ratio, "-f_star": -problem.value(points)}
 
 
 def sampled(problem: Problem, *, points: int = 64, rounds: int = 8, seed: int = 0) -> dict[str, float]:
@@ -69,10 +69,10 @@ def sampled(problem: Problem, *, points: int = 64, rounds: int = 8, seed: int = 
     if problem.minimiser is not None:
         near = problem.minimiser + 1e-3 * generator.standard_normal((4, here.shape[1]))
         here = np.concatenate([here, near[problem.inside(near)]])
-    found = quantities(problem, here)
+    measured = quantities(problem, here)
     size = float(np.linalg.norm(here - problem.start, axis=1).mean()) / np.sqrt(here.shape[1])
     for number in range(rounds):
-        best = np.repeat([here[int(np.argmax(values))] for values in found.values()], 4, axis=0)
+        best = np.repeat([here[int(np.argmax(values))] for values in measured.values()], 4, axis=0)
         moved = best + size * 0.6**number * generator.standard_normal(best.shape)
         for _ in range(20):
             outside = ~problem.inside(moved)
@@ -80,22 +80,22 @@ def sampled(problem: Problem, *, points: int = 64, rounds: int = 8, seed: int = 
         moved = moved[problem.inside(moved)]
         here = np.concatenate([here, moved])
         new = quantities(problem, moved)
-        found = {name: np.concatenate([values, new[name]]) for name, values in found.items()}
-    return {name: float(values.max()) for name, values in found.items()}
+        measured = {name: np.concatenate([values, new[name]]) for name, values in measured.items()}
+    return {name: float(values.max()) for name, values in measured.items()}
 
 
 def certified(problem: Problem) -> dict[str, float]:
     """The constants under the names of `quantities`."""
     count = len(problem.sizes)
-    found = {"L": problem.L, "-mu": -problem.mu}
+    constants = {"L": problem.L, "-mu": -problem.mu}
     for i in range(count):
-        found |= {f"L_{i}{j}": float(problem.L_ij[i, j]) for j in range(i, count)}
-    found["Lambda"] = triangular_constant(problem, range(count))
-    return {**found, "-pl": -problem.pl, "-f_star": -problem.f_star}
+        constants |= {f"L_{i}{j}": float(problem.L_ij[i, j]) for j in range(i, count)}
+    constants["Lambda"] = triangular_constant(problem, range(count))
+    return {**constants, "-pl": -problem.pl, "-f_star": -problem.f_star}
 
 
 def compare(problem: Problem, **options: int) -> Iterator[tuple[str, float, float]]:
     """Name, certified and sampled value of every constant."""
-    found = sampled(problem, **options)
+    largest = sampled(problem, **options)
     for name, value in certified(problem).items():
-        yield name, value, found[name]
+        yield name, value, largest[name]

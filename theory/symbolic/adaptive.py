@@ -36,11 +36,11 @@ def rows_of_the_weights():
     """sum_{l<k} W_kl <= S_k = b(1-b^{k-1})/(1-b); the difference is b^k/(1-b^k) sum_{l<k} (1-b^l)."""
     S, (missing, factor) = S_K.subs(K, k), symbols("missing factor", nonnegative=True)
     closed = b ** (k - l) * (1 - b**l) / (1 - b) - l * b**k  # (1-b^k) sum_{j<=l} W_kj
-    found = closed.subs(l, k - 1) / (1 - b**k)
+    row_sum = closed.subs(l, k - 1) / (1 - b**k)
     return [
         *total((1 - b**k) * W_kl, closed, l),
         *total(1 - b**l, l - b * (1 - b**l) / (1 - b), l),
-        Equation(found, S, slack=factor * missing, where={factor: b**k / (1 - b**k), missing: k - 1 - S}),
+        Equation(row_sum, S, slack=factor * missing, where={factor: b**k / (1 - b**k), missing: k - 1 - S}),
     ]
 
 

@@ -17,10 +17,10 @@ def lower_norm():
     M = Matrix([[p, 0], [r, q]])
     n = p**2 + q**2 + r**2
     large, small = (n + root) / 2, (n - root) / 2
-    known = {root: n**2 - 4 * p**2 * q**2}
+    roots = {root: n**2 - 4 * p**2 * q**2}
     gram = M.T * M
     return [
-        Equation((gram - large * eye(2)).det(), Integer(0), roots=known),
+        Equation((gram - large * eye(2)).det(), Integer(0), roots=roots),
         Equation(gram.trace(), large + small),
         Equation(small, large, slack=root),
     ]
@@ -31,12 +31,12 @@ def tau_doubled():
     """tau(2m) = (1 + (1 + 4 tau(m)^2)^{1/2})/2 is the norm of [[tau(m),0],[1,tau(m)]]."""
     m, root = symbols("m root", nonnegative=True)
     M, tau = Matrix([[m, 0], [1, m]]), (1 + root) / 2
-    known = {root: 1 + 4 * m**2}
+    roots = {root: 1 + 4 * m**2}
     gram = M.T * M
     return [
-        Equation((gram - tau**2 * eye(2)).det(), Integer(0), roots=known),
-        Equation(gram.trace(), tau**2 + (tau - 1) ** 2, roots=known),
-        Equation((tau - 1) ** 2, tau**2, slack=root, roots=known),
+        Equation((gram - tau**2 * eye(2)).det(), Integer(0), roots=roots),
+        Equation(gram.trace(), tau**2 + (tau - 1) ** 2, roots=roots),
+        Equation((tau - 1) ** 2, tau**2, slack=root, roots=roots),
     ]
 
 
@@ -99,7 +99,7 @@ def kappa_moebius():
     root, kappa = symbols("root kappa", positive=True)
     h = gamma * (2 - gamma)
     u, v = (h + root) / 4, (h - root) / 4
-    known = {root: h**2 + 8 * h}
+    roots = {root: h**2 + 8 * h}
 
     def following(value: Formula) -> Formula:
         return 1 - (1 - gamma) ** 2 * (1 + value) / (1 + 2 * value)
@@ -108,9 +108,9 @@ def kappa_moebius():
         return (value - u) / (value - v)
 
     return [
-        Equation(following(u), u, roots=known),
-        Equation(following(v), v, roots=known),
-        Equation(measure(following(kappa)), (1 + 2 * v) / (1 + 2 * u) * measure(kappa), roots=known),
+        Equation(following(u), u, roots=roots),
+        Equation(following(v), v, roots=roots),
+        Equation(measure(following(kappa)), (1 + 2 * v) / (1 + 2 * u) * measure(kappa), roots=roots),
         Equation(measure(Integer(0)), u / v),
         Equation(following(Integer(0)), h),
     ]

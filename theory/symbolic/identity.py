@@ -21,9 +21,10 @@ Formula: TypeAlias = Any
 class Equation:
     """left = right; with a slack left + slack = right, hence left <= right.
 
-    slack: must be nonnegative by the assumptions on its symbols.
-    where: symbol -> the expression that it stands for, which has its sign under the hypotheses of the theorem.
-    roots: symbol -> its square.
+    Attributes:
+        slack: must be nonnegative by the assumptions on its symbols.
+        where: symbol -> the expression that it stands for, which has its sign under the hypotheses of the theorem.
+        roots: symbol -> its square.
     """
 
     left: Formula
@@ -37,7 +38,10 @@ class Equation:
 class Identity:
     """What a proof uses: equations that together are the statement.
 
-    theorem: module of theory.bounds.     name, statement: name and docstring of the function that builds it.
+    Attributes:
+        theorem: module of theory.bounds.
+        name: of the function that builds it.
+        statement: docstring of that function.
     """
 
     theorem: str
@@ -84,8 +88,8 @@ def _independent(expression: Formula) -> Formula:
         product: Formula = sympy.S.One
         for term in Add.make_args(sympy.expand(power.exp)):
             number, symbol = term.as_coeff_Mul()
-            known = power.base if symbol == 1 else names.setdefault((power.base, symbol), sympy.Dummy())
-            product *= known**number
+            base = power.base if symbol == 1 else names.setdefault((power.base, symbol), sympy.Dummy())
+            product *= base**number
         return product
 
     return expression.replace(lambda part: isinstance(part, Pow) and bool(part.exp.free_symbols), split)

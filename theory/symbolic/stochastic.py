@@ -32,8 +32,8 @@ def tuned():
     s = symbols("s", positive=True)
     left = 2 * (D * Delta * (L + 1 / s) / n + s * K * V / 2)
     right = 2 * L * D * Delta / n + 2 * (s * K * V)
-    known = {s: 2 * D * Delta / (n * K * V)}
-    return [Equation(left, right, roots=known), Equation((s * K * V) ** 2, 2 * D * Delta * K * V / n, roots=known)]
+    roots = {s: 2 * D * Delta / (n * K * V)}
+    return [Equation(left, right, roots=roots), Equation((s * K * V) ** 2, 2 * D * Delta * K * V / n, roots=roots)]
 
 
 @identity("c2")
@@ -111,12 +111,12 @@ def two_point_noise():
     """up = ((1-p)/p)^{1/2} and -b, b = (p/(1-p))^{1/2} = 1/up, have mean 0, variance 1 and third moment
     (1-2p)/(p(1-p))^{1/2}."""
     p, up = symbols("p up", positive=True)
-    down, known = 1 / up, {up: (1 - p) / p}
+    down, roots = 1 / up, {up: (1 - p) / p}
     return [
-        Equation(p * up - (1 - p) * down, Integer(0), roots=known),
-        Equation(p * up**2 + (1 - p) * down**2, Integer(1), roots=known),
-        Equation((p * up**3 - (1 - p) * down**3) * (p * up), 1 - 2 * p, roots=known),
-        Equation((p * up) ** 2, p * (1 - p), roots=known),
+        Equation(p * up - (1 - p) * down, Integer(0), roots=roots),
+        Equation(p * up**2 + (1 - p) * down**2, Integer(1), roots=roots),
+        Equation((p * up**3 - (1 - p) * down**3) * (p * up), 1 - 2 * p, roots=roots),
+        Equation((p * up) ** 2, p * (1 - p), roots=roots),
     ]
 
 

@@ -50,11 +50,19 @@ Key = tuple[int | str, ...]
 class Case:
     """One worst case; see the module for the meaning of the fields.
 
-    measure, rule: of `MEASURES` and `RULES`.     blocks: D.     inner_steps: K.     epochs: block epochs.
-    step: a > 0 (ignored by the rule free).     decay: b in [0, 1).     ratio: kappa >= 1.
-    lipschitz: L_1..L_D > 0 for the measure convex, else empty.
+    Attributes:
+        measure: one of `MEASURES`.
+        rule: one of `RULES`.
+        blocks: D.
+        inner_steps: K.
+        epochs: block epochs.
+        step: a > 0 (ignored by the rule free).
+        decay: b in [0, 1).
+        ratio: kappa >= 1.
+        lipschitz: L_1..L_D > 0 for the measure convex, else empty.
 
-    Raises ValueError when a value is not possible.
+    Raises:
+        ValueError: when a value is not possible.
     """
 
     measure: str
@@ -111,8 +119,11 @@ class Point:
 class Identity:
     """To prove: base + C * scaled = sum of multiplier * inequality + positive semidefinite, all multipliers >= 0.
 
-    base, scaled: the forms of the measure, base + C * scaled >= 0 is the claim.
-    inequalities: key -> form that is >= 0.     bases: for each block its basis vectors.
+    Attributes:
+        base: of the measure; base + C * scaled >= 0 is the claim.
+        scaled: of the measure.
+        inequalities: key -> form that is >= 0.
+        bases: for each block its basis vectors.
     """
 
     base: Form

@@ -37,8 +37,8 @@ def eliminate(matrix: Matrix, right: list[Fraction]) -> list[Fraction]:
                 other[k:] = [a - factor * b for a, b in zip(other[k:], pivot[k:], strict=True)]
     solution: list[Fraction] = []
     for k in reversed(range(len(rows))):
-        known = sum((a * x for a, x in zip(rows[k][k + 1 : -1], reversed(solution), strict=True)), Fraction())
-        solution.append((rows[k][-1] - known) / rows[k][k])
+        solved = sum((a * x for a, x in zip(rows[k][k + 1 : -1], reversed(solution), strict=True)), Fraction())
+        solution.append((rows[k][-1] - solved) / rows[k][k])
     return solution[::-1]
 
 
@@ -66,16 +66,16 @@ def corrected(data: Identity, target: Form, multipliers: dict[Key, Fraction]) ->
 def pivots(gram: dict, basis: tuple[str, ...]) -> list[Fraction]:
     """The pivots of LDL', up to the first that is not positive."""
     matrix = [[gram.get((a, b), Fraction()) for b in basis] for a in basis]
-    found = []
+    diagonal = []
     for k, row in enumerate(matrix):
-        found.append(row[k])
+        diagonal.append(row[k])
         if row[k] <= 0:
             break
         for other in matrix[k + 1 :]:
             factor = other[k] / row[k]
             if factor:
                 other[k:] = [a - factor * b for a, b in zip(other[k:], row[k:], strict=True)]
-    return found
+    return diagonal
 
 
 def proves(data: Identity, target: Form, multipliers: dict[Key, Fraction]) -> bool:
@@ -102,7 +102,9 @@ def round_up(value: float, digits: int = 6) -> Fraction:
 def certify(case: Case) -> tuple[Fraction, dict[Key, Fraction]]:
     """(constant, multipliers) of an exact proof; the constant is 0 for the measure descent, which has none.
 
-    Raises SolverError when the claim is false, CertificateError when no grid of `GRIDS` is fine enough.
+    Raises:
+        SolverError: when the claim is false.
+        CertificateError: when no grid of `GRIDS` is fine enough.
     """
     data = identity(case)
     least = None if case.measure == "descent" else solve(data).constant

@@ -29,7 +29,9 @@ def combine(*terms: tuple[Fraction | int, Vector]) -> dict[str, Fraction]:
 class Form:
     """sum_n values[n] f^n + sum_i sum_{a,b} grams[i][a, b] <a, b>, with grams[i] symmetric.
 
-    values: name of a function value -> coefficient.     grams: block -> pair of basis vectors -> coefficient.
+    Attributes:
+        values: name of a function value -> coefficient.
+        grams: block -> pair of basis vectors -> coefficient.
     """
 
     def __init__(self) -> None:

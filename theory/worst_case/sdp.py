@@ -28,7 +28,13 @@ class SolverError(RuntimeError):
 
 @dataclass(frozen=True)
 class Solution:
-    """constant: C.     multipliers: lambda.     margin: t with lambda >= t and S_i >= t I; 0 unless asked for."""
+    """A solution of the semidefinite program.
+
+    Attributes:
+        constant: C.
+        multipliers: lambda.
+        margin: t with lambda >= t and S_i >= t I; 0 unless asked for.
+    """
 
     constant: float
     multipliers: dict[Key, float]
@@ -62,7 +68,8 @@ def _sparse(entries: list[tuple[int, int, float]], shape: tuple[int, int]) -> sp
 def solve(data: Identity, constant: Fraction | None = None) -> Solution:
     """The least constant, or the largest margin t for a given constant.
 
-    Raises SolverError when there is no optimum: no constant is valid, or the given one is not.
+    Raises:
+        SolverError: when there is no optimum: no constant is valid, or the given one is not.
     """
     keys, forms = list(data.inequalities), list(data.inequalities.values())
     names = {
@@ -95,10 +102,10 @@ def solve(data: Identity, constant: Fraction | None = None) -> Solution:
     if problem.status not in enough:
         raise SolverError(f"the worst case has no solution: {problem.status or 'numerical trouble'}")
     value = np.asarray(problem.value, dtype=float).item()
-    found = dict(zip(keys, np.asarray(multipliers.value, dtype=float).tolist(), strict=True))
+    values = dict(zip(keys, np.asarray(multipliers.value, dtype=float).tolist(), strict=True))
     if constant is None:
-        return Solution(value, found, 0.0)
-    return Solution(float(constant), found, value)
+        return Solution(value, values, 0.0)
+    return Solution(float(constant), values, value)
 
 
 def worst_case(case: Case) -> float:

@@ -43,14 +43,14 @@ def triangular(blocks: Sequence[int]) -> dict[str, list[float]]:
 
 def inner_steps(blocks: int, steps: Sequence[int]) -> dict[str, Any]:
     """The effect of K on C*(D): long steps gamma = 1, which hurt, and short steps gamma = 1/K, which do not."""
-    found: dict[str, Any] = {"blocks": blocks, "inner_steps": list(steps)}
+    table: dict[str, Any] = {"blocks": blocks, "inner_steps": list(steps)}
     for name, gammas in (("long", [Fraction(1)] * len(steps)), ("short", [Fraction(1, K) for K in steps])):
         pairs = list(zip(steps, gammas, strict=True))
-        found[name] = {
+        table[name] = {
             "worst_case": [worst_case(Case("epoch", blocks, K, step=gamma)) for K, gamma in pairs],
             "theorem": [recursive_constant(blocks, K, float(gamma)) for K, gamma in pairs],
         }
-    return found
+    return table
 
 
 def largest_step(inner_steps: int, ratio: Fraction, decay: Fraction = Fraction(9, 10)) -> int:

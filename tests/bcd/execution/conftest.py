@@ -5,6 +5,7 @@ import types
 
 import pytest
 import torch
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 LAYERS = 4
@@ -13,6 +14,19 @@ ON_A_GPU_WITH_QUACK = [
     pytest.mark.skipif(importlib.util.find_spec("quack") is None, reason="needs quack"),
     pytest.mark.filterwarnings("ignore"),  # of quack and its compiler, at their first use
 ]
+
+
+def normal(*size, seed=0, dtype=torch.float32):
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def one_map(dtype=torch.float32, bias=True, inputs=32, outputs=48):
+    layer = nn.Linear(inputs, outputs, bias=bias, dtype=dtype)
+    with torch.no_grad():
+        layer.weight.copy_(normal(outputs, inputs, seed=1))
+        if bias:
+            layer.bias.copy_(normal(outputs, seed=2))
+    return nn.Sequential(layer).requires_grad_(False).train()
 
 
 @pytest.fixture

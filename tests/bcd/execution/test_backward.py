@@ -21,8 +21,9 @@ from bcd import (
     by_matrix,
     by_ratio,
 )
-from bcd.activations import LivePeak
 from bcd.execution import compile_layers, recompute_layers, step_in_backward
+from bcd.memory.activations import LivePeak
+from tests.cover import crossed
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
@@ -68,9 +69,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("case", CASES)
+@crossed(case=list(CASES), tied=[False, True], dtype=[torch.float32, torch.bfloat16])
 def test_bitwise_the_step_after_backward(case, tied, dtype, llama, tokens):
     usual, model = llama(dtype, tied), llama(dtype, tied)
     optimizers = []
@@ -137,11 +136,11 @@ def test_resumes_exactly(llama, tokens):
 
 
 def arguments(tmp_path, **changes):
-    given = {
+    settings = {
         "output_dir": str(tmp_path), "max_steps": 4, "per_device_train_batch_size": 3, "use_cpu": True,
         "report_to": [], "save_strategy": "no", "disable_tqdm": True, "logging_strategy": "no", "max_grad_norm": 0.0,
     }  # fmt: skip
-    return TrainingArguments(**(given | changes))
+    return TrainingArguments(**(settings | changes))
 
 
 class Rows(torch.utils.data.Dataset):

@@ -94,12 +94,12 @@ def test_gradients_equal_those_of_the_layers_as_they_are(backend, llama, tokens,
 def test_bfloat16_is_as_exact_as_eager(llama, tokens, activate):
     exact, usual, compiled = llama(torch.bfloat16).double(), llama(torch.bfloat16), llama(torch.bfloat16)
     compile_layers(compiled)
-    found = []
+    gradients = []
     for model in (exact, usual, compiled):
         activate(model, 1)
         model(input_ids=tokens, labels=tokens).loss.backward()
-        found.append(torch.cat([p.grad.double().flatten() for p in model.parameters() if p.requires_grad]))
-    usual_error, compiled_error = ((g - found[0]).norm() for g in found[1:])
+        gradients.append(torch.cat([p.grad.double().flatten() for p in model.parameters() if p.requires_grad]))
+    usual_error, compiled_error = ((g - gradients[0]).norm() for g in gradients[1:])
     assert 0 < compiled_error <= 1.2 * usual_error
 
 
@@ -107,8 +107,8 @@ def test_evaluation_and_generation_are_untouched(llama, tokens):
     model, usual = llama().eval(), llama().eval()
     compile_layers(model, backend="eager")
     assert torch.equal(model(input_ids=tokens).logits, usual(input_ids=tokens).logits)
-    given = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0, "attention_mask": torch.ones_like(tokens)}
-    assert torch.equal(model.generate(tokens, **given), usual.generate(tokens, **given))
+    options = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0, "attention_mask": torch.ones_like(tokens)}
+    assert torch.equal(model.generate(tokens, **options), usual.generate(tokens, **options))
     assert graphs() == 0
 
 

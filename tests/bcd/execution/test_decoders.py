@@ -5,7 +5,7 @@ import torch
 import transformers as hf
 
 from bcd.execution import chunked_loss, compile_layers, recompute_layers
-from bcd.execution.layers import install
+from bcd.execution.layers import layer_calls
 
 RTOL = 1e-5  # same mathematics in float32
 SHAPE = {
@@ -32,7 +32,7 @@ def decoder(request):
         torch.manual_seed(0)
         model = MODELS[request.param]().train()
     model.requires_grad_(False)
-    layer = install(model)[1].layer
+    layer = layer_calls(model)[1].layer
     layer.requires_grad_(True)
     return request.param, model
 
@@ -40,9 +40,9 @@ def decoder(request):
 def gradients(model, tokens):
     loss = model(input_ids=tokens, labels=tokens).loss
     loss.backward()
-    found = [loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    results = [loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
     model.zero_grad()
-    return found
+    return results
 
 
 def test_every_option_computes_what_the_model_computes(decoder, tokens):

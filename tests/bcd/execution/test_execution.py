@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from hydra import compose, initialize_config_dir
 from transformers import Trainer, TrainingArguments
 
 from bcd import SGD, Adam, BlockCoordinateDescent, Descending, by_layer
@@ -112,10 +112,11 @@ def test_the_trainer_of_transformers_with_all_options(accumulation, tmp_path, ll
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "execution").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_configurations_are_executions(path, llama):
-    given = yaml.safe_load(path.read_text())
-    assert given.pop("_target_") == "bcd.execution.Execution"
-    execution = Execution(**given)
-    assert set(given) == set(vars(execution)), "every option is visible"
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        config = dict(compose(f"execution/{path.stem}").execution)
+    assert config.pop("_target_") == "bcd.execution.Execution"
+    execution = Execution(**config)
+    assert set(config) == set(vars(execution)), "every option is visible"
     if path.stem == "plain":
         assert execution == Execution()
         model = llama()

@@ -34,8 +34,8 @@ def test_categories_of_memory_know_it(llama):
     total = sum(p.numel() for p in parameters)
     undo = host_embedding(model, optimizer)
     active = optimizer.partition.blocks[3].parts
-    found = held(parameters, active, state_tensors=0, counts_steps=False)
-    assert (found.weights, found.host) == (2 * (total - TABLE), 2 * TABLE)
+    visit = held(parameters, active, state_tensors=0, counts_steps=False)
+    assert (visit.weights, visit.host) == (2 * (total - TABLE), 2 * TABLE)
     assert measured_held(parameters, optimizer).weights == 2 * (total - TABLE)
     assert measured_held(parameters, optimizer).host == 2 * TABLE
     assert measured(parameters, optimizer).weights == 2 * (total - TABLE)

@@ -5,9 +5,9 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from bcd import Adam, BlockCoordinateDescent, Descending, Fixed, by_layer
-from bcd.activations import LivePeak, SavedTensors
 from bcd.execution import chunked_loss, compile_layers, recompute, recompute_layers, recomputed_layers
 from bcd.memory import measured_held
+from bcd.memory.activations import LivePeak, SavedTensors
 
 LAYERS = 4
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
@@ -44,8 +44,8 @@ def test_gradients_are_bitwise_those_without_and_nothing_below_is_kept(budget, a
     for i, layer in enumerate(model.model.layers):
         layer.register_forward_hook(lambda _m, _a, out, i=i: graph.update({i: out.requires_grad}))
     model.model.embed_tokens.register_forward_hook(lambda _m, _a, out: graph.update({"embedding": out.requires_grad}))
-    (expected, held_by_all), (found, held) = backward(usual, tokens), backward(model, tokens)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    (expected, held_by_all), (gradients, held) = backward(usual, tokens), backward(model, tokens)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
     assert graph == {"embedding": False, **{i: i >= active[0] for i in range(LAYERS)}}
     kept = recomputed_layers(model).kept
     assert {i: n == 2 for i, n in seen.items()} == {i: i >= active[0] and i not in kept for i in range(LAYERS)}
@@ -120,12 +120,29 @@ def test_free_fills_what_the_device_has_left(monkeypatch, llama, tokens, activat
     undo()
     for layers in range(4):
         # Layers 1 to 3 need a gradient; one layer's worth is for backward itself.
-        left = 1000 + cost + 3 * hidden + layers * (cost - hidden)
-        monkeypatch.setattr(recompute, "available", lambda *_, left=left: left)
+        free = 1000 + cost + 3 * hidden + layers * (cost - hidden)
+        monkeypatch.setattr(recompute, "available", lambda *_, free=free: free)
         undo = recompute_layers(model, "free", reserve=1000)
         backward(model, tokens)
         assert recomputed_layers(model).kept == set(range(4 - layers, 4))
         undo()
+
+
+def test_free_is_planned_anew_at_every_visit(monkeypatch, llama, tokens, train):
+    model = llama()
+    optimizer = BlockCoordinateDescent(
+        by_layer(model, **FREEZE), rule=Adam(), order=Fixed([1]), inner_steps=2, lr=1e-3
+    )
+    asked = []
+    monkeypatch.setattr(recompute, "available", lambda *_: asked.append(optimizer.visits_started) or 10**12)
+    undo = recompute_layers(model, "free", optimizer=optimizer)
+    train(model, optimizer, tokens, 5)
+    assert asked == [1, 2, 3], "once in each, though the same block is active"
+    optimizer.load_state_dict(optimizer.state_dict())
+    train(model, optimizer, tokens, 1)
+    assert asked == [1, 2, 3, 3]
+    undo()
+    assert not optimizer._visit_hooks
 
 
 def test_pending_is_what_the_first_step_of_a_visit_allocates(llama, tokens):

@@ -1,7 +1,6 @@
 """Measured steps on the CPU, peers from packages, the floor of arithmetic, and the committed study of cost."""
 
 import importlib.util
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,8 @@ from hydra import initialize_config_dir
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bcd import Part
-from bcd.activations import LivePeak, SavedTensors
 from bcd.execution import Execution, compile_layers
+from bcd.memory.activations import LivePeak, SavedTensors
 from experiments import profile
 from experiments.cost import case, show
 from experiments.cost.arithmetic import must_run, products, sustained_rate
@@ -25,7 +24,7 @@ from experiments.methods.peers.badam_package import BadamPackage
 from experiments.methods.peers.documented import Documented
 from experiments.methods.peers.galore import GaLoreMethod
 from experiments.methods.peers.lomo import LomoMethod
-from records import COMMITTED, load, load_study
+from records import COMMITTED, load, load_study, read
 
 ROOT = Path(__file__).resolve().parents[3]
 WIDTH, MLP, LAYERS, VOCABULARY = 64, 160, 3, 320
@@ -335,6 +334,6 @@ def test_a_committed_prediction_is_what_the_code_predicts(name):
     ((_, overrides),) = profile.runs(["sweep=cost", f"only={name}", "device=fake"])
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         found = case.predicted(profile.compose(overrides, name))
-    committed = json.loads((COMMITTED / "cost_predicted" / f"{name}.json").read_text())["measurements"]["predicted"]
+    committed = read("cost_predicted", name, COMMITTED).measurements["predicted"]
     assert found.phases.peak == pytest.approx(max(committed["phases"].values()), rel=1e-3)
     assert found.held.weights == committed["held"]["weights"]

@@ -12,12 +12,14 @@ from hydra import initialize_config_dir
 from omegaconf import open_dict
 
 from experiments import configuration
+from experiments.command import spelled_out
 from experiments.curvature import measure as curvature
 from experiments.curvature.hessian import Hessian, coupling, power
 from experiments.curvature.hessian import curvature as block_curvature
 from experiments.curvature.noise import noise
 from experiments.errors import UserError
 from experiments.training import planning
+from experiments.training.run import Run
 from records import RecordError, load
 from records.packed import pack, unpack
 
@@ -158,9 +160,11 @@ def tiny(checkpoint, tmp_path):
     """tiny(*overrides) -> (config, choices) on the tiny Llama."""
 
     def compose(*overrides):
-        fixed = ["model=pretrained", f"model.path={checkpoint}", f"records_dir={tmp_path}", *TINY]
+        fixed = ["model=pretrained", f"model.path={checkpoint}", f"how.records_dir={tmp_path}", *TINY]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = hydra.compose("curvature", [*fixed, *overrides], return_hydra_config=True)
+            config = hydra.compose(
+                "curvature", spelled_out([*fixed, *overrides], "curvature"), return_hydra_config=True
+            )
             chosen = configuration.choices(config.hydra)
         with open_dict(config):
             del config["hydra"]
@@ -174,7 +178,7 @@ def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
     config, chosen = tiny()
     curvature.check(config)
     planned = planning.plan(config, chosen)
-    record = curvature.execute(planned)
+    record = curvature.execute(Run(planned, curvature.STUDY))
     assert record.status == "finished", record.error
     assert (record.kind, record.study) == ("curvature", "practice")
     path = configuration.folder(config) / "practice" / f"{record.name}.json"
@@ -200,21 +204,21 @@ def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
             model = state["loss"] - 1e-5 * block["slope"] + 1e-10 * block["bend"] / 2
             assert seen["losses"][0] == pytest.approx(model, abs=1e-3 * 1e-5 * block["slope"])
     assert "after 2 steps" in curvature.summary(record)
-    again = curvature.execute(planning.plan(*tiny()))
+    again = curvature.execute(Run(planning.plan(*tiny()), curvature.STUDY))
 
     def without_seconds(measurements):
         return re.sub(r'"(seconds|second_order|visits|noise)": [0-9.e+-]+', "", json.dumps(measurements))
 
     assert without_seconds(again.measurements) == without_seconds(record.measurements)
-    assert planning.finished(planned, "practice") is not None
+    assert Run(planned, "practice").finished is not None
 
 
 def test_weights_come_back_after_a_visit(tiny):
     config, chosen = tiny()
     planned = planning.plan(config, chosen)
-    model, tokenizer = planned.model.load(torch.float64)
+    model, tokenizer = planned.workload.model.load(torch.float64)
     model.set_attn_implementation("eager")
-    dataset = planned.data.load(tokenizer)
+    dataset = planned.workload.data.load(tokenizer)
     partition = configuration.build(config.method.partition)(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     curvature.measure(model, tokenizer, dataset, partition, config)
@@ -241,11 +245,11 @@ def test_weights_come_back_after_a_visit(tiny):
     ],
 )
 def test_impossible_values_are_named(override, message, tiny):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         curvature.check(tiny(override)[0])
 
 
 @pytest.mark.parametrize("override", ["blocks=[7]", "partition=by_ratio"])
 def test_blocks_that_the_model_lacks_are_named(override, tiny):
     with pytest.raises(UserError, match=r"blocks=7 is not possible: 2 blocks|partition is not possible"):
-        curvature.execute(planning.plan(*tiny(override)))
+        curvature.execute(Run(planning.plan(*tiny(override)), curvature.STUDY))

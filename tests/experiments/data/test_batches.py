@@ -3,40 +3,30 @@
 import hashlib
 import itertools
 import re
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
-from hydra import initialize_config_dir
 
 from experiments import configuration
 from experiments.data import IGNORED, Example, batches, collate
 from experiments.data.bucketing import groups, padding_waste, parts
 from experiments.errors import UserError
 from experiments.randomness import DATA_ORDER, stream_seed
-from experiments.studies import study
-from experiments.training import planning, run
 from experiments.training.loop import Training
+from experiments.training.run import Run
+from experiments.training.running import execute
 from experiments.workloads.language import answer_loss
+from tests.experiments.conftest import KINDS, METHODS, tiered
 
-ROOT = Path(__file__).resolve().parents[3]
-METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 LENGTHS = [2 + (7 * i) % 23 for i in range(26)]  # every length between 2 and 24 at least once
 EXAMPLES = [Example([5 + i] * (n - 1), [1], bool) for i, n in enumerate(LENGTHS)]
 
 
 @pytest.fixture
-def tiny(checkpoint, tmp_path):
-    """tiny(*overrides) -> the plan of a run on the tiny Llama."""
-
-    def compose(*overrides):
-        fixed = ["model=pretrained", f"model.path={checkpoint}", f"records_dir={tmp_path}", "device=cpu"]
-        sizes = ["steps=3", "batch_size=4", "data.train_size=20", "data.heldout_size=4", "data.max_tokens=256"]
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            places = [f"checkpoint.folder={tmp_path}/checkpoints"]
-            return planning.plan(*study.compose([*fixed, *sizes, *places, *overrides]))
-
-    return compose
+def tiny(tiny):
+    """tiny(*overrides) -> the plan of a run on the tiny Llama, with batches that can be divided."""
+    return partial(tiny, "steps=3", "batch_size=4", "data.train_size=20")
 
 
 def test_the_default_data_are_what_they_have_always_been(tiny):
@@ -44,8 +34,8 @@ def test_the_default_data_are_what_they_have_always_been(tiny):
     from transformers import AutoTokenizer
 
     planned = tiny("data.train_size=240", "data.heldout_size=64")
-    tokenizer = AutoTokenizer.from_pretrained(planned.model.folder())
-    dataset = planned.data.load(tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(planned.workload.model.folder())
+    dataset = planned.workload.data.load(tokenizer)
     total = hashlib.sha256()
     for batch in itertools.islice(batches(dataset.train, 4, tokenizer.pad_token_id, 7), 130):
         total.update(batch.tokens.numpy().tobytes() + batch.labels.numpy().tobytes())
@@ -54,8 +44,8 @@ def test_the_default_data_are_what_they_have_always_been(tiny):
 
 def plain_steps(planned, count):
     """The training of the default options, written out: mean loss, backward, clip, step."""
-    model, tokenizer = planned.model.load(torch.float32)
-    dataset = planned.data.load(tokenizer)
+    model, tokenizer = planned.workload.model.load(torch.float32)
+    dataset = planned.workload.data.load(tokenizer)
     trainable = planned.method()(model)
     schedule = configuration.build(planned.config.schedule)(trainable.optimizer)
     stream = batches(dataset.train, 4, tokenizer.pad_token_id, stream_seed(planned.config.seed, DATA_ORDER))
@@ -74,8 +64,27 @@ def plain_steps(planned, count):
 @pytest.mark.parametrize("method", ["adamw", "badam", "lora"])
 def test_without_accumulation_the_loop_is_the_plain_loop(method, tiny):
     planned = tiny(f"method={method}")
-    record = run.execute(planned, "single")
+    record = execute(Run(planned))
     assert record.measurements["steps"]["loss"] == [float(f"{loss:.6g}") for loss in plain_steps(planned, 3)]
+
+
+def test_batches_are_seeded_permutations():
+    examples = [Example([i], [1], bool) for i in range(5)]
+    drawn, again = (
+        [batch.tokens[:, 0].tolist() for batch in itertools.islice(batches(examples, 2, 0, seed=1), 4)]
+        for _ in range(2)
+    )
+    assert drawn == again
+    for epoch in (drawn[:2], drawn[2:]):
+        assert len({i for pair in epoch for i in pair}) == 4
+
+
+@pytest.mark.parametrize("start", range(7))
+def test_a_stream_goes_on_from_any_batch(start):
+    examples = [Example([i], [1], bool) for i in range(5)]
+    whole = [batch.tokens[:, 0].tolist() for batch in itertools.islice(batches(examples, 2, 0, seed=1), 10)]
+    later = itertools.islice(batches(examples, 2, 0, seed=1, start=start), 10 - start)
+    assert [batch.tokens[:, 0].tolist() for batch in later] == whole[start:]
 
 
 # --- buckets ---
@@ -161,7 +170,7 @@ def test_parts_are_the_batch(count):
         for row, label in zip(part.tokens, part.labels, strict=True)
     )
     assert rows == sorted((example.prompt + example.answer, example.answer) for example in EXAMPLES[:4])
-    assert sum(part.answer_tokens for part in cut) == batch.answer_tokens == 4
+    assert sum(part.terms for part in cut) == batch.terms == 4
     assert all((part.tokens[:, -1] != 0).any() for part in cut), "no part is wider than its longest example"
     assert parts([5, 1, 3, 2], 2) == [[1, 3], [2, 0]]
     with pytest.raises(ValueError, match="4 examples cannot be divided into 3 parts"):
@@ -178,7 +187,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(checkpoint):
         trainable = configuration.build({"_target_": "experiments.methods.FullMethod", **SGD})(model)
         schedule = torch.optim.lr_scheduler.ConstantLR(trainable.optimizer, factor=1.0)
         training = Training(
-            trainable, schedule, lambda start: batches(examples, 4, 1, 0, start), accumulation=accumulation
+            trainable,
+            schedule,
+            lambda start: batches(examples, 4, 1, 0, start),
+            lambda model, batch, _: answer_loss(model, batch),
+            accumulation=accumulation,
         )
         loss = training._backward(next(training._stream)).item()
         found.append((loss, [p.grad for p in model.parameters()]))
@@ -193,21 +206,19 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(checkpoint):
 SGD = {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True}, "lr": 0.1}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", tiered(METHODS, KINDS))
 def test_every_method_accumulates_or_says_why_not(method, tiny):
     planned = tiny(f"method={method}", "dtype=float64")
     if planned.skeleton.backward is not torch.Tensor.backward:
         with pytest.raises(UserError, match="accumulation=2 is not possible: this method moves the weights inside"):
-            run.execute(tiny(f"method={method}", "dtype=float64", "accumulation=2"), "single")
+            execute(Run(tiny(f"method={method}", "dtype=float64", "accumulation=2")))
         return
-    whole = run.execute(planned, "single")
-    cut = run.execute(tiny(f"method={method}", "dtype=float64", "accumulation=2"), "single")
+    whole = execute(Run(planned))
+    cut = execute(Run(tiny(f"method={method}", "dtype=float64", "accumulation=2")))
     if cut.status == "failed":
         assert re.search('gradient accumulation needs when="step" or a rank', cut.error)
-        cut = run.execute(
-            tiny(f"method={method}", "dtype=float64", "accumulation=2", "method.expansion.when=step"), "single"
-        )
-        whole = run.execute(tiny(f"method={method}", "dtype=float64", "method.expansion.when=step"), "single")
+        cut = execute(Run(tiny(f"method={method}", "dtype=float64", "accumulation=2", "method.expansion.when=step")))
+        whole = execute(Run(tiny(f"method={method}", "dtype=float64", "method.expansion.when=step")))
     assert cut.status == "finished", cut.error
     losses = (record.measurements["steps"]["loss"] for record in (cut, whole))
     assert next(losses) == pytest.approx(next(losses), rel=1e-4)

@@ -148,6 +148,7 @@ def test_a_mean_difference_weighs_items_by_their_tokens():
         mean_difference([1.0], [1.0], [1.0])
 
 
+@pytest.mark.slow
 def test_the_smallest_detectable_mean_difference_has_the_power():
     draw, n, trials = random.Random(5), 40, 1500
     least = (stats.t(n - 1).ppf(1 - ALPHA / 2) + stats.t(n - 1).ppf(POWER)) / math.sqrt(n)  # of unit variance

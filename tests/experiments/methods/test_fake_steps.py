@@ -7,8 +7,8 @@ import schedulefree
 import torch
 from torch import nn
 
-from bcd.activations import LivePeak
 from bcd.memory import nbytes
+from bcd.memory.activations import LivePeak
 from experiments.methods.fake_steps import state_bytes, tensors, update_bytes
 
 SHAPES = [(40, 16), (24, 16), (16,), (24, 16), (16,), (16, 24)]

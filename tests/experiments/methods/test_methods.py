@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bcd.activations import LivePeak
+from bcd.memory.activations import LivePeak
 from experiments.methods.muon import Together
 from experiments.methods.projected import ProjectedMethod
 from tests.experiments.methods.conftest import configured, same, steps

@@ -4,7 +4,9 @@ import pytest
 from hydra import initialize_config_dir
 
 from experiments.studies import study
-from experiments.training import planning, run
+from experiments.training import planning
+from experiments.training.run import Run
+from experiments.training.running import execute
 from records import ROOT
 
 VARIANTS = sorted(path.stem for path in (ROOT / "conf" / "method" / "variant").glob("*.yaml"))
@@ -31,7 +33,7 @@ def tiny(checkpoint, tmp_path):
 def test_every_variant_trains(name, tiny):
     width = ["order.width=2"] if name.startswith("badam_window") else []
     planned = tiny(f"method=variant/{name}", *width)
-    record = run.execute(planned, "single")
+    record = execute(Run(planned))
     assert record.status == "finished", record.error
     found = record.measurements
     assert found["after"]["heldout_loss"] != found["before"]["heldout_loss"]

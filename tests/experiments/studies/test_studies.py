@@ -1,6 +1,7 @@
 """The committed studies: every one composes and lists, and what is tuned covers what is reported."""
 
 import json
+import re
 from functools import cache
 
 import pytest
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 from experiments import models
 from experiments.errors import UserError
 from experiments.studies import rates as tuned
-from experiments.studies import study
+from experiments.studies import show, study
 from experiments.training import planning
 from records import COMMITTED, ROOT, Record, load_study, write
 
@@ -50,7 +51,7 @@ def listed(local, checkpoint, tmp_path, monkeypatch, shared):
         extra += ["data.test_size=null"] if "data.test=true" in STUDIES[name]["overrides"] else []
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             given = OmegaConf.create(STUDIES[name])
-            return study.entries(given, extra, [f"records_dir={tmp_path}"], shared, dry=dry)
+            return study.runs(given, extra, [f"records_dir={tmp_path}"], shared, dry=dry)
 
     return make
 
@@ -80,10 +81,10 @@ def test_every_study_lists_with_names_of_its_own_and_a_time(name, listed, monkey
     every = study.cells
     monkeypatch.setattr(study, "cells", lambda *given: one_at_a_time(every(*given)))
     entries = listed(name, dry=True)
-    names = [entry.plan.name for entry in entries]
+    names = [entry.name for entry in entries]
     assert STUDIES[name]["name"] == name
     assert len({*names}) == len({entry.plan.key for entry in entries}) == len(names) > 0
-    text = study.table(entries)
+    text = show.table(entries)
     assert text.count("to do") == len(names)
     assert f"left: {len(names)} runs, about" in text
 
@@ -185,20 +186,48 @@ def test_values_by_an_earlier_axis():
 
 def test_equal_time_is_the_time_of_the_steps_of_lora():
     alone = load_study("steps_alone", kind="profile", folder=COMMITTED)
-    seconds = {record.name: record.measurements["seconds_per_step"] for record in alone}
-
-    def of(data, method):
-        return seconds[f"smollm2_135m-{data}-{method.rpartition('/')[2]}"]
-
+    seconds = {}
+    for record in alone:
+        chosen = record.config["choices"]
+        seconds[chosen["data"], chosen["method"]] = record.measurements["seconds_per_step"]
     axes = STUDIES["headline"]["axes"]
     assert STUDIES["equal_time"]["axes"]["steps"]["data"] == {
-        data: {"method": {method: round(180 * of(data, "lora") / of(data, method)) for method in axes["method"]}}
+        data: {
+            "method": {method: round(180 * seconds[data, "lora"] / seconds[data, method]) for method in axes["method"]}
+        }
         for data in axes["data"]
     }
 
 
 def test_the_plan_counts_the_runs_of_every_study():
-    rows = [line.split("|")[2:4] for line in (ROOT / "records" / "PLAN.md").read_text().splitlines() if "| " in line]
+    rows = [line.split("|")[2:4] for line in (ROOT / "results" / "PLAN.md").read_text().splitlines() if "| " in line]
     planned = {name.strip(): int(runs) for name, runs in rows if runs.strip().isdigit()}
     assert planned == {name: len(cells_of(name)) for name in STUDIES if name not in ("execution", "quick", "tuning")}
-    assert f"The stages have {sum(planned.values())} runs" in (ROOT / "records" / "PLAN.md").read_text()
+    assert f"The stages have {sum(planned.values())} runs" in (ROOT / "results" / "PLAN.md").read_text()
+
+
+def test_the_quick_study_covers_a_whole_block_epoch_at_equal_steps():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        quick = yaml.safe_load((ROOT / "conf/study/quick.yaml").read_text())
+        assert set(quick["axes"]["method"]) == {"badam", "bsgd", "adamw", "sgd", "lora"}
+        for method in quick["axes"]["method"]:
+            config, _ = study.compose([*quick["overrides"], f"method={method}"])
+            assert config.steps == 60
+            assert config.data.heldout_size >= 64
+            if "inner_steps" in config.method:
+                assert config.steps >= config.model.architecture.num_hidden_layers * config.method.inner_steps
+
+
+def test_overrides_make_another_study_and_cannot_touch_its_axes(entries):
+    config = OmegaConf.create({"name": "small"})
+    assert study.study_name(config, []) == "small"
+    assert re.fullmatch(r"small-[0-9a-f]{8}", study.study_name(config, ["steps=5"]))
+    with pytest.raises(UserError, match="study=small sweeps over seed itself; drop seed=3"):
+        entries("small", {"method": ["badam"], "seed": [0]}, extra=["seed=3"])
+
+
+def test_two_runs_never_share_a_name(entries):
+    with pytest.raises(UserError, match="study=twice has two runs named badam-seed0"):
+        entries("twice", {"method": ["badam", "badam"], "seed": [0]})
+    with pytest.raises(UserError, match="study=print has two runs named a_b-sgd"):
+        entries("print", {"data.system": ["a b", "a_b"], "method": ["sgd"]})

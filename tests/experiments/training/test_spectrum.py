@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from hydra import initialize_config_dir
 
-from experiments.studies import study
-from experiments.training import planning, run, spectrum
-from records import ROOT
+from experiments.training import spectrum
 
 
 def random(rows, columns, seed=0, rank=None):
@@ -66,29 +63,18 @@ def test_a_matrix_that_did_not_move_has_rank_zero():
     assert found == {"m": {"shape": [3, 4], "stable_rank": 0.0, "rank_90": 0, "values": []}}
 
 
-def measured(checkpoint, tmp_path, *overrides):
-    tiny = ["batch_size=2", "data.train_size=8", "data.heldout_size=4", "data.max_tokens=256", "device=cpu"]
-    places = [f"records_dir={tmp_path}", f"checkpoint.folder={tmp_path}/checkpoints", f"export={tmp_path}/exports"]
-    fixed = ["model=pretrained", f"model.path={checkpoint}", "spectrum=true", *tiny, *places]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        planned = planning.plan(*study.compose([*fixed, *overrides]))
-    record = run.execute(planned, "single")
-    assert record.status == "finished", record.error
-    return planned, record.measurements
-
-
 @pytest.mark.parametrize("method", ["adamw", "lora", "schedule_free"])
-def test_a_run_records_the_spectra_of_what_it_exports(method, checkpoint, tmp_path):
+def test_a_run_records_the_spectra_of_what_it_exports(method, trained):
     from transformers import AutoModelForCausalLM
 
     rank = ["method.rank=2"] if method == "lora" else []
-    planned, found = measured(checkpoint, tmp_path, f"method={method}", "steps=3", *rank)
-    after = dict(AutoModelForCausalLM.from_pretrained(ROOT / found["export"]).named_parameters())
-    before = dict(planned.model.load(torch.float32)[0].named_parameters())
-    recorded = found["spectrum"]["matrices"]
-    assert set(recorded) == {name for name, p in before.items() if p.ndim == 2 and "embed" not in name}
-    assert len(recorded) == 14
-    for name, entry in recorded.items():
+    plan, record = trained(method, *rank)
+    after = dict(AutoModelForCausalLM.from_pretrained(record.measurements["export"]).named_parameters())
+    before = dict(plan.workload.model.load(torch.float32)[0].named_parameters())
+    matrices = record.measurements["spectrum"]["matrices"]
+    assert set(matrices) == {name for name, p in before.items() if p.ndim == 2 and "embed" not in name}
+    assert len(matrices) == 14
+    for name, entry in matrices.items():
         change = (after[name] - before[name]).detach().double().numpy()
         values = np.linalg.svd(change, compute_uv=False)
         assert entry["stable_rank"] == pytest.approx(np.sum(values**2) / values[0] ** 2, rel=1e-4)
@@ -96,7 +82,7 @@ def test_a_run_records_the_spectra_of_what_it_exports(method, checkpoint, tmp_pa
             assert entry["rank_90"] <= 2
 
 
-def test_layers_that_were_not_visited_have_rank_zero(checkpoint, tmp_path):
-    _, found = measured(checkpoint, tmp_path, "method=badam", "order=ascending", "steps=2")
-    ranks = {name: entry["rank_90"] for name, entry in found["spectrum"]["matrices"].items()}
+def test_layers_that_were_not_visited_have_rank_zero(trained):
+    _, record = trained("badam", "order=ascending", "steps=2")
+    ranks = {name: entry["rank_90"] for name, entry in record.measurements["spectrum"]["matrices"].items()}
     assert all((rank > 0) == ("layers.0." in name) for name, rank in ranks.items())

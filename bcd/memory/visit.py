@@ -1,0 +1,123 @@
+"""Bytes held during one visit, with what is kept of other visits: from shapes, or of the live tensors."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bcd.blocks import Part
+from bcd.memory.tensors import by_place, nbytes
+from bcd.optimizer import BlockCoordinateDescent, Lifetime, Master
+
+STEP_BYTES = 4
+"""Adam-like rules keep one float32 step counter for each parameter tensor, as torch.optim does."""
+REMAINDER_BYTES = 2
+"""An exact master is the bfloat16 weight and a 16-bit remainder, see `bcd.precision`."""
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes held during one visit, once its first backward and step are done.
+
+    Attributes:
+        weights: all parameters on the device.
+        master: remainders of the active weights.
+        gradients: of the active parameters.
+        state: optimizer state on the device.
+        host: what is kept on the CPU: of the blocks that are not active, and an embedding that is read from there.
+    """
+
+    weights: int
+    master: int
+    gradients: int
+    state: int
+    host: int
+
+    @property
+    def device(self) -> int:
+        """Everything but `host`."""
+        return self.weights + self.master + self.gradients + self.state
+
+
+def has_master(part: Part, master: Master) -> bool:
+    """Whether the part has an exact float32 master under the option `master`."""
+    return master != "off" and part.parameter.dtype == torch.bfloat16
+
+
+def _remainders(parts: Iterable[Part], master: Master) -> int:
+    return sum(REMAINDER_BYTES * part.numel for part in parts if has_master(part, master))
+
+
+def _states(parts: Iterable[Part], state_tensors: int, counts_steps: bool, master: Master) -> int:
+    """The rule sees the float32 master where there is one, and makes its state of the same dtype."""
+    return sum(
+        state_tensors * part.numel * (FLOAT32_BYTES if has_master(part, master) else part.parameter.element_size())
+        + STEP_BYTES * counts_steps
+        for part in parts
+    )
+
+
+def held(
+    parameters: Iterable[Tensor],
+    active: Sequence[Part],
+    visited: Sequence[Part] = (),
+    *,
+    state_tensors: int,
+    counts_steps: bool,
+    state: Lifetime = "reset",
+    master: Master = "off",
+) -> Held:
+    """Bytes held during a visit, from shapes alone.
+
+        weights   = all parameters, without an embedding on the host
+        master    = 2 bytes a weight of each active bfloat16 part, 0 when master="off"
+        gradients = parameters with an active part, whole: autograd knows no rows
+        state     = active parts x state_tensors, in float32 under a master; state="device": visited parts too
+        host      = state of the visited parts for state="host", and their remainders for master="host"; that embedding
+
+    Args:
+        parameters: all of the model.
+        active: the parts of this visit.
+        visited: the parts of earlier visits that are not active now; every other part after a block epoch.
+        state_tensors: of the rule.
+        counts_steps: of the rule.
+        state: see `BlockCoordinateDescent`.
+        master: see `BlockCoordinateDescent`.
+    """
+    weights, embedding = by_place(parameters)
+    on_device = _states(active, state_tensors, counts_steps, master)
+    of_visited = _states(visited, state_tensors, counts_steps, master)
+    return Held(
+        weights=weights,
+        master=_remainders(active, master),
+        gradients=nbytes(part.parameter for part in active),
+        state=on_device + of_visited * (state == "device"),
+        host=embedding + of_visited * (state == "host") + _remainders(visited, master) * (master == "host"),
+    )
+
+
+def measured_held(parameters: Iterable[Tensor], optimizer: BlockCoordinateDescent) -> Held:
+    """The categories of `held` on the live tensors of `optimizer`, right now.
+
+    What is kept of other visits counts as `host` by the optimizer's options: on a CPU the device cannot tell.
+    """
+    everything = list(parameters)
+    blocks = optimizer.partition.blocks
+    active = {(id(part.parameter), part.rows) for i in optimizer.active_blocks for part in blocks[i].parts}
+    weights, embedding = by_place(everything)
+    bytes_of = {"master": 0, "state": 0, "host": embedding}
+    for part in (part for block in blocks for part in block.parts):
+        values = optimizer.state.get(part.parameter, {})
+        if part.rows is not None:
+            values = values.get("{}:{}".format(*part.rows), {})
+        for name, value in values.items():
+            if (id(part.parameter), part.rows) in active:
+                category = "master" if name == "remainder" else "state"
+            else:
+                away = name == "remainder" or optimizer.state_lifetime == "host"
+                category = "host" if away else "state"
+            bytes_of[category] += nbytes([value])
+    gradients = nbytes(p.grad for p in everything if p.grad is not None)
+    return Held(weights=weights, gradients=gradients, **bytes_of)

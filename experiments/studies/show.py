@@ -1,0 +1,47 @@
+"""Studies and records as text."""
+
+from collections.abc import Sequence
+
+from experiments.studies import estimate
+from experiments.training.run import Run
+from records import Record
+
+
+def table(listed: Sequence[Run]) -> str:
+    """The study as text: run, state, seconds (measured or estimated)."""
+    width = max(len(run.name) for run in listed)
+    rows = [f"{'run':{width}}  {'state':11}  {'time':>12}"]
+    for run in listed:
+        about = "" if run.state == "finished" else "about "
+        rows.append(f"{run.name:{width}}  {run.state:11}  {about + format(estimate.seconds(run), '.0f') + ' s':>12}")
+    todo = [run for run in listed if run.state != "finished"]
+    rows.append(f"left: {len(todo)} runs, about {left(sum(map(estimate.estimated, todo)))}")
+    return "\n".join(rows)
+
+
+def left(seconds: float) -> str:
+    """A time for readers.
+
+    >>> left(59), left(3000), left(30000)
+    ('59 s', '50 min', '8.3 h')
+    """
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def summary(record: Record) -> str:
+    """One line of a record: what it was and what came out."""
+    if record.error:
+        return f"{record.name}: FAILED, {record.error}"
+    if record.status == "interrupted":
+        return f"{record.name}: interrupted after {len(record.measurements.get('steps', {}).get('lr', []))} steps"
+    before, after = record.measurements["before"], record.measurements["after"]
+    line = f"{record.name}: held-out loss {before['heldout_loss']:.4f} -> {after['heldout_loss']:.4f}"
+    if "exact_match" in after:
+        line += f", exact match {before['exact_match']:.3f} -> {after['exact_match']:.3f}"
+    return f"{line} on {after['items']} items"

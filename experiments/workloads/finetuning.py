@@ -1,0 +1,111 @@
+"""Finetuning a language model on prompts and answers, as a workload."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bcd.execution import Execution
+from experiments.data import Batch, Dataset, DataSource, Example, batches
+from experiments.data.bucketing import groups, padding_waste
+from experiments.methods import Trainable
+from experiments.models import ModelSource
+from experiments.randomness import DATA_ORDER, stream_seed
+from experiments.workloads.interface import Setting
+from experiments.workloads.language import Evaluation, HeldOutLoss, answer_loss
+from experiments.workloads.target import Target
+from records import digest
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """A language model, prompts with answers, the loss on the answers, and how it is evaluated.
+
+    Attributes:
+        model: where weights and tokenizer come from.
+        data: where the examples come from.
+        evaluation: held-out loss, with or without exact match of generated answers.
+        target: see `Target`; None for runs that end after their steps.
+    """
+
+    model: ModelSource
+    data: DataSource
+    evaluation: Evaluation | HeldOutLoss
+    target: Target | None = None
+
+    @property
+    def forward_passes(self) -> int:
+        """One for the loss, and about one more where answers are generated."""
+        return 2 if isinstance(self.evaluation, Evaluation) else 1
+
+    @property
+    def sequence(self) -> int:
+        """Tokens of the longest example."""
+        return self.data.max_tokens
+
+    def require(self, config: Any) -> None:
+        """Every option of a run is one of language models."""
+
+    def task(self, processor: Any, dataset: Dataset, setting: Setting) -> "FinetuningTask":
+        """Batches, loss and metrics of one run; `processor` is the tokenizer."""
+        return FinetuningTask(self, processor, dataset, setting)
+
+
+class FinetuningTask:
+    """The batches, loss and metrics of one run, see `experiments.workloads.Task`."""
+
+    def __init__(self, workload: Finetuning, tokenizer: Any, dataset: Dataset, setting: Setting) -> None:
+        self._workload, self._tokenizer, self._dataset, self._setting = workload, tokenizer, dataset, setting
+        self._seed = stream_seed(setting.seed, DATA_ORDER)
+        lengths = [example.length for example in dataset.train]
+        stream = groups(lengths, setting.batch_size, self._seed, bucket=workload.data.bucket)
+        drawn = list(itertools.islice(stream, setting.steps))
+        tokens, waste = padding_waste(lengths, drawn, setting.accumulation)
+        self._tokens = list(itertools.accumulate((sum(lengths[i] for i in batch) for batch in drawn), initial=0))
+        self.about = dataset.about | {"tokens": tokens, "padding_waste": waste}
+
+    def announce(self, name: str) -> None:
+        """Say what was counted of the data."""
+        counts = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in self._dataset.about.items())
+        tqdm.write(
+            f"{name}: {counts or 'data'}; {self.about['tokens']} tokens in {self._setting.steps} steps, "
+            f"{self.about['padding_waste']:.1%} padding besides (data.bucket={self._workload.data.bucket})",
+            file=sys.stderr,
+        )
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """The stream of batches after the first `start`."""
+        pad, bucket = self._tokenizer.pad_token_id, self._workload.data.bucket
+        stream = batches(self._dataset.train, self._setting.batch_size, pad, self._seed, start, bucket)
+        return (batch.to(self._setting.device) for batch in stream)
+
+    def seen(self, steps: int) -> dict[str, int]:
+        """Tokens of the first `steps` batches, padding left out."""
+        return {"tokens": self._tokens[steps]}
+
+    def loss(self, model: nn.Module, batch: Batch, execution: Execution) -> Tensor:
+        """Cross-entropy of the answer tokens, see `answer_loss`."""
+        with execution.autocasting(batch.tokens.device):
+            if execution.loss != "plain":  # the model itself computes it, from its hidden states
+                return model(input_ids=batch.tokens, labels=batch.labels).loss
+            return answer_loss(model, batch)
+
+    def evaluate(self, model: nn.Module, label: str) -> dict[str, float | int]:
+        """Metrics of the workload's evaluation on the held-out examples."""
+        return self._workload.evaluation(model, self._tokenizer, self._dataset.heldout, label)
+
+    def test(self, model: nn.Module, label: str) -> tuple[dict[str, float | int], str]:
+        """The same on the test part, and the SHA-256 of its rows."""
+        examples: list[Example] = self._workload.data.load_test(self._tokenizer)
+        rows = digest([[example.prompt, example.answer] for example in examples])
+        return self._workload.evaluation(model, self._tokenizer, examples, label), rows
+
+    def export(self, trainable: Trainable, folder: Path) -> None:
+        """Config, safetensors, tokenizer and chat template in the Hugging Face format; adapters are merged."""
+        trainable.merged().save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)

@@ -1,0 +1,234 @@
+"""The numbers of the section on the studies, as LaTeX macros for `paper.numbers`.
+
+A study without records gives no macro at all: the text asks with \\ifstudy{Name} whether \\StudyNameSource exists and
+says "no records" otherwise. Means are over seeds; lists go from the lowest loss up.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from paper.judge import claims, verdicts
+from paper.numbers.equal_time import at_equal_time
+from paper.numbers.tasks import of_tasks
+from paper.read import axes, frontier, gap, statistics, studies, tuning
+from paper.read.formats import camel, interval
+from paper.read.names import data_named, finished, named, source_of_all, sources
+from paper.read.studies import Row
+from records import Record
+
+STUDIES: dict[str, tuple[str, str]] = {
+    name: ("train", name)
+    for name in (
+        *("headline", "equal_time", "methods", "learning_rate", "order", "inner_steps", "partition", "state", "rank"),
+        *("outside_layers", "variants", "scale"),
+    )
+} | {
+    "steps_alone": ("profile", "steps_alone"),
+    "evaluated": ("evaluate", "downstream"),
+    "downstream": ("compare", "downstream"),
+    "tuned": ("tuning", "tuned"),
+}
+AXES = axes.AXES | {"methods": axes.Axis(lambda row: named(row.method), named("adamw"))}
+
+
+def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, str]:
+    """Every macro that there are records for.
+
+    Args:
+        cost: records of the study of cost, which are needed.
+        studied: study -> its records, may be empty.
+    """
+    present = {name: records for name, records in studied.items() if records}
+    macros = {f"Study{camel(name)}Source": source_of_all(records) for name, records in present.items()}
+    for name, axis in AXES.items():
+        if name in present:
+            rows = studies.rows(present[name])
+            macros |= _axis(camel(name), studies.cells(rows, axis.cell), axis.reference or recommended(rows[0]))
+    trained = [row for name in STUDIES for row in _trained(name, present)]
+    if trained:
+        macros |= _set_up(trained)
+    for name in ("headline", "equal_time"):
+        if name in present:
+            macros |= _main(camel(name), studies.rows(present[name]))
+    if "equal_time" in present:
+        macros |= at_equal_time(*(present.get(name, ()) for name in ("equal_time", "steps_alone", "tuned")))
+    if "inner_steps" in present:
+        rows = studies.rows(present["inner_steps"])
+        macros["StudyInnerStepsRecommended"] = f"{studies.recommended_inner_steps(rows[0]):.0f}"
+    if "learning_rate" in present:
+        macros["StudyLearningRateDiverged"] = _diverged(present["learning_rate"])
+    if "rank" in present:
+        macros["StudyRankList"] = _ranks(studies.rows(present["rank"]))
+    if "variants" in present:
+        macros |= _variants(*(studied.get(name, ()) for name in frontier.STUDIES))
+        macros |= _gap({name: studied.get(name, ()) for name in gap.STUDIES})
+    if "tuned" in present:
+        edges = [choice for choice in tuning.choices(present["tuned"]) if choice.at_edge]
+        macros["StudyTunedChoices"] = str(len(list(tuning.choices(present["tuned"]))))
+        macros["StudyTunedEdges"] = str(len(edges))
+    if "evaluated" in present:
+        macros |= of_tasks(present["evaluated"], present.get("downstream", ()))
+    if "steps_alone" in present:
+        macros |= _spread(present["steps_alone"])
+    if "scale" in present:
+        macros["StudyScaleList"] = _gaps(studies.rows(present["scale"]))
+        chosen = tuning.choices_by_model(present.get("tuned", ()))
+        macros["StudyScaleChoices"] = str(len(chosen))
+        macros["StudyScaleEdges"] = _edges(chosen)
+    return macros | _claims(cost, studied)
+
+
+def recommended(row: Row) -> str:
+    """The cell of the K that the method's paper recommends."""
+    return axes.steps_in_print(round(studies.recommended_inner_steps(row)))
+
+
+def _trained(name: str, present: Mapping[str, Sequence[Record]]) -> list[Row]:
+    return studies.rows(present.get(name, ())) if STUDIES[name][0] == "train" else []
+
+
+def _set_up(rows: Sequence[Row]) -> dict[str, str]:
+    """What all runs share but those at equal time, from the first."""
+    first = rows[0]
+    block = next((row for row in rows if row.value("method.inner_steps") is not None), None)
+    return {
+        "StudySteps": str(first.config["steps"]),
+        "StudyBatch": str(first.config["batch_size"]),
+        "StudyInnerSteps": str(block.value("method.inner_steps")) if block else "--",
+    }
+
+
+def _axis(name: str, cells: Mapping[str, Sequence[Row]], reference: str) -> dict[str, str]:
+    """Of a study that varies one thing: the means, their spread, and what the comparisons could have found."""
+    means = {cell: studies.loss(runs).mean for cell, runs in cells.items()}
+    tests = studies.against({cell: studies.losses(runs) for cell, runs in cells.items()}, reference)
+    macros = {
+        f"Study{name}List": listed(means),
+        f"Study{name}Seeds": str(max(len(runs) for runs in cells.values())),
+        f"Study{name}Spread": f"{max(means.values()) - min(means.values()):.3f}",
+    }
+    detectable = [test.difference.smallest_detectable() for test in tests.values()]
+    macros[f"Study{name}Detectable"] = f"{max(detectable):.3f}" if detectable else "--"
+    macros[f"Study{name}Differ"] = str(sum(test.p <= statistics.ALPHA for test in tests.values()))
+    macros[f"Study{name}Compared"] = str(len(tests))
+    margin = verdicts.loss_margin(cells[reference]) if reference in cells else None
+    macros[f"Study{name}Margin"] = f"{margin:.3f}" if margin is not None else "--"
+    return macros
+
+
+def listed(means: Mapping[str, float]) -> str:
+    """As in: LoRA (0.617), BAdam (0.684); the lowest first."""
+    return ", ".join(f"{cell} ({means[cell]:.3f})" for cell in sorted(means, key=lambda cell: means[cell]))
+
+
+def _main(name: str, rows: Sequence[Row]) -> dict[str, str]:
+    """Of a comparison of methods on several data sets: their mean losses, the lowest first."""
+    sentences, seeds = [], 0
+    for data, cells in studies.by_data(rows, lambda row: named(row.method)).items():
+        means = {cell: statistics.mean([row.reported for row in runs]).mean for cell, runs in cells.items()}
+        sentences.append(f"on {data_named(data)} {listed(means)}")
+        seeds = max(seeds, *(len(runs) for runs in cells.values()))
+    read = any("test" in row.record.measurements for row in rows)
+    return {
+        f"Study{name}List": "; ".join(sentences),
+        f"Study{name}Seeds": str(seeds),
+        f"Study{name}Part": "test" if read else "held-out",
+    }
+
+
+def _diverged(records: Sequence[Record]) -> str:
+    """How many runs of which method ended without a number."""
+    lost = studies.groups(studies.diverged(records), lambda row: named(row.method))
+    return ", ".join(f"{len(runs)} of {name}" for name, runs in lost.items()) or "none"
+
+
+def _ranks(rows: Sequence[Row]) -> str:
+    cells = studies.cells(rows, lambda row: named(row.method))
+    means = {cell: statistics.mean([verdicts.rank(row) for row in runs]).mean for cell, runs in cells.items()}
+    return ", ".join(
+        f"{cell} ({100 * means[cell]:.0f}\\,\\%)" for cell in sorted(means, key=lambda cell: -means[cell])
+    )
+
+
+def _variants(*records: Sequence[Record]) -> dict[str, str]:
+    """The best variant, and those that need no more than LoRA and reach its loss."""
+    entries = [entry for entry in frontier.entries(*records) if entry.variant]
+    best, within = entries[0], [named(entry.method) for entry in entries if entry.within]
+    test = best.against.get(frontier.TARGET)
+    undecided = sum(entry.within is None for entry in entries)
+    return {
+        "StudyVariantsCount": str(len(entries)),
+        "StudyVariantsBest": named(best.method),
+        "StudyVariantsBestLoss": f"{best.loss.mean:.3f}",
+        "StudyVariantsBestGap": interval(test.difference) if test else "--",
+        "StudyVariantsWithin": ", ".join(within) or "none",
+        "StudyVariantsUndecided": str(undecided),
+    }
+
+
+def _gap(records: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """BAdam above LoRA and AdamW, and how many choices of which causes were tried for it."""
+    gaps, causes = gap.gaps(records["methods"]), gap.causes(**records)
+    macros = {f"StudyVariantsGap{camel(name)}": interval(gaps[name]) if name in gaps else "--" for name in gap.GAPS}
+    return macros | {
+        "StudyVariantsGapSource": sources([finished(runs) for runs in records.values()]),
+        "StudyVariantsGapSeeds": str(len({row.seed for row in studies.rows(records["variants"])})),
+        "StudyVariantsGapChoices": str(sum(cause.number for cause in causes)),
+        "StudyVariantsGapSignificant": str(sum(cause.p <= statistics.ALPHA for cause in causes)),
+    }
+
+
+def _gaps(rows: Sequence[Row]) -> str:
+    """BAdam minus AdamW at every depth."""
+    depths = studies.groups(rows, lambda row: row.layers)
+    parts = []
+    for depth in sorted(depths):
+        losses = {
+            name: studies.losses(runs) for name, runs in studies.cells(depths[depth], lambda r: r.method).items()
+        }
+        if difference := statistics.contrast({"badam": 1, "adamw": -1}, losses):
+            parts.append(f"{interval(difference)} with {depth} layers")
+    return ", ".join(parts) or "--"
+
+
+def _edges(chosen: Sequence[Mapping[str, Any]]) -> str:
+    """Whose choices lie at the edge of their grid, and with how many layers."""
+    at: dict[str, list[str]] = {}
+    for choice in chosen:
+        if choice["at_edge"]:
+            cell = choice["cell"]
+            at.setdefault(named(cell["method"]), []).append(str(cell["model.architecture.num_hidden_layers"]))
+    return "; ".join(f"{name} with {', '.join(depths)} layers" for name, depths in at.items()) or "none"
+
+
+def _spread(alone: Sequence[Record]) -> dict[str, str]:
+    """How much the steps of one round differ, and the rounds of one method.
+
+    Spread: the middle 80 % of the seconds over their median, in per cent: the median of all rounds.
+    Rounds: the largest median of the rounds over the smallest, less one, in per cent: the median of the methods.
+    """
+    timed = [np.asarray(record.measurements["rounds"]) for record in finished(alone)]
+    widths = [np.subtract(*np.percentile(each, (90, 10))) / np.median(each) for rounds in timed for each in rounds]
+    medians = [np.median(rounds, axis=1) for rounds in timed if len(rounds) > 1]
+    return {
+        "StudyStepsAloneSpread": f"{100 * float(np.median(widths)):.0f}",
+        "StudyStepsAloneRounds": f"{100 * float(np.median([m.max() / m.min() - 1 for m in medians] or [0])):.0f}",
+        "StudyStepsAloneRepeated": str(len(medians)),
+        "StudyStepsAloneTimed": str(max(len(each) for rounds in timed for each in rounds)),
+    }
+
+
+def _claims(cost: Sequence[Record], studied: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    used = {"cost": cost} | {name: studied.get(name, ()) for name in claims.STUDIES}
+    judged = verdicts.judge(used)
+    counted = {
+        "Supported": verdicts.SUPPORTED,
+        "NotSupported": verdicts.NOT_SUPPORTED,
+        "NotTestable": verdicts.NOT_TESTABLE,
+        "NoRecords": verdicts.NO_RECORDS,
+    }
+    macros = {f"Claims{name}": str(sum(j.verdict == verdict for j in judged)) for name, verdict in counted.items()}
+    source_of_all = sources([finished(records) for records in used.values()])
+    return macros | {"ClaimsCount": str(len(judged)), "ClaimsSource": source_of_all}

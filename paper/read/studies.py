@@ -1,0 +1,288 @@
+"""The studies of training as rows: what each run varied, its seed, and what it reached.
+
+A cell of a study is one value of what it varies. Runs of one cell and different seeds are repetitions; runs of
+different cells and one seed saw the same data in the same order, so they are pairs.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+from paper.read.names import LABELS, named
+from paper.read.statistics import Difference, Estimate, contrast, holm, mean
+from records import Record
+
+
+@dataclass(frozen=True)
+class Row:
+    """One train run, as everything in the paper reads it; what a property needs may be missing in a failed run."""
+
+    record: Record
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        return self.record.config
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Everything that was measured."""
+        return self.record.measurements
+
+    @property
+    def seed(self) -> int:
+        """Seed of the data's order and of the method."""
+        return self.config["seed"]
+
+    @property
+    def method(self) -> str:
+        """The method's configuration name, without the folder of its file."""
+        return self.choice("method").rpartition("/")[2]
+
+    @property
+    def label(self) -> str:
+        """The name of the method in print."""
+        return named(self.method)
+
+    @property
+    def data(self) -> str:
+        """Configuration name of the data set."""
+        return self.choice("data")
+
+    @property
+    def layers(self) -> int:
+        """Layers of the model."""
+        return self.value("model.architecture.num_hidden_layers")
+
+    @property
+    def loss(self) -> float:
+        """Held-out loss after training, in nats a token."""
+        return self.measured["after"]["heldout_loss"]
+
+    @property
+    def reported(self) -> float:
+        """The loss on the test part, which is read once; on the held-out part where a study does not read it."""
+        return self.measured.get("test", self.measured["after"])["heldout_loss"]
+
+    @property
+    def before(self) -> float:
+        """Held-out loss of the untrained model."""
+        return self.measured["before"]["heldout_loss"]
+
+    @property
+    def items(self) -> int:
+        """Held-out items."""
+        return self.measured["before"]["items"]
+
+    @property
+    def match(self) -> float:
+        """Share of exact matches after training."""
+        return self.measured["after"]["exact_match"]
+
+    @property
+    def match_before(self) -> float:
+        """Share of exact matches of the untrained model."""
+        return self.measured["before"]["exact_match"]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on in all."""
+        return self.measured["data"]["tokens"]
+
+    @property
+    def train_examples(self) -> int:
+        """Examples in the training part."""
+        return self.measured["data"]["train_examples"]
+
+    @property
+    def trained_parameters(self) -> int:
+        """Parameters that any step may change."""
+        return self.measured["trained_parameters"]
+
+    @property
+    def steps(self) -> dict[str, list[Any]]:
+        """Metrics of every step, a column each; None where a step lacks one."""
+        return self.measured["steps"]
+
+    @property
+    def peak(self) -> float | None:
+        """Bytes allocated at the peak of the run on a GPU, None on a CPU."""
+        return self.measured.get("peak_allocated")
+
+    @property
+    def bytes(self) -> dict[str, float]:
+        """Measured bytes of weights, gradients and optimizer state at the peak."""
+        return self.measured["measured_bytes"]
+
+    @property
+    def predicted_bytes(self) -> dict[str, float]:
+        """Predicted bytes of the same."""
+        return self.measured["predicted_bytes"]
+
+    @property
+    def held(self) -> float:
+        """Bytes of gradients and optimizer state at the peak."""
+        return self.bytes["gradients"] + self.bytes["state"]
+
+    @property
+    def matrices(self) -> list[dict[str, Any]]:
+        """Of every weight matrix the shape, the ranks and the singular values of its change."""
+        return list(self.measured["spectrum"]["matrices"].values())
+
+    @cached_property
+    def curve(self) -> list[tuple[float, float]]:
+        """(tokens, held-out loss) along the way, the start and the end included."""
+        points = [(point["tokens"], point["heldout_loss"]) for point in self.measured.get("curve", [])]
+        inner = [(tokens, loss) for tokens, loss in points if 0 < tokens < self.tokens]
+        return [(0, self.before), *inner, (self.tokens, self.loss)]
+
+    def choice(self, axis: str) -> str:
+        """The name of the configuration's file on that axis, "" where the method has no such axis."""
+        return self.config["choices"].get(axis, "")
+
+    def value(self, key: str) -> Any:
+        """A value of the configuration by its dotted name, None where there is none."""
+        value: Any = self.config
+        for part in key.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                return None
+            value = value[part]
+        return value
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """The finished runs, methods in the order of `LABELS`, then by name."""
+    places = {name: i for i, name in enumerate(LABELS)}
+    finished = [Row(record) for record in records if record.status == "finished"]
+    return sorted(finished, key=lambda row: (places.get(row.method, len(places)), row.method, row.record.name))
+
+
+def cells(runs: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    """As `groups`, with at most one run a seed.
+
+    Raises:
+        ValueError: when two runs of one value have the same seed: then `of` does not tell the cells apart.
+    """
+    together = groups(runs, of)
+    for value, runs in together.items():
+        if len({row.seed for row in runs}) < len(runs):
+            raise ValueError(f"{value}: {', '.join(row.record.name for row in runs)} share a seed")
+    return together
+
+
+def data_sets(names: Iterable[str]) -> list[str]:
+    """Each name of a data set once, in the order of print: GSM8K, then by name."""
+    return sorted(set(names), key=lambda name: (name != "gsm8k", name))
+
+
+def by_data(runs: Iterable[Row], of: Callable[[Row], str] = lambda row: row.method) -> dict[str, dict[str, list[Row]]]:
+    """Data set, in the order of print -> the `cells` of its runs."""
+    sets = groups(runs, lambda row: row.data)
+    return {data: cells(sets[data], of) for data in data_sets(sets)}
+
+
+def groups(runs: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    """Value of `of` -> its runs, in the order of the rows."""
+    together: dict[Any, list[Row]] = {}
+    for row in runs:
+        together.setdefault(of(row), []).append(row)
+    return together
+
+
+def losses(runs: Iterable[Row]) -> dict[int, float]:
+    """Seed -> held-out loss after training; of one cell."""
+    return {row.seed: row.loss for row in runs}
+
+
+def loss(runs: Iterable[Row]) -> Estimate:
+    """Mean held-out loss of one cell with its interval."""
+    return mean([row.loss for row in runs])
+
+
+def peak(runs: Iterable[Row]) -> float | None:
+    """Largest peak of a cell's runs in bytes, None where one was not measured."""
+    peaks = [row.peak for row in runs]
+    return max((p for p in peaks if p is not None), default=None) if None not in peaks else None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A difference to another cell, and its two-sided p adjusted by Holm's method over all cells compared with it."""
+
+    difference: Difference
+    p: float
+
+
+def against(cells: Mapping[str, Mapping[int, float]], reference: str) -> dict[str, Compared]:
+    """Every other cell minus the reference, paired by seed; cells that share fewer than two seeds are left out.
+
+    Args:
+        cells: name -> seed -> value.
+    """
+    differences = {}
+    for name in cells:
+        if name != reference and (difference := contrast({name: 1, reference: -1}, cells)):
+            differences[name] = difference
+    adjusted = holm([difference.p for difference in differences.values()])
+    return {name: Compared(difference, p) for (name, difference), p in zip(differences.items(), adjusted, strict=True)}
+
+
+def diverged(records: Iterable[Record]) -> list[Row]:
+    """Runs that ended because loss or gradient were not finite; they have a configuration and no result."""
+    return [Row(record) for record in records if record.status == "failed" and "FloatingPoint" in record.error]
+
+
+def recommended_inner_steps(row: Row) -> float:
+    """K = n/(B D), which the method's paper recommends: examples over batch size and blocks, here the layers."""
+    return row.train_examples / (row.config["batch_size"] * row.layers)
+
+
+def is_recommended(row: Row) -> bool:
+    """Whether the steps a visit of the run are the recommended ones, rounded."""
+    return row.value("method.inner_steps") == round(recommended_inner_steps(row))
+
+
+def seconds_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, float]:
+    """Cell -> seconds of a step of its method, measured with nothing else on the GPU; cells without one are left out.
+
+    Args:
+        wanted: cell -> its runs, as for `measured_alone`.
+    """
+    return {name: float(measured["seconds_per_step"]) for name, measured in measured_alone(alone, wanted).items()}
+
+
+def measured_alone(alone: Iterable[Record], wanted: Mapping[str, Sequence[Row]]) -> dict[str, Mapping[str, Any]]:
+    """Cell -> the measurements of its step with nothing else on the GPU; cells without any are left out.
+
+    Args:
+        wanted: cell -> its runs; what the measurement trained is what the cell trains.
+    """
+    measured = {_trained(row): row.measured for row in map(Row, alone) if row.record.status == "finished"}
+    return {cell: measured[key] for cell, runs in wanted.items() if (key := _trained(runs[0])) in measured}
+
+
+def _trained(row: Row) -> str:
+    """What a step computes: choices, model, and values of the method without rate and seeds, which cost nothing."""
+    method = {name: value for name, value in row.config["method"].items() if name != "lr"}
+    return json.dumps([row.config["choices"], row.config["model"], _without_seeds(method)], sort_keys=True)
+
+
+def _without_seeds(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_seeds(inner) for key, inner in value.items() if key != "seed"}
+    return value
+
+
+def steps_by_round(
+    cells: Mapping[str, Sequence[Row]], alone: Iterable[Record], reference: str
+) -> dict[str, list[int]]:
+    """Method -> the reference's steps times its median seconds over the method's own, of each round of the timing."""
+    measured = measured_alone(alone, cells)
+    medians = {name: list(map(median, each["rounds"])) for name, each in measured.items()}
+    if reference not in medians:
+        return {}
+    steps, theirs = cells[reference][0].config["steps"], medians[reference]
+    return {name: [round(steps * a / b) for a, b in zip(theirs, each, strict=False)] for name, each in medians.items()}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The studies of results/PLAN.md in their order, for GPUs. What is finished is not run again.
+#
+#   DATA=FOLDER WORKERS=20 runs/ablations.sh        (make ablations is the same)
+#
+# DATA      folder with the files of the data sets; unset: the hub
+# WORKERS   runs at the same time, about ten a GPU of 80 GB; default 1
+# RUN       the Python that runs; default .venv/bin/python
+set -euo pipefail
+cd "$(dirname "$0")/.."
+run=${RUN:-.venv/bin/python}
+here=("workers=${WORKERS:-1}" ${DATA:+"local_data=$DATA"})
+
+train() { # a run that diverges is a result, and makes the command of its study exit with 1
+  local code=0
+  "$run" -m experiments.train "${here[@]}" "$@" || code=$?
+  [ $code -le 1 ] || exit $code
+}
+choose_rates() {
+  "$run" -m experiments.tuning "${here[@]}" study="$1"
+}
+time_steps() {
+  "$run" -m experiments.alone "${here[@]}" "$@"
+}
+
+# The learning rate of every method.
+train 'studies=[tuning_gsm8k,tuning_variants,tuning_alpaca]'
+choose_rates tuning_gsm8k
+choose_rates tuning_variants
+choose_rates tuning_alpaca
+
+# The studies with these rates, and the seconds of a step of their methods with nothing else on the GPU.
+train 'studies=[headline,methods,variants,order,inner_steps,rank,state,outside_layers,partition]'
+time_steps 'studies=[headline,methods,variants]'
+time_steps study=headline rounds=3
+
+# Models of four depths, trained here, and the learning rates for them.
+train study=scratch export=outputs/exports
+train study=tuning_scale
+choose_rates tuning_scale
+
+train 'studies=[scale,learning_rate,equal_time]'

@@ -1,0 +1,46 @@
+"""The gap to LoRA and AdamW taken apart by cause."""
+
+from itertools import pairwise
+
+import pytest
+import yaml
+
+from paper.read import gap, statistics
+from paper.tables import gap as table
+from records import ROOT
+from tests.paper.synthetic import of
+
+
+def test_the_gap_is_taken_apart():
+    given = {name: of(name) for name in gap.STUDIES}
+    found = {cause.name: cause for cause in gap.causes(**given)}
+    assert found["size of a block"].choice == "10 layers a block"
+    assert (found["size of a block"].number, found["order"].number, found["steps a visit"].number) == (3, 5, 5)
+    assert found["size of a block"].difference.mean == pytest.approx(0.63 - 0.69, abs=0.01)
+    assert all(cause.difference.mean <= after.difference.mean for cause, after in pairwise(found.values()))
+    every = [(cause, choice, d) for cause, choice, d in gap.differences(given) if d is not None]
+    adjusted = statistics.holm([d.p for _, _, d in every])
+    choices = {(cause, choice): p for (cause, choice, _), p in zip(every, adjusted, strict=True)}
+    assert all(cause.p == choices[cause.name, cause.choice] for cause in found.values())
+    references = {
+        ("state", "reset"),
+        ("order", "random reshuffle"),
+        ("partition", "by layer"),
+        ("steps a visit", "$K=3$"),
+    }
+    assert not (references | {("outside the layers", "layers only")}) & choices.keys()
+    row = next(line for line in table.text(**given).splitlines() if line.startswith("size of a block"))
+    closed = int(row.split(" & ")[-1].split("\\")[0].strip("$+"))
+    wide = gap.gaps(of("methods"))["adamw"].mean
+    assert closed == round(-100 * found["size of a block"].difference.mean / wide)
+    assert "averaged weights" not in {c.name for c in gap.causes(**given | {"variants": []})}
+    assert "steps a visit" not in {c.name for c in gap.causes(**given | {"methods": []})}, (
+        "no run says what K is usual"
+    )
+    assert "multicolumn" not in table.text(**given | {"methods": []})
+
+
+def test_every_variant_is_a_cause_of_the_gap_or_of_another_study():
+    axis = yaml.safe_load((ROOT / "conf" / "study" / "variants.yaml").read_text())["axes"]["method"]
+    causes = {n if n.startswith("bread") else f"badam_{n}" for names in gap.VARIANTS.values() for n in names}
+    assert causes | gap.LEFT_OUT.keys() == {name.rpartition("/")[2] for name in axis}

@@ -1,0 +1,88 @@
+"""The pipelines of runs/: which commands they run, in which order, and what stops them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDY = yaml.safe_load((ROOT / "conf" / "study" / "headline.yaml").read_text())
+METHODS = [method.rpartition("/")[2] for method in STUDY["axes"]["method"]]
+STUB = """#!/usr/bin/env bash
+if [ "$1" = -c ]; then exec "$PYTHON" "$@"; fi
+printf '%s\\n' "${*:2}" >> "$LOG"
+case "${*:2}" in *"$FAILS"*) exit "$CODE" ;; esac
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """pipeline(name, ...) -> exit code and commands of a script, none of which is executed."""
+    stub, log = tmp_path / "stub", tmp_path / "log"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+
+    def run(name: str, fails: str = "nothing", code: int = 0, **variables: str) -> tuple[int, list[str]]:
+        log.write_text("")
+        given = {"RUN": str(stub), "LOG": str(log), "PYTHON": sys.executable, "FAILS": fails, "CODE": str(code)}
+        given |= {"EXPORTS": str(tmp_path / "exports")} | variables
+        kept = {key: value for key, value in os.environ.items() if key not in ("DATA", "WORKERS")}
+        done = subprocess.run([ROOT / "runs" / f"{name}.sh"], env=kept | given, cwd=tmp_path)
+        return done.returncode, log.read_text().splitlines()
+
+    return run
+
+
+def test_the_ablations_run_every_study_of_the_plan(pipeline):
+    code, commands = pipeline("ablations", DATA="a folder", WORKERS="20")
+    assert code == 0
+    assert all("workers=20 local_data=a folder" in command for command in commands)
+    text = " ".join(commands)
+    plan = (ROOT / "results" / "PLAN.md").read_text()
+    studies = [
+        line.split("|")[2].strip() for line in plan.splitlines() if line.startswith("|") and "study" not in line
+    ]
+    assert len(studies[1:]) == 17
+    assert all(study in text for study in studies[1:])
+    tuned = [command.split("study=")[1] for command in commands if "experiments.tuning" in command]
+    assert tuned == ["tuning_gsm8k", "tuning_variants", "tuning_alpaca", "tuning_scale"]
+    assert commands[0] == (
+        "experiments.train workers=20 local_data=a folder studies=[tuning_gsm8k,tuning_variants,tuning_alpaca]"
+    )
+
+
+def test_without_data_the_hub_is_asked_and_one_run_goes_at_a_time(pipeline):
+    _, commands = pipeline("ablations")
+    assert commands[1] == "experiments.tuning workers=1 study=tuning_gsm8k"
+
+
+@pytest.mark.parametrize(("fails", "code", "stops"), [("train", 1, False), ("train", 2, True), ("tuning ", 1, True)])
+def test_runs_that_diverge_stop_nothing_and_other_errors_do(pipeline, fails, code, stops):
+    found, commands = pipeline("ablations", fails=f"experiments.{fails}", code=code)
+    assert found == (code if stops else 0)
+    assert ("equal_time" in commands[-1]) is not stops
+
+
+def test_downstream_trains_evaluates_and_compares_the_methods_of_the_headline(pipeline, tmp_path):
+    (tmp_path / "exports" / "headline" / f"gsm8k-{METHODS[0]}-seed0").mkdir(parents=True)
+    code, commands = pipeline("downstream", DATA="folder")
+    assert code == 0
+    trained = [c.split("only=gsm8k-")[1].split("-seed0")[0] for c in commands if "experiments.train" in c]
+    assert trained == METHODS[1:], "what was exported is not trained again"
+    evaluated = [dict(item.split("=", 1) for item in c.split()[1:]) for c in commands if "experiments.evaluate" in c]
+    assert all(e["recorded_as"] == "downstream" and e["downstream.folder"] == "folder" for e in evaluated)
+    assert [e["name"] for e in evaluated[: 1 + len(METHODS)]] == [f"{m}-gsm8k" for m in ("untrained", *METHODS)]
+    assert all(e["about.method"] == e["name"].removesuffix("-gsm8k") for e in evaluated)
+    assert all((e["about.model"], e["about.data"]) == ("smollm2_135m", "gsm8k") for e in evaluated)
+    pairs = {(e["about.method"], e["before"].removesuffix("-gsm8k")) for e in evaluated[1:]}
+    ours = [method for method in METHODS if method.startswith("badam")]
+    assert pairs == {(m, "untrained") for m in METHODS} | {(m, other) for m in ours for other in ("lora", "adamw")}
+
+
+def test_an_evaluation_that_fails_stops_the_comparisons(pipeline):
+    code, commands = pipeline("downstream", fails="name=untrained", code=1)
+    assert code == 1
+    assert "name=untrained-gsm8k" in commands[-1]
