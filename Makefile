@@ -1,7 +1,7 @@
 # Two commands do everything: `make paper` runs the main job, `make test` passes the tests.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup paper test check theory study ablations downstream figures pdf lock clean
+.PHONY: help setup paper quick test test-all check theory study ablations downstream figures pdf lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +14,7 @@ endif
 TORCH_INDEX ?=
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
 setup: $(VENV)/.installed ## create .venv and install the locked packages and the embedded model
 
@@ -84,8 +84,16 @@ figures: setup ## figures, tables and numbers of the paper, from records
 pdf:
 	@TEX=$(TEX) paper/compile.sh
 
-test: setup ## run the test suite
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+
+quick: setup ## run the doctests and one case of every cheap test, in a minute
+	$(PYTEST) --quick --durations=5 --durations-min=1
+
+test: setup ## run the test suite but for its slow tests
+	$(PYTEST) -m "not slow"
+
+test-all: setup ## run the whole test suite
+	$(PYTEST)
 
 check: setup ## lint, format and type checks
 	$(RUN) -m ruff check .

