@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,6 +97,7 @@ def test_math_verify_and_hydra_share_one_antlr_runtime():
     assert not any(item.startswith("lm-eval[") for item in named)
 
 
+@pytest.mark.integration
 def test_the_wheel_holds_bcd_alone_and_asks_for_torch_alone(tmp_path):
     for name in ("bcd", "pyproject.toml", "README.md", "LICENSE"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -126,39 +128,29 @@ def readme_blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
-def test_readme_example_runs_and_learns():
+def test_readme_example_runs_and_learns(capsys):
     (code,) = readme_blocks("python")
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    blocks, loss = re.fullmatch(r"(\d+) blocks, loss (\d\.\d+)\n", done.stdout).groups()
+    with torch.random.fork_rng():
+        exec(compile(code, "README.md", "exec"), {})
+    blocks, loss = re.fullmatch(r"(\d+) blocks, loss (\d\.\d+)\n", capsys.readouterr().out).groups()
     assert int(blocks) == 5
     assert float(loss) < 0.5  # the target has variance one
 
 
 def test_readme_names_existing_targets_files_and_folders():
     text = (ROOT / "README.md").read_text()
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"make ([a-z]+)", " ".join(readme_blocks("sh")))) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z-]+)", " ".join(readme_blocks("sh")))) <= targets
     for name in re.findall(r"\]\(((?!http)[^)]+)\)", text):
         assert (ROOT / name).exists(), name
     for folder in ("bcd", "theory", "experiments", "records", "paper", "conf", "tests"):
         assert re.search(rf"^{folder}/ ", text, re.MULTILINE), folder
 
 
-def test_the_documentation_examples_run():
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "pytest",
-        "--doctest-modules",
-        *("bcd", "theory", "experiments", "paper"),
-        "-q",
-    ]
-    done = subprocess.run([*command, "-p", "no:cacheprovider"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) >= 15
+def test_the_documentation_examples_are_in_the_suite(pytestconfig):
+    """In that run of pytest itself, so that no other has to be started."""
+    assert pytestconfig.getoption("doctestmodules")
+    assert set(pytestconfig.getini("testpaths")) == {"tests", *MAY_IMPORT}
 
 
 def test_make_downstream_evaluates_the_methods_of_the_headline():
@@ -167,7 +159,11 @@ def test_make_downstream_evaluates_the_methods_of_the_headline():
     assert sorted(made) == sorted(name.rpartition("/")[2] for name in study["axes"]["method"])
 
 
+def test_ci_runs_everything_and_ends_with_the_tests():
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-2:] == ["make check", "make test-all"]
+
+
 def test_make_help_lists_every_public_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
-    listed = set(re.findall(r"^make ([a-z]+)", done.stdout, re.MULTILINE))
-    assert {"setup", "paper", "test", "check", "theory", "study", "figures", "clean"} <= listed
+    listed = set(re.findall(r"^make ([a-z-]+)", done.stdout, re.MULTILINE))
+    assert {"setup", "paper", "quick", "test", "test-all", "check", "theory", "study", "figures", "clean"} <= listed
