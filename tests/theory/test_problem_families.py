@@ -9,20 +9,23 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from tests.theory.families import NAMES, family, instances, showcase
 from theory.bounds.triangular import triangular_constant
-from theory.problems.__main__ import FOLDER, load, table
+from theory.problems.__main__ import table
 from theory.problems.sampling import compare, hessians, inside_points, sampled
 
-UNBOUNDED = {"bilinear"}  # a counter-example without a minimum; test_master.py has its tests
-NAMES = sorted({path.stem for path in FOLDER.glob("*.yaml")} - UNBOUNDED)
 LOCAL = {"deep_linear", "expcosh", "matfac", "mlp", "rosenbrock"}  # C is not R^d
 
 
 def cases(name: str) -> list[Any]:
     """The showcase and four instances spread over the sweep, the last one included."""
-    family = load(name)
-    every = list(family.instances())
-    return [family.showcase(), *every[:: -max(1, len(every) // 4)][:4]]
+    every = instances(name)
+    return [showcase(name), *every[:: -max(1, len(every) // 4)][:4]]
+
+
+CASES = pytest.mark.parametrize(
+    "some", [slice(2), pytest.param(slice(2, None), marks=pytest.mark.slow)], ids=["two", "others"]
+)
 
 
 def violations(problem: Any) -> set[str]:
@@ -35,9 +38,10 @@ def violations(problem: Any) -> set[str]:
     }
 
 
+@CASES
 @pytest.mark.parametrize("name", NAMES)
-def test_an_adversary_does_not_refute_the_constants(name: str) -> None:
-    for problem in cases(name):
+def test_an_adversary_does_not_refute_the_constants(name: str, some: slice) -> None:
+    for problem in cases(name)[some]:
         assert violations(problem) == set(), problem.parameters
         assert problem.mu >= -problem.L
         assert np.array_equal(problem.L_i, np.diag(problem.L_ij))
@@ -46,7 +50,7 @@ def test_an_adversary_does_not_refute_the_constants(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["rosenbrock", "plsin", "logistic"])
 def test_the_adversary_refutes_constants_that_are_too_small(name: str) -> None:
-    true = load(name).showcase()
+    true = showcase(name)
     found = sampled(true, points=48, rounds=6)
     for constant in ("L", "mu", "pl", "f_star", "L_ij"):
         false = copy.copy(true)
@@ -65,10 +69,11 @@ def test_the_adversary_refutes_constants_that_are_too_small(name: str) -> None:
     assert "Lambda" in violations(monkey)
 
 
+@CASES
 @pytest.mark.parametrize("name", NAMES)
-def test_lambda_covers_whole_epochs(name: str) -> None:
+def test_lambda_covers_whole_epochs(name: str, some: slice) -> None:
     """Lemma T with finite displacements u, along which every row sees another Hessian."""
-    for problem in cases(name):
+    for problem in cases(name)[some]:
         generator = np.random.default_rng(4)
         order = generator.permutation(len(problem.sizes))
         x, y = inside_points(problem, 400, generator).reshape(2, 200, -1)
@@ -85,9 +90,10 @@ def test_lambda_covers_whole_epochs(name: str) -> None:
         assert np.all(np.sqrt(moved[valid]) <= limit[valid] * (1 + 1e-9) + 1e-9)
 
 
+@CASES
 @pytest.mark.parametrize("name", NAMES)
-def test_the_minimum_is_above_f_star_and_the_sublevel_set_within_the_radius(name: str) -> None:
-    for problem in cases(name):
+def test_the_minimum_is_above_f_star_and_the_sublevel_set_within_the_radius(name: str, some: slice) -> None:
+    for problem in cases(name)[some]:
         generator = np.random.default_rng(5)
         starts = [problem.start, *inside_points(problem, 3, generator)]
         found = [
@@ -121,14 +127,15 @@ def farthest_on_rays(problem: Any, centre: np.ndarray, generator: np.random.Gene
 @pytest.mark.parametrize("name", ["quadratic", "nesterov"])
 def test_the_radius_of_quadratics_is_attained(name: str) -> None:
     """So that the test above would refute a smaller one; the grid of a ray has steps of |x^0 - x*|/100."""
-    problem = load(name).showcase()
+    problem = showcase(name)
     farthest = max(farthest_on_rays(problem, problem.minimiser, np.random.default_rng(5)))
     assert farthest >= problem.radius - np.linalg.norm(problem.start - problem.minimiser) / 99
 
 
+@CASES
 @pytest.mark.parametrize("name", NAMES)
-def test_c_is_convex_and_holds_the_runs_of_descent_methods(name: str) -> None:
-    for problem in cases(name):
+def test_c_is_convex_and_holds_the_runs_of_descent_methods(name: str, some: slice) -> None:
+    for problem in cases(name)[some]:
         generator = np.random.default_rng(6)
         assert problem.inside(problem.start)
         points = inside_points(problem, 200, generator)
@@ -153,12 +160,13 @@ def test_c_is_convex_and_holds_the_runs_of_descent_methods(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_families_identify_their_instances(name: str) -> None:
-    family = load(name, seeds=2)
-    rows = [problem.parameters for problem in family.instances()]
+    sweep = family(name, seeds=2)
+    problems = list(sweep.instances())
+    rows = [problem.parameters for problem in problems]
     assert len({json.dumps(row) for row in rows}) == len(rows)
     assert len({tuple(row) for row in rows}) == 1, "columns of a record"
     assert {"num_blocks", "seed"} <= rows[0].keys()
-    for problem, again in zip(family.instances(), family.instances(), strict=True):
+    for problem, again in zip(problems, sweep.instances(), strict=True):
         assert np.array_equal(problem.start, again.start)
         assert sum(problem.sizes) == len(problem.start) <= 16
         assert len(problem.sizes) == problem.parameters["num_blocks"]
@@ -168,9 +176,6 @@ def test_the_command_prints_a_row_for_each_constant() -> None:
     rows = table("rosenbrock")
     assert [row.split()[1] for row in rows] == ["L", "mu", "L_00", "L_01", "L_11", "Lambda", "pl", "f_star"]
     assert float(rows[4].split()[-1]) == pytest.approx(1, abs=1e-3)  # d2_yy = 2b everywhere
-
-
-GOOD: dict[str, dict[str, Any]] = {name: dict(load(name).example) for name in NAMES}
 
 
 @pytest.mark.parametrize(
@@ -202,10 +207,10 @@ GOOD: dict[str, dict[str, Any]] = {name: dict(load(name).example) for name in NA
     ],
 )
 def test_bad_arguments_are_refused_with_their_value(name: str, change: dict[str, Any], message: str) -> None:
-    problem = type(load(name)).problem
-    problem(**GOOD[name])
+    problem, example = type(family(name)).problem, family(name).example
+    problem(**example)
     with pytest.raises(ValueError, match=message):
-        problem(**{**GOOD[name], **change})
+        problem(**{**example, **change})
 
 
 @pytest.mark.parametrize(
@@ -224,6 +229,6 @@ def test_bad_arguments_are_refused_with_their_value(name: str, change: dict[str,
     ],
 )
 def test_sweeps_are_checked_when_they_are_made(name: str, change: dict[str, Any], message: str) -> None:
-    family = load(name)
+    sweep = family(name)
     with pytest.raises(ValueError, match=message):
-        type(family)(**{**vars(family), **change})
+        type(sweep)(**{**vars(sweep), **change})

@@ -7,19 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.theory.families import NAMES, instances, showcase
 from theory.numbers import DIGITS, lift, norm
-from theory.problems.__main__ import FOLDER, load
 from theory.problems.ridge import RidgeSum
 from theory.problems.sampling import hessians, inside_points
 
-UNBOUNDED = {"bilinear"}  # a counter-example without a minimum; test_master.py has its tests
-NAMES = sorted({path.stem for path in FOLDER.glob("*.yaml")} - UNBOUNDED)
 RATIONAL = ("deep_linear", "huber", "matfac", "nesterov", "quadratic", "rosenbrock")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_derivatives_agree_with_autograd(name: str) -> None:
-    for problem in load(name).instances():
+    for problem in instances(name):
         points = inside_points(problem, 12, np.random.default_rng(1)).reshape(3, 4, -1)
         values, gradients = problem.value(points), problem.gradient(points)
         assert values.shape == (3, 4)
@@ -33,7 +31,7 @@ def test_derivatives_agree_with_autograd(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_hessians_of_the_adversary_are_those_of_torch(name: str) -> None:
-    problem = load(name).showcase()
+    problem = showcase(name)
     points = inside_points(problem, 30, np.random.default_rng(2))
     for x, matrix in zip(points, hessians(problem, points), strict=True):
         split = torch.from_numpy(x)
@@ -43,7 +41,7 @@ def test_the_hessians_of_the_adversary_are_those_of_torch(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_float64_is_multi_precision_up_to_the_stated_rounding(name: str) -> None:
-    problem = load(name).showcase()
+    problem = showcase(name)
     points = inside_points(problem, 6, np.random.default_rng(3))
     with mpmath.workdps(DIGITS):
         for copied in (problem, problem.lifted(mpmath.mpf)):
@@ -60,7 +58,7 @@ def test_float64_is_multi_precision_up_to_the_stated_rounding(name: str) -> None
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("length", [1.0, 1e-3, 1e-8, 1e-14])
 def test_decreases_do_not_cancel(name: str, length: float) -> None:
-    problem = load(name).showcase()
+    problem = showcase(name)
     x, towards = inside_points(problem, 24, np.random.default_rng(7)).reshape(2, 12, -1)
     y = x + length * (towards - x)
     scale = (problem.gradient_scale(x) + problem.gradient_scale(y)) * np.linalg.norm(x - y, axis=1)
@@ -74,7 +72,7 @@ def test_decreases_do_not_cancel(name: str, length: float) -> None:
 
 @pytest.mark.parametrize("name", ["expcosh", "huber", "logistic", "plsin", "quadcos"])
 def test_the_second_derivative_of_a_ridge_is_that_of_its_slope_in_sixty_digits(name: str) -> None:
-    problem = load(name).showcase()
+    problem = showcase(name)
     assert isinstance(problem, RidgeSum)
     points = inside_points(problem, 6, np.random.default_rng(5))
     with mpmath.workdps(DIGITS):
@@ -87,7 +85,7 @@ def test_the_second_derivative_of_a_ridge_is_that_of_its_slope_in_sixty_digits(n
 
 @pytest.mark.parametrize("name", ["quadratic", "nesterov", "logistic", "expcosh", "quadcos"])
 def test_the_gap_of_strongly_convex_problems_has_fifty_digits(name: str) -> None:
-    problem = load(name).showcase()
+    problem = showcase(name)
     if name == "quadcos":  # strongly convex for small amplitudes only
         problem = type(problem)([1, 2], amplitude=0.002, terms=3, seed=1)
         assert problem.convex
@@ -101,7 +99,7 @@ def test_the_gap_of_strongly_convex_problems_has_fifty_digits(name: str) -> None
 
 @pytest.mark.parametrize("name", RATIONAL)
 def test_rational_problems_are_exact_in_fractions(name: str) -> None:
-    problem = load(name).showcase()
+    problem = showcase(name)
     exact = problem.lifted(Fraction)
     x = exact.start
     y = x - exact.gradient(x) / 1024
