@@ -39,7 +39,13 @@ def attacked(monkeypatch, **changes) -> None:
     monkeypatch.setattr(run, "TARGETS", (replace(NAMED["a1_pair"], **changes),))
 
 
-@pytest.mark.parametrize("name", ["a1_pair", "a4", "b1_plus_one", "b1_plus_pair", "b2_one", "c3_one"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("c3_one", "a1_pair", "b1_plus_one", "b2_one"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("a4", "b1_plus_pair")),
+    ],
+)
 def test_few_evaluations_reach_the_tightness_and_kill_the_mutants(name: str) -> None:
     found = run.attack_target(name, 32, 0)
     assert found["evaluations"] < 400
@@ -104,6 +110,7 @@ def test_one_seed_gives_one_result() -> None:
     assert first["tightness"] != other["tightness"]
 
 
+@pytest.mark.integration
 def test_a_survivor_makes_the_exit_code_one(folder, monkeypatch, capsys) -> None:
     assert entry.main(["a5_pair", "--workers", "1"]) == 0
     # the step of A2 loses a factor of 2 on this family

@@ -137,8 +137,8 @@ def test_theorem_e_is_attained_and_without_momentum_is_gradient_descent() -> Non
     ("inner_steps", "rate", "ratio", "claim"),
     [
         (200, 1.125e-5, 1.43, "D.4"),
-        (500, 1.8e-6, 3.54, "D.4"),
-        (1000, 4.5e-7, 7.05, "D.4"),
+        pytest.param(500, 1.8e-6, 3.54, "D.4", marks=pytest.mark.slow),
+        pytest.param(1000, 4.5e-7, 7.05, "D.4", marks=pytest.mark.slow),
         (1, 0.028377295, 11.3, "D.5"),
     ],
 )
