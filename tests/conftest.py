@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 # Before torch is loaded, and for every process a test starts: what the tests compute is too small for threads, which
@@ -34,9 +35,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not torch.cuda.is_available() and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
     if config.getoption("--quick"):
-        first = {item.nodeid.partition("[")[0]: item for item in reversed(items) if cheap(item)}
-        config.hook.pytest_deselected(items=[item for item in items if item not in first.values()])
-        items[:] = [item for item in items if item in first.values()]
+        chosen = first_cases(items)
+        config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
+        items[:] = chosen
+
+
+def first_cases(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """What `make quick` runs: of every doctest and test function the first case, if it is cheap."""
+    return list({item.nodeid.partition("[")[0]: item for item in reversed(items) if cheap(item)}.values())[::-1]
 
 
 def cheap(item: pytest.Item) -> bool:

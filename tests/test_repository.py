@@ -153,6 +153,10 @@ def test_the_documentation_examples_are_in_the_suite(pytestconfig):
     assert set(pytestconfig.getini("testpaths")) == {"tests", *MAY_IMPORT}
 
 
+def test_ci_runs_everything_and_ends_with_the_tests():
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-2:] == ["make check", "make test-all"]
+
+
 def test_make_help_lists_every_public_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
     listed = set(re.findall(r"^make ([a-z-]+)", done.stdout, re.MULTILINE))

@@ -75,9 +75,9 @@ def test_the_example_of_contributing_runs_as_one_file_and_one_yaml(tmp_path: Pat
         assert f"`{path}`" in text
         (content,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
         (tmp_path / path).write_text(content)
-    command = [sys.executable, "-W", "error", "-m", "theory.verify", "bound=path_length", "workers=1", "cases=4"]
+    command = [sys.executable, "-W", "error", "-m", "theory.verify", "--multirun"]
     # Two runs of one process: as it stands, and with a step size that its theorem does not cover.
-    command += ["-m", "bound.grid.gamma=[0.3,1.0,1.9],[2.1]"]
+    command += ["bound=path_length", "workers=1", "cases=4", "bound.grid.gamma=[0.3,1.0,1.9],[2.1]"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "HOLDS: 1 bounds, " in done.stdout
     assert "2 of 2 negative controls rejected" in done.stdout

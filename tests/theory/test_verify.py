@@ -44,8 +44,9 @@ def run(folder: Path, *overrides: str) -> int:
 
 
 @pytest.mark.integration
-def test_command_writes_a_record_and_reports(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "theory.verify", *TINY, "workers=2"]
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_command_writes_a_record_and_reports(workers: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "theory.verify", *TINY, f"workers={workers}"]
     command += [f"records_dir={tmp_path}", f"hydra.run.dir={tmp_path}/hydra"]
     done = subprocess.run(command, cwd=records.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
