@@ -16,7 +16,7 @@ from tqdm import tqdm
 from bcd.checks import require_number
 from experiments import configuration, sources
 from experiments.command import command
-from experiments.data.ngrams import NEAR, Index, Overlap
+from experiments.data.ngrams import NEAR, Index, Overlap, require_gram_sizes
 from experiments.data.source import Source
 from experiments.data.splits import identity
 from experiments.errors import UserError
@@ -120,6 +120,7 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
         UserError: for data that cannot be had.
     """
     require_number("coverage", config.coverage, least=0, below=1, why="it must be a share, at least 0 and below 1")
+    require_gram_sizes(config.n, config.shortest)
     data = configuration.build(config.data)
     texts = data.texts()
     train = texts["train"]

@@ -133,7 +133,7 @@ def run(arguments: Sequence[str]) -> bool:
         Whether every run succeeded.
     """
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cases = [compose(overrides, name) for name, overrides in runs(arguments)]
+        cases = [compose(overrides, name) for name, overrides in runs(spelled_out(arguments, "profile"))]
     fake = [chosen for chosen in cases if chosen.config.device == "fake"]
     if fake:
         with tqdm(fake, desc="predict", unit="run", leave=False) as bar:
@@ -158,7 +158,7 @@ def main() -> None:
         return
     where = "conf/profile.yaml lists them, and execution=plain, which is not the default here, has those of a step"
     with exit_codes(where):
-        succeeded = run(spelled_out(arguments, "profile"))
+        succeeded = run(arguments)
     if not succeeded:
         raise SystemExit(1)
 

@@ -50,6 +50,14 @@ class Overlap:
         return sum(share >= NEAR for share in self.coverage.values())
 
 
+def require_gram_sizes(n: int, shortest: int) -> None:
+    """Raise ValueError unless 1 <= shortest <= n, both whole."""
+    for name, value in (("n", n), ("shortest", shortest)):
+        require_whole(name, value, least=1, why="it must be a whole number of words, at least 1")
+    if shortest > n:
+        raise UserError(f"shortest={shortest} exceeds n={n}")
+
+
 class Index:
     """The grams of all items of several evaluation sets.
 
@@ -63,10 +71,7 @@ class Index:
     """
 
     def __init__(self, sets: dict[str, Sequence[Sequence[str]]], n: int, shortest: int) -> None:
-        for name, value in (("n", n), ("shortest", shortest)):
-            require_whole(name, value, least=1, why="it must be a whole number of words, at least 1")
-        if shortest > n:
-            raise UserError(f"shortest={shortest} exceeds n={n}")
+        require_gram_sizes(n, shortest)
         self.n, self.shortest = n, shortest
         self._items: dict[Gram, set[tuple[str, int]]] = defaultdict(set)
         self._sizes: dict[Gram, set[int]] = defaultdict(set)  # first words of a gram -> sizes of grams that begin so

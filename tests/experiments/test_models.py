@@ -136,7 +136,7 @@ def test_the_option_reaches_the_examples(checkpoint, tmp_path):
     assert answers < every == tokens - 4, "all but the first of each"
     with (
         initialize_config_dir(str(ROOT / "conf"), version_base="1.3"),
-        pytest.raises(UserError, match=r"data\.loss_on='prompts' is not one of answers, all"),
+        pytest.raises(ValueError, match=r"data\.loss_on='prompts' is not one of answers, all"),
     ):
         configuration.build(study.compose(["data=gsm8k", "data.loss_on=prompts"])[0].data)
 

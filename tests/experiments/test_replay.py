@@ -28,7 +28,7 @@ def test_replay_compares_every_metric(tiny, capsys):
     found = replay.replay(path, rtol=1e-6)
     assert len(found) == 2
     assert found[0].startswith("steps.loss[2]: ")
-    assert found[1] == "steps.lr[3]: only in the replay"
+    assert found[1] == "steps.lr[5]: only in the replay"
     content["config"]["device"] = "cuda"
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="only CPU records can be replayed"):

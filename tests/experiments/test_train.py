@@ -21,7 +21,7 @@ from tests.experiments.conftest import ROOT, TINY
         (["method=adam"], 2, "error: method=adam is not one of "),
         (["method=adamw", "order=cyclic"], 2, "error: there is no option 'order' here, with the method"),
         (["method.inner_step=3"], 2, "error: there is no option 'method.inner_step'"),
-        (["studies=[quick,nothing]"], 2, "error: study=nothing is not one of equal_time, "),
+        (["studies=[quick,nothing]"], 2, "error: study=nothing is not one of digits, equal_time, "),
         (["dry=true"], 2, "give study=NAME too"),
         (["study=quick", "dry=banana"], 2, "error: dry='banana' is not one of True, False"),
         (

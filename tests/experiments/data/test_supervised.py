@@ -37,7 +37,7 @@ from tests.experiments.data.conftest import COPIES, ROWS, TESTS, write
     ],
 )
 def test_impossible_values_are_refused(override, message, tiny_gsm8k):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         tiny_gsm8k(override)
 
 
