@@ -46,7 +46,8 @@ def listed(local, checkpoint, tmp_path, monkeypatch, shared):
     monkeypatch.setattr(models.Pretrained, "local", lambda self: checkpoint)
 
     def make(name, *, dry=False):
-        on_disk = "reasoning_gym" not in json.dumps(STUDIES[name])
+        text = json.dumps(STUDIES[name])
+        on_disk = "reasoning_gym" not in text and "workload=digits" not in text
         extra = [f"data.source.local={local}", "data.heldout_size=4"] if on_disk else []
         extra += ["data.test_size=null"] if "data.test=true" in STUDIES[name]["overrides"] else []
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
