@@ -1,7 +1,10 @@
-"""Pairwise covers: of all combinations of some axes, few in which every two values of different axes meet."""
+"""What of a parametrized test runs in `make test`: pairwise covers of several axes, chosen values of one.
+
+In a cover every two values of different axes meet; it is far smaller than the product.
+"""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -47,6 +50,17 @@ def crossed(
         for row in itertools.product(*(range(len(values)) for values in axes.values()))
     ]
     return pytest.mark.parametrize(list(axes), every)
+
+
+def tiered(values: Sequence[Any], quick: Collection[Any]) -> list[Any]:
+    """The values as parameters of a test, of which those that are not quick are slow; a tuple is several arguments."""
+    assert set(quick) <= set(values), "a quick value that there is not"
+    return [
+        pytest.param(
+            *(value if isinstance(value, tuple) else (value,)), marks=() if value in quick else pytest.mark.slow
+        )
+        for value in values
+    ]
 
 
 def rows(*sizes: int) -> list[tuple[int, ...]]:

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bcd import Adam, AdamW, BlockCoordinateDescent, Cyclic, RandomReshuffle, by_layer, by_regex
 from tests.conftest import RTOL
+from tests.cover import tiered
 
 pytestmark = pytest.mark.filterwarnings("ignore:BAdam expect model to be loaded in fp16/bf16 precision:UserWarning")
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
@@ -60,7 +61,7 @@ def layer_of_each_step(model, optimizer, steps):
     return list(layers)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("decay", tiered([0.0, 0.1], quick=[0.1]))
 def test_the_same_trajectory_once_two_defects_are_neutralised(decay):
     theirs, mine = llama(), llama()
     # Decay: given to the base optimizer's class defaults, which badam uses instead of the groups' own value.
@@ -76,6 +77,7 @@ def test_the_same_trajectory_once_two_defects_are_neutralised(decay):
             torch.testing.assert_close(a, b, rtol=RTOL["same mathematics in float32"], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_badam_gives_the_first_block_one_step_less():
     model = llama()
     assert layer_of_each_step(model, published(model), 6) == [0, 0, 1, 1, 1, 2]
@@ -130,6 +132,7 @@ class OneBlock(Cyclic):
         return (self.index,)
 
 
+@pytest.mark.slow
 def test_badam_draws_its_order_from_the_global_generator():
     def orders(make):
         found = []
@@ -145,6 +148,7 @@ def test_badam_draws_its_order_from_the_global_generator():
     assert len(set(mine)) == 1
 
 
+@pytest.mark.slow
 def test_badam_loses_its_place_on_resume():
     model = llama()
     reference = published(model)
@@ -164,6 +168,7 @@ def test_badam_loses_its_place_on_resume():
     assert layer_of_each_step(again, resumed, 3) == [1, 1, 2]
 
 
+@pytest.mark.slow
 def test_badam_never_trains_what_is_outside_the_layers_by_default():
     model = llama()
     reference = published(model, inner_steps=1)

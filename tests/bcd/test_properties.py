@@ -93,6 +93,7 @@ def test_an_order_gives_sets_of_blocks_from_its_own_generator(data, num_blocks, 
             assert sorted(drawn[start : start + num_blocks]) == list(range(num_blocks))
 
 
+@pytest.mark.slow
 @examples(150)
 @given(runs(), st.integers(0, 8), st.integers(1, 8))
 def test_training_from_a_file_is_bitwise_the_uninterrupted_run(run, saved_at, more):

@@ -1,5 +1,7 @@
 """`BlockCoordinateDescent` inside trl's SFTTrainer, and activation checkpointing in both trainers."""
 
+import itertools
+
 import pytest
 import torch
 from datasets import Dataset
@@ -18,6 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from bcd import Adam, BlockCoordinateDescent, RandomReshuffle, by_layer
 from bcd.integrations import checkpoint_active_layers
 from tests.conftest import RTOL
+from tests.cover import tiered
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 WORDS = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(13))]
@@ -121,8 +124,10 @@ class Rows(torch.utils.data.Dataset):
         return {"input_ids": self.tokens[i], "labels": self.tokens[i]}
 
 
-@pytest.mark.parametrize("library", ["transformers", "trl"])
-@pytest.mark.parametrize("checkpointing", ["ours", "the trainer's"])
+@pytest.mark.parametrize(
+    ("checkpointing", "library"),
+    tiered(list(itertools.product(["ours", "the trainer's"], ["transformers", "trl"])), quick=[("ours", "trl")]),
+)
 def test_checkpointing_stops_at_the_active_block_in_a_trainer(checkpointing, library, tmp_path):
     trained, reference = llama(), llama()
     weights = []

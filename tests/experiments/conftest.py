@@ -23,12 +23,6 @@ KINDS = ("adamw", "badam", "lisa", "lomo", "lora", "muon")
 """A method of each kind: all weights, blocks, layers drawn at random, inside the backward pass, adapters, matrices."""
 
 
-def tiered(values, quick):
-    """The values as parameters of a test; those that are not `quick` are slow."""
-    assert set(quick) <= set(values), "a quick value that there is not"
-    return [pytest.param(value, marks=() if value in quick else pytest.mark.slow) for value in values]
-
-
 def measured(record):
     """Everything measured except seconds, places and spectra."""
     assert record.status == "finished", record.error

@@ -28,6 +28,7 @@ def test_a_disturbed_step_counts_little_where_there_are_rounds():
     assert third["peak_allocated"] == 7
 
 
+@pytest.mark.slow
 def test_what_costs_the_same_has_one_name_in_every_study_and_is_measured_once(entries, capsys, monkeypatch):
     first = entries("first", {"method": ["sgd", "badam"], "seed": [0]})
     second = entries(

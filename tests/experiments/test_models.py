@@ -47,6 +47,7 @@ def test_a_missing_model_package_is_named_with_the_command_that_brings_it():
         source.fingerprint()
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_embedded_model_is_what_its_configuration_says():
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

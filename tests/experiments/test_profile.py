@@ -25,6 +25,9 @@ from experiments.errors import UserError
 from experiments.methods import BlockMethod
 from experiments.methods.fused_backward import AdaLOMOMethod, LOMOMethod
 from experiments.profile import compose
+from tests.commands import run_module
+from tests.cover import crossed, tiered
+from tests.experiments.conftest import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 METHODS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
@@ -60,10 +63,7 @@ def activate(model, active):
 ACTIVE = ["layers.0.", f"layers.{LAYERS // 2}.", f"layers.{LAYERS - 1}.", "embed_tokens", "norm", "q_proj"]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("active", ACTIVE)
+@crossed(active=ACTIVE, tied=[False, True], recompute=[False, True], dtype=[torch.float32, torch.bfloat16])
 def test_activations_are_those_of_the_real_model(active, tied, recompute, dtype):
     real, fake = llama(tied, dtype), meta_llama(tied, dtype)
     without_mask(fake)  # the real model finds out by itself that it needs none
@@ -119,10 +119,10 @@ def plain(recompute):
 FROZEN = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("master", ["off", "discard"])
-@pytest.mark.parametrize(
-    "partition", [by_layer, by_matrix, partial(by_ratio, parts=3)], ids=["layer", "matrix", "ratio"]
+@crossed(
+    partition={"layer": by_layer, "matrix": by_matrix, "ratio": partial(by_ratio, parts=3)},
+    master=["off", "discard"],
+    recompute=[False, True],
 )
 def test_no_visit_of_a_real_run_needs_more_than_the_predicted_one(partition, master, recompute):
     """The whole step, in the categories and phases of the prediction, at every visit of one block epoch."""
@@ -199,7 +199,7 @@ def composed(*overrides):
 
 
 @pytest.mark.usefixtures("global_generator_untouched")
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", tiered(METHODS, quick=KINDS))
 def test_every_method_is_predicted(name):
     chosen = composed(f"method={name}", "model.architecture.num_hidden_layers=3")
     found = case.predicted(chosen)
@@ -273,14 +273,11 @@ def test_fewer_layers_of_a_local_folder_are_those_of_the_stated_architecture(che
     assert case.skeleton(whole).config.num_hidden_layers == 2
 
 
-def command(*overrides):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.profile", *overrides], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-
-
+@pytest.mark.integration
 def test_the_command_says_which_cards_hold_llama_3_8b():
-    done = command("device=fake", "model=llama3_8b", "method=badam", "tokens=2048", "sequence=1024")
+    given = ["device=fake", "model=llama3_8b", "method=badam", "tokens=2048", "sequence=1024"]
+    command = [sys.executable, "-m", "experiments.profile", *given]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "8.030 billion weights in bfloat16, 2 x 1024 tokens, peer/documented" in done.stdout
     assert "16 no, 24 yes" in done.stdout
@@ -299,7 +296,7 @@ def test_the_command_says_which_cards_hold_llama_3_8b():
     ],
 )
 def test_the_command_stops_with_one_message(overrides, message):
-    done = command(*overrides)
+    done = run_module("experiments.profile", *overrides)
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr

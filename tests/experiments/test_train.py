@@ -78,6 +78,7 @@ def test_a_sweep_from_the_shell(command, places, tmp_path):
     assert {record.config["choices"]["order"] for record in records} == {"cyclic", "descending"}
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_command_with_75_and_the_same_command_finishes(places, tmp_path):
     arguments = [*places, *TINY, "method=badam", "steps=100000", "checkpoint.every=5"]
     process = subprocess.Popen(

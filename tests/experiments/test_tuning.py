@@ -55,6 +55,7 @@ def test_the_tuning_study_covers_every_method_on_data_that_no_reported_run_sees(
     assert abs(validation.data.heldout_seed - reported.data.train_seed) >= reported.data.train_size
 
 
+@pytest.mark.slow
 def test_every_method_has_an_estimated_time(small):
     seconds = {entry.name: estimate.estimated(entry) for entry in small({"method": METHODS})}
     assert all(0 < estimate < 60 for estimate in seconds.values()), seconds
@@ -163,6 +164,7 @@ def test_a_failed_run_is_a_result_of_tuning(small):
     assert "1e+30: failed" in tuning.table(record)
 
 
+@pytest.mark.slow
 def test_a_method_whose_every_rate_failed_holds_nothing_up(small, tmp_path, capsys):
     rates = {"method": {"sgd": [1e30, 1e31], "lora": [1e-3, 1e-2]}}
     axes = {"method": ["sgd", "lora"], "method.lr": rates, "seed": [1000]}

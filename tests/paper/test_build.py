@@ -65,6 +65,7 @@ def product(name: str) -> build.Product:
     return found
 
 
+@pytest.mark.slow
 def test_every_product_is_made_once_and_again_when_a_record_changes(folder: Path) -> None:
     products = build.products()
     assert {p.name for p in products} >= {"loss_curves", "memory", "bound_slack", "quick_study", "numbers"}

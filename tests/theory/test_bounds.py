@@ -24,6 +24,7 @@ LABELS = [(bound, problem) for bound, problems in PROBLEMS.items() for problem i
 Sweeps = dict[tuple[str, str], verify.Job]
 
 
+@pytest.mark.slow
 def test_the_sweeps_are_those_of_the_yamls(sweeps: Sweeps) -> None:
     assert list(sweeps) == LABELS
     folder = records.ROOT / "conf" / "problem"
@@ -66,6 +67,7 @@ def documented(bound: Bound, lines: Any) -> None:
         assert name in text, f"line {name} is in no docstring"
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_example_of_contributing_runs_as_one_file_and_one_yaml(tmp_path: Path) -> None:
     text = (records.ROOT / "CONTRIBUTING.md").read_text()

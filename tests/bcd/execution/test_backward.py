@@ -214,6 +214,7 @@ def test_other_optimizers_are_refused(llama):
         step_in_backward(torch.optim.SGD(llama().parameters()))
 
 
+@pytest.mark.slow
 def test_with_compiled_layers(llama, tokens):
     usual, model = llama(), llama()
     optimizers = bcd(usual), bcd(model)

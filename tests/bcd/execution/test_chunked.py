@@ -7,6 +7,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from bcd.execution import Execution, chunked_loss, linear_cross_entropy
+from tests.cover import tiered
 
 RTOL = 1e-5  # same mathematics in float32
 
@@ -77,7 +78,7 @@ class Rows(torch.utils.data.Dataset):
         return {"input_ids": self.tokens[i], "labels": labels}
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", tiered([1, 2], quick=[2]))
 def test_the_trainer_of_transformers_uses_it(accumulation, tmp_path, llama):
     weights, losses = [], []
     for chunked in (False, True):

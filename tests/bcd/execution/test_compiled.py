@@ -8,6 +8,7 @@ from torch._dynamo.utils import counters
 
 from bcd import SGD, BlockCoordinateDescent, Descending, by_layer, by_matrix
 from bcd.execution import compile_layers, compiled_layers, recompute_layers
+from tests.cover import tiered
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 RTOL = 1e-5  # same mathematics in float32
@@ -30,8 +31,8 @@ def bcd(model, partition=by_layer, **options):
     return BlockCoordinateDescent(partition(model, **FREEZE), **options)
 
 
-@pytest.mark.parametrize("recompute", [None, 0, 40_000])
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize("recompute", tiered([None, 0, 40_000], quick=[None, 0]))
+@pytest.mark.parametrize("backend", tiered(["eager", "aot_eager", "inductor"], quick=["eager", "aot_eager"]))
 def test_a_handful_of_graphs_serves_every_block(backend, recompute, llama, tokens, train):
     usual, compiled = llama(), llama()
     compile_layers(compiled, backend=backend)
@@ -91,6 +92,7 @@ def test_gradients_equal_those_of_the_layers_as_they_are(backend, llama, tokens,
     assert all("forward" not in vars(layer) for layer in model.model.layers)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_as_exact_as_eager(llama, tokens, activate):
     exact, usual, compiled = llama(torch.bfloat16).double(), llama(torch.bfloat16), llama(torch.bfloat16)
     compile_layers(compiled)

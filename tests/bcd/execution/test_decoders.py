@@ -45,6 +45,7 @@ def gradients(model, tokens):
     return results
 
 
+@pytest.mark.slow
 def test_every_option_computes_what_the_model_computes(decoder, tokens):
     name, model = decoder
     expected = gradients(model, tokens)

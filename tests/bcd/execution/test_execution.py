@@ -9,6 +9,7 @@ from transformers import Trainer, TrainingArguments
 
 from bcd import SGD, Adam, BlockCoordinateDescent, Descending, by_layer
 from bcd.execution import Execution
+from tests.cover import tiered
 
 ROOT = Path(__file__).resolve().parents[3]
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
@@ -34,7 +35,9 @@ OPTIONS = [  # every pair of two options' values
 ]
 
 
-@pytest.mark.parametrize(("loss", "recompute", "compiled", "inside"), OPTIONS)
+@pytest.mark.parametrize(
+    ("loss", "recompute", "compiled", "inside"), tiered(OPTIONS, quick=[*OPTIONS[:4], *OPTIONS[5:8]])
+)
 def test_every_combination_trains_as_the_plain_path(loss, recompute, compiled, inside, llama, tokens, train):
     usual, model = llama(), llama()
     optimizers = bcd(usual), bcd(model)
@@ -61,6 +64,7 @@ def gradient(model, tokens):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("recompute", [0, "free"])
 @pytest.mark.parametrize("active", [(2,), (1, 3)])
@@ -87,6 +91,7 @@ class Rows(torch.utils.data.Dataset):
         return {"input_ids": self.tokens[i], "labels": self.tokens[i]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_the_trainer_of_transformers_with_all_options(accumulation, tmp_path, llama):
     weights, losses = [], []

@@ -19,6 +19,7 @@ from bcd.execution import (
 )
 from bcd.memory.activations import SavedTensors
 from tests.bcd.execution.conftest import normal, one_map
+from tests.cover import tiered
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
@@ -59,8 +60,8 @@ def test_which_maps_are_chosen(llama):
     assert type(model.lm_head) is nn.Linear
 
 
-@pytest.mark.parametrize("recompute", [None, 0, 40_000])
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("recompute", tiered([None, 0, 40_000], quick=[None]))
+@pytest.mark.parametrize("backend", tiered(["aot_eager", "inductor"], quick=["aot_eager"]))
 def test_with_compiled_and_recomputed_layers_no_graph_at_a_switch(backend, recompute, llama, tokens, train):
     torch.compiler.reset()
     counters.clear()
@@ -110,6 +111,7 @@ def test_only_frozen_layers_round(llama, tokens, activate):
     assert cosine > 0.96
 
 
+@pytest.mark.slow
 def test_a_recomputed_layer_keeps_its_input_alone(llama, tokens, monkeypatch):
     """As without 8-bit products; inside the graph only where torch's compiler recomputes functions, else outside."""
     held, gradients = {}, {}

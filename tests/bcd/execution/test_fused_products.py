@@ -25,6 +25,7 @@ from bcd.execution import (
 from bcd.execution.frozen_products import FusedMLP
 from bcd.memory.activations import SavedTensors
 from tests.bcd.execution.conftest import ON_A_GPU_WITH_QUACK
+from tests.cover import tiered
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU_WITH_QUACK)]
@@ -138,8 +139,8 @@ def test_a_copied_model_computes_the_same_and_follows_its_own_weights(llama, tok
     assert not torch.equal(copied(tokens).logits, before)
 
 
-@pytest.mark.parametrize("recompute", [None, 0, 40_000])
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("recompute", tiered([None, 0, 40_000], quick=[None, 0]))
+@pytest.mark.parametrize("backend", tiered(["aot_eager", "inductor"], quick=["aot_eager"]))
 @pytest.mark.parametrize("device", DEVICES)
 def test_training_is_the_same_and_a_switch_adds_no_graph(device, backend, recompute, llama, tokens, train):
     torch.compiler.reset()
@@ -170,6 +171,7 @@ def test_training_is_the_same_and_a_switch_adds_no_graph(device, backend, recomp
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 def test_what_a_layer_keeps(llama, tokens, activate):
     """A, B and not H, compiled or not; if it is recomputed its input alone, as without the kernels."""
     held = {}

@@ -94,6 +94,7 @@ def test_the_rate_runs_every_product_of_the_model():
 # --- what a compiler writes ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recompute", "other"), [(None, "aot_eager_decomp_partition"), (0, None)])
 def test_fused_graphs_save_what_others_save_and_write_no_more(recompute, other):
     """Beside the division of a graph that torch itself makes, and beside plain recomputation."""
@@ -208,6 +209,7 @@ def run(tmp_path, *overrides):
     return succeeded, {path.stem: load(path) for path in sorted((tmp_path / "profile").glob("*.json"))}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("global_generator_untouched")
 def test_methods_and_executions_are_measured_one_after_another(tmp_path, capsys):
     given = ["method=badam_exact,peer/lora", "execution=plain,peer/documented", "micro_batches=2"]
@@ -234,6 +236,7 @@ def test_methods_and_executions_are_measured_one_after_another(tmp_path, capsys)
     assert "run" in show.comparison(list(found.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["peer/lisa", "peer/badam"])
 def test_other_peers_are_measured(method, tmp_path):
     pytest.importorskip("badam")
@@ -329,7 +332,9 @@ def test_every_committed_peak_is_predicted_within_five_percent():
     assert max(map(abs, errors.values())) <= 0.05, errors
 
 
-@pytest.mark.parametrize("name", ["reference-documented-2048", "badam-keep-2048"])
+@pytest.mark.parametrize(
+    "name", ["reference-documented-2048", pytest.param("badam-keep-2048", marks=pytest.mark.slow)]
+)
 def test_a_committed_prediction_is_what_the_code_predicts(name):
     ((_, overrides),) = profile.runs(["sweep=cost", f"only={name}", "device=fake"])
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

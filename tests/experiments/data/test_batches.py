@@ -17,7 +17,8 @@ from experiments.training.loop import Training
 from experiments.training.run import Run
 from experiments.training.running import execute
 from experiments.workloads.language import answer_loss
-from tests.experiments.conftest import KINDS, METHODS, tiered
+from tests.cover import tiered
+from tests.experiments.conftest import KINDS, METHODS
 
 LENGTHS = [2 + (7 * i) % 23 for i in range(26)]  # every length between 2 and 24 at least once
 EXAMPLES = [Example([5 + i] * (n - 1), [1], bool) for i, n in enumerate(LENGTHS)]

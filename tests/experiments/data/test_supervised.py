@@ -130,6 +130,7 @@ def test_excluded_questions_are_not_trained_on(tiny_gsm8k, tmp_path):
 needs_copies = pytest.mark.skipif(not COPIES.is_dir(), reason="no local copies of the data sets in ../shared/data")
 
 
+@pytest.mark.slow
 @needs_copies
 @pytest.mark.parametrize(
     ("name", "local", "rows"),

@@ -8,6 +8,7 @@ from experiments.training import planning
 from experiments.training.run import Run
 from experiments.training.running import execute
 from records import ROOT
+from tests.cover import tiered
 
 VARIANTS = sorted(path.stem for path in (ROOT / "conf" / "method" / "variant").glob("*.yaml"))
 
@@ -29,7 +30,7 @@ def tiny(checkpoint, tmp_path):
 
 
 @pytest.mark.usefixtures("global_generator_untouched")
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", tiered(VARIANTS, quick=VARIANTS[::4]))
 def test_every_variant_trains(name, tiny):
     width = ["order.width=2"] if name.startswith("badam_window") else []
     planned = tiny(f"method=variant/{name}", *width)

@@ -27,6 +27,7 @@ def test_the_second_run_of_a_method_compiles_nothing(tiny):
     assert counters["stats"]["unique_graphs"] > before
 
 
+@pytest.mark.slow
 def test_the_runs_of_one_command_compile_once(entries, monkeypatch):
     torch.compiler.reset()
     real, counts = running.execute, []

@@ -35,6 +35,7 @@ def test_an_error_with_brackets_is_told_as_it_is():
     assert console.file.getvalue() == "sgd: FAILED, RuntimeError: [/tmp/x.so] [bold] is missing\n"
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_works_on_is_skipped(entries, capsys):
     listed = entries("small", {"method": ["sgd", "adamw"]})
     with listed[0].locked():
@@ -100,6 +101,7 @@ def test_a_study_skips_what_is_finished_and_goes_on_after_a_failure(entries, mon
     assert [record.status for record in runner.execute(listed, "small", retry=True)] == ["finished"] * 3
 
 
+@pytest.mark.slow
 def test_records_of_an_earlier_form_of_a_study_are_removed(entries, capsys, tmp_path):
     listed = entries("small", {"method": ["sgd", "lora"], "seed": [0]})
     runner.execute(listed, "small")
@@ -111,6 +113,7 @@ def test_records_of_an_earlier_form_of_a_study_are_removed(entries, capsys, tmp_
 # --- several studies ---
 
 
+@pytest.mark.slow
 def test_a_run_that_two_studies_have_is_executed_once(entries, capsys, monkeypatch):
     first = entries("first", {"method": ["sgd", "adamw"]})
     second = entries("second", {"seed": [0, 1], "method": ["sgd"]})
@@ -137,6 +140,7 @@ def test_a_run_that_two_studies_have_is_executed_once(entries, capsys, monkeypat
     assert measured(later) == measured(records[3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failed", ["a", "z"])
 def test_a_run_that_failed_here_is_taken_over_from_where_it_finished(failed, entries, monkeypatch):
     other = {"a": "z", "z": "a"}[failed]

@@ -15,6 +15,7 @@ from experiments.studies import rates as tuned
 from experiments.studies import show, study
 from experiments.training import planning
 from records import COMMITTED, ROOT, Record, load_study, write
+from tests.cover import tiered
 
 STUDIES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf" / "study").glob("*.yaml"))}
 TUNED = sorted(name for name, given in STUDIES.items() if "tuned" in given)
@@ -77,7 +78,7 @@ def one_at_a_time(cells):
     return [cell for cell in cells if sum(value != cells[0][key] for key, value in cell.items()) <= 1]
 
 
-@pytest.mark.parametrize("name", sorted(STUDIES.keys() - TUNING))
+@pytest.mark.parametrize("name", tiered(sorted(STUDIES.keys() - TUNING), quick=("digits", "equal_time", "quick")))
 def test_every_study_lists_with_names_of_its_own_and_a_time(name, listed, monkeypatch):
     every = study.cells
     monkeypatch.setattr(study, "cells", lambda *given: one_at_a_time(every(*given)))
@@ -96,7 +97,7 @@ def cells_of(name):
         return study.cells(OmegaConf.create(STUDIES[name]), [])
 
 
-@pytest.mark.parametrize("name", TUNING)
+@pytest.mark.parametrize("name", tiered(TUNING, quick=("tuning_gsm8k",)))
 def test_tuning_studies_try_as_many_rates_everywhere_and_can_run(name, listed, monkeypatch):
     cells = cells_of(name)
     rates = {}

@@ -19,6 +19,7 @@ from tests.experiments.conftest import ROOT, TINY, below, entries_at, measured
 METHODS = ["badam", "lora", "adamw", "schedule_free", "bsgd"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("global_generator_untouched")
 def test_runs_of_one_process_are_bitwise_those_of_a_process_each(entries, trained):
     listed = entries("small", {"method": METHODS})
@@ -60,6 +61,7 @@ def two_processes(checkpoint, tmp_path_factory):
     return records, said.getvalue()
 
 
+@pytest.mark.slow
 def test_two_processes_share_five_runs_and_give_the_same_bits(two_processes, trained):
     records, _ = two_processes
     shared = [record for record in records if record.name in METHODS]
@@ -68,6 +70,7 @@ def test_two_processes_share_five_runs_and_give_the_same_bits(two_processes, tra
         assert measured(record) == measured(trained(record.name)[1])
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_replaced_and_its_run_is_left(two_processes):
     records, said = two_processes
     assert [record.name for record in records] == ["sgd-seed3", *METHODS]
@@ -75,6 +78,7 @@ def test_a_process_that_dies_is_replaced_and_its_run_is_left(two_processes):
     assert "sgd-seed7: its process ended with -6" in said
 
 
+@pytest.mark.slow
 def test_a_run_without_memory_is_tried_once_more(two_processes):
     records, said = two_processes
     assert next(record.status for record in records if record.name == "sgd-seed3") == "finished"

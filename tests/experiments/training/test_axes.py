@@ -12,7 +12,8 @@ from experiments.training.loop import Training
 from experiments.training.run import Run
 from experiments.training.running import execute
 from experiments.workloads.language import answer_loss
-from tests.experiments.conftest import ROOT, tiered
+from tests.cover import tiered
+from tests.experiments.conftest import ROOT
 
 NEEDED = {  # values that have no default
     "partition=by_regex": ["partition.patterns=['model.layers.0.*']"],

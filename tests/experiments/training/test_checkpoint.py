@@ -159,6 +159,7 @@ def killed(folder, at):
     )
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_of_a_write_one_whole_checkpoint_stays(tmp_path):
     calls = int(killed(tmp_path / "all", 0).stdout)
     assert calls >= 4, "two syncs and two renames, or the test watches the wrong calls"

@@ -10,11 +10,8 @@ from experiments.randomness import DATA_ORDER, stream_seed
 from experiments.training import running
 from experiments.training.run import Run
 from experiments.training.running import execute
-from tests.experiments.conftest import (
-    measured,
-    terminate,
-    tiered,
-)
+from tests.cover import tiered
+from tests.experiments.conftest import measured, terminate
 
 METHODS = ["badam", "lora", "adamw", "schedule_free", "bsgd"]
 

@@ -11,7 +11,8 @@ from experiments.interruption import Interrupted
 from experiments.training.run import Run
 from experiments.training.running import execute
 from records import load
-from tests.experiments.conftest import KINDS, METHODS, measured, terminate, tiered
+from tests.cover import tiered
+from tests.experiments.conftest import KINDS, METHODS, measured, terminate
 
 AVERAGES = [f"variant/badam_average_{what}" for what in ("steps", "visits")]
 STATEFUL = [*METHODS, *AVERAGES, "variant/hift"]

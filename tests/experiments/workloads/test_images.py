@@ -13,7 +13,8 @@ from experiments.training import planning
 from experiments.training.run import Run
 from experiments.training.running import execute
 from experiments.workloads.images import Accuracy, Digits, Images, RandomVisionTransformer
-from tests.experiments.conftest import KINDS, METHODS, tiered
+from tests.cover import tiered
+from tests.experiments.conftest import KINDS, METHODS
 
 ROOT = Path(__file__).resolve().parents[3]
 VARIANTS = sorted(f"variant/{path.stem}" for path in (ROOT / "conf" / "method" / "variant").glob("*.yaml"))

@@ -109,6 +109,7 @@ def test_only_gradients_that_are_needed_take_memory(needs):
     assert live.peak < 4 * rows * vocabulary / 2, "all logits never exist"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("z_loss", [0.0, 1e-2])
 def test_the_compiled_kernel_agrees(z_loss):
     hidden, weight, _, labels = inputs()

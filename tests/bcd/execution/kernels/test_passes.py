@@ -67,6 +67,7 @@ def test_which_sums_are_in_products(name, keep):
     torch.testing.assert_close(made(*inputs), computed(*inputs), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [None, True])
 @pytest.mark.parametrize("recompute", [None, 0])
 def test_sums_are_in_products_and_nothing_is_kept_before_a_recomputation(recompute, dynamic, llama, tokens, activate):
