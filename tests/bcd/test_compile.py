@@ -38,6 +38,7 @@ def test_a_compiled_step_is_the_step_visits_included(rule, decoder):
 
 # Powers of one half are exact. A compiled 1 - beta2^k is one of float32, eager's of float64, which for beta2 = 0.999
 # moves the first steps by 2^-24 / (1 - beta2) / 2 = 3e-5 of lr; that is of torch's Adam and none of ours.
+@pytest.mark.slow
 @pytest.mark.parametrize(("plain", "options"), [(Sign, {}), (AdamW, {"betas": (0.5, 0.5)})])
 def test_a_rule_may_be_compiled(plain, options):
     class Compiled(plain):

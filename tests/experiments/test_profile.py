@@ -2,8 +2,6 @@
 
 import contextlib
 import itertools
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -273,11 +271,9 @@ def test_fewer_layers_of_a_local_folder_are_those_of_the_stated_architecture(che
     assert case.skeleton(whole).config.num_hidden_layers == 2
 
 
-@pytest.mark.integration
 def test_the_command_says_which_cards_hold_llama_3_8b():
     given = ["device=fake", "model=llama3_8b", "method=badam", "tokens=2048", "sequence=1024"]
-    command = [sys.executable, "-m", "experiments.profile", *given]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = run_module("experiments.profile", *given)
     assert done.returncode == 0, done.stderr
     assert "8.030 billion weights in bfloat16, 2 x 1024 tokens, peer/documented" in done.stdout
     assert "16 no, 24 yes" in done.stdout

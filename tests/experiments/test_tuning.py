@@ -212,7 +212,7 @@ def test_a_study_that_varies_no_learning_rate_chooses_none(small):
     [
         ([], "error: which tuning study? give study=NAME"),
         (["study=quick"], "study=quick has no axis method.lr"),
-        (["study=tuning"], "80 of 80 runs of study=tuning are not finished"),
+        pytest.param(["study=tuning"], "80 of 80 runs of study=tuning are not finished", marks=pytest.mark.slow),
     ],
 )
 def test_the_command_stops_with_one_message(overrides, message, tmp_path, command):

@@ -88,6 +88,7 @@ def test_a_product_is_made_of_its_module_and_of_what_that_imports() -> None:
     assert not {"figures/rank.py", "tables/claims.py", "build.py"} & places
 
 
+@pytest.mark.slow
 def test_some_runs_of_a_committed_study_do_not_stand_for_it(folder: Path) -> None:
     curves = product("loss_curves")
     for record in build.read(curves)["quick"]:
@@ -98,6 +99,7 @@ def test_some_runs_of_a_committed_study_do_not_stand_for_it(folder: Path) -> Non
     assert {r.path.parent.parent.name for r in build.read(curves)["quick"] if r.path} == {"records"}
 
 
+@pytest.mark.slow
 def test_the_manifest_traces_every_file_to_records(folder: Path) -> None:
     manifest = json.loads((folder / "build" / "manifest.json").read_text())
     assert manifest["loss_curves"]["producer"] == "paper.figures.loss_curves"
@@ -106,6 +108,7 @@ def test_the_manifest_traces_every_file_to_records(folder: Path) -> None:
     assert traced["file"].endswith("/records/quick/lora-seed0.json")
 
 
+@pytest.mark.slow
 def test_a_committed_study_is_one_file_and_the_manifest_names_it(folder: Path) -> None:
     memory = product("memory")
     committed = folder / "committed" / "quick.jsonl"
@@ -120,6 +123,7 @@ def test_a_committed_study_is_one_file_and_the_manifest_names_it(folder: Path) -
     assert build.place(small.practice_record()) == "results/practice.jsonl"
 
 
+@pytest.mark.slow
 def test_a_study_without_records_is_left_out(folder: Path) -> None:
     (folder / "committed" / "order.jsonl").unlink()
     order = product("order")
@@ -130,24 +134,28 @@ def test_a_study_without_records_is_left_out(folder: Path) -> None:
     assert "study order: no records" in (folder / "build" / "tables" / "claims.tex").read_text()
 
 
+@pytest.mark.slow
 def test_no_study_at_all_leaves_the_claims_about_cost(folder: Path) -> None:
     shutil.rmtree(folder / "committed")
     made = [p.name for p in build.products() if p.studies and not p.absent(build.read(p))]
     assert made == ["claims", "numbers"]
 
 
+@pytest.mark.slow
 def test_missing_records_name_the_command(folder: Path) -> None:
     shutil.rmtree(folder / "records" / "quick")
     with pytest.raises(RecordError, match=r"study 'quick'.*run `make study` first"):
         build.build(build.products())
 
 
+@pytest.mark.slow
 def test_a_method_without_a_record_is_named(folder: Path) -> None:
     (folder / "records" / "quick" / "bsgd-seed0.json").unlink()
     with pytest.raises(RecordError, match="no finished record of bsgd, which the text quotes; run `make study`"):
         build.build([product("numbers")])
 
 
+@pytest.mark.slow
 def test_an_interrupted_product_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     products = build.products()
     memory = product("memory")

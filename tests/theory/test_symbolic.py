@@ -1,7 +1,5 @@
 """The algebra of the proofs: each identity is proved, each changed one is not, the formulas are those of the code."""
 
-import subprocess
-import sys
 from itertools import islice
 
 import numpy as np
@@ -10,6 +8,7 @@ import sympy
 
 import records
 from bcd import Momentum
+from tests.commands import run_module
 from theory.bounds import master
 from theory.bounds.a1 import kappa
 from theory.bounds.b1_corollary import geometric
@@ -106,7 +105,7 @@ def test_the_norms_of_lemma_t_are_those_of_the_code() -> None:
 def test_the_command_lists_every_identity_and_fails_with_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = subprocess.run([sys.executable, "-m", "theory.symbolic"], cwd=records.ROOT, capture_output=True, text=True)
+    done = run_module("theory.symbolic")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" equations  PROVED\n") == len(IDENTITIES) >= 45
     assert done.stdout.endswith(f"\nPROVED: {len(IDENTITIES)} of {len(IDENTITIES)} identities\n")

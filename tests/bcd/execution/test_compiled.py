@@ -55,6 +55,7 @@ def test_a_handful_of_graphs_serves_every_block(backend, recompute, llama, token
         torch.testing.assert_close(p, q, rtol=RTOL, atol=RTOL * p.abs().max().item())
 
 
+@pytest.mark.slow
 def test_blocks_inside_layers_have_a_graph_each_and_no_limit(llama, tokens, train):
     model = llama()
     compile_layers(model, backend="eager")
@@ -67,6 +68,7 @@ def test_blocks_inside_layers_have_a_graph_each_and_no_limit(llama, tokens, trai
     assert graphs() == after_one_epoch
 
 
+@pytest.mark.slow
 def test_other_lengths_make_graphs_once(llama, tokens, train):
     model = llama()
     compile_layers(model, backend="eager")
@@ -76,7 +78,7 @@ def test_other_lengths_make_graphs_once(llama, tokens, train):
     assert graphs() == 4, "two roles, for one length and for any"
 
 
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.parametrize("backend", tiered(["eager", "inductor"], quick=["eager"]))
 def test_gradients_equal_those_of_the_layers_as_they_are(backend, llama, tokens, activate):
     model = llama()
     activate(model, 1)

@@ -135,6 +135,7 @@ def data_of(overrides):
     return next(item for item in reversed(overrides) if item.startswith("data="))
 
 
+@pytest.mark.slow
 def test_a_study_takes_the_rates_of_several_tuning_studies_and_of_other_methods(listed, tmp_path, monkeypatch):
     monkeypatch.setattr(tuned, "COMMITTED", tmp_path / "nothing")
     every = study.cells

@@ -28,6 +28,7 @@ def test_how_to_run_is_not_what_is_run(tiny, tmp_path):
     assert tiny("force=true").key == tiny(f"records_dir={tmp_path}/other").key
 
 
+@pytest.mark.slow
 def test_composing_once_gives_what_hydra_gives(entries):
     axes = {"method": ["badam", "lora"], "method.lr": "learning_rates", "seed": [0, 3], "max_grad_norm": [None, 0.5]}
     listed = entries("grid", axes)
