@@ -61,6 +61,7 @@ def layer_of_each_step(model, optimizer, steps):
     return list(layers)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("decay", tiered([0.0, 0.1], quick=[0.1]))
 def test_the_same_trajectory_once_two_defects_are_neutralised(decay):
     theirs, mine = llama(), llama()

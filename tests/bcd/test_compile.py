@@ -23,6 +23,7 @@ def train(model, optimizer, step, steps):
         optimizer.zero_grad()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("rule", [Adam(), SGD()], ids=str)
 def test_a_compiled_step_is_the_step_visits_included(rule, decoder):
     # Traced by the compiler, the step would stay at the first block for ever, so it is marked as not to be traced.
@@ -100,7 +101,10 @@ def test_formulas_are_the_rules(rule):
 
 @pytest.mark.parametrize(
     ("device", "rule"),
-    [("cpu", AdamW()), *(pytest.param("cuda", rule, marks=pytest.mark.gpu, id=f"cuda {rule}") for rule in RULES)],
+    [
+        pytest.param("cpu", AdamW(), marks=pytest.mark.slow),
+        *(pytest.param("cuda", rule, marks=pytest.mark.gpu, id=f"cuda {rule}") for rule in RULES),
+    ],
 )
 def test_a_compiled_update_keeps_an_exact_master(device, rule, decoder):
     """Beside the separate conversions: the masters agree to float32 rounding, visit after visit."""

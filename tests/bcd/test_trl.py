@@ -124,6 +124,7 @@ class Rows(torch.utils.data.Dataset):
         return {"input_ids": self.tokens[i], "labels": self.tokens[i]}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("checkpointing", "library"),
     tiered(list(itertools.product(["ours", "the trainer's"], ["transformers", "trl"])), quick=[("ours", "trl")]),

@@ -117,10 +117,15 @@ def plain(recompute):
 FROZEN = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
 
-@crossed(
-    partition={"layer": by_layer, "matrix": by_matrix, "ratio": partial(by_ratio, parts=3)},
-    master=["off", "discard"],
-    recompute=[False, True],
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("master", ["off", "discard"])
+@pytest.mark.parametrize(
+    "partition",
+    [
+        pytest.param(by_layer, id="layer"),
+        pytest.param(by_matrix, id="matrix", marks=pytest.mark.slow),
+        pytest.param(partial(by_ratio, parts=3), id="ratio"),
+    ],
 )
 def test_no_visit_of_a_real_run_needs_more_than_the_predicted_one(partition, master, recompute):
     """The whole step, in the categories and phases of the prediction, at every visit of one block epoch."""
@@ -208,6 +213,7 @@ def test_every_method_is_predicted(name):
     assert f"{found.phases.peak / 1e9:.3f}" in text
 
 
+@pytest.mark.integration
 def test_llama_3_8b_by_hand():
     overrides = ["model=llama3_8b", "method=badam", "method.master=discard", "tokens=2048", "sequence=1024"]
     found = case.predicted(composed(*overrides))
@@ -271,6 +277,7 @@ def test_fewer_layers_of_a_local_folder_are_those_of_the_stated_architecture(che
     assert case.skeleton(whole).config.num_hidden_layers == 2
 
 
+@pytest.mark.integration
 def test_the_command_says_which_cards_hold_llama_3_8b():
     given = ["device=fake", "model=llama3_8b", "method=badam", "tokens=2048", "sequence=1024"]
     done = run_module("experiments.profile", *given)

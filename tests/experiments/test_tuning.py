@@ -40,6 +40,7 @@ def test_the_grid_is_no_part_of_a_run(small):
     assert first.plan.key == second.plan.key
 
 
+@pytest.mark.integration
 def test_the_tuning_study_covers_every_method_on_data_that_no_reported_run_sees():
     given = yaml.safe_load((ROOT / "conf/study/tuning.yaml").read_text())
     untuned = {"badam_exact", "adalomo"}  # badam where weights are float32; and one of the long studies only

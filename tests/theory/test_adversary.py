@@ -121,12 +121,14 @@ def test_a_survivor_makes_the_exit_code_one(folder, monkeypatch, capsys) -> None
     assert "a2: the mutant 'left side x 2' of step survives" in said
 
 
+@pytest.mark.integration
 def test_a_line_that_is_not_as_tight_as_wanted_makes_the_exit_code_one(folder, monkeypatch, capsys) -> None:
     attacked(monkeypatch, least={"bound": 1.5}, lines=("epoch",))
     assert entry.main(["a1_pair", "--workers", "1"]) == 1
     assert "a1_pair: line bound reaches" in capsys.readouterr().out
 
 
+@pytest.mark.integration
 def test_a_theorem_that_is_false_is_found_out(folder, monkeypatch, capsys) -> None:
     class HalvedA1(A1):
         true = A1Statement(constant=0.5)

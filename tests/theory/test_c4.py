@@ -33,6 +33,7 @@ def test_every_line_holds_and_is_far_from_trivial(
             assert line.largest_ratio > 1e-3 or name == "floor", (name, line.largest_ratio)
 
 
+@pytest.mark.integration
 def test_the_gradient_that_no_step_size_removes() -> None:
     problem = two_samples()
     B, r = mixed(problem, in_step(problem, "cyclic", 1))

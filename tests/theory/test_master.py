@@ -110,6 +110,7 @@ def test_b2_is_attained_by_one_step_into_the_minimum() -> None:
     assert outcome.measured / outcome.bound == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.integration
 def test_b2_says_something_where_b1_does_not() -> None:
     """eps = 1e-8: the bound of B1+ stays above the gradient at the start by orders of magnitude, B2's does not."""
     problem = Quadratic([1, 1], coupling=0.5, seed=3)

@@ -89,6 +89,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_first(tmp_path: Path) -> Non
     assert list((tmp_path / "new").iterdir()) == []
 
 
+@pytest.mark.integration
 def test_a_finished_record_is_read_not_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path) == 0
     first = capsys.readouterr().out
@@ -106,6 +107,7 @@ def test_a_finished_record_is_read_not_computed(tmp_path: Path, capsys: pytest.C
     assert not capsys.readouterr().out.startswith("finished before")
 
 
+@pytest.mark.integration
 def test_a_violation_fails_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +148,7 @@ def test_a_refuted_statement_succeeds_only_if_its_violation_is_found(
         assert "refuted on other families: a1" in out
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_several_bounds_and_families_by_name_and_as_a_multirun(tmp_path: Path) -> None:
     assert verify.spelled(["bound=a1,b1", "-m"]) == ["bound=a1,b1", "-m"]

@@ -159,6 +159,7 @@ def trainer(model, optimizer, args):
     return Trainer(model=model, args=args, train_dataset=Rows(), optimizers=(optimizer, schedule))
 
 
+@pytest.mark.integration
 def test_the_trainer_of_transformers_makes_the_same_bits(tmp_path, llama):
     weights = []
     for inside in (False, True):

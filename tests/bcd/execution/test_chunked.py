@@ -78,6 +78,7 @@ class Rows(torch.utils.data.Dataset):
         return {"input_ids": self.tokens[i], "labels": labels}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("accumulation", tiered([1, 2], quick=[2]))
 def test_the_trainer_of_transformers_uses_it(accumulation, tmp_path, llama):
     weights, losses = [], []

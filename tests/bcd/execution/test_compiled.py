@@ -31,6 +31,7 @@ def bcd(model, partition=by_layer, **options):
     return BlockCoordinateDescent(partition(model, **FREEZE), **options)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("recompute", tiered([None, 0, 40_000], quick=[None, 0]))
 @pytest.mark.parametrize("backend", tiered(["eager", "aot_eager", "inductor"], quick=["eager", "aot_eager"]))
 def test_a_handful_of_graphs_serves_every_block(backend, recompute, llama, tokens, train):

@@ -60,6 +60,7 @@ def test_which_maps_are_chosen(llama):
     assert type(model.lm_head) is nn.Linear
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("recompute", tiered([None, 0, 40_000], quick=[None]))
 @pytest.mark.parametrize("backend", tiered(["aot_eager", "inductor"], quick=["aot_eager"]))
 def test_with_compiled_and_recomputed_layers_no_graph_at_a_switch(backend, recompute, llama, tokens, train):

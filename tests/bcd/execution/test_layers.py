@@ -119,7 +119,8 @@ ORDERS = list(itertools.permutations(["swapped", "recomputed", "compiled"]))
 COMBINED = [(*pair, (0, 100_000)[i % 2]) for i, pair in enumerate(zip(ORDERS, ORDERS[2:] + ORDERS[:2], strict=True))]
 
 
-@pytest.mark.parametrize(("installed", "removed", "budget"), tiered(COMBINED, quick=COMBINED[:2]))
+@pytest.mark.integration
+@pytest.mark.parametrize(("installed", "removed", "budget"), tiered(COMBINED, quick=COMBINED[:1]))
 def test_a_third_wrapper_is_installed_and_removed_in_any_order(installed, removed, budget, llama, tokens, train):
     usual, model = llama(), llama()
     optimizers = bcd(usual), bcd(model)
@@ -217,6 +218,7 @@ def test_wrappers_are_called_from_the_lowest_priority_inwards(llama, tokens):
     assert seen == ["a 0", "c 0", "/c 0", "/a 0"]
 
 
+@pytest.mark.integration
 def test_what_is_inside_a_recomputation_is_called_again_by_it(llama, tokens, activate):
     usual, model, seen = llama(), llama(), []
     for each in (usual, model):

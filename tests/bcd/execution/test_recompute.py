@@ -174,6 +174,7 @@ class Rows(torch.utils.data.Dataset):
         return {"input_ids": self.tokens[i], "labels": self.tokens[i]}
 
 
+@pytest.mark.integration
 def test_the_trainer_of_transformers_recomputes(tmp_path, llama):
     weights = []
     for budget in (None, 0):

@@ -186,6 +186,7 @@ def test_a_damaged_file_is_refused(data):
         downstream(data, ["gsm8k"]).rows("gsm8k")
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the local copies of the test sets are not beside the repository")
 def test_the_real_test_sets_have_the_schema_and_their_own_answers_are_right():
     part = downstream(SHARED, items=60)

@@ -84,6 +84,7 @@ def test_the_smallest_detectable_difference_is_detected_with_the_power_and_a_sma
     assert power_paired(n, max(smaller, discordant), smaller, alpha) < POWER
 
 
+@pytest.mark.integration
 def test_the_power_is_that_of_simulated_experiments():
     n, discordant, difference = 80, 0.3, 0.16
     draw, rejected, trials = random.Random(1), 0, 2000

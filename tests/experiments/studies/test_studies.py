@@ -111,6 +111,7 @@ def test_tuning_studies_try_as_many_rates_everywhere_and_can_run(name, listed, m
     assert entry.state == "to do"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", TUNED)
 def test_every_reported_run_has_a_tuned_rate(name):
     """Every method of the study, or the one whose rate it takes, is tuned on the data of the run."""
@@ -202,6 +203,7 @@ def test_equal_time_is_the_time_of_the_steps_of_lora():
     }
 
 
+@pytest.mark.integration
 def test_the_plan_counts_the_runs_of_every_study():
     rows = [line.split("|")[2:4] for line in (ROOT / "results" / "PLAN.md").read_text().splitlines() if "| " in line]
     planned = {name.strip(): int(runs) for name, runs in rows if runs.strip().isdigit()}
@@ -211,6 +213,7 @@ def test_the_plan_counts_the_runs_of_every_study():
     assert f"The stages have {sum(planned.values())} runs" in (ROOT / "results" / "PLAN.md").read_text()
 
 
+@pytest.mark.integration
 def test_the_quick_study_covers_a_whole_block_epoch_at_equal_steps():
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         quick = yaml.safe_load((ROOT / "conf/study/quick.yaml").read_text())

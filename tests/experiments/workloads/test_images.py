@@ -52,6 +52,7 @@ def test_every_method_trains_it(digits, method):
     assert record.measurements["after"]["heldout_loss"] != record.measurements["before"]["heldout_loss"]
 
 
+@pytest.mark.integration
 def test_a_run_ends_at_its_target_and_says_when(digits):
     target = "target={metric: accuracy, at_least: 0.5}"
     given = ("method=adamw", "method.lr=3e-3", "schedule=constant", "steps=300", "batch_size=64", "evaluate_every=5")
