@@ -103,7 +103,7 @@ def test_impossible_orders_are_refused(make, message):
         make()
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_cost_aware_draws_blocks_as_often_as_a_step_on_them_is_cheap():
     """Four blocks by hand: forward costs 4, the block's own weight gradients 1, input gradients 4, 3, 2 or 1."""
     count = 40_000

@@ -110,7 +110,7 @@ def test_one_seed_gives_one_result() -> None:
     assert first["tightness"] != other["tightness"]
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_survivor_makes_the_exit_code_one(folder, monkeypatch, capsys) -> None:
     assert entry.main(["a5_pair", "--workers", "1"]) == 0
     # the step of A2 loses a factor of 2 on this family

@@ -40,7 +40,7 @@ def test_the_files_are_those_of_the_cases() -> None:
         assert load(path.stem)["parameters"] == make.parameters(make.CASES[path.stem]), path
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_command_verifies_all_and_reports_each() -> None:
     done = subprocess.run(
         [sys.executable, "-O", "-W", "error", "-m", "theory.certificates.verify"],

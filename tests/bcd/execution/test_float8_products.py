@@ -19,7 +19,6 @@ from bcd.execution import (
 )
 from bcd.memory.activations import SavedTensors
 from tests.bcd.execution.conftest import normal, one_map
-from tests.cover import tiered
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
@@ -60,9 +59,9 @@ def test_which_maps_are_chosen(llama):
     assert type(model.lm_head) is nn.Linear
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize("recompute", tiered([None, 0, 40_000], quick=[None]))
-@pytest.mark.parametrize("backend", tiered(["aot_eager", "inductor"], quick=["aot_eager"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", [None, 0, 40_000])
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_with_compiled_and_recomputed_layers_no_graph_at_a_switch(backend, recompute, llama, tokens, train):
     torch.compiler.reset()
     counters.clear()

@@ -9,7 +9,6 @@ from torch._dynamo.utils import counters
 from bcd import SGD, BlockCoordinateDescent, Descending, by_layer
 from bcd.execution import compile_layers, compiled_layers, recompute_layers, recomputed_layers
 from bcd.execution.layers import INNERMOST, layer_calls, wrap, wrappers_of
-from tests.cover import tiered
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 LAYERS = 4
@@ -119,8 +118,8 @@ ORDERS = list(itertools.permutations(["swapped", "recomputed", "compiled"]))
 COMBINED = [(*pair, (0, 100_000)[i % 2]) for i, pair in enumerate(zip(ORDERS, ORDERS[2:] + ORDERS[:2], strict=True))]
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize(("installed", "removed", "budget"), tiered(COMBINED, quick=COMBINED[:1]))
+@pytest.mark.slow
+@pytest.mark.parametrize(("installed", "removed", "budget"), COMBINED)
 def test_a_third_wrapper_is_installed_and_removed_in_any_order(installed, removed, budget, llama, tokens, train):
     usual, model = llama(), llama()
     optimizers = bcd(usual), bcd(model)

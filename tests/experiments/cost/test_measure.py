@@ -248,7 +248,7 @@ def test_other_peers_are_measured(method, tmp_path):
     assert record.measurements["visits"][0]["held"]["master"] > 0
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_run_without_memory_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     measured = case.measured
 
@@ -334,7 +334,7 @@ def test_every_committed_peak_is_predicted_within_five_percent():
     assert max(map(abs, errors.values())) <= 0.05, errors
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["reference-documented-2048", pytest.param("badam-keep-2048", marks=pytest.mark.slow)]
 )

@@ -173,6 +173,7 @@ def tiny(checkpoint, tmp_path):
     return compose
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("global_generator_untouched")
 def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
     config, chosen = tiny()

@@ -24,7 +24,7 @@ def test_every_format_gives_the_same_rows(suffix, tmp_path):
         assert found == ROWS
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_hub_is_asked_by_name_through_datasets(tmp_path):
     """A folder is what the library takes for a hub name without a network; two configurations give all rows."""
     for name, rows in (("one", ROWS[:3]), ("two", ROWS[3:])):

@@ -9,6 +9,7 @@ from torch import nn
 from bcd.memory.activations import LivePeak
 from experiments.methods.muon import Together
 from experiments.methods.projected import ProjectedMethod
+from tests.cover import tiered
 from tests.experiments.methods.conftest import configured, same, steps
 
 # --- GaLore and APOLLO: Adam on projections ---
@@ -107,7 +108,7 @@ RENEWED = {  # overrides that make new bases within a few steps
 
 
 @pytest.mark.parametrize("name", ["galore", "apollo", "soap", "muon", "schedule_free", "lomo"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", tiered([torch.float32, torch.bfloat16], quick=[torch.bfloat16]))
 def test_a_saved_optimizer_goes_on_to_the_same_bits(name, dtype, small, tmp_path):
     whole = configured(name, *RENEWED.get(name, []))(small(dtype))
     steps(whole, 8)

@@ -21,6 +21,7 @@ def test_lora_starts_as_the_untrained_model(tiny):
     assert after["heldout_loss"] == pytest.approx(before["heldout_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["1.0", "null"])
 def test_lomo_trains_as_sgd_and_knows_the_gradient_norm_only_when_it_clips(norm, trained):
     (_, lomo), (_, sgd) = (trained(name, f"max_grad_norm={norm}") for name in ("lomo", "sgd"))
