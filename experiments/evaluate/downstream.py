@@ -12,6 +12,7 @@ import yaml
 from hydra.utils import get_method
 
 from bcd.checks import require_whole
+from experiments.data.chat import of_one_day
 from experiments.errors import UserError
 from experiments.evaluate.documents import Source
 from experiments.evaluate.significance import ALPHA, share, shares
@@ -116,6 +117,7 @@ class Downstream:
             pretrained=subject.model,  # pyright: ignore[reportCallIssue]
             tokenizer=subject.tokenizer,  # pyright: ignore[reportCallIssue]
             batch_size=self.generation_batch_size if generates else self.batch_size,  # pyright: ignore[reportCallIssue]
+            chat_template_args=of_one_day(subject.tokenizer),  # pyright: ignore[reportCallIssue]
         )
         if generates:
             options["generation_kwargs"] |= {"max_gen_toks": self.max_new_tokens}

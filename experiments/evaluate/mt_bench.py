@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bcd.checks import require_positive, require_whole
+from experiments.data.chat import encode
 from experiments.errors import UserError
 from experiments.evaluate import endpoint
 from experiments.evaluate.documents import Source, json_lines
@@ -176,7 +177,7 @@ class MTBench:
             prompts = []
             for messages, question in zip(said, group, strict=True):
                 messages.append({"role": "user", "content": question["turns"][turn]})
-                prompt = subject.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+                prompt = encode(subject.tokenizer, messages)
                 if limit is not None and len(prompt) + self.max_new_tokens > limit:
                     raise UserError(
                         f"question {question['question_id']} needs {len(prompt)} + {self.max_new_tokens} tokens, and "

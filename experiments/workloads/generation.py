@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 
+from experiments.data.chat import stops
+
 
 def generate(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
-    """The continuation of each prompt (token ids), up to the end-of-turn token, stripped; deterministic."""
+    """The continuation of each prompt (token ids), up to the end of the turn, stripped; deterministic."""
     width = max(len(prompt) for prompt in prompts)
     tokens = torch.full((len(prompts), width), tokenizer.pad_token_id)
     mask = torch.zeros_like(tokens)
@@ -20,6 +22,6 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_n
         max_new_tokens=max_new_tokens,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=stops(tokenizer),
     )
     return [text.strip() for text in tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)]
