@@ -94,15 +94,13 @@ class GGUFPackage:
         return model, tokenizer
 
     def _convert(self, folder: Path) -> None:
-        import transformers
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        transformers.utils.logging.disable_progress_bar()
         file = self.file()
         print(f"converting {file.name} once (about half a minute)", file=sys.stderr)
         partial = folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        decoded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        decoded = _read(file.parent, str(file), gguf_file=file.name, dtype=torch.float32)
         # transformers marks a decoded model as quantized and refuses to save it, so move the weights over.
         marked = decoded.config.to_dict()
         marked.pop("quantization_config", None)
@@ -241,15 +239,61 @@ def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def _load_folder(folder: Path, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
+    """Model and tokenizer of a folder, compared with each other."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # many kinds; each means that there is no tokenizer to be had
+        raise UserError(f"the tokenizer in {folder} cannot be read ({_first_line(error)})") from error
+    if tokenizer.chat_template is None:
+        raise UserError(f"the tokenizer in {folder} has no chat template; use an instruction-tuned model")
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"the tokenizer in {folder} has no eos_token, so no answer would end")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = _read(folder, str(folder), dtype=dtype)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"the tokenizer in {folder} has {len(tokenizer)} ids and the model's embedding {rows} rows; take the "
+            "model's own tokenizer, or resize the embedding (resize_token_embeddings) and save the model"
+        )
+    return model.train(), tokenizer
+
+
+def _read(folder: Path, name: str, **options: Any) -> "PreTrainedModel":
+    """The model of a folder, with every weight from its files.
+
+    Raises:
+        UserError: when a weight is missing or has another shape (transformers would draw random numbers for it), or
+            the files cannot be read. Weights that the model has no place for are told.
+    """
     import transformers
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if tokenizer.chat_template is None:
-        raise UserError(f"the tokenizer in {folder} has no chat template; use an instruction-tuned model")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    return model.train(), tokenizer
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except Exception as error:  # safetensors, transformers and the system raise many kinds
+        raise UserError(f"the model {name} cannot be read ({_first_line(error)})") from error
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(f"the model {name} lacks {_few(missing)}; random numbers would take their place")
+    if mismatched := sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]):
+        raise UserError(f"the model {name} has another shape than its config.json says: {_few(mismatched)}")
+    if unused := sorted(report["unexpected_keys"]):
+        print(f"the model {name} has weights without a place, left out: {_few(unused)}", file=sys.stderr)
+    return model
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    """The first of the names, and how many there are besides."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
