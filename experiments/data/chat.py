@@ -6,6 +6,7 @@ token stays text, and no template writes the day's date.
 
 import datetime
 import functools
+import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def tokenize(
     end, control = end_of_turn(tokenizer), control_tokens(tokenizer)
     prompts, wholes = _rendered(tokenizer, turns, generate=True), _rendered(tokenizer, full)
     wholes = [
-        prompt + _answer(prompt, whole, messages, end)
+        prompt + _answer(tokenizer, prompt, whole, messages, end)
         for prompt, whole, messages in zip(prompts, wholes, full, strict=True)
     ]
     prompt_ids, whole_ids = _ids(tokenizer, prompts), _ids(tokenizer, wholes)
@@ -163,7 +164,7 @@ def _ids(tokenizer: Any, rendered: list[str]) -> list[list[int]]:
     return tokenizer(rendered, add_special_tokens=False).input_ids  # the template has written them
 
 
-def _answer(prompt: str, whole: str, messages: Sequence[Message], end: str) -> str:
+def _answer(tokenizer: Any, prompt: str, whole: str, messages: Sequence[Message], end: str) -> str:
     """What is trained on of a rendered dialogue: what stands after the prompt, up to the end of the answer."""
     for message in messages[:-1]:
         if message["content"].strip() not in prompt:
@@ -171,9 +172,16 @@ def _answer(prompt: str, whole: str, messages: Sequence[Message], end: str) -> s
                 f"the chat template changes or drops a text of the role {message['role']}: {message['content']!r}; "
                 "leave the row out, or take a model with another template"
             )
+    if not whole.startswith(prompt):
+        same = next(i for i, (one, other) in enumerate(itertools.zip_longest(prompt, whole)) if one != other)
+        raise UserError(
+            f"the chat template begins an answer that is to be generated with {prompt[same:]!r} and one that is there "
+            f"with {whole[same : len(prompt)]!r}, so the model would be trained on what it is never asked (a turn "
+            f"ends with {end!r}, the tokenizer's eos_token is {tokenizer.eos_token!r}); mend the template"
+        )
     answer = messages[-1]["content"].strip()
     place = re.search(re.escape(answer) + r"\s*" + re.escape(end), whole[len(prompt) :])
-    if not whole.startswith(prompt) or place is None:
+    if place is None:
         raise UserError(
             f"the chat template does not put the whole answer and {end!r} after the prompt, so what is trained on "
             f"would not be the answer {messages[-1]['content']!r}; leave the row out, or take a model with another "

@@ -147,3 +147,9 @@ def test_a_dialogue_of_an_evaluation_is_text_too(tokenizer):
     plain = [{"role": "user", "content": "How?"}]
     whole = tokenizer.apply_chat_template(plain, add_generation_prompt=True, return_dict=False)
     assert encode(tokenizer, plain) == whole
+
+
+def test_a_template_whose_generation_prompt_is_another_is_refused(tokenizer):
+    tokenizer.chat_template = template().replace("<|im_start|>assistant", "<|im_start|>model")
+    with pytest.raises(UserError, match=r"generated with 'model\\n' and one that is there with 'assis"):
+        trained_on(tokenizer, "So.")
