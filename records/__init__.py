@@ -8,10 +8,11 @@ run, and is part of the repository; `python -m records.commit` writes it. Whatev
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ KINDS = ("train", "verify", "curvature", "profile", "overlap", "tuning", "evalua
 STATUSES = ("finished", "failed", "interrupted")
 TEXTS = ("kind", "study", "name", "key", "status", "error")
 MAPPINGS = ("config", "measurements", "provenance")
+NOT_FINITE = "not_finite"
+"""Measurement of a record that lists where its measurements were NaN or infinite."""
 
 
 class RecordError(ValueError):
@@ -87,6 +90,16 @@ class Record:
             raise RecordError(f"status={self.status!r} does not go with error={self.error!r}")
 
 
+def not_finite(value: Any) -> str:
+    """Where a JSON value has NaN or infinity, as the error of a record; empty when nowhere.
+
+    >>> not_finite({"loss": float("nan")}), not_finite({"loss": 1.0})
+    ('not finite: loss', '')
+    """
+    places = finite(value)[1]
+    return f"not finite: {', '.join(places[:3])}{' and more' if len(places) > 3 else ''}" if places else ""
+
+
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form (sorted keys, no spaces); NaN is refused."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -105,13 +118,37 @@ def run_key(config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
 def write(record: Record, folder: Path) -> Path:
     """Write `record` to ``folder/study/name.json`` and return the path.
 
-    The file appears whole or not at all, and an older record of that name is replaced. NaN and infinity are refused,
-    because JSON has no name for them.
+    The file appears whole or not at all, and an older record of that name is replaced. JSON has no name for NaN and
+    infinity: where one was measured the file has null, and the measurement `NOT_FINITE` lists the places.
+
+    Raises:
+        ValueError: for NaN or infinity outside the measurements.
     """
+    measurements, places = finite(record.measurements)
+    if places:
+        record = replace(record, measurements=measurements | {NOT_FINITE: places})
     text = NUMBERS.sub(_on_one_line, json.dumps(content(record), indent=1, allow_nan=False)) + "\n"
     path = folder / record.study / f"{record.name}.json"
     replace_file(path, text)
     return path
+
+
+def finite(value: Any, place: str = "") -> tuple[Any, list[str]]:
+    """A JSON value with None for every NaN and infinity, and their places.
+
+    >>> finite({"loss": float("nan"), "curve": [1.0, float("inf")]})
+    ({'loss': None, 'curve': [1.0, None]}, ['loss', 'curve.1'])
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, [place]
+    if not isinstance(value, dict | list | tuple):
+        return value, []
+    pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
+    checked = [(key, *finite(item, f"{place}.{key}".lstrip("."))) for key, item in pairs]
+    places = [name for _, _, names in checked for name in names]
+    if isinstance(value, dict):
+        return {key: item for key, item, _ in checked}, places
+    return [item for _, item, _ in checked], places
 
 
 def content(record: Record) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from experiments.randomness import DATA_ORDER, stream_seed
 from experiments.training.loop import Training
 from experiments.training.run import Run
 from experiments.workloads.language import answer_loss
-from records import Record
+from records import Record, not_finite
 from records.provenance import provenance
 
 STUDY = "practice"
@@ -238,6 +238,7 @@ def execute(run: Run) -> Record:
                 for _ in range(steps):
                     training.step()
             measurements["states"].append({"steps": steps} | measure(model, tokenizer, dataset, partition, config))
+        error = not_finite(measurements)
     except UserError:
         raise
     except Exception as failure:  # whatever stops a run is its result

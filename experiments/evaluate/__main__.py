@@ -27,6 +27,8 @@ def lines(record: Record, compared: Record | None) -> list[str]:
         f"{record.name}:",
         *(f"  {k}: {_said(v)}" for k, v in record.measurements.items() if not isinstance(v, list)),
     ]
+    if compared and compared.error:
+        text.append(f"{compared.name}: FAILED, {compared.error}")
     for name, test in (compared.measurements if compared else {}).items():
         if "difference" not in test:
             text.append(f"  {name}: {test['verdict']}")
@@ -68,7 +70,7 @@ def main(config: DictConfig) -> bool:
     for record, compared in evaluation.execute(planned):
         print("\n".join(lines(record, compared)), flush=True)
         print(f"  {configuration.folder(config) / record.study / record.name}.json", flush=True)
-        succeeded &= record.status == "finished"
+        succeeded &= record.status == "finished" and not (compared and compared.error)
     return succeeded
 
 

@@ -15,7 +15,7 @@ from experiments import configuration, sources
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
 from experiments.interruption import Interrupted, Interruption
-from records import ROOT, Record, digest, find, load, load_study, require_writable, run_key, write
+from records import ROOT, Record, digest, find, load, load_study, not_finite, require_writable, run_key, write
 from records.provenance import provenance
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
     with Interruption():
         try:
             measured = part.part(subject)
+            error = not_finite(measured)
         except Interrupted as signal:
             stopped = signal
         except Exception as failure:  # whatever stops a part is its result; the other parts go on
@@ -210,20 +211,26 @@ def _compare(planned: Plan, part: Evaluating, after: Record) -> Record | None:
         {key: value for key, value in record.measurements.items() if key not in seconds}
         for record in (part.before, after)
     )
+    error, compared = "", dict[str, Any]()
+    try:
+        compared = part.part.compare(first, second)
+    except Exception as failure:  # the other parts go on
+        error = str(failure) if isinstance(failure, ValueError) else f"{type(failure).__name__}: {failure}"
     record = Record(
         kind="compare",
         study=planned.config.recorded_as,
         name=f"{after.name}-against-{planned.config.before}",
         key=run_key({"before": part.before.key, "after": after.key}, {"code": sources.code_hash((__name__,))}),
-        status="finished",
+        status="failed" if error else "finished",
         config={
             "before": part.before.name,
             "after": after.name,
             "part": part.identity["part"],
             "about": part.about | {"baseline": part.before.config.get("about", {}).get("method")},
         },
-        measurements=part.part.compare(first, second),
+        measurements=compared,
         provenance=after.provenance,
+        error=error,
     )
     write(record, configuration.folder(planned.config))
     return record

@@ -166,6 +166,11 @@ class Running:
                     return task.evaluate(model, "evaluate before")
 
             into["before"] = _once(planned.untrained_key, before)
+            if not math.isfinite(loss := into["before"]["heldout_loss"]):
+                raise FloatingPointError(
+                    f"the held-out loss before training is {loss}: the weights or the data are broken"
+                    + ("" if planned.config.dtype == "float32" else f", or dtype={planned.config.dtype} is too narrow")
+                )
         training = start(planned, model, task, self._rollback)
         trainable = training.trainable
         into["trained_parameters"] = sum(part.numel for visit in trainable.visits for part in visit)

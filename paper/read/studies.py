@@ -134,9 +134,9 @@ class Row:
 
     @cached_property
     def curve(self) -> list[tuple[float, float]]:
-        """(tokens, held-out loss) along the way, the start and the end included."""
+        """(tokens, held-out loss) along the way, start and end included; points that are not finite left out."""
         points = [(point["tokens"], point["heldout_loss"]) for point in self.measured.get("curve", [])]
-        inner = [(tokens, loss) for tokens, loss in points if 0 < tokens < self.tokens]
+        inner = [(tokens, loss) for tokens, loss in points if 0 < tokens < self.tokens and loss is not None]
         return [(0, self.before), *inner, (self.tokens, self.loss)]
 
     def choice(self, axis: str) -> str:

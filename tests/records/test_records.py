@@ -1,5 +1,4 @@
 import json
-import math
 
 import pytest
 
@@ -67,11 +66,26 @@ def test_a_file_that_is_no_record_is_named(text, tmp_path):
         records.load(path)
 
 
-def test_not_a_number_is_refused_and_the_old_record_stays(tmp_path):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_was_measured_and_is_not_finite_is_null_and_listed(value, tmp_path):
+    measured = {"after": {"loss": value, "items": 3}, "curve": [{"loss": 1.0}, {"loss": value}], "steps": (value, 2)}
+    path = records.write(Record(**FIELDS | {"measurements": measured}), tmp_path)
+    read = records.load(path).measurements
+    assert read == {
+        "after": {"loss": None, "items": 3},
+        "curve": [{"loss": 1.0}, {"loss": None}],
+        "steps": [None, 2],
+        "not_finite": ["after.loss", "curve.1.loss", "steps.0"],
+    }
+
+
+def test_a_configuration_that_is_not_finite_is_refused_and_the_old_record_stays(tmp_path):
     path = records.write(Record(**FIELDS), tmp_path)
+    before = path.read_bytes()
     with pytest.raises(ValueError, match="not JSON compliant"):
-        records.write(Record(**FIELDS | {"measurements": {"x": math.nan}}), tmp_path)
-    assert records.load(path) == Record(**FIELDS)
+        records.write(Record(**FIELDS | {"config": {"lr": float("nan")}}), tmp_path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_keys_depend_on_every_value_and_not_on_order():

@@ -1,11 +1,17 @@
 """Numbers that are not finite: stop, skip, rollback."""
 
-import pytest
+import shutil
 
+import pytest
+from safetensors.torch import load_file, save_file
+
+from experiments.evaluate import __main__ as evaluate
+from experiments.studies import runner
 from experiments.training.loop import ROLLBACKS
 from experiments.training.run import Run
 from experiments.training.running import execute
 from experiments.workloads.finetuning import FinetuningTask
+from records import load
 
 
 @pytest.fixture
@@ -61,3 +67,52 @@ def test_rollbacks_that_do_not_help_end_the_run(tiny, poisoned):
     poisoned(*range(1, 100))
     record = execute(Run(tiny("method=badam", "nonfinite=rollback")))
     assert f"the loss is nan at step 0, also after {ROLLBACKS} rollbacks" in record.error
+
+
+@pytest.fixture
+def broken(checkpoint, tmp_path):
+    """A folder with the tiny Llama, whose last norm is NaN."""
+    folder = shutil.copytree(checkpoint, tmp_path / "broken")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"].fill_(float("nan"))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("method", ["badam", "lora"])
+@pytest.mark.parametrize("nonfinite", ["stop", "skip"])
+def test_a_loss_that_is_not_finite_before_training_is_a_failed_record(method, nonfinite, broken, tiny):
+    run = Run(tiny(f"method={method}", f"model.path={broken}", f"nonfinite={nonfinite}"))
+    record = execute(run)
+    assert record.status == "failed"
+    assert "the held-out loss before training is nan: the weights or the data are broken" in record.error
+    read = load(run.path)
+    assert read.measurements["before"]["heldout_loss"] is None
+    assert read.measurements["not_finite"] == ["before.heldout_loss"]
+
+
+def test_every_run_of_a_study_leaves_a_record_of_it(broken, entries):
+    runs = entries("small", {"method": ["sgd", "badam"]}, f"model.path={broken}")
+    assert [record.status for record in runner.execute(runs, "small")] == ["failed", "failed"]
+    assert [run.state for run in runs] == ["failed", "failed"]
+
+
+def test_a_point_of_the_curve_that_is_not_finite_is_null_and_the_run_finishes(tiny, monkeypatch):
+    real = FinetuningTask.evaluate
+
+    def overflows_once(self, model, label):
+        return real(self, model, label) | ({"heldout_loss": float("inf")} if label == "evaluate" else {})
+
+    monkeypatch.setattr(FinetuningTask, "evaluate", overflows_once)
+    run = Run(tiny("method=badam", "evaluate_every=4"))
+    assert execute(run).status == "finished"
+    measured = load(run.path).measurements
+    assert [point["heldout_loss"] for point in measured["curve"]][1:-1] == [None]
+    assert measured["not_finite"] == ["curve.1.heldout_loss"]
+
+
+def test_an_evaluation_that_is_not_finite_is_a_failed_part_and_the_others_go_on(broken, tmp_path, command):
+    given = [f"path={broken}", "device=cpu", f"records_dir={tmp_path}", "parts=[heldout]", "name=broken"]
+    done = command(evaluate.main, *given, "data.heldout_size=2", "data.max_tokens=512", "evaluation.max_new_tokens=2")
+    assert done.returncode == 1, done.stderr
+    assert "broken-heldout: FAILED, not finite: loss.value" in done.stdout
