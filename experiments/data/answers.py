@@ -3,19 +3,51 @@
 import re
 from fractions import Fraction
 
-NUMBER = re.compile(r"(?<![\d.])(?:(?<![\w)])-)?\d[\d,]*(?:\.\d+)?|(?<!\d)\.\d+")
+from experiments.data import math_verifier
+
+MINUS = "-\N{MINUS SIGN}\N{EN DASH}\N{FULLWIDTH HYPHEN-MINUS}"
+NUMBER = re.compile(
+    rf"""(?<![\d.])                                   # where a number begins
+    (?P<minus>(?<![\w)])[{MINUS}][$\u20ac\u00a3]?)?     # a sign; subtracted from nothing before it
+    (?P<digits>(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+    (?P<exponent>[eE][+-]?\d{{1,3}}(?![\w.]))?""",
+    re.VERBOSE,
+)
+PLAIN = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3}|/\d{1,300})?")
+"""A number that is turned into a fraction at once: what a model rambles may have as many digits as it likes."""
+ARABIC = str.maketrans("\N{ARABIC DECIMAL SEPARATOR}\N{ARABIC THOUSANDS SEPARATOR}", ".,")
 
 
-def number(text: str) -> Fraction | None:
-    """The last number of a text, thousands separators left out; None when there is none.
+def numbers(text: str) -> list[Fraction | None]:
+    """The numbers of a text in order, thousands separators left out; None for one of more than 300 digits.
 
     A minus sign counts only where nothing stands before it that it could be subtracted from.
 
-    >>> number("She pays $1,250.50."), number("8 - 3 = 5"), number("It is -2"), number("none")
-    (Fraction(2501, 2), Fraction(5, 1), Fraction(-2, 1), None)
+    >>> numbers("She pays $1,250.50, which is 8 - 3 more"), numbers("It fell by 2 to \N{MINUS SIGN}.5")
+    ([Fraction(2501, 2), Fraction(8, 1), Fraction(3, 1)], [Fraction(2, 1), Fraction(-1, 2)])
     """
-    numbers = NUMBER.findall(text)
-    return Fraction(numbers[-1].replace(",", "")) if numbers else None
+    return [
+        _fraction(("-" if match["minus"] else "") + match["digits"].replace(",", "") + (match["exponent"] or ""))
+        for match in NUMBER.finditer(text.translate(ARABIC))
+    ]
+
+
+def number(text: str) -> Fraction | None:
+    """The last number of a text; None when there is none, or one of more than 300 digits.
+
+    >>> number("8 - 3 = 5"), number("It is -2"), number("none")
+    (Fraction(5, 1), Fraction(-2, 1), None)
+    """
+    return next(reversed(numbers(text)), None)
+
+
+def _fraction(text: str) -> Fraction | None:
+    """The fraction that a text writes, at once; None when it writes none, has too many digits or divides by zero."""
+    text = re.sub(r"^(-?)\.", r"\g<1>0.", text)
+    try:
+        return Fraction(text) if PLAIN.fullmatch(text) else None
+    except ZeroDivisionError:
+        return None
 
 
 def boxed(text: str) -> str | None:
@@ -61,10 +93,8 @@ def normal(expression: str) -> str:
     text = re.sub(r"\\sqrt(\w)", r"\\sqrt{\1}", text)
     text = re.sub(r"^(-?)\\frac\{(-?\d+)\}\{(\d+)\}$", r"\1\2/\3", text)
     plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text) if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", text) else text
-    try:
-        return str(Fraction(plain))
-    except (ValueError, ZeroDivisionError):
-        return text
+    value = _fraction(plain)
+    return text if value is None else str(value)
 
 
 def same_number(answer: str, truth: str) -> bool:
@@ -72,7 +102,13 @@ def same_number(answer: str, truth: str) -> bool:
     return number(truth) is not None and number(answer) == number(truth)
 
 
-def same_boxed(answer: str, truth: str) -> bool:
-    """Whether the boxed expressions of both texts have one normal form."""
+def same_expression(answer: str, truth: str) -> bool:
+    r"""Whether two solutions end with one result: the last ``\boxed{...}`` of each, or the last expression if none.
+
+    Results in one normal form are the same; of others the library math-verify decides, which gives up after seconds.
+    """
     expression, wanted = boxed(answer), boxed(truth)
-    return expression is not None and wanted is not None and normal(expression) == normal(wanted)
+    if expression is not None and wanted is not None and normal(expression) == normal(wanted):
+        return True
+    texts = (text if box is None else rf"$\boxed{{{box}}}$" for text, box in ((truth, wanted), (answer, expression)))
+    return math_verifier.equal(*texts)

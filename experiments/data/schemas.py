@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from experiments.data.answers import same_boxed, same_number
+from experiments.data.answers import same_expression, same_number
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class GSM8K:
 
 @dataclass(frozen=True)
 class MATH:
-    """Problem, and a solution that boxes its result (EleutherAI/hendrycks_math); right means the same boxed result."""
+    """Problem, and a solution that boxes its result (EleutherAI/hendrycks_math); right means the same result."""
 
     fields = ("problem", "solution")
 
@@ -87,4 +87,4 @@ class MATH:
         return Text(row["problem"].strip(), row["solution"].strip())
 
     def right(self, answer: str, truth: str) -> bool:
-        return same_boxed(answer, truth)
+        return same_expression(answer, truth)
