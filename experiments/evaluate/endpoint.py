@@ -18,6 +18,12 @@ URL, MODEL, KEY = "JUDGE_BASE_URL", "JUDGE_MODEL", "JUDGE_API_KEY"
 
 LONGEST_PAUSE = 120.0
 AGAIN = (408, 409, 425, 429)
+OF_THE_REQUEST = (400, 413, 422)
+FILTER = "content_filter"
+
+
+class NoReplyError(UserError):
+    """The endpoint has nothing to say to this very request; others it may answer."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Endpoint:
         attempts: of one request, the first one included.
         timeout: seconds of one attempt.
         max_tokens: of a reply.
+        limit_name: what the endpoint calls that limit: max_tokens, or max_completion_tokens.
+        temperature: of the reply; None: not sent, for models that have one temperature only.
         pause: seconds before the second attempt; the next pauses are twice the one before, and a longer
             ``Retry-After`` of the server counts.
         sleep: waits for some seconds.
@@ -58,23 +66,28 @@ class Endpoint:
     attempts: int
     timeout: float
     max_tokens: int
+    limit_name: str = "max_tokens"
+    temperature: float | None = 0
     pause: float = 1.0
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     _next: float | None = field(default=None, init=False)
 
     def ask(self, system: str, user: str) -> Reply:
-        """The reply at temperature 0.
+        """The reply.
 
         Raises:
-            UserError: when the request is refused or every attempt failed.
+            NoReplyError: when a filter stands before this reply, when it has no text, and when the endpoint refuses
+                what was sent (HTTP 400, 413 and 422), with the reason that it gives.
+            UserError: when it refuses whoever asks, or every attempt failed.
         """
         body = {
             "model": self.model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
-            "temperature": 0,
-            "max_tokens": self.max_tokens,
+            self.limit_name: self.max_tokens,
         }
+        if self.temperature is not None:
+            body["temperature"] = self.temperature
         pause, why = self.pause, ""
         for attempt in range(self.attempts):
             self._wait()
@@ -82,12 +95,22 @@ class Endpoint:
                 return _reply(self._post(body))
             except urllib.error.HTTPError as error:
                 why, wanted = f"HTTP {error.code} {error.reason}", _retry_after(error.headers)
+                said = _message(error)
                 error.close()
+                if error.code in OF_THE_REQUEST:
+                    raise NoReplyError(
+                        f"the judge {self.model} at {self.url} refuses the request ({why}): {said or 'no reason'}"
+                    ) from None
                 if error.code < 500 and error.code not in AGAIN:
                     raise UserError(
-                        f"the judge {self.model} at {self.url} refuses the request ({why}); "
+                        f"the judge {self.model} at {self.url} refuses the request ({why}{said and ': '}{said}); "
                         f"check {URL}, {MODEL} and {KEY}"
                     ) from None
+                why += f"{said and ': '}{said}"
+            except NoReplyError as error:
+                if attempt + 1 == self.attempts or FILTER in str(error):
+                    raise NoReplyError(f"the judge {self.model} at {self.url} gives no judgment: {error}") from None
+                why, wanted = str(error), 0.0
             except (OSError, http.client.HTTPException, ValueError) as error:
                 # URLError and time-outs are OSErrors; a body that is no JSON or lacks a choice is a ValueError.
                 why, wanted = str(error) or type(error).__name__, 0.0
@@ -139,13 +162,32 @@ def _reply(body: bytes) -> Reply:
     try:
         content = json.loads(body)
         choices: Sequence[Any] = content["choices"]
-        text = choices[0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        message = choices[0]["message"]
+        text, refusal = message["content"], message.get("refusal")
+        reason = choices[0].get("finish_reason")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"the reply is no chat completion ({type(error).__name__})") from error
+    if text is None or (isinstance(text, str) and not text.strip()):
+        raise NoReplyError(f"finish_reason={reason}" + (f", refusal: {refusal}" if refusal else ""))
     if not isinstance(text, str):
         raise ValueError("the reply is no chat completion (its content is no text)")
     usage = content.get("usage") or {}
     return Reply(text, (int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)))
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    """What the server says of its refusal, in one line of at most 500 characters."""
+    try:
+        text = error.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    try:
+        content = json.loads(text)
+        inner = content.get("error", content) if isinstance(content, dict) else content
+        text = str(inner.get("message") or inner) if isinstance(inner, dict) else str(inner)
+    except ValueError:
+        pass  # some servers answer in plain text
+    return " ".join(text.split())[:500]
 
 
 def _retry_after(headers: Any) -> float:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.evaluate.endpoint import Endpoint
+from experiments.evaluate.endpoint import Endpoint, NoReplyError
 from experiments.evaluate.journal import Journal
 
 REFERENCED = ("math", "reasoning", "coding")
 UNRATED = -1
+REFUSED = 3
 CHARACTERS_PER_TOKEN = 4  # of English text, for estimates only
 RATINGS = (re.compile(r"\[\[(\d+(?:\.\d+)?)\]\]"), re.compile(r"\[(\d+(?:\.\d+)?)\]"))
 
@@ -130,11 +131,12 @@ class Judge:
     def judge(self, wanted: Sequence[Task], model: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """FastChat's records of all tasks, those of the journal included, and what was spent now.
 
-        Prints the estimate before the first request.
+        Prints the estimate before the first request. A judgment that the endpoint refuses to give counts as unrated,
+        with the reason in its place, once the endpoint has given another one.
 
         Raises:
-            UserError: when the estimate exceeds `max_cost`, and when the endpoint fails; every judgment made until
-                then is kept.
+            UserError: when the estimate exceeds `max_cost`, and when the endpoint fails or refuses the first `REFUSED`
+                judgments; every judgment made until then is kept.
         """
         missing = self.missing(wanted, model)
         tokens, dollars = self.estimate(missing)
@@ -146,32 +148,45 @@ class Judge:
         )
         if self.max_cost is not None and missing and (dollars is None or dollars > self.max_cost):
             raise UserError(f"mt_bench.judge.max_cost={self.max_cost} forbids the judgments: {price}")
-        spent = [0, 0]
+        spent, answers = [0, 0], len(wanted) - len(missing)
+        refused: list[tuple[Task, NoReplyError]] = []
         for done, task in enumerate(missing):
             try:
                 reply = self.endpoint.ask(task.system, task.user)
+            except NoReplyError as error:
+                refused.append((task, error))
+                if not answers and len(refused) == min(REFUSED, len(missing)):
+                    raise  # no text is special: it is the request
+                continue
             except UserError as error:
                 raise UserError(
                     f"{error}; {done} of {len(missing)} judgments were made and are kept in {self.journal.path}, "
                     "and the same command goes on"
                 ) from None
+            answers += 1
             spent = [spent[0] + reply.tokens[0], spent[1] + reply.tokens[1]]
-            self.journal.append(
-                {
-                    "question_id": task.question_id,
-                    "model": model,
-                    "judge": [self.endpoint.model, task.prompt],
-                    "user_prompt": task.user,
-                    "judgment": reply.text,
-                    "score": rating(reply.text),
-                    "turn": task.turn,
-                    "tstamp": time.time(),
-                }
-            )
+            self._keep(task, model, reply.text)
+        for task, error in refused:
+            print(f"question {task.question_id}, turn {task.turn}: unrated, {error}", flush=True)
+            self._keep(task, model, str(error), UNRATED)
         judgments = self._kept(model)
         rows = [judgments[task.question_id, task.turn, task.user] for task in wanted]
         used = (spent[0], spent[1])
         return rows, {"requests": len(missing), "tokens": list(used), "dollars": self.prices.dollars(used)}
+
+    def _keep(self, task: Task, model: str, text: str, score: float | None = None) -> None:
+        self.journal.append(
+            {
+                "question_id": task.question_id,
+                "model": model,
+                "judge": [self.endpoint.model, task.prompt],
+                "user_prompt": task.user,
+                "judgment": text,
+                "score": rating(text) if score is None else score,
+                "turn": task.turn,
+                "tstamp": time.time(),
+            }
+        )
 
     def _kept(self, model: str) -> dict[tuple[int, int, str], dict[str, Any]]:
         rows = [row for row in self.journal.read() if row.get("model") == model]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bcd.checks import require_positive, require_whole
+from bcd.checks import require_choice, require_number, require_positive, require_whole
 from experiments.data.chat import encode
 from experiments.errors import UserError
 from experiments.evaluate import endpoint
@@ -28,6 +28,7 @@ from experiments.workloads.generation import generate
 from records import ROOT, digest
 
 NOT_JUDGED = "not judged"
+LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 
 
 class MTBench:
@@ -69,8 +70,11 @@ class MTBench:
         self.folder = ROOT / Path(folder).expanduser()
         options = dict(judge)
         self.prices, self.max_cost = Prices(**options.pop("prices")), options.pop("max_cost")
+        require_choice("mt_bench.judge.limit_name", options.get("limit_name", "max_tokens"), LIMIT_NAMES)
+        require_number("mt_bench.judge.temperature", options.get("temperature"), least=0, or_none=True)
         for name, value in options.items():
-            require_positive(f"mt_bench.judge.{name}", value)
+            if name not in ("limit_name", "temperature"):
+                require_positive(f"mt_bench.judge.{name}", value)
         self.endpoint = endpoint.from_environment(**options)
         self.prompts: dict[str, dict[str, Any]] = {}
         if self.endpoint is not None:

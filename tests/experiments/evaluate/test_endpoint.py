@@ -2,13 +2,14 @@
 
 import email.utils
 import itertools
+import json
 import time
 
 import pytest
 
 from experiments.errors import UserError
 from experiments.evaluate import endpoint
-from experiments.evaluate.endpoint import Endpoint
+from experiments.evaluate.endpoint import Endpoint, NoReplyError
 
 
 class Clock:
@@ -139,3 +140,49 @@ def test_the_environment_names_the_judge(monkeypatch):
     monkeypatch.setenv(endpoint.URL, "file:///etc/passwd")
     with pytest.raises(UserError, match="must begin with http"):
         endpoint.from_environment(**options)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"error": {"message": "unknown max_tokens: send max_completion_tokens"}}',
+        '{"error": "unknown max_tokens: send max_completion_tokens"}',
+        '{"message": "unknown max_tokens: send max_completion_tokens"}',
+        "unknown max_tokens:\nsend max_completion_tokens",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_what_the_server_says_is_shown(status, body, server):
+    server.faults += [{"status": status, "body": body}] * 4
+    with pytest.raises(UserError, match="unknown max_tokens: send max_completion_tokens"):
+        client(server).ask("s", "u")
+
+
+def test_the_limit_may_have_another_name_and_the_temperature_be_left_out(server):
+    client(server, limit_name="max_completion_tokens", temperature=None).ask("s", "u")
+    body = server.seen[0][2]
+    assert body["max_completion_tokens"] == 64
+    assert body.keys() == {"model", "messages", "max_completion_tokens"}
+
+
+def completion(content, reason, **message):
+    return json.dumps({"choices": [{"finish_reason": reason, "message": {"content": content} | message}]})
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"),
+    [
+        ({"body": completion(None, "content_filter")}, 1),
+        ({"status": 400, "body": '{"error": {"code": "content_filter", "message": "filtered"}}'}, 1),
+        ({"status": 413, "body": "too long"}, 1),
+        ({"body": completion(None, "stop", refusal="I will not.")}, 4),
+        ({"body": completion("", "length")}, 4),
+    ],
+)
+def test_no_reply_to_this_request_is_an_error_of_its_own(fault, requests, server):
+    server.faults += [fault] * 4
+    with pytest.raises(NoReplyError):
+        client(server).ask("s", "u")
+    assert len(server.seen) == requests
+    server.faults.clear()
+    assert client(server).ask("s", "u").text

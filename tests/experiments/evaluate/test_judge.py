@@ -103,6 +103,31 @@ def test_a_judge_that_fails_midway_goes_on_where_it_stopped(server, tmp_path):
         assert row | {"tstamp": 0} == other | {"tstamp": 0}
 
 
+FILTERED = {"body": '{"choices": [{"finish_reason": "content_filter", "message": {"content": null}}]}'}
+TOO_LONG = {"status": 400, "body": '{"error": {"message": "maximum context length is 8192"}}'}
+
+
+@pytest.mark.parametrize("fault", [FILTERED, TOO_LONG])
+@pytest.mark.parametrize("place", [0, 1, 5])
+def test_what_the_judge_never_gives_is_unrated_and_the_others_are_judged(place, fault, server, tmp_path, capsys):
+    server.faults += [*[{}] * place, fault]
+    rows, spent = judge(server, tmp_path).judge(wanted(), "tiny")
+    assert [i for i, row in enumerate(rows) if row["score"] == UNRATED] == [place]
+    assert spent["requests"] == 6
+    assert "unrated, the judge m at" in capsys.readouterr().out
+    again, spent = judge(server, tmp_path).judge(wanted(), "tiny")
+    assert again == rows
+    assert spent["requests"] == 0
+
+
+def test_a_judge_that_refuses_whatever_it_is_asked_ends_the_judging(server, tmp_path):
+    server.faults += [TOO_LONG] * 6
+    with pytest.raises(UserError, match="maximum context length is 8192"):
+        judge(server, tmp_path).judge(wanted(), "tiny")
+    assert len(server.seen) == 3
+    assert not judge(server, tmp_path).journal.read()
+
+
 def test_the_cost_is_told_before_the_first_request_and_can_forbid_it(server, tmp_path, capsys):
     prices = Prices(input=10.0, output=30.0)
     given = judge(server, tmp_path, prices=prices, max_cost=0.001)
