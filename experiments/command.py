@@ -13,7 +13,9 @@ from contextlib import contextmanager
 
 import hydra
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,11 +37,20 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
     """
 
     def decorate(main: Callable[[DictConfig], bool | None]) -> Callable[..., None]:
+        failed: list[bool] = []  # of a multirun, whether each of its jobs failed
+
         @functools.wraps(main)
         def guarded(config: DictConfig) -> None:
-            with exit_codes():
-                if main(config) is False:
-                    raise SystemExit(1)
+            try:
+                with exit_codes():
+                    if main(config) is False:
+                        raise SystemExit(1)
+            except SystemExit as end:
+                if HydraConfig.get().mode is not RunMode.MULTIRUN or end.code not in (1, 2):
+                    raise
+                failed.append(True)  # what it was is told; the other jobs do not depend on it
+            else:
+                failed.append(False)
 
         entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)
 
@@ -49,12 +60,16 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
             former, wants_traceback = sys.argv, FULL in os.environ
             sys.argv = [former[0], *spelled_out(words, config_name)]
             os.environ[FULL] = "1"  # lets Hydra raise what it would report in thirty lines
+            failed.clear()
             try:
                 if wants_traceback:
                     entry()
                 else:
                     with exit_codes():
                         entry()
+                if any(failed):
+                    print(f"error: {sum(failed)} of {len(failed)} jobs of this multirun failed", file=sys.stderr)
+                    raise SystemExit(1)
             finally:
                 sys.argv = former
                 if not wants_traceback:

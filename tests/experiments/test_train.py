@@ -117,3 +117,27 @@ def test_a_run_that_the_study_lacks_is_refused(command, places):
     done = command(train.main, "study=quick", "only=nothing", *places)
     assert done.returncode == 2
     assert "only='nothing' is no run of the study quick" in done.stderr
+
+
+@pytest.mark.integration
+def test_a_multirun_goes_on_after_a_run_that_failed_or_was_refused(places, tmp_path, command):
+    given = [*places, *TINY, f"hydra.sweep.dir={tmp_path}/sweep", "method=badam", "max_grad_norm=null"]
+    done = command(train.main, "-m", *given, "method.lr=1e30,1e-3", "steps=6,0")
+    assert done.returncode == 1
+    assert "error: 3 of 4 jobs of this multirun failed" in done.stderr
+    assert done.stderr.count("error: steps=0 is not possible") == 2
+    written = [load(path) for path in (tmp_path / "records" / "single").glob("*.json")]
+    assert sorted(record.status for record in written) == ["failed", "finished"]
+
+
+def test_an_interrupted_multirun_ends(places, tmp_path, command, monkeypatch):
+    started = []
+
+    def interrupted(config):
+        started.append(config)
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(train, "run_single", interrupted)
+    done = command(train.main, "-m", *places, *TINY, f"hydra.sweep.dir={tmp_path}/sweep", "method=badam,sgd")
+    assert done.returncode == 75
+    assert len(started) == 1
