@@ -100,7 +100,9 @@ def _file_rows(path: Path, size: int, changed: int) -> list[dict[str, Any]]:
     if path.suffix == ".parquet":
         return _parquet_rows(path)
     content = path.read_bytes()
-    text = (lzma.decompress(content) if path.suffix == ".xz" else content).decode("utf-8")
+    text = (lzma.decompress(content) if path.suffix == ".xz" else content).decode(
+        "utf-8-sig"
+    )  # some begin with a mark
     if path.suffix == ".json":
         rows = _parse(path, 1, text)
         if not isinstance(rows, list):
@@ -110,7 +112,23 @@ def _file_rows(path: Path, size: int, changed: int) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise UserError(f"{path}, row {number}: not an object with fields")
+    if "\\u" in text:  # JSON can write half of a character, which is no text
+        for number, row in enumerate(rows, 1):
+            for field, value in row.items():
+                _require_text(f"{path}, row {number}: the field {field!r}", value)
     return rows
+
+
+def _require_text(where: str, value: Any) -> None:
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = ascii(value[error.start])
+            raise UserError(f"{where} has half of a character ({half}) at {error.start}; mend or remove it") from None
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            _require_text(where, item)
 
 
 def _parse(path: Path, number: int, text: str) -> Any:

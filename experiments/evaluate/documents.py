@@ -1,15 +1,12 @@
 """Test sets of the tasks: from the Hugging Face hub by name, or from a local folder in the same schema."""
 
-import json
-import lzma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.data.source import SUFFIXES, read_file
 from experiments.errors import UserError
-
-SUFFIXES = (".jsonl.xz", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Source:
                 f"{folder} has {'no' if not paths else 'more than one'} {self.local}{{{','.join(SUFFIXES)}}}; "
                 f"put one there, leave the task out, or drop {self.option} to load it from the hub"
             )
-        return json_lines(paths[0]), f"local file {paths[0].name}"
+        return read_file(paths[0]), f"local file {paths[0].name}"
 
     def _from_hub(self) -> tuple[list[dict[str, Any]], str]:
         if not self.hub:
@@ -79,25 +76,3 @@ class Source:
                     f"give {self.option}=... to read a local copy"
                 ) from error
         return rows, f"hub {self.hub}, split {self.split}"
-
-
-def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file, plain or compressed by xz.
-
-    Raises:
-        UserError: with file and line, when it cannot be read or a line is no object.
-    """
-    rows: list[dict[str, Any]] = []
-    try:
-        with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(f"{path}, line {number}: no JSON ({error})") from error
-                if not isinstance(row, dict):
-                    raise UserError(f"{path}, line {number}: an object is wanted, found {row!r}")
-                rows.append(row)
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error})") from error
-    return rows

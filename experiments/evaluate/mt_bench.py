@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from bcd.checks import require_choice, require_number, require_positive, require_whole
 from experiments.data.chat import encode
+from experiments.data.source import read_file
 from experiments.errors import UserError
 from experiments.evaluate import endpoint
-from experiments.evaluate.documents import Source, json_lines
+from experiments.evaluate.documents import Source
 from experiments.evaluate.journal import Journal
 from experiments.evaluate.judge import UNRATED, Judge, Prices, tasks
 from experiments.evaluate.significance import ALPHA, mean_difference, verdict
@@ -221,7 +222,7 @@ def checked(path: str, fields: Sequence[str]) -> list[dict[str, Any]]:
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"{path} is no file")
-    rows = json_lines(file)
+    rows = read_file(file)
     for number, row in enumerate(rows, 1):
         if missing := [name for name in fields if name not in row]:
             raise UserError(f"{path}, line {number}: the field {', '.join(missing)} is missing (FastChat's format)")

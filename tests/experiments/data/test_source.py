@@ -1,5 +1,6 @@
 """Where rows come from: files of every format and the hub, and every fault in one line."""
 
+import json
 import lzma
 import os
 import re
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from experiments.data import source
-from experiments.data.source import SUFFIXES, Source
+from experiments.data.source import SUFFIXES, Source, read_file
 from experiments.errors import UserError
+from experiments.evaluate import documents, mt_bench
 from tests.experiments.conftest import ROOT
 from tests.experiments.data.conftest import ROWS, write
 
@@ -123,3 +125,49 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert len(where.rows("train", ())) == len(ROWS)
     write(tmp_path / "x.train.jsonl", ROWS[:5])
     assert len(where.rows("train", ())) == 5
+
+
+LINES = [json.dumps(row) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n\n".join(LINES) + "\n   \n",
+        "\r\n".join(LINES) + "\r\n",
+        "\ufeff" + "\n".join(LINES),
+        "\n".join(LINES),
+    ],
+    ids=["blank lines", "CRLF", "byte-order mark", "no last newline"],
+)
+def test_training_and_evaluation_read_the_same_rows(text, tmp_path):
+    (tmp_path / "gsm8k.test.jsonl").write_text(text, encoding="utf-8", newline="")
+    assert Source(None, "gsm8k", local=str(tmp_path)).rows("test", ("question", "answer")) == ROWS
+    assert documents.Source("gsm8k.test").rows(tmp_path, ("question", "answer"))[0] == ROWS
+    assert mt_bench.checked(str(tmp_path / "gsm8k.test.jsonl"), ("question",)) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"question": "this \ud83d thing", "answer": "1"}, "question"),
+        ({"question": "a", "answer": "\udc00"}, "answer"),
+        ({"question": "a", "answer": "1", "turns": [{"content": "\ud83d"}]}, "turns"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_half_a_character_is_named_with_file_row_and_field(row, field, suffix, tmp_path):
+    rows = [*ROWS, row]
+    path = tmp_path / f"gsm8k.train{suffix}"
+    path.write_text(json.dumps(rows) if suffix == ".json" else "\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(
+        UserError, match=rf"{path}, row {len(rows)}: the field '{field}' has half of a character \('.u[d8]"
+    ):
+        read_file(path)
+
+
+def test_a_whole_character_in_two_halves_is_one(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"question": "😀"}), encoding="utf-8")
+    assert "\\ud83d" in path.read_text(encoding="utf-8")
+    assert read_file(path) == [{"question": "😀"}]

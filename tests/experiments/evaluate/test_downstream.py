@@ -168,8 +168,8 @@ def test_without_a_folder_an_unreachable_hub_is_an_error(monkeypatch):
     [
         ('{"question": "a"}\n', "row 1 lacks the field answer; it has question"),
         ('{"question": "a", "answer": null}\n', "row 1 lacks the field answer"),
-        ("{broken\n", "line 1: no JSON"),
-        ("[1]\n", "line 1: an object is wanted"),
+        ("{broken\n", "line 1: no valid JSON"),
+        ("[1]\n", "row 1: not an object with fields"),
         ("", "there is no row"),
     ],
 )
