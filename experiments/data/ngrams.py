@@ -1,26 +1,30 @@
 """Shared n-grams of training texts and evaluation items: whether an answer could have been learned by heart.
 
-A word is a run of letters, digits and underscores in lower case. An item's n-grams are those of n consecutive words of
-its texts; a text of fewer words, but at least `shortest`, is one gram by itself; what is shorter is not tested. n = 13
-and shortest = 8 are customary (arXiv 2005.14165, appendix C).
+A word is a run of letters with their marks, digits and underscores, in lower case and in composed form (NFC); the
+vowel signs of Arabic and Hebrew, which most texts leave out, do not count, nor does the tatweel. An item's n-grams are
+those of n consecutive words of its texts; a text of fewer words, but at least `shortest`, is one gram by itself; what
+is shorter is not tested. n = 13 and shortest = 8 are customary (arXiv 2005.14165, appendix C).
 """
 
-import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+import regex
 
 from bcd.checks import require_whole
 from experiments.errors import UserError
 
 Gram = tuple[str, ...]
-WORD = re.compile(r"\w+")
+WORD = regex.compile(r"[\w\p{M}\u200c\u200d]+")
+SIGNS = regex.compile(r"[\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed]")
 NEAR = 0.8
 """Share of an item's grams in one training text from which on the text is nearly the item."""
 
 
 def words(text: str) -> list[str]:
-    return WORD.findall(text.lower())
+    return WORD.findall(SIGNS.sub("", unicodedata.normalize("NFC", text).lower()))
 
 
 @dataclass
