@@ -25,6 +25,8 @@ KINDS = ("train", "verify", "curvature", "profile", "overlap", "tuning", "evalua
 STATUSES = ("finished", "failed", "interrupted")
 TEXTS = ("kind", "study", "name", "key", "status", "error")
 MAPPINGS = ("config", "measurements", "provenance")
+NAME_BYTES = 160
+"""Of the name of a record: files have 255, and there are endings and folders with a name and more in theirs."""
 NOT_FINITE = "not_finite"
 """Measurement of a record that lists where its measurements were NaN or infinite."""
 
@@ -100,6 +102,29 @@ def not_finite(value: Any) -> str:
     return f"not finite: {', '.join(places[:3])}{' and more' if len(places) > 3 else ''}" if places else ""
 
 
+def file_name(text: str) -> str:
+    """A text as the name of a record, of at most `NAME_BYTES` bytes; a longer one is cut and ends with its hash.
+
+    >>> file_name("badam, lr 0.1")
+    'badam_lr_0.1'
+    """
+    name = re.sub(r"[^\w.=-]+", "_", text).strip(".") or "_"
+    encoded = name.encode()
+    if len(encoded) <= NAME_BYTES:
+        return name
+    mark = f"-{digest(text)[:8]}"
+    return encoded[: NAME_BYTES - len(mark)].decode(errors="ignore") + mark
+
+
+def require_name(option: str, name: Any) -> None:
+    """Raise RecordError unless a study or record can have that name: it becomes a file's."""
+    if not isinstance(name, str) or name != file_name(name):
+        raise RecordError(
+            f"{option}={name!r} is not possible: it becomes the name of a file; give letters, digits and _ . = -, at "
+            f"most {NAME_BYTES} bytes"
+        )
+
+
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form (sorted keys, no spaces); NaN is refused."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -159,7 +184,7 @@ def content(record: Record) -> dict[str, Any]:
 def replace_file(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all: beside its place, synced, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # two processes may write the same
     try:
         with partial.open("w", encoding="utf-8") as file:
             file.write(text)

@@ -1,6 +1,5 @@
 """An evaluation: parts of one configuration, each with a record of its own, and the comparison with another model."""
 
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,20 @@ from experiments import configuration, sources
 from experiments.errors import UserError
 from experiments.evaluate.subject import Part, Subject
 from experiments.interruption import Interrupted, Interruption
-from records import ROOT, Record, digest, find, load, load_study, not_finite, require_writable, run_key, write
+from records import (
+    ROOT,
+    Record,
+    digest,
+    file_name,
+    find,
+    load,
+    load_study,
+    not_finite,
+    require_name,
+    require_writable,
+    run_key,
+    write,
+)
 from records.provenance import provenance
 
 if TYPE_CHECKING:
@@ -81,6 +93,7 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
         config.model.path = config.path
     elif OmegaConf.is_missing(config.model, "path"):
         raise UserError("path=... is missing: give a folder in the Hugging Face format, a hub name, or model=NAME")
+    require_name("recorded_as", config.recorded_as)
     require_choice("dtype", config.dtype, configuration.DTYPES)
     for name in config.parts:
         if name not in config or "_target_" not in config[name]:
@@ -88,10 +101,8 @@ def plan(config: DictConfig, choices: Mapping[str, str]) -> Plan:
     device = configuration.device_of(config.device)
     model = configuration.build(config.model)
     fingerprint = digest([model.fingerprint(), config.dtype, device.type])
-    stem = re.sub(
-        r"[^\w.=-]+", "_", str(config.path).rstrip("/").rpartition("/")[2] if config.path else choices["model"]
-    )
-    title = str(config.name) if config.name is not None else f"{stem}-{fingerprint[:8]}"
+    stem = str(config.path).rstrip("/").rpartition("/")[2] if config.path else choices["model"]
+    title = file_name(str(config.name) if config.name is not None else f"{stem[-80:]}-{fingerprint[:8]}")
     about = OmegaConf.to_container(config.about, resolve=True)
     assert isinstance(about, dict)  # for the type checker: a DictConfig gives a dict
     labels = {str(key): value for key, value in about.items()}

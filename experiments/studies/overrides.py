@@ -19,7 +19,7 @@ def extra_overrides(overrides: Sequence[str]) -> list[str]:
 
 def passed_on(overrides: Sequence[str]) -> list[str]:
     """Those of the overrides that say how to run and also hold for every run of a study."""
-    return [item for item in overrides if item.startswith(("how.", *PLACES))]
+    return [item for item in overrides if item.lstrip("+~").startswith(("how.", *PLACES))]
 
 
 def chosen_studies(config: DictConfig, controls: Sequence[str]) -> list[DictConfig]:

@@ -1,6 +1,5 @@
 """Studies: frozen lists of runs, as the product of axes."""
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -9,6 +8,8 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments import configuration
@@ -18,7 +19,7 @@ from experiments.errors import UserError
 from experiments.studies import rates
 from experiments.training import planning
 from experiments.training.run import Run
-from records import digest
+from records import digest, file_name
 
 
 def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
@@ -53,8 +54,8 @@ class Composer:
             self._composed[files] = compose([*self._fixed, *files, *self._extra])
         config, choices = self._composed[files]
         config = config.copy()
-        for override in OverridesParser.create().parse_overrides([overrides[key] for key in values]):
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        for key in values:
+            OmegaConf.update(config, key, cell[key], merge=True)
         return config, dict(choices)
 
 
@@ -173,7 +174,7 @@ def label(cell: Mapping[str, Any]) -> str:
             parts.append(value.rpartition("/")[2])
         else:
             parts.append(f"{key.rpartition('.')[2]}{value}")
-    return re.sub(r"[^\w.=-]+", "_", "-".join(parts))
+    return file_name("-".join(parts))
 
 
 def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> Any:
@@ -194,10 +195,12 @@ def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> An
 
 
 def as_overrides(cell: Mapping[str, Any]) -> list[str]:
-    """The values of the axes as overrides of the command line.
+    """The values of the axes as overrides of the command line; a text that Hydra would read otherwise is quoted.
 
     >>> as_overrides({"seed": 0, "outside_layers": {"head": "join", "embedding": "join"}})
     ['seed=0', 'outside_layers={head:join,embedding:join}']
+    >>> as_overrides({"data.system": "true", "data.exclude": "a=b, c"})
+    ["data.system='true'", "data.exclude='a=b, c'"]
     """
     return [f"{key}={_written(value)}" for key, value in cell.items()]
 
@@ -205,4 +208,10 @@ def as_overrides(cell: Mapping[str, Any]) -> list[str]:
 def _written(value: Any) -> str:
     if isinstance(value, Mapping) or OmegaConf.is_dict(value):
         return "{" + ",".join(f"{name}:{_written(inner)}" for name, inner in value.items()) + "}"
-    return "null" if value is None else str(value)
+    if not isinstance(value, str):
+        return "null" if value is None else str(value)
+    try:
+        plain = OverridesParser.create().parse_override(f"key={value}").value()
+    except HydraException:
+        plain = None
+    return value if plain == value and isinstance(plain, str) else QuotedString(value, Quote.single).with_quotes()
