@@ -38,7 +38,10 @@ def source_hash(packages: Iterable[str] = PACKAGES, root: Path = ROOT) -> str:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    # GIT_DIR and its like, which hooks and aliases of git set, would name another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(["git", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def revision() -> dict[str, Any]:
@@ -54,7 +57,7 @@ def revision() -> dict[str, Any]:
         pass
     if not STAMP.exists():
         return {"commit": "unknown", "dirty": True}
-    stamp = json.loads(STAMP.read_text())
+    stamp = json.loads(STAMP.read_text(encoding="utf-8"))
     if stamp["sources"] != source_hash():
         raise ValueError(f"{STAMP} was made from other sources; run `python -m records.provenance` where .git is")
     return {"commit": stamp["commit"], "dirty": stamp["dirty"]}
@@ -63,7 +66,7 @@ def revision() -> dict[str, Any]:
 def processor() -> str:
     """The processor's marketing name where the system tells, else the architecture."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -99,7 +102,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 def stamp() -> None:
     """Write commit, dirty flag and source hash to `STAMP`, for a copy that will lack .git."""
-    STAMP.write_text(json.dumps({**revision(), "sources": source_hash()}, indent=1) + "\n")
+    STAMP.write_text(json.dumps({**revision(), "sources": source_hash()}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,3 +50,11 @@ def test_source_hash_sees_names_and_contents(tmp_path):
     second = provenance.source_hash(("p",), tmp_path)
     (tmp_path / "p" / "b.py").write_text("2")
     assert len({first, second, provenance.source_hash(("p",), tmp_path)}) == 3
+
+
+@pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"])
+def test_the_environment_of_a_hook_names_no_other_repository(name, tmp_path, monkeypatch):
+    here = provenance.revision()
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.setenv(name, str(tmp_path / ".git"))
+    assert provenance.revision() == here
