@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -168,7 +169,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the sealed checkpoints, ascending."""
-        return sorted(int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-*.json"))
+        names = (re.fullmatch(r"step-(\d{8,})\.json", path.name) for path in self.folder.glob("step-*.json"))
+        return sorted(int(name[1]) for name in names if name)  # others are a sync program's copies, for example
 
     def remove(self) -> None:
         """Remove all of them: the run is finished."""

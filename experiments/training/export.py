@@ -18,9 +18,11 @@ def export(task: Task, trainable: Trainable, folder: Path) -> str:
     Returns:
         The path, below the repository's root if it is there.
     """
-    partial = folder.with_name(folder.name + ".partial")
+    place = folder.resolve()  # behind a link, which may lead to another disk and stays
+    partial = place.with_name(place.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     task.export(trainable, partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    if place.exists():
+        shutil.rmtree(place)
+    partial.rename(place)
     return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)

@@ -179,3 +179,13 @@ def test_a_folder_without_write_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(CheckpointError, match="Permission denied"):
         require_room(tmp_path / "run", 0)
+
+
+@pytest.mark.parametrize("name", ["step-00000002 (conflicted copy).json", "step-x.json", "step-.json", "step-2.json"])
+def test_a_stray_file_is_passed_over(name, tmp_path):
+    checkpoints = Checkpoints(tmp_path, "k")
+    checkpoints.save(2, {"a": 1})
+    (tmp_path / name).write_text("{}")
+    assert checkpoints.steps() == [2]
+    step, state, refused = checkpoints.load()
+    assert (step, state, refused) == (2, {"a": 1}, [])
