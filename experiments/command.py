@@ -5,6 +5,7 @@ for bad input, told in one line, 75 after SIGTERM and 130 after Ctrl-C (both go 
 """
 
 import functools
+import io
 import os
 import re
 import sys
@@ -16,13 +17,14 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.interruption import Interrupted
 from records import ROOT
 
 CONF = ROOT / "conf"
+OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)  # of places in conf/*.yaml
 FULL = "HYDRA_FULL_ERROR"
 
 
@@ -57,6 +59,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
         @functools.wraps(guarded)
         def run(arguments: Sequence[str] | None = None) -> None:
             words = sys.argv[1:] if arguments is None else arguments
+            for stream in (sys.stdout, sys.stderr):  # a terminal without the letters of a text shows their codes
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="backslashreplace")
             former, wants_traceback = sys.argv, FULL in os.environ
             sys.argv = [former[0], *spelled_out(words, config_name)]
             os.environ[FULL] = "1"  # lets Hydra raise what it would report in thirty lines

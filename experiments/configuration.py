@@ -103,8 +103,22 @@ def device_name(kind: str) -> str:
 
 
 def folder(config: DictConfig) -> Path:
-    """Where records go; a relative `how.records_dir` is below the repository's root."""
-    return ROOT / config.how.records_dir
+    """Where records go, see `output_path`."""
+    return output_path(config.how.records_dir)
+
+
+def output_path(path: str) -> Path:
+    """A file or folder that is written: below the repository's root if it is relative; ~ is the home folder."""
+    return ROOT / Path(path).expanduser()
+
+
+def input_path(path: str) -> Path:
+    """A file or folder that is read: relative ones are sought in the working folder, then below the root.
+
+    So what a command writes is found under the same words, wherever the next one is started.
+    """
+    place = Path(path).expanduser()
+    return place if place.exists() else ROOT / place
 
 
 def without(tree: Any, names: Sequence[str]) -> Any:

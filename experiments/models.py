@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from experiments.configuration import input_path
 from experiments.errors import UserError
 from experiments.randomness import seeded
 from records import ROOT, digest
@@ -128,7 +129,7 @@ class Pretrained:
 
     def local(self) -> Path | None:
         """The folder that the path names, if it is one with a checkpoint."""
-        local = Path(self.path).expanduser()
+        local = input_path(self.path)
         return local if (local / "config.json").is_file() else None
 
     def folder(self) -> Path:

@@ -162,7 +162,7 @@ def overlap(config: DictConfig, choice: str) -> tuple[Record, str]:
         f"{config.coverage:.0%} of the {config.n}-grams of an item"
     )
     if config.how.exclude is not None:
-        lines.append(_write_list(Path(config.how.exclude).expanduser(), excluded))
+        lines.append(_write_list(configuration.output_path(config.how.exclude), excluded))
     lines.append(str(write(record, configuration.folder(config))))
     return record, "\n".join(lines)
 

@@ -9,6 +9,7 @@ from experiments.command import command
 from experiments.errors import UserError
 from experiments.studies import overrides, runner, show, study
 from experiments.training import planning
+from experiments.training.checkpoint import BusyError
 from experiments.training.run import Run
 from experiments.training.running import execute
 
@@ -28,6 +29,17 @@ def run_single(config: DictConfig) -> bool:
     if config.how.dry:
         raise ValueError("dry=true lists the runs of a study; give study=NAME too")
     run = Run(planning.plan(config, configuration.choices(HydraConfig.get())))
+    try:
+        with run.locked():
+            return execute_single(run, config)
+    except BusyError:
+        raise UserError(
+            f"another process works on this very run, {run.name}; when it has ended, the same command shows its record"
+        ) from None
+
+
+def execute_single(run: Run, config: DictConfig) -> bool:
+    """What `run_single` does once nobody else works on the run."""
     if (record := run.finished) and not config.how.force:
         again = "force=true runs it again" + (
             ", and only that writes export=..." if config.how.export is not None else ""

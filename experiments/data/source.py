@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.configuration import input_path
 from experiments.errors import UserError
 
 SUFFIXES = (".jsonl", ".jsonl.xz", ".json", ".parquet")
@@ -48,7 +49,7 @@ class Source:
             UserError: unless there is exactly one.
         """
         assert self.local is not None
-        local = Path(self.local).expanduser()
+        local = input_path(self.local)
         if local.is_file():
             if split != "train":
                 raise UserError(f"{self.local} is one file, so it has no {split} split")

@@ -3,10 +3,10 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bcd.checks import require_choice, require_flag, require_whole
+from experiments.configuration import input_path
 from experiments.data import Dataset, Example
 from experiments.data.bucketing import require_bucket
 from experiments.data.chat import tokenize
@@ -198,7 +198,7 @@ def _split(rows: _Rows, schema: Schema, validation: float, test: float, seed: in
 
 def _identities(path: str) -> frozenset[str]:
     try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").split()
+        lines = input_path(path).read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"data.exclude={path} cannot be read: {getattr(error, 'strerror', error)}") from error
     if not lines or any(len(line) != 64 for line in lines):

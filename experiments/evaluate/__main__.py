@@ -36,7 +36,7 @@ def lines(record: Record, compared: Record | None) -> list[str]:
         error, least = test["standard_error"], test["smallest_detectable"]
         text.append(
             f"  {name} against {compared.config['before'] if compared else ''}: {test['difference']:+.4f}"
-            + (f" ± {error:.4f}" if error is not None else "")
+            + (f" +- {error:.4f}" if error is not None else "")
             + f", p {test['p']:.2g}, smallest detectable {'none' if least is None else format(least, '.4f')}: "
             + test["verdict"]
         )
@@ -50,12 +50,12 @@ def _said(value: Any) -> str:
         error = value["standard_error"]
         guess = max(value["chance"], value["constant_answer"] or 0)
         return (
-            f"{value['share']:.3f}" + (f" ± {error:.3f}" if error is not None else "") + f" of {value['items']}, "
+            f"{value['share']:.3f}" + (f" +- {error:.3f}" if error is not None else "") + f" of {value['items']}, "
             f"guessing gives {guess:.3f}: {'above' if value['above_guessing'] else 'not above'} it"
         )
     if "value" in value and value["value"] is not None:
         error = value["standard_error"]
-        return f"{value['value']:.4f}" + (f" ± {error:.4f}" if error is not None else "")
+        return f"{value['value']:.4f}" + (f" +- {error:.4f}" if error is not None else "")
     return ", ".join(f"{key} {item}" for key, item in value.items() if isinstance(item, int | float | str))
 
 

@@ -12,6 +12,7 @@ import yaml
 from hydra.utils import get_method
 
 from bcd.checks import require_whole
+from experiments.configuration import input_path
 from experiments.data.chat import of_one_day
 from experiments.errors import UserError
 from experiments.evaluate.documents import Source
@@ -61,19 +62,20 @@ class Downstream:
         numbers = {"items": items, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
         for name, value in (numbers | {"generation_batch_size": generation_batch_size}).items():
             require_whole(f"downstream.{name}", value, least=1)
-        if folder is not None and not Path(folder).expanduser().is_dir():
+        if folder is not None and not input_path(folder).is_dir():
             raise UserError(f"downstream.folder={folder} is no folder")
         self.tasks = list(tasks or names)
         self.items = items
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
         self.generation_batch_size = generation_batch_size
-        self.folder = Path(folder).expanduser() if folder is not None else None
+        self.folder = input_path(folder) if folder is not None else None
         self.system = system
 
     def fingerprint(self) -> str:
         """SHA-256 of the tasks' files and of the chosen rows."""
-        return digest([[(TASKS / f"{name}.yaml").read_text(), self.rows(name)[0]] for name in self.tasks])
+        files = [(TASKS / f"{name}.yaml").read_text(encoding="utf-8") for name in self.tasks]
+        return digest([[file, self.rows(name)[0]] for file, name in zip(files, self.tasks, strict=True)])
 
     def size(self) -> dict[str, int]:
         return {task: len(self.rows(task)[0]) for task in self.tasks}

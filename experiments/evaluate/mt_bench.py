@@ -9,13 +9,13 @@ import time
 import urllib.parse
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from bcd.checks import require_choice, require_number, require_positive, require_whole
+from experiments import configuration
 from experiments.data.chat import encode
 from experiments.data.source import read_file
 from experiments.errors import UserError
@@ -26,7 +26,7 @@ from experiments.evaluate.judge import UNRATED, Judge, Prices, tasks
 from experiments.evaluate.significance import ALPHA, mean_difference, verdict
 from experiments.evaluate.subject import Subject
 from experiments.workloads.generation import generate
-from records import ROOT, digest
+from records import digest
 
 NOT_JUDGED = "not judged"
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
@@ -68,7 +68,7 @@ class MTBench:
         self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
         self.questions = read_questions(questions)
         self.references = read_references(references) if references else {}
-        self.folder = ROOT / Path(folder).expanduser()
+        self.folder = configuration.output_path(folder)
         options = dict(judge)
         self.prices, self.max_cost = Prices(**options.pop("prices")), options.pop("max_cost")
         require_choice("mt_bench.judge.limit_name", options.get("limit_name", "max_tokens"), LIMIT_NAMES)
@@ -219,7 +219,7 @@ def checked(path: str, fields: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         UserError: when it is missing, empty or a row lacks one of `fields`.
     """
-    file = Path(path).expanduser()
+    file = configuration.input_path(path)
     if not file.is_file():
         raise UserError(f"{path} is no file")
     rows = read_file(file)
@@ -233,7 +233,7 @@ def checked(path: str, fields: Sequence[str]) -> list[dict[str, Any]]:
 
 def read_questions(name: str) -> list[dict[str, Any]]:
     """question_id, category and turns of each question, from a file or the hub; all have the same number of turns."""
-    if Path(name).expanduser().is_file():
+    if configuration.input_path(name).is_file():
         rows = checked(name, ("question_id", "category", "turns"))
     elif name.count("/") == 1 and not name.startswith((".", "~", "/")) and "." not in name.rpartition("/")[2]:
         source_rows, _ = Source(local=name, hub=name, split="train", option="mt_bench.questions").rows(

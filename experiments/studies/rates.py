@@ -13,9 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments import configuration
 from experiments.errors import UserError
 from experiments.training.planning import RATE_OF
-from records import COMMITTED, ROOT, Record, read
+from records import COMMITTED, Record, read
 
 RATE = "method.lr"
 FOLDER = "tuned"
@@ -127,7 +128,7 @@ def _rates(name: str, config: DictConfig, choices: Mapping[str, str | None]) -> 
     Raises:
         NoRateError: when every learning rate of the method failed.
     """
-    record = recorded(name, ROOT / config.how.records_dir)
+    record = recorded(name, configuration.folder(config))
     if record is None:
         return f"the learning rates of study={name} are not recorded; {_commands(name)} find and record them"
     for key in COMMON:

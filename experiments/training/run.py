@@ -8,7 +8,7 @@ from typing import Any
 from experiments import configuration
 from experiments.training.checkpoint import BusyError, Checkpoints, locked
 from experiments.training.planning import Plan
-from records import ROOT, Record, load, write
+from records import Record, load, write
 
 
 class Run:
@@ -80,14 +80,14 @@ class Run:
     @property
     def checkpoints(self) -> Checkpoints:
         """Where the run keeps its state; runs of another configuration, code, model or data have another folder."""
-        folder = ROOT / self.plan.config.how.checkpoint.folder / self.study / f"{self.name}-{self.plan.key[:12]}"
-        return Checkpoints(folder, self.plan.key)
+        folder = configuration.output_path(self.plan.config.how.checkpoint.folder) / self.study
+        return Checkpoints(folder / f"{self.name}-{self.plan.key[:12]}", self.plan.key)
 
     @property
     def export(self) -> Path | None:
         """Folder that gets the trained model, None where the configuration asks for none."""
         folder = self.plan.config.how.export
-        return None if folder is None else ROOT / folder / self.study / self.name
+        return None if folder is None else configuration.output_path(folder) / self.study / self.name
 
     def write(self, record: Record) -> Path:
         """Write the record as that of this run."""

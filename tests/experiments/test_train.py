@@ -8,8 +8,12 @@ import time
 
 import pytest
 
-from experiments import train
+from experiments import configuration, train
 from experiments.interruption import Interrupted
+from experiments.models import Pretrained
+from experiments.training import planning
+from experiments.training.run import Run
+from experiments.training.running import execute
 from records import load
 from tests.experiments.conftest import ROOT, TINY
 
@@ -141,3 +145,41 @@ def test_an_interrupted_multirun_ends(places, tmp_path, command, monkeypatch):
     done = command(train.main, "-m", *places, *TINY, f"hydra.sweep.dir={tmp_path}/sweep", "method=badam,sgd")
     assert done.returncode == 75
     assert len(started) == 1
+
+
+def test_a_run_that_another_process_works_on_is_refused(places, tmp_path, command, composed):
+    run = Run(planning.plan(*composed("method=sgd")))
+    with run.locked():
+        done = command(train.main, *places, *TINY, "method=sgd")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: another process works on this very run, {run.name};"), done.stderr
+    assert not run.path.exists()
+
+
+@pytest.mark.integration
+def test_started_elsewhere_a_command_finds_what_the_other_wrote_and_leaves_nothing(places, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(configuration, "ROOT", tmp_path / "root")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    train.main([*places, *TINY, "method=sgd", "export=outputs/exports"])
+    (folder,) = (tmp_path / "root" / "outputs" / "exports" / "single").iterdir()
+    assert Pretrained(f"outputs/exports/single/{folder.name}").local() == folder
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["records_dir", "export", "checkpoint.folder"])
+def test_a_tilde_is_the_home_folder_wherever_something_is_written(key, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    run = Run(tiny(f"how.{key}='~/x'"))
+    place = {"records_dir": run.path, "export": run.export, "checkpoint.folder": run.checkpoints.folder}[key]
+    assert place.is_relative_to(tmp_path / "home" / "x")
+
+
+def test_an_export_goes_behind_a_link_that_has_its_place(tiny, tmp_path):
+    run = Run(tiny("method=sgd", f"how.export={tmp_path}/exports"))
+    (tmp_path / "disk").mkdir()
+    run.export.parent.mkdir(parents=True)
+    run.export.symlink_to(tmp_path / "disk")
+    assert execute(run).status == "finished"
+    assert run.export.is_symlink()
+    assert (tmp_path / "disk" / "config.json").is_file()
