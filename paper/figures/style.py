@@ -23,6 +23,7 @@ PAIRED = "#0072B2"
 OTHERS = "#767676"
 FALLBACK = "#000000"
 
+mpl.rcdefaults()  # what a user's matplotlibrc says is of their own figures
 mpl.rcParams.update(
     {
         "font.size": 9,
