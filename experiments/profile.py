@@ -49,9 +49,8 @@ def runs(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
         key: value for key, _, value in (item.partition("=") for item in overrides) if key in ("sweep", "only")
     }
     overrides = [item for item in overrides if not item.startswith(("sweep=", "only="))]
-    if any(item.startswith("model.path=") for item in overrides) and not any(
-        item.startswith("weights=") for item in overrides
-    ):
+    keys = {item.lstrip("+").partition("=")[0] for item in overrides}
+    if "model.path" in keys and "weights" not in keys:
         overrides.append("weights=real")
     if "sweep" not in selection:
         if "only" in selection:

@@ -19,7 +19,7 @@ from experiments.errors import UserError
 from experiments.studies import rates
 from experiments.training import planning
 from experiments.training.run import Run
-from records import digest, file_name
+from records import digest, file_name, require_name
 
 
 def compose(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
@@ -105,6 +105,7 @@ def runs(
             raise UserError(f"study={study.name} sweeps over {key} itself; drop {override}, or run without study=")
     if study.get("tuned") and rates.RATE in study.axes:
         raise UserError(f"study={study.name} sweeps over {rates.RATE}, which tuned={study.tuned} would set; drop one")
+    require_name("the study's name", str(study.name))
     name = study_name(study, extra)
     composer = Composer(study.overrides, [*extra, *controls])
     shared = planning.Shared() if shared is None else shared

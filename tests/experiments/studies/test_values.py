@@ -5,7 +5,7 @@ from hydra import initialize_config_dir
 
 from experiments.studies.overrides import extra_overrides, passed_on
 from experiments.studies.study import Composer, label
-from records import NAME_BYTES, ROOT
+from records import NAME_BYTES, ROOT, RecordError
 
 TEXTS = [
     "Think first, then answer.", "Answer: x=1 or no", "Say 'yes' or \"no\"", "plain text", "50% (half)",
@@ -46,3 +46,9 @@ def test_a_long_value_becomes_a_name_of_a_file(text):
     assert name != other
     assert "/" not in name
     assert not name.startswith(".")
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", "a b", ".hidden", "", "x" * 200])
+def test_a_study_whose_name_is_no_name_of_a_file_is_refused(name, entries):
+    with pytest.raises(RecordError, match="the study's name="):
+        entries(name, {"method": ["sgd"]})
