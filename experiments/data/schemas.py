@@ -24,6 +24,11 @@ class Schema(Protocol):
         """Fields that every row must have."""
         ...
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Fields that are texts where a row has them."""
+        ...
+
     def text(self, row: Mapping[str, str]) -> Text: ...
 
     def right(self, answer: str, truth: str) -> bool:
@@ -35,10 +40,11 @@ class Schema(Protocol):
 class Alpaca:
     """Instruction, optional input, output (vicgalle/alpaca-gpt4, yahma/alpaca-cleaned); right means the same text."""
 
-    fields = ("instruction", "input", "output")
+    fields = ("instruction", "output")
+    optional = ("input",)
 
     def text(self, row: Mapping[str, str]) -> Text:
-        parts = [row["instruction"].strip(), row["input"].strip()]
+        parts = [row["instruction"].strip(), row.get("input", "").strip()]
         return Text("\n\n".join(part for part in parts if part), row["output"].strip())
 
     def right(self, answer: str, truth: str) -> bool:
@@ -50,6 +56,7 @@ class Instruction:
     """Instruction and output (TIGER-Lab/MathInstruct); right means the same last number, or the same text if none."""
 
     fields = ("instruction", "output")
+    optional = ()
 
     def text(self, row: Mapping[str, str]) -> Text:
         return Text(row["instruction"].strip(), row["output"].strip())
@@ -68,6 +75,7 @@ class GSM8K:
 
     annotations: bool = False
     fields = ("question", "answer")
+    optional = ()
 
     def text(self, row: Mapping[str, str]) -> Text:
         answer = row["answer"] if self.annotations else re.sub(r"<<[^<>]*>>", "", row["answer"])
@@ -82,6 +90,7 @@ class MATH:
     """Problem, and a solution that boxes its result (EleutherAI/hendrycks_math); right means the same result."""
 
     fields = ("problem", "solution")
+    optional = ()
 
     def text(self, row: Mapping[str, str]) -> Text:
         return Text(row["problem"].strip(), row["solution"].strip())

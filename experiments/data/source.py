@@ -66,15 +66,20 @@ class Source:
             )
         return paths[0]
 
-    def rows(self, split: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+    def rows(self, split: str, fields: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
         """All rows of a split.
 
+        Args:
+            split: name of the split.
+            fields: texts that every row must have.
+            optional: what is a text where a row has it.
+
         Raises:
-            UserError: when one of `fields` is missing in a row or is no text.
+            UserError: when one of `fields` is missing in a row, or a field is no text.
         """
         rows = _hub_rows(self, split) if self.local is None else read_file(self.path(split))
         for number, row in enumerate(rows, 1):
-            for field in fields:
+            for field in (*fields, *(field for field in optional if field in row)):
                 if not isinstance(row.get(field), str):
                     has = f"is {row[field]!r}, no text" if field in row else f"is missing (it has {', '.join(row)})"
                     raise UserError(f"{self.name(split)}, row {number}: the field {field!r} {has}")

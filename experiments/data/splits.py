@@ -4,7 +4,9 @@ Tuning uses the validation part and seeds from `TUNING_SEEDS` on; reported runs 
 read the test part, once, after training.
 """
 
+import functools
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -67,6 +69,30 @@ def first(items: Sequence[Item], size: int | None, name: str) -> list[Item]:
     if not items:
         raise UserError(f"data.{name}: there are no examples in this part; change the shares")
     return list(items[:size])
+
+
+def at_most(items: Sequence[Item], size: int | None, name: str, origin: str) -> list[Item]:
+    """The first items of a part, or all where there are fewer, which is said.
+
+    Args:
+        items: of the part.
+        size: the most; None: all.
+        name: of the size in the configuration, for messages.
+        origin: what made the part, for messages.
+
+    Raises:
+        UserError: when there are none at all.
+    """
+    if not items:
+        raise UserError(f"data.{name}: {origin} gives no example; give more rows or a larger share")
+    if size is not None and size > len(items):
+        _say_fewer(name, size, len(items), origin)
+    return list(items[:size])
+
+
+@functools.cache
+def _say_fewer(name: str, size: int, there: int, origin: str) -> None:
+    print(f"data.{name}={size}, but {origin} gives {there} examples: all of them are taken", file=sys.stderr)
 
 
 def require_shares(validation: float, test: float) -> None:

@@ -12,7 +12,7 @@ from experiments.data.bucketing import require_bucket
 from experiments.data.chat import tokenize
 from experiments.data.schemas import Schema, Text
 from experiments.data.source import Source
-from experiments.data.splits import first, identity, require_shares, split
+from experiments.data.splits import at_most, first, identity, require_shares, split
 from experiments.errors import UserError
 from records import digest
 
@@ -95,7 +95,7 @@ class Supervised:
         self.test, self.system, self.max_tokens, self.bucket, self.exclude = test, system, max_tokens, bucket, exclude
 
     def _parts(self) -> Parts:
-        rows = self.source.rows("train", self.schema.fields)
+        rows = self.source.rows("train", self.schema.fields, self.schema.optional)
         excluded = _identities(self.exclude) if self.exclude is not None else frozenset()
         shares = (self.validation_share, self.test_share)
         # rows of one reading are one object, which the cache of `read_file` keeps
@@ -105,8 +105,10 @@ class Supervised:
         train_size, heldout_size, test_size = self._sizes
         return Parts(
             first(parts.train, train_size, "train_size"),
-            first(parts.heldout, heldout_size, "heldout_size"),
-            first(parts.test, test_size, "test_size") if parts.test is not None and self.test else parts.test,
+            at_most(parts.heldout, heldout_size, "heldout_size", f"validation_share={self.validation_share}"),
+            at_most(parts.test, test_size, "test_size", f"test_share={self.test_share}")
+            if parts.test is not None and self.test
+            else parts.test,
             parts.excluded,
             parts.empty,
         )
@@ -145,9 +147,9 @@ class Supervised:
     def load_test(self, tokenizer: Any) -> list[Example]:
         test = self._parts().test
         if test is None:
-            rows = self.source.rows("test", self.schema.fields)
+            rows = self.source.rows("test", self.schema.fields, self.schema.optional)
             _, _, ordered = split([self.schema.text(row) for row in rows], _prompt, 0, 1, self.split_seed)
-            test = first(ordered, self._sizes[2], "test_size")
+            test = at_most(ordered, self._sizes[2], "test_size", "the split of the name test")
         return self._examples(test, tokenizer)
 
     def _examples(self, texts: Sequence[Text], tokenizer: Any) -> list[Example]:

@@ -7,16 +7,17 @@ import pytest
 from hydra import initialize_config_dir
 
 from experiments import configuration
+from experiments.data import splits
+from experiments.data.schemas import Alpaca
+from experiments.data.source import Source
 from experiments.data.splits import identity
+from experiments.data.supervised import Supervised
 from experiments.errors import UserError
 from experiments.interruption import Interrupted
 from experiments.studies import study
 from experiments.training.run import Run
 from experiments.training.running import execute
-from tests.experiments.conftest import (
-    ROOT,
-    terminate,
-)
+from tests.experiments.conftest import ROOT, terminate
 from tests.experiments.data.conftest import COPIES, ROWS, TESTS, write
 
 
@@ -151,3 +152,37 @@ def test_real_sets_fit_their_schema_and_score_their_own_answers(name, local, row
     prompts = [{identity(text.prompt) for text in part} for part in (parts.train, parts.heldout, parts.test or [])]
     assert not prompts[0] & prompts[1]
     assert not prompts[2] & (prompts[0] | prompts[1])
+
+
+def supervised(path, schema, **given):
+    options = {"validation_share": 0.02, "test_share": 0.02, "max_tokens": 256, "heldout_size": 320} | given
+    return Supervised(Source(None, "own", local=str(path)), schema, **options)
+
+
+@pytest.mark.parametrize("rows", [160, 400])
+def test_a_small_file_of_ones_own_fits_the_defaults_and_what_is_fewer_is_said(rows, tmp_path, capsys):
+    splits._say_fewer.cache_clear()
+    write(tmp_path / "own.jsonl", [{"instruction": f"Say {i}.", "output": f"{i}"} for i in range(rows)])
+    data = supervised(tmp_path / "own.jsonl", Alpaca())
+    assert 0 < data.heldout_size < 20
+    assert data.train_size > 0.9 * rows
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"data.heldout_size=320, but validation_share=0.02 gives {data.heldout_size} examples: all of them are taken"
+    )
+
+
+def test_a_part_without_an_example_is_refused_with_the_cure(tmp_path):
+    write(tmp_path / "own.jsonl", [{"instruction": f"Say {i}.", "output": f"{i}"} for i in range(3)])
+    with pytest.raises(UserError, match=r"validation_share=0.001 gives no example; give more rows or a larger share"):
+        _ = supervised(tmp_path / "own.jsonl", Alpaca(), validation_share=0.001, test_share=0).heldout_size
+
+
+def test_the_input_of_alpaca_may_be_missing_and_is_a_text_if_it_is_there(tmp_path):
+    rows = [{"instruction": f"Say {i}.", "output": f"{i}"} | ({"input": "a"} if i % 2 else {}) for i in range(40)]
+    write(tmp_path / "own.jsonl", rows)
+    texts = supervised(tmp_path / "own.jsonl", Alpaca(), validation_share=0.2).texts()
+    assert {prompt.endswith("\n\na") for prompt, _ in texts["train"]} == {True, False}
+    write(tmp_path / "null.jsonl", [*rows, {"instruction": "Say.", "input": None, "output": "1"}])
+    with pytest.raises(UserError, match="row 41: the field 'input' is None, no text"):
+        supervised(tmp_path / "null.jsonl", Alpaca()).texts()

@@ -6,8 +6,6 @@ import sys
 from records import ROOT
 
 CODE = "import matplotlib as mpl; from paper.figures import style; print(sorted(mpl.rcParams.items()))"
-    "import matplotlib as mpl; from paper.figures import style; print({k: v for k, v in sorted(mpl.rcParams.items())})"
-)
 
 
 def test_a_users_matplotlibrc_changes_no_figure(tmp_path, monkeypatch):
