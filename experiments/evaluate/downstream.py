@@ -17,7 +17,7 @@ from experiments.data.chat import of_one_day
 from experiments.errors import UserError
 from experiments.evaluate.documents import Source
 from experiments.evaluate.significance import ALPHA, share, shares
-from experiments.evaluate.subject import Subject
+from experiments.evaluate.subject import PartialError, Subject
 from experiments.evaluate.subsets import chosen
 from records import digest
 
@@ -87,18 +87,31 @@ class Downstream:
         return chosen(rows, about["identity"], self.items), f"{origin}, {len(rows)} rows"
 
     def __call__(self, subject: Subject) -> dict[str, Any]:
-        """task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts."""
+        """task -> `share` of the right answers with `metric`, `source`, `rows` (a hash) and `cut` prompts.
+
+        Raises:
+            PartialError: naming the tasks that failed; the others are measured.
+        """
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         results: dict[str, Any] = {}
+        failed: dict[str, list[str]] = {}  # error -> tasks
         for task in self.tasks:
             path = subject.place / f"{task}.json"
             if not path.exists():
-                measured = self._measure(subject, task)
+                try:
+                    measured = self._measure(subject, task)
+                except Exception as failure:  # whatever stops a task is its result; the others do not depend on it
+                    failed.setdefault(f"{type(failure).__name__}: {failure}", []).append(task)
+                    continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial = path.with_suffix(".partial")
                 partial.write_text(json.dumps(measured), encoding="utf-8")
                 partial.replace(path)
             results[task] = json.loads(path.read_text(encoding="utf-8"))
+        if failed:
+            told = "; ".join(f"{', '.join(tasks)} ({error})" for error, tasks in failed.items())
+            number = len(self.tasks) - len(results)
+            raise PartialError(f"{number} of {len(self.tasks)} tasks failed: {told}", results)
         return results
 
     def compare(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from bcd.checks import require_choice
 from experiments import configuration, sources
 from experiments.errors import UserError
-from experiments.evaluate.subject import Part, Subject
+from experiments.evaluate.subject import Part, PartialError, Subject
 from experiments.interruption import Interrupted, Interruption
 from records import (
     ROOT,
@@ -193,6 +193,8 @@ def _measure(planned: Plan, part: Evaluating, subject: Subject) -> Record:
             error = not_finite(measured)
         except Interrupted as signal:
             stopped = signal
+        except PartialError as failure:
+            measured, error = failure.measured, str(failure)
         except Exception as failure:  # whatever stops a part is its result; the other parts go on
             error = str(failure) if isinstance(failure, UserError) else f"{type(failure).__name__}: {failure}"
         record = Record(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from experiments.errors import UserError
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -25,6 +27,19 @@ class Subject:
     place: Path
 
 
+class PartialError(UserError):
+    """Some of a part's items failed.
+
+    Args:
+        message: which, and why.
+        measured: what the others gave.
+    """
+
+    def __init__(self, message: str, measured: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.measured = measured
+
+
 class Part(Protocol):
     """One part of an evaluation; its record's measurements are what calling it returns."""
 
@@ -40,6 +55,7 @@ class Part(Protocol):
         """The measurements, JSON values.
 
         Raises:
+            PartialError: when a part of it failed; what was measured is recorded.
             UserError: for what the user can mend.
         """
         ...

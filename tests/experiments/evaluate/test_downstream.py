@@ -8,6 +8,7 @@ import torch
 
 from experiments.errors import UserError
 from experiments.evaluate.downstream import definition
+from experiments.evaluate.subject import PartialError
 from tests.experiments.evaluate.conftest import NAMES, SHARED, downstream, rows, write_rows
 
 
@@ -201,3 +202,12 @@ def test_the_real_test_sets_have_the_schema_and_their_own_answers_are_right():
                 about["process_results"](a, [str(b[field])])["exact_match"] for a, b in itertools.pairwise(found)
             )
             assert wrong < 10, task
+
+
+def test_a_task_that_fails_is_named_and_the_others_are_measured(data, subject):
+    spoilt = [*rows("gsm8k")[:-1], rows("gsm8k")[-1] | {"answer": "no number #### many"}]
+    write_rows(data, "gsm8k.test", spoilt)
+    with pytest.raises(PartialError, match=r"1 of 2 tasks failed: gsm8k \(ValueError: .*many' is not one") as failed:
+        downstream(data, ["gsm8k", "piqa"])(subject)
+    assert list(failed.value.measured) == ["piqa"]
+    assert failed.value.measured["piqa"]["items"] == 7

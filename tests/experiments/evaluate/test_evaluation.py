@@ -157,7 +157,7 @@ def test_a_failing_part_is_a_record_and_stops_no_other(planned, monkeypatch):
     monkeypatch.setattr(Downstream, "_measure", fail)
     records = [record for record, _ in evaluation.execute(planned("parts=[downstream,heldout]"))]
     assert [record.status for record in records] == ["failed", "finished"]
-    assert records[0].error == "RuntimeError: broken"
+    assert records[0].error.endswith("svamp (RuntimeError: broken)")
 
 
 @pytest.mark.parametrize(
