@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from cli.help import answer
 from experiments.interruption import Interrupted
 from records import ROOT
 
@@ -46,6 +47,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
         @functools.wraps(guarded)
         def run(arguments: Sequence[str] | None = None) -> None:
             words = sys.argv[1:] if arguments is None else arguments
+            answer(words, config_name, main.__module__.removesuffix(".__main__"), main.__globals__["__doc__"])
             former, wants_traceback = sys.argv, FULL in os.environ
             sys.argv = [former[0], *spelled_out(words, config_name)]
             os.environ[FULL] = "1"  # lets Hydra raise what it would report in thirty lines

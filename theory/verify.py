@@ -1,8 +1,10 @@
-"""Entry point: bounds x problem families -> trajectories -> every line of every proof -> one record each.
+"""Entry point: Checks every line of a theorem's proof on trajectories of bcd.
+
+Bounds x problem families -> trajectories -> every line of every proof -> one record each.
 
     python -m theory.verify                                   every bound on the families that it names
     python -m theory.verify bound=a1,b1 problem=quadratic     some of them
-    python -m theory.verify bound=a1 problem=quadratic tier=full force=true bound.grid.gamma=[0.3,1.9]
+    python -m theory.verify bound=a1 problem=quadratic tier=full bound.grid.gamma=[0.3,1.9]
 
 Exit codes: 0 everything holds, 1 a violated line or a negative control that was not rejected, 2 bad input. A bound
 whose class says `refuted` is a published statement that is false: run on all its families, it succeeds only if its
@@ -17,6 +19,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+
+from cli.help import answer
+
+if __name__ == "__main__":
+    answer(sys.argv[1:], "verify", "theory.verify", __doc__)  # before what takes seconds to import
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra

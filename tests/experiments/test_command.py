@@ -52,6 +52,13 @@ def test_other_keys_stay_as_they_are():
     assert spelled_out(given) == given
 
 
+def test_help_is_ours_from_inside_the_process_too(command):
+    done = command(importlib.import_module("experiments.evaluate.__main__").main, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("python -m experiments.evaluate [choice=NAME ...]")
+    assert "Every part leaves one record" in done.stdout
+
+
 REFUSED = [
     ("alone", "studies=[]", "error: which study? give study=NAME"),
     ("curvature.__main__", "examples=0", "error: examples=0 is not possible"),
