@@ -28,6 +28,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
 from tqdm import tqdm
 
+from cli.errors import require_plain_choices
 from experiments.command import CONF, exit_codes, spelled_out
 from experiments.configuration import choices, folder
 from experiments.cost import case, show
@@ -160,7 +161,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     answer(arguments, "profile", "experiments.profile", __doc__)
     where = "conf/profile.yaml lists them, and execution=plain, which is not the default here, has those of a step"
-    with exit_codes(where):
+    with exit_codes(where, arguments):
+        require_plain_choices(arguments)
         succeeded = run(arguments)
     if not succeeded:
         raise SystemExit(1)

@@ -34,6 +34,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import records
+from cli.errors import in_one_line, refused, require_plain_choices
 from records.provenance import provenance, source_hash
 from theory.live import LiveTable
 from theory.measure import assemble, instantiate, run_extras, run_part
@@ -254,11 +255,14 @@ def main(config: DictConfig) -> None:
     except (ValueError, InstantiationException, OmegaConfBaseException, ConfigCompositionException) as error:
         # Hydra wraps what a constructor raises and adds its own words; the cause is the message.
         wrapped = isinstance(error, InstantiationException) and error.__cause__
-        print(f"error: {wrapped or error}", file=sys.stderr)
+        print(f"error: {in_one_line(str(wrapped or error), HydraConfig.get().overrides.task)}", file=sys.stderr)
         codes.append(2)
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = spelled(sys.argv[1:])
-    main()
+    words = sys.argv[1:]
+    sys.argv[1:] = spelled(words)
+    with refused(words):
+        require_plain_choices(words)
+        main()
     sys.exit(max(codes, default=0))
