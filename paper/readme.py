@@ -12,7 +12,7 @@ from pathlib import Path
 
 from paper.judge import claims, verdicts
 from paper.judge.verdicts import Judged
-from paper.read import cost, statistics, studies
+from paper.read import cost, studies
 from paper.read.cost import Row as Profile
 from paper.read.names import data_named, named
 from paper.read.studies import Row
@@ -102,7 +102,7 @@ def _verdict(first: Row, judged: Sequence[Judged]) -> str:
     sentences = []
     for each in judged:
         (contrast, *_) = each.claim.contrasts
-        if each.claim.measure != "held-out loss" or each.claim.axis != "method" or len(contrast) != 2:
+        if each.claim.measure != "final loss" or each.claim.axis != "method" or len(contrast) != 2:
             continue
         ours, theirs = sorted(contrast, key=lambda cell: -contrast[cell])
         differences = " and ".join(
@@ -154,7 +154,7 @@ def _claims(judged: Sequence[Judged]) -> str:
 
 
 def _mean(runs: Sequence[Row]) -> str:
-    estimate = statistics.mean([row.reported for row in runs])
+    estimate = studies.loss(runs)
     return f"{estimate.mean:.3f} ± {estimate.high - estimate.mean:.3f}"
 
 
