@@ -77,9 +77,10 @@ def text(words: Sequence[str], config: str, module: str, doc: str) -> str:
 
 
 def _command(config: str, module: str, doc: str) -> str:
-    lines = [f"python -m {module} [choice=NAME ...] [option=value ...]", "", *_paragraphs(doc)]
     listed = [(each.group, each.choice, each.comment) for each in explained.choices(config)]
     listed += [(group, "null", comment) for group, comment in READ_BY_ITSELF.get(config, {}).items()]
+    words = [f"python -m {module}", *["[choice=NAME ...]"][: len(listed)], "[option=value ...]"]
+    lines = [" ".join(words), "", *_paragraphs(doc)]
     if listed:
         lines += ["", "Choices; --help GROUP says more of one, --help GROUP=NAME has its options:"]
     told: set[str] = set()
