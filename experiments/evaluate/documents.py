@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
+from experiments.hub import one_try
 
 SUFFIXES = (".jsonl.xz", ".jsonl")
 
@@ -71,7 +72,8 @@ class Source:
         rows: list[dict[str, Any]] = []
         for name in self.configurations or (None,):
             try:
-                rows += [dict(row) for row in load_dataset(self.hub, name, split=self.split)]  # pyright: ignore[reportArgumentType, reportCallIssue]
+                with one_try():
+                    rows += [dict(row) for row in load_dataset(self.hub, name, split=self.split)]  # pyright: ignore[reportArgumentType, reportCallIssue]
             except Exception as error:  # the hub client raises many kinds; each means that the data is not there
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise UserError(
