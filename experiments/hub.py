@@ -19,7 +19,7 @@ def one_try() -> Iterator[None]:
     if not reason:
         yield
         return
-    import datasets
+    import datasets.config
     from huggingface_hub import constants
 
     with (
