@@ -9,6 +9,7 @@ import yaml
 
 from cli import explained
 from cli.help import READ_BY_ITSELF, answer, text
+from tests.commands import run_module
 from tests.conftest import ROOT
 
 FILES = sorted(path.relative_to(ROOT / "conf").with_suffix("").as_posix() for path in (ROOT / "conf").rglob("*.yaml"))
@@ -203,3 +204,29 @@ def test_nothing_slow_is_imported():
     modules = [module for *_, module in COMMANDS]
     done = subprocess.run([sys.executable, "-c", ALL, *modules], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+WITHOUT = "theory.certificates.verify"  # a checker that is kept short, to be read: its arguments are files
+OTHERS = sorted(
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__main__")
+    for folder in ("experiments", "theory", "paper", "records")
+    for path in (ROOT / folder).rglob("*.py")
+    if '\nif __name__ == "__main__":\n' in path.read_text() and not STARTED.search(path.read_text())
+)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("module", [name for name in OTHERS if name != WITHOUT])
+def test_the_other_commands_explain_every_argument_and_do_nothing(module):
+    done = run_module(module, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    listed = re.split(r"^(?:positional arguments|options):\n", done.stdout, flags=re.MULTILINE)[1:]
+    entries = re.split(r"^  (?=\S)", "\n".join(listed), flags=re.MULTILINE)[1:]
+    assert entries
+    for entry in entries:
+        assert re.search(r"\S(?:  +|\n {10,})\S", entry), f"{entry!r} is not explained"
+    refused = run_module(module, "--no-such-option")
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
