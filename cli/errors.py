@@ -11,6 +11,10 @@ from typing import Any
 from cli.explained import CONF, bare, options
 
 FULL = "HYDRA_FULL_ERROR"
+HYDRA_FLAGS = {
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--info"),
+    *("--shell-completion", "--config-path", "--config-name", "--config-dir", "--experimental-rerun"),
+}
 WHERE = "--cfg job prints all that there are"
 OWN = {
     "data": "for a file of your own: data=NAME data.source.local=FILE",
@@ -52,12 +56,19 @@ def raised_by_hydra() -> Iterator[None]:
             os.environ.pop(FULL, None)
 
 
-def require_plain_choices(words: Sequence[str]) -> None:
-    """Raise ValueError for a choice that Hydra takes under another spelling, which the records would keep.
+def require_plain(words: Sequence[str]) -> None:
+    """Check what Hydra would take otherwise than it was meant, or refuse in twenty lines.
 
     Args:
         words: of the command line.
+
+    Raises:
+        ValueError: for an option with dashes, and for a choice under another spelling, which the records would keep.
     """
+    for word in words:
+        key, given, value = word.partition("=")
+        if key.startswith("--") and key not in HYDRA_FLAGS:
+            raise ValueError(f"{word}: options have no dashes; write {key[2:]}={value if given else '...'}")
     for group, names in _choices(words):
         for name in names:
             plain = str(name).removesuffix(".yaml").strip("/")
@@ -94,6 +105,9 @@ def in_one_line(message: str, words: Sequence[str] = (), where: str = WHERE) -> 
             key, _, name = word.partition("=")
             if key.startswith("+") and _is_group(bare(key.lstrip("+"))):
                 return f"{word}: write {key.lstrip('+')}={name}, which chooses in place of what is chosen"
+    for word in words:
+        if word.startswith("-") and re.search("LexerNoViableAlt|[Ee]xpecting|no viable", message):
+            return f"{word} is no option=value"
     for group, names in _choices(words):
         for name in names:
             if not isinstance(name, str):

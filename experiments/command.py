@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from cli.errors import FULL, WHERE, in_one_line, raised_by_hydra, require_plain_choices
+from cli.errors import FULL, WHERE, in_one_line, raised_by_hydra, require_plain
 from cli.help import answer
 from experiments.interruption import Interrupted
 from records import ROOT
@@ -55,7 +55,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
                     entry()
                 else:
                     with exit_codes(words=words), raised_by_hydra():
-                        require_plain_choices(words)
+                        require_plain(words)
                         entry()
             finally:
                 sys.argv = former

@@ -28,7 +28,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
 from tqdm import tqdm
 
-from cli.errors import require_plain_choices
+from cli.errors import require_plain
 from experiments.command import CONF, exit_codes, spelled_out
 from experiments.configuration import choices, folder
 from experiments.cost import case, show
@@ -162,7 +162,7 @@ def main() -> None:
     answer(arguments, "profile", "experiments.profile", __doc__)
     where = "conf/profile.yaml lists them, and execution=plain, which is not the default here, has those of a step"
     with exit_codes(where, arguments):
-        require_plain_choices(arguments)
+        require_plain(arguments)
         succeeded = run(arguments)
     if not succeeded:
         raise SystemExit(1)

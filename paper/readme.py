@@ -79,8 +79,9 @@ def _losses(headline: Sequence[Row], equal_time: Sequence[Row], alone: Sequence[
     steps = first.config["steps"]
     yield _wrapped(
         f"**SmolLM2-135M finetuned on {' and '.join(map(data_named, sets))}**: {steps} steps of "
-        f"{first.config['batch_size']} examples, a tuned learning rate for each method and data set. Loss on the test "
-        f"part in nats a token, mean of {seeds} seeds ± 95 % interval. *In LoRA's time*: as many steps as fit into "
+        f"{first.config['batch_size']} examples, a tuned learning rate for each method and data set. Loss on the "
+        f"{studies.part([*headline, *equal_time])} part in nats a token, mean of {seeds} seeds ± 95 % interval. "
+        "*In LoRA's time*: as many steps as fit into "
         f"the time of LoRA's {steps}. Memory and the time of a step alone on the GPU are those of "
         f"{data_named(sets[0])}."
     )

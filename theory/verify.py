@@ -34,7 +34,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import records
-from cli.errors import in_one_line, refused, require_plain_choices
+from cli.errors import in_one_line, refused, require_plain
 from records.provenance import provenance, source_hash
 from theory.live import LiveTable
 from theory.measure import assemble, instantiate, run_extras, run_part
@@ -263,6 +263,6 @@ if __name__ == "__main__":
     words = sys.argv[1:]
     sys.argv[1:] = spelled(words)
     with refused(words):
-        require_plain_choices(words)
+        require_plain(words)
         main()
     sys.exit(max(codes, default=0))

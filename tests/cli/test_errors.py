@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from cli import explained
-from cli.errors import in_one_line, require_plain_choices
+from cli.errors import HYDRA_FLAGS, in_one_line, require_plain
 from tests.conftest import ROOT
 from tests.cover import crossed
 
@@ -110,10 +110,25 @@ def test_other_words(words, line):
 def test_a_choice_under_another_spelling_is_refused(typed):
     """Hydra takes it, and the records would have a data set of that name."""
     with pytest.raises(ValueError, match=r"is not the name of a choice; write data=gsm8k$"):
-        require_plain_choices([f"data={typed}"])
+        require_plain([f"data={typed}"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [("--data=gsm8k", "data=gsm8k"), ("--method.lr=1e-3", "method.lr=1e-3"), ("--force", "force=...")],
+)
+def test_an_option_with_dashes_is_refused_in_one_line(typed, written):
+    with pytest.raises(ValueError, match=rf"^{typed}: options have no dashes; write {re.escape(written)}$"):
+        require_plain(["seed=1", typed])
+
+
+def test_flags_of_hydra_pass():
+    from hydra._internal.utils import get_args_parser
+
+    flags = {flag for action in get_args_parser()._actions for flag in action.option_strings if flag.startswith("--")}
+    assert flags == HYDRA_FLAGS
+    require_plain([*sorted(flags), "-m", "--config-dir=/own", "--cfg=job"])
 
 
 def test_names_of_choices_pass():
-    require_plain_choices(
-        ["method=variant/hift,peer/badam", "data=gsm8k", "studies=[quick]", "-m", "seed=0,1", "a=(b"]
-    )
+    require_plain(["method=variant/hift,peer/badam", "data=gsm8k", "studies=[quick]", "-m", "seed=0,1", "a=(b"])

@@ -67,6 +67,7 @@ REFUSED = [
     ("train", "method.inner_steps=0", "error: inner_steps=0 is not possible"),
     ("train", "data=/data/chat.jsonl", "error: data=/data/chat.jsonl is not one of alpaca, "),
     ("train", "data.source.local=/year=2026", "error: data.source.local=/year=2026: quote the value, once more"),
+    ("train", "--data=gsm8k", "error: --data=gsm8k: options have no dashes; write data=gsm8k"),
     ("train", "data=gsm8k.yaml", "error: data=gsm8k.yaml is not the name of a choice; write data=gsm8k"),
     ("tuning", "study=quick", "error: study=quick has no axis method.lr"),
 ]
