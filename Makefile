@@ -28,11 +28,12 @@ $(VENV)/.installed: requirements.lock requirements.nodeps.lock
 	$(RUN) -m pip install --no-deps -r requirements.nodeps.lock
 	@touch $@
 
-paper: setup ## the main job: theory, quick study, figures, numbers and paper/build/paper.pdf
-	@$(MAKE) --no-print-directory theory
-	@$(MAKE) --no-print-directory study
-	@$(MAKE) --no-print-directory figures
-	@$(MAKE) --no-print-directory pdf
+# V=1 shows what the steps print, which else goes to outputs/paper.log alone.
+V ?=
+
+paper: export MAKE := $(MAKE)
+paper: ## the main job: theory, quick study, figures, numbers and paper/build/paper.pdf
+	@V='$(V)' runs/paper.sh
 
 theory: setup ## verify the convergence bounds (quick tier), their algebra, worst cases, certificates, curves, adversary
 	$(RUN) -m theory.symbolic

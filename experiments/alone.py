@@ -1,5 +1,8 @@
 """Entry point: `python -m experiments.alone study=NAME`: what a step of each method costs, alone on the device.
 
+    python -m experiments.alone study=quick dry=true      # the configurations
+    python -m experiments.alone study=methods rounds=3
+
 Runs of a study that share a GPU wait for each other, so their own seconds say nothing of a method. Here each
 configuration of the study (seeds and learning rates left aside) trains for some steps with nothing beside it. The
 last ones count, when graphs are compiled and kernels loaded: their bytes are the largest number allocated in them,
@@ -11,7 +14,13 @@ measured again (force=true does). A configuration that fails stops no other and 
 """
 
 import statistics
+import sys
 from typing import Any
+
+from cli.help import answer
+
+if __name__ == "__main__":
+    answer(sys.argv[1:], "train", "experiments.alone", __doc__)  # before what takes seconds to import
 
 import torch
 from hydra.core.hydra_config import HydraConfig

@@ -20,12 +20,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cli.errors import FULL, WHERE, in_one_line, raised_by_hydra, require_plain
+from cli.help import answer
 from experiments.interruption import Interrupted
 from records import ROOT
 
 CONF = ROOT / "conf"
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)  # of places in conf/*.yaml
-FULL = "HYDRA_FULL_ERROR"
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]], Callable[..., None]]:
@@ -62,23 +63,22 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
             for stream in (sys.stdout, sys.stderr):  # a terminal without the letters of a text shows their codes
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="backslashreplace")
+            answer(words, config_name, main.__module__.removesuffix(".__main__"), main.__globals__["__doc__"])
             former, wants_traceback = sys.argv, FULL in os.environ
             sys.argv = [former[0], *spelled_out(words, config_name)]
-            os.environ[FULL] = "1"  # lets Hydra raise what it would report in thirty lines
             failed.clear()
             try:
                 if wants_traceback:
                     entry()
                 else:
-                    with exit_codes():
+                    with exit_codes(words=words), raised_by_hydra():
+                        require_plain(words)
                         entry()
                 if any(failed):
                     print(f"error: {sum(failed)} of {len(failed)} jobs of this multirun failed", file=sys.stderr)
                     raise SystemExit(1)
             finally:
                 sys.argv = former
-                if not wants_traceback:
-                    os.environ.pop(FULL, None)
 
         return run
 
@@ -86,11 +86,12 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
 
 
 @contextmanager
-def exit_codes(where: str = "--cfg job prints all that there are") -> Iterator[None]:
+def exit_codes(where: str = WHERE, words: Sequence[str] = ()) -> Iterator[None]:
     """What is raised inside the block becomes a line on stderr and an exit code, see the module.
 
     Args:
         where: what tells the options that there are, see `in_one_line`.
+        words: of the command line.
     """
     try:
         yield
@@ -101,7 +102,7 @@ def exit_codes(where: str = "--cfg job prints all that there are") -> Iterator[N
         print("\ninterrupted: what is finished is kept, and the same command goes on", file=sys.stderr)
         raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        print(f"error: {in_one_line(str(error), where)}", file=sys.stderr)
+        print(f"error: {in_one_line(str(error), words, where)}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
@@ -122,24 +123,3 @@ def spelled_out(arguments: Sequence[str], config_name: str = "train") -> list[st
     """
     belongs_to_how = rf"^([+~]*)(?=(?:{'|'.join(how_keys(config_name))})(?:[.=]|$))"
     return [re.sub(belongs_to_how, r"\1how.", item) for item in arguments]
-
-
-def in_one_line(message: str, where: str = "--cfg job prints all that there are") -> str:
-    """Hydra's message in one line, with what there is instead.
-
-    Args:
-        where: what tells the options that there are.
-
-    >>> in_one_line("In 'train': Could not find 'rule/adan'\\nAvailable options in 'rule':\\n\\tadam\\n\\tsgd")
-    'rule=adan is not one of adam, sgd'
-    >>> in_one_line("Could not override 'metod'.\\nTo append to your config use +metod=badam")
-    "there is no option 'metod' here, with the method and the other choices given; --cfg job prints all that there are"
-    """
-    lines = [line for line in message.partition("Config search path")[0].splitlines() if line.strip()]
-    if missing := re.search(r"Could not find '([^']+)/([^/']+)'", message):
-        options = ", ".join(line.strip() for line in lines if line.startswith("\t"))
-        choice = f"{missing[1]}={missing[2]}"
-        return f"{choice} is not one of {options}" if options else f"there is no {choice}"
-    if unknown := re.search(r"Could not override '([^']+)'", message):
-        return f"there is no option '{unknown[1]}' here, with the method and the other choices given; {where}"
-    return " ".join(line.strip() for line in lines)

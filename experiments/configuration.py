@@ -1,5 +1,6 @@
 """From a resolved configuration to objects, devices and folders: what every command needs of it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,34 @@ def build(config: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError):
             raise error.__cause__ from None
-        raise UserError(f"{config.get('_target_')} cannot be made from {values}: {error.__cause__ or error}") from None
+        raise UserError(_not_made(error)) from None
+
+
+def _not_made(error: InstantiationException) -> str:
+    """Which target cannot be made and why; of one that is not where it is sought, where it is."""
+    found = re.search(r"target '([^']+)'", str(error))
+    if found is None:
+        return " ".join(str(error).split())
+    target, key = found[1], re.search(r"full_key: (\S+)", str(error))
+    place = f"{key[1]}._target_" if key else "_target_"
+    if "Error locating target" not in str(error):
+        return f"{target} cannot be made: {' '.join(str(error.__cause__ or error).split())}"
+    package, _, name = target.rpartition(".")
+    if homes := _modules_with(package.partition(".")[0], name):
+        return f"{place}={target} is not there; write {place}={' or '.join(f'{home}.{name}' for home in homes)}"
+    reason = str(error.__cause__ or error).splitlines()[1:2]
+    return f"{place}={target} cannot be loaded" + "".join(f": {line}" for line in reason)
+
+
+def _modules_with(package: str, name: str) -> list[str]:
+    """The modules of a package of this repository that define the class or function."""
+    defined = re.compile(rf"^(?:class|def) {re.escape(name)}\b", re.MULTILINE)
+    files = sorted((ROOT / package).rglob("*.py")) if package.isidentifier() else []
+    return [
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+        for path in files
+        if defined.search(path.read_text(encoding="utf-8"))
+    ]
 
 
 def _renamed(tree: Any) -> Any:

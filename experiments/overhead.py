@@ -139,10 +139,14 @@ def seconds(visit: Visit, device: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--shape", choices=list(SHAPES), default="smollm2_135m")
-    parser.add_argument("--inner-steps", type=int, nargs="+", default=[50, 5])
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default cpu")
+    parser.add_argument(
+        "--shape", choices=list(SHAPES), default="smollm2_135m", help="whose layer; default smollm2_135m"
+    )
+    parser.add_argument(
+        "--inner-steps", type=int, nargs="+", default=[50, 5], help="K, the steps a visit; default 50 and 5"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="pairs of visits that are timed; default 7")
     options = parser.parse_args()
     peers = {"AdamW": full} | ({"badam 1.4": badam} if find_spec("badam") else {})
     print(f"{'weights':10}{'K':>4}  {'peer':10}{'ours ms':>10}{'peer ms':>10}{'ours/peer':>11}")

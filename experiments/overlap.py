@@ -1,13 +1,23 @@
 """Entry point: `python -m experiments.overlap data=NAME` looks for evaluation items in the texts to train on.
 
 It prints a table and writes a record. With exclude=FILE it lists the prompts that share more than `coverage` with some
-item, for `data.exclude=FILE` of a training run. Exit code 2 for bad input.
+item, for `data.exclude=FILE` of a training run.
+
+    python -m experiments.overlap data=gsm8k
+    python -m experiments.overlap data=gsm8k data.source.local=FOLDER local=FOLDER        # the same with local files
+    python -m experiments.overlap data=alpaca exclude=FILE    # then train with data=alpaca data.exclude=FILE
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from cli.help import answer
+
+if __name__ == "__main__":
+    answer(sys.argv[1:], "overlap", "experiments.overlap", __doc__)  # before what takes seconds to import
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf

@@ -6,7 +6,7 @@
     python -m experiments.profile sweep=cost device=cuda                                # the paper's study of cost
 
 A list of values makes one run each. Weights are random unless model.path=FOLDER_OR_HUB_NAME is given. Every measured
-run leaves a record, also one that ran out of memory. GB = 10^9 bytes; conf/profile.yaml lists the options.
+run leaves a record, also one that ran out of memory. GB = 10^9 bytes.
 """
 
 import itertools
@@ -16,6 +16,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cli.help import answer
+
+if __name__ == "__main__":
+    answer(sys.argv[1:], "profile", "experiments.profile", __doc__)  # before what takes seconds to import
+
 import hydra
 import torch
 import yaml
@@ -23,6 +28,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
 from tqdm import tqdm
 
+from cli.errors import require_plain
 from experiments.command import CONF, exit_codes, spelled_out
 from experiments.configuration import choices, folder
 from experiments.cost import case, show
@@ -152,11 +158,10 @@ def run(arguments: Sequence[str]) -> bool:
 
 def main() -> None:
     arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return
+    answer(arguments, "profile", "experiments.profile", __doc__)
     where = "conf/profile.yaml lists them, and execution=plain, which is not the default here, has those of a step"
-    with exit_codes(where):
+    with exit_codes(where, arguments):
+        require_plain(arguments)
         succeeded = run(arguments)
     if not succeeded:
         raise SystemExit(1)

@@ -1,5 +1,20 @@
 """Entry point: `python -m experiments.train [axis=value ...]` trains, `study=NAME` runs a frozen study,
-`studies=[A,B]` several."""
+`studies=[A,B]` several.
+
+    python -m experiments.train method=badam order=cyclic method.inner_steps=5 seed=1     # one run
+    python -m experiments.train -m method=badam,lora seed=0,1                             # a sweep: four runs
+    python -m experiments.train study=quick dry=true                                      # what a study has left
+    python -m experiments.train study=quick workers=2
+
+Every run leaves a record; a run that is finished is not run again.
+"""
+
+import sys
+
+from cli.help import answer
+
+if __name__ == "__main__":
+    answer(sys.argv[1:], "train", "experiments.train", __doc__)  # before what takes seconds to import
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig

@@ -6,7 +6,13 @@
 Studies with `tuned: tuning` then take their learning rates from the record, see `experiments.studies.study.entries`.
 """
 
+import sys
 from collections.abc import Sequence
+
+from cli.help import answer
+
+if __name__ == "__main__":
+    answer(sys.argv[1:], "train", "experiments.tuning", __doc__)  # before what takes seconds to import
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig

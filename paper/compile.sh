@@ -31,6 +31,14 @@ if have_latex; then
   }
   rm -f build/failed
 else
-  tectonic -X compile main.tex --outdir build && mv build/main.pdf build/paper.pdf
+  tectonic -X compile main.tex --outdir build --keep-logs
+  mv build/main.pdf build/paper.pdf
+  mv build/main.log build/paper.log
+fi
+# LaTeX only warns of a table that runs over the end of its page.
+if large=$(grep -a "Float too large" build/paper.log); then
+  echo "$large" >&2
+  echo "error: a float is too large for its page, at the input lines above; divide the table, or make the figure lower" >&2
+  exit 1
 fi
 echo "$PWD/build/paper.pdf"

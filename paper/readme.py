@@ -12,7 +12,7 @@ from pathlib import Path
 
 from paper.judge import claims, verdicts
 from paper.judge.verdicts import Judged
-from paper.read import cost, statistics, studies
+from paper.read import cost, studies
 from paper.read.cost import Row as Profile
 from paper.read.names import data_named, named
 from paper.read.studies import Row
@@ -79,8 +79,9 @@ def _losses(headline: Sequence[Row], equal_time: Sequence[Row], alone: Sequence[
     steps = first.config["steps"]
     yield _wrapped(
         f"**SmolLM2-135M finetuned on {' and '.join(map(data_named, sets))}**: {steps} steps of "
-        f"{first.config['batch_size']} examples, a tuned learning rate for each method and data set. Loss on the test "
-        f"part in nats a token, mean of {seeds} seeds ± 95 % interval. *In LoRA's time*: as many steps as fit into "
+        f"{first.config['batch_size']} examples, a tuned learning rate for each method and data set. Loss on the "
+        f"{studies.part([*headline, *equal_time])} part in nats a token, mean of {seeds} seeds ± 95 % interval. "
+        "*In LoRA's time*: as many steps as fit into "
         f"the time of LoRA's {steps}. Memory and the time of a step alone on the GPU are those of "
         f"{data_named(sets[0])}."
     )
@@ -102,7 +103,7 @@ def _verdict(first: Row, judged: Sequence[Judged]) -> str:
     sentences = []
     for each in judged:
         (contrast, *_) = each.claim.contrasts
-        if each.claim.measure != "held-out loss" or each.claim.axis != "method" or len(contrast) != 2:
+        if each.claim.measure != "final loss" or each.claim.axis != "method" or len(contrast) != 2:
             continue
         ours, theirs = sorted(contrast, key=lambda cell: -contrast[cell])
         differences = " and ".join(
@@ -154,7 +155,7 @@ def _claims(judged: Sequence[Judged]) -> str:
 
 
 def _mean(runs: Sequence[Row]) -> str:
-    estimate = statistics.mean([row.reported for row in runs])
+    estimate = studies.loss(runs)
     return f"{estimate.mean:.3f} ± {estimate.high - estimate.mean:.3f}"
 
 

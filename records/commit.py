@@ -138,7 +138,7 @@ def report(made: Committed) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m records.commit", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("studies", nargs="+", metavar="STUDY")
+    parser.add_argument("studies", nargs="+", metavar="STUDY", help="of the runs that become one file each")
     parser.add_argument(
         "--from",
         dest="source",

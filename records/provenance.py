@@ -5,6 +5,7 @@ flag and source hash into `.provenance.json` before the copy leaves; without .gi
 refused when the sources have changed since.
 """
 
+import argparse
 import datetime
 import hashlib
 import json
@@ -106,5 +107,9 @@ def stamp() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m records.provenance",
+        description=f"stamp commit and sources into {STAMP.name}, for a copy of the tree",
+    ).parse_args()
     stamp()
     print(f"stamped {STAMP}")

@@ -1,6 +1,8 @@
 """The pipelines of runs/: which commands they run, in which order, and what stops them."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +88,63 @@ def test_an_evaluation_that_fails_stops_the_comparisons(pipeline):
     code, commands = pipeline("downstream", fails="name=untrained", code=1)
     assert code == 1
     assert "name=untrained-gsm8k" in commands[-1]
+
+
+MAKE = """#!/bin/sh
+echo "make of $2: many lines"
+[ "$2" != theory ] || echo "Warning: a bound is thin"
+[ "$2" != "$FAILS" ] || { echo "error: $2 went wrong" >&2; exit 2; }
+echo "$2 is made"
+"""
+STEPS = ("setup", "theory", "study", "figures", "pdf")
+
+
+def paper(folder: Path, fails: str = "", shown: str = "") -> subprocess.CompletedProcess[str]:
+    """runs/paper.sh with a stand-in for make."""
+    (folder / "runs").mkdir()
+    shutil.copy(ROOT / "runs" / "paper.sh", folder / "runs")
+    (folder / "make").write_text(MAKE)
+    (folder / "make").chmod(0o755)
+    environment = {**os.environ, "MAKE": str(folder / "make"), "FAILS": fails, "V": shown}
+    return subprocess.run([folder / "runs" / "paper.sh"], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_main_job_says_a_line_a_step_and_logs_the_rest(tmp_path):
+    done = paper(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *lines, last = done.stdout.splitlines()
+    assert first.startswith("what the steps print goes to outputs/paper.log")
+    assert lines.pop(2) == "Warning: a bound is thin"
+    for i, (line, step) in enumerate(zip(lines, STEPS, strict=True), 1):
+        assert re.fullmatch(rf"step {i} of 5: .* \(make {step}\) \.\.\. done in \d+ s", line)
+    assert last == "pdf is made"
+    log = (tmp_path / "outputs" / "paper.log").read_text().splitlines()
+    assert [line for line in log if "many lines" in line] == [f"make of {step}: many lines" for step in STEPS]
+
+
+def test_the_main_job_ends_with_the_step_that_fails_and_shows_its_error(tmp_path):
+    done = paper(tmp_path, fails="study")
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1].endswith("(make study) ... failed")
+    assert done.stderr.splitlines() == [
+        "make of study: many lines",
+        "error: study went wrong",
+        "error: step 3 of 5, make study, failed; all that it printed is in outputs/paper.log",
+    ]
+    assert "figures" not in (tmp_path / "outputs" / "paper.log").read_text()
+
+
+def test_the_main_job_can_show_everything(tmp_path):
+    done = paper(tmp_path, fails="figures", shown="1")
+    assert done.returncode == 2
+    assert "make of study: many lines" in done.stdout
+    assert "error: figures went wrong" in done.stdout
+    assert "make of figures: many lines" in (tmp_path / "outputs" / "paper.log").read_text()
+
+
+def test_the_steps_of_the_main_job_are_targets():
+    makefile = (ROOT / "Makefile").read_text()
+    script = (ROOT / "runs" / "paper.sh").read_text()
+    assert tuple(re.search(r"^steps=\((.*)\)$", script, re.MULTILINE)[1].split()) == STEPS
+    assert set(STEPS) <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert "runs/paper.sh" in makefile

@@ -1,8 +1,10 @@
-"""Entry point: bounds x problem families -> trajectories -> every line of every proof -> one record each.
+"""Entry point: Checks every line of a theorem's proof on trajectories of bcd.
+
+Bounds x problem families -> trajectories -> every line of every proof -> one record each.
 
     python -m theory.verify                                   every bound on the families that it names
     python -m theory.verify bound=a1,b1 problem=quadratic     some of them
-    python -m theory.verify bound=a1 problem=quadratic tier=full force=true bound.grid.gamma=[0.3,1.9]
+    python -m theory.verify bound=a1 problem=quadratic tier=full bound.grid.gamma=[0.3,1.9]
 
 Exit codes: 0 everything holds, 1 a violated line or a negative control that was not rejected, 2 bad input. A bound
 whose class says `refuted` is a published statement that is false: run on all its families, it succeeds only if its
@@ -18,6 +20,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from cli.help import answer
+
+if __name__ == "__main__":
+    answer(sys.argv[1:], "verify", "theory.verify", __doc__)  # before what takes seconds to import
+
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,6 +34,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import records
+from cli.errors import in_one_line, refused, require_plain
 from records.provenance import provenance, source_hash
 from theory.live import LiveTable
 from theory.measure import assemble, instantiate, run_extras, run_part
@@ -247,11 +255,14 @@ def main(config: DictConfig) -> None:
     except (ValueError, InstantiationException, OmegaConfBaseException, ConfigCompositionException) as error:
         # Hydra wraps what a constructor raises and adds its own words; the cause is the message.
         wrapped = isinstance(error, InstantiationException) and error.__cause__
-        print(f"error: {wrapped or error}", file=sys.stderr)
+        print(f"error: {in_one_line(str(wrapped or error), HydraConfig.get().overrides.task)}", file=sys.stderr)
         codes.append(2)
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = spelled(sys.argv[1:])
-    main()
+    words = sys.argv[1:]
+    sys.argv[1:] = spelled(words)
+    with refused(words):
+        require_plain(words)
+        main()
     sys.exit(max(codes, default=0))

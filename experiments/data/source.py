@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.configuration import input_path
 from experiments.errors import UserError
+from experiments.hub import one_try
 
 SUFFIXES = (".jsonl", ".jsonl.xz", ".json", ".parquet")
 
@@ -179,7 +180,8 @@ def _hub_rows(source: Source, split: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for config in source.configs or (None,):
         try:
-            rows += load_dataset(source.hub, config, split=split, revision=source.revision).to_list()  # pyright: ignore
+            with one_try():
+                rows += load_dataset(source.hub, config, split=split, revision=source.revision).to_list()  # pyright: ignore
         except Exception as error:  # the hub client raises many kinds; each means that the data are not there
             reason = str(error).strip().splitlines()[0]
             raise UserError(

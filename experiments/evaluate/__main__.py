@@ -2,13 +2,19 @@
 
     python -m experiments.evaluate model=smollm2_135m name=untrained
     python -m experiments.evaluate path=outputs/exports/RUN before=untrained      # and compares with it
-    python -m experiments.evaluate path=FOLDER parts=[downstream] downstream.tasks=[gsm8k] downstream.folder=DATA
+    python -m experiments.evaluate path=FOLDER parts=[downstream] downstream.tasks=[gsm8k]
     python -m experiments.evaluate path=FOLDER parts=[mt_bench] mt_bench.questions=FILE
 
 Every part leaves one record; a part that is finished is not run again.
 """
 
+import sys
 from typing import Any
+
+from cli.help import answer
+
+if __name__ == "__main__":
+    answer(sys.argv[1:], "evaluate", "experiments.evaluate", __doc__)  # before what takes seconds to import
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig

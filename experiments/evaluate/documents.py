@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.data.source import SUFFIXES, read_file
 from experiments.errors import UserError
+from experiments.hub import one_try
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Source:
         rows: list[dict[str, Any]] = []
         for name in self.configurations or (None,):
             try:
-                rows += [dict(row) for row in load_dataset(self.hub, name, split=self.split)]  # pyright: ignore[reportArgumentType, reportCallIssue]
+                with one_try():
+                    rows += [dict(row) for row in load_dataset(self.hub, name, split=self.split)]  # pyright: ignore[reportArgumentType, reportCallIssue]
             except Exception as error:  # the hub client raises many kinds; each means that the data is not there
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise UserError(

@@ -1,7 +1,9 @@
 """Estimated seconds of a run, from the arithmetic that it must do and a short measurement of this machine."""
 
 import time
+from collections.abc import Iterable
 from functools import cache
+from statistics import median
 
 import torch
 
@@ -57,14 +59,38 @@ def step_flops(trainable: Trainable, tokens: int) -> float:
     return total / len(trainable.visits)
 
 
+def spread(runs: Iterable[Run]) -> tuple[float, float]:
+    """What the least and the most that the runs take may be over `estimated`: the machine is not always as fast."""
+    places = {(run.plan.device.type, run.plan.tokens_per_step) for run in runs}
+    ratios = [flops_per_second(*place) / rate for place in places for rate in rates(*place)]
+    return min(ratios, default=1.0), max(ratios, default=1.0)
+
+
+def flops_per_second(device: str, tokens: int) -> float:
+    """The median of `rates`, so that a disturbance of the machine counts little."""
+    return median(rates(device, tokens))
+
+
 @cache
-def flops_per_second(device: str, tokens: int, width: int = 576, seconds: float = 0.3) -> float:
-    """Sustained rate of float32 matrix products of a step's shape, (tokens, width) x (width, 3 width)."""
+def rates(device: str, tokens: int, width: int = 576, seconds: float = 0.1, rounds: int = 7) -> tuple[float, ...]:
+    """Sustained rates of float32 matrix products of a step's shape, (tokens, width) x (width, 3 width).
+
+    Args:
+        device: "cpu" or "cuda".
+        tokens: of a step.
+        width: of the matrices.
+        seconds: of a round.
+        rounds: measured one after the other, after one product that is not timed.
+    """
     generator = torch.Generator(device).manual_seed(0)
     a = torch.randn(tokens, width, device=device, generator=generator)
     b = torch.randn(width, 3 * width, device=device, generator=generator)
-    count, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < seconds:
-        (a @ b).sum().item()  # item() waits for the device
-        count += 1
-    return count * 2 * tokens * width * 3 * width / (time.perf_counter() - begin)
+    (a @ b).sum().item()
+    measured = []
+    for _ in range(rounds):
+        count, begin = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - begin) < seconds:
+            (a @ b).sum().item()  # item() waits for the device
+            count += 1
+        measured.append(count * 2 * tokens * width * 3 * width / elapsed)
+    return tuple(measured)

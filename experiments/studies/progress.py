@@ -11,7 +11,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from experiments.studies import estimate
-from experiments.studies.show import left
+from experiments.studies.show import between, left
 from experiments.training.run import Run
 
 ROWS = 12
@@ -69,7 +69,10 @@ class Progress:
         return time.perf_counter() - self._begins[run.place]
 
     def remaining(self) -> str:
-        """Runs done and the time left, estimated from the arithmetic and corrected by the runs that ended here."""
+        """Runs done and the time left, estimated from the arithmetic and corrected by the runs that ended here.
+
+        Before any has ended it is a range, as far as the machine's speed varied when it was measured.
+        """
         scale = self._measured / self._estimated if self._estimated else 1.0
         states = self._states
         seconds = 0.0
@@ -79,7 +82,12 @@ class Progress:
             elif states[run.place] == "running":
                 seconds += max(0.0, scale * estimate.estimated(run) - self.seconds(run))
         done = sum(state in ("finished", "failed") for state in states.values())
-        return f"study {self._name}: {done} of {len(states)} runs done, about {left(seconds / self._workers)} left"
+        seconds /= self._workers
+        if self._estimated or not seconds:
+            about = left(seconds)
+        else:
+            about = between(*(share * seconds for share in estimate.spread(self._listed)))
+        return f"study {self._name}: {done} of {len(states)} runs done, about {about} left"
 
     def __rich__(self) -> Table:
         table = Table(title=self.remaining(), title_justify="left", box=None)

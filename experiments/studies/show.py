@@ -15,7 +15,8 @@ def table(listed: Sequence[Run]) -> str:
         about = "" if run.state == "finished" else "about "
         rows.append(f"{run.name:{width}}  {run.state:11}  {about + format(estimate.seconds(run), '.0f') + ' s':>12}")
     todo = [run for run in listed if run.state != "finished"]
-    rows.append(f"left: {len(todo)} runs, about {left(sum(map(estimate.estimated, todo)))}")
+    seconds = sum(map(estimate.estimated, todo))
+    rows.append(f"left: {len(todo)} runs, about {between(*(share * seconds for share in estimate.spread(todo)))}")
     return "\n".join(rows)
 
 
@@ -32,6 +33,15 @@ def left(seconds: float) -> str:
         if seconds < 7200
         else f"{seconds / 3600:.1f} h"
     )
+
+
+def between(least: float, most: float) -> str:
+    """A range of times for readers, one where both are the same in print.
+
+    >>> between(3000, 7300), between(3000, 3001)
+    ('50 min to 2.0 h', '50 min')
+    """
+    return left(least) if left(least) == left(most) else f"{left(least)} to {left(most)}"
 
 
 def summary(record: Record) -> str:

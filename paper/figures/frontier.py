@@ -1,4 +1,4 @@
-"""Variants of BAdam and the other methods: held-out loss against peak memory and against the time of a step alone."""
+"""Variants of BAdam and the other methods: final loss against peak memory and against the time of a step alone."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from paper.figures import placement, style
-from paper.read import frontier
+from paper.read import frontier, studies
 from paper.read.frontier import Entry
 from paper.read.names import named
 from records import Record
@@ -24,6 +24,7 @@ BEYOND = 3.0
 def draw(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     """The green box is where a variant must lie to need no more than LoRA and reach its loss."""
     entries = frontier.entries(variants, methods, steps_alone)
+    part = studies.part([*studies.rows(variants), *studies.rows(methods)])
     memory = [(entry, entry.peak / 1e9) for entry in entries if entry.peak is not None]
     time = [(entry, entry.seconds * 1e3) for entry in entries if entry.seconds is not None]
     shown = [(memory, "peak allocated (GB)"), (time, "time of a step alone (ms)")]
@@ -32,7 +33,7 @@ def draw(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Seq
     panels = drawn.subplots(max(1, len(shown)), 1, squeeze=False)[:, 0]
     for axes, (points, text) in zip(panels, shown, strict=False):
         _panel(axes, points)
-        axes.set(xlabel=text, ylabel="held-out loss (nats a token)")
+        axes.set(xlabel=text, ylabel=f"{part} loss (nats a token)")
     return drawn
 
 

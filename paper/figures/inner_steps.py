@@ -29,7 +29,7 @@ def draw(inner_steps: Sequence[Record]) -> Figure:
         axes.plot(value, item.mean, "o", color=style.PAIRED, markeredgecolor="white", markersize=5, zorder=4)
         runs = cells[value]
         axes.plot(
-            [value * 1.06] * len(runs), [r.loss for r in runs], "o", color=style.PAIRED, markersize=2.4, alpha=0.45
+            [value * 1.06] * len(runs), [r.reported for r in runs], "o", color=style.PAIRED, markersize=2.4, alpha=0.45
         )
     axes.axvline(K, color="#D55E00", linewidth=1, linestyle="--", zorder=1)
     axes.annotate(
@@ -41,7 +41,7 @@ def draw(inner_steps: Sequence[Record]) -> Figure:
         color="#D55E00",
         fontsize=8,
     )
-    axes.set(xscale="log", xlabel="steps a visit, $K$", ylabel="held-out loss (nats a token)")
+    axes.set(xscale="log", xlabel="steps a visit, $K$", ylabel=f"{studies.part(rows)} loss (nats a token)")
     axes.set_xticks(values, [str(value) for value in values])
     axes.minorticks_off()
     return drawn

@@ -45,7 +45,7 @@ def draw(learning_rate: Sequence[Record]) -> Figure:
         if lost:
             beside = [rate * (1 + 0.06 * place) for rate in lost]  # several methods may diverge at one rate
             absolute.plot(beside, [before] * len(lost), "x", color=colour, markersize=5)
-    absolute.set(xscale="log", xlabel="learning rate", ylabel="held-out loss (nats a token)")
+    absolute.set(xscale="log", xlabel="learning rate", ylabel=f"{studies.part(rows)} loss (nats a token)")
     if failed or absolute.get_ylim()[1] > before:  # what is worse than untrained needs no scale
         absolute.axhline(before, color="black", linewidth=0.6, linestyle=":")
         absolute.set_ylim(None, before * 1.02)

@@ -22,7 +22,7 @@ def draw(methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
     loss, memory, time = drawn.subplots(1, 3, width_ratios=(2.2, 1, 1))
     for place, name in enumerate(names):
         colour = style.COLOURS.get(name, style.OTHERS)
-        style.runs(loss, [place + 0.25] * len(cells[name]), [row.loss for row in cells[name]], colour)
+        style.runs(loss, [place + 0.25] * len(cells[name]), [row.reported for row in cells[name]], colour)
         estimate = studies.loss(cells[name])
         style.interval(loss, place, estimate.mean, estimate.low, estimate.high, colour)
         memory.barh(place, peaks.get(name, 0.0) / 1e9, 0.55, color=colour)
@@ -32,5 +32,5 @@ def draw(methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
         style.named_rows(axes, [""] * len(names))
         axes.set(xlabel=text)
         axes.set_visible(bool(measured))
-    loss.set(xlabel="held-out loss (nats a token)")
+    loss.set(xlabel=f"{studies.part(studies.rows(methods))} loss (nats a token)")
     return drawn

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper.figures import placement, style
-from paper.read import cost, statistics, studies
+from paper.read import cost, studies
 from paper.read.cost import Row as Profile
 from paper.read.names import data_named, named
 from paper.read.studies import Row
@@ -29,7 +29,7 @@ def draw(headline: Sequence[Row], profiles: Sequence[Profile]) -> Figure:
     for axes, (data, cells) in zip(panels, sets.items(), strict=False):
         _losses(axes, {named(method): runs for method, runs in cells.items()})
         axes.set_title(f"SmolLM2-135M, {data_named(data)}")
-    panels[0].set_ylabel("test loss (nats a token)")
+    panels[0].set_ylabel(f"{studies.part(headline)} loss (nats a token)")
     _speeds(panels[-1], [profile for profile in profiles if profile.tokens == TOKENS])
     return drawn
 
@@ -37,7 +37,7 @@ def draw(headline: Sequence[Row], profiles: Sequence[Profile]) -> Figure:
 def _losses(axes: Axes, cells: dict[str, Sequence[Row]]) -> None:
     points, spans = [], []
     for runs in cells.values():
-        estimate = statistics.mean([row.reported for row in runs])
+        estimate = studies.loss(runs)
         memory = max(row.held for row in runs) / 1e6
         colour = style.COLOURS.get(runs[0].method, style.PAIRED)
         axes.plot([memory] * 2, [estimate.low, estimate.high], color=colour, linewidth=1.6, zorder=3)

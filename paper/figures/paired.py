@@ -39,5 +39,5 @@ def draw(cells: Mapping[str, Sequence[Row]], reference: str, colours: Mapping[st
         paired.set(xlabel=f"difference to {reference} (nats)")
     style.named_rows(absolute, list(cells))
     style.named_rows(paired, [""] * len(cells))
-    absolute.set(xlabel="held-out loss (nats a token)")
+    absolute.set(xlabel=f"{studies.part(row for rows in cells.values() for row in rows)} loss (nats a token)")
     return drawn

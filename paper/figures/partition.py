@@ -31,5 +31,5 @@ def draw(partition: Sequence[Record]) -> Figure:
         axes.margins(x=0.2, y=0.15)
         axes.set(xlabel=text)
         placement.label(axes, points, [name.replace("_", " ") for name in memory], spans, size=7.5)
-    panels[0].set(ylabel="held-out loss (nats a token)")
+    panels[0].set(ylabel=f"{studies.part(studies.rows(partition))} loss (nats a token)")
     return drawn

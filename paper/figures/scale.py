@@ -55,6 +55,6 @@ def draw(scale: Sequence[Record]) -> Figure:
         axes.set(xscale="log", xlabel="layers")
         axes.set_xticks(list(cells), [str(depth) for depth in cells])
         axes.minorticks_off()
-    absolute.set(ylabel="held-out loss (nats a token)")
+    absolute.set(ylabel=f"{studies.part(studies.rows(scale))} loss (nats a token)")
     gap.set(ylabel="difference of the loss (nats)")
     return drawn

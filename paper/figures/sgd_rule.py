@@ -45,7 +45,7 @@ def draw(headline: Sequence[Record]) -> Figure:
                 axes.plot([place + shift] * 2, [item.low, item.high], color=colour, linewidth=1.4)
                 axes.plot(
                     [place + 3 * shift] * len(runs),
-                    [row.loss for row in runs],
+                    [row.reported for row in runs],
                     "o",
                     color=colour,
                     markersize=2.2,
@@ -66,6 +66,6 @@ def draw(headline: Sequence[Record]) -> Figure:
     style.named_rows(effects, ["BCD's cost,\nAdam's rule", "BCD's cost,\nSGD's rule", "interaction"])
     effects.set(xlabel="difference (nats)")
     effects.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=7.5, handlelength=1.2)
-    panels[0].set(ylabel="held-out loss (nats a token)")
+    panels[0].set(ylabel=f"{studies.part(studies.rows(headline))} loss (nats a token)")
     panels[0].legend(loc="upper left", fontsize=7.5, handlelength=1.2)
     return drawn

@@ -15,9 +15,10 @@ AGAINST = ("badam", "lora", "adamw")
 
 
 def draw(variants: Sequence[Record], methods: Sequence[Record]) -> Figure:
-    """Difference of the held-out loss to BAdam, to LoRA and to AdamW; left of the line the variant is better."""
+    """Difference of the final loss to BAdam, to LoRA and to AdamW; left of the line the variant is better."""
     cells = studies.groups(studies.rows(variants), lambda row: row.method)
     others = studies.groups(studies.rows(methods), lambda row: row.method)
+    part = studies.part([*studies.rows(variants), *studies.rows(methods)])
     against = [name for name in AGAINST if name in others or name in cells]
     losses = {name: studies.losses(runs) for name, runs in (others | cells).items()}
     names = sorted(cells, key=lambda name: studies.loss(cells[name]).mean)
@@ -34,7 +35,7 @@ def draw(variants: Sequence[Record], methods: Sequence[Record]) -> Figure:
         axes.axvline(0, color=style.COLOURS[other], linewidth=1, zorder=1)
         axes.margins(x=0.12)
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.set(xlabel=f"loss against {named(other)}")
+        axes.set(xlabel=f"{part} loss minus\n{named(other)}'s (nats)")
         style.named_rows(axes, [""] * len(names))
     style.named_rows(panels[0], [named(name) for name in names])
     return drawn

@@ -8,7 +8,8 @@ and the margin m, p adjusted by Holm over the comparisons of the claim:
     equivalent:    supported if p(|d| < m) <= 0.05 by two one-sided tests; not supported if low > m or high < -m
     measured:      a ratio without repetitions; supported if it is at most the bound of the claim, else not
 
-and everything else is not testable at this scale. A claim is supported if all comparisons are, not supported if one
+and everything else is not testable at this scale. The final loss is that of the part which the study reports
+(`paper.read.studies.Row.part`). A claim is supported if all comparisons are, not supported if one
 of them is not. The margin of a loss is a twentieth of what the method compared with gains over the untrained model,
 that of a rank a tenth of the full rank, that of the mean share of right answers two hundredths; all were fixed before
 the runs.
@@ -33,6 +34,7 @@ PAIRS = (
 )
 TOKENS = 8192
 CARD, CARD_TOKENS, CARD_BYTES = ("badam", "card24"), 2048, 24e9
+FINAL_LOSS = "final loss"
 LAST = 0.1
 """Share of the steps at the end whose mean is the training loss of a run."""
 
@@ -64,7 +66,7 @@ def rank(row: Row) -> float:
 
 MEASURES = {
     "training loss": Measure(training_loss, lower=True, unit="nats"),
-    "held-out loss": Measure(lambda row: row.reported, lower=True, unit="nats"),
+    FINAL_LOSS: Measure(lambda row: row.reported, lower=True, unit="nats"),
     "rank": Measure(rank, lower=False, unit="of full rank"),
 }
 AXES: dict[str, Callable[[Row], str]] = {
@@ -90,6 +92,7 @@ class Finding:
         high: upper end of it.
         p: of the rule's test, adjusted; None without a test.
         smallest: the smallest detectable difference.
+        worse: whether the whole interval lies on the side that contradicts the claim, so that p is near 1.
     """
 
     comparison: str
@@ -101,6 +104,7 @@ class Finding:
     p: float | None = None
     margin: float | None = None
     smallest: float | None = None
+    worse: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,11 @@ class Judged:
         if not verdicts:
             return NO_RECORDS
         return SUPPORTED if verdicts == {SUPPORTED} else NOT_SUPPORTED if NOT_SUPPORTED in verdicts else NOT_TESTABLE
+
+    @property
+    def in_print(self) -> str:
+        """The verdict and the claim."""
+        return rf"\textbf{{{self.verdict}}}: {self.claim.said} ({self.claim.place})"
 
 
 def judge(records: Mapping[str, Sequence[Record]], claims: Sequence[Claim] = CLAIMS) -> list[Judged]:
@@ -156,10 +165,12 @@ def _compared(claim: Claim, rows: Sequence[Row]) -> Iterator[Finding]:
                 continue
             reference = next(cell for cell, weight in contrast.items() if weight < 0)
             margin = RANK_MARGIN if claim.measure == "rank" else loss_margin(list(cells[reference].values()))
-            p, refuted = tested(claim.rule, difference, margin, lower=measure.lower)
+            tests.append(tested(claim.rule, difference, margin, lower=measure.lower))
             what = _in_print(claim, contrast) if len(claim.contrasts) > 1 else data_named(data)
-            tests.append((p, refuted))
-            findings.append(_finding(f"{what}, $n={difference.n}$", difference, measure.unit, margin))
+            if claim.measure == FINAL_LOSS:
+                what += f", {studies.part(row for row in rows if row.data == data)}"
+            found = _finding(f"{what}, $n={difference.n}$", difference, measure.unit, margin)
+            findings.append(replace(found, worse=is_worse(claim.rule, difference, margin, lower=measure.lower)))
     yield from _adjusted(findings, tests)
 
 
@@ -182,14 +193,13 @@ def _adjusted(findings: Sequence[Finding], tests: Sequence[tuple[float, bool]]) 
 
 
 def loss_margin(reference: Sequence[Row]) -> float:
-    """A twentieth of the mean decrease of the held-out loss."""
+    """A twentieth of the mean decrease of the held-out loss, which is read before training too."""
     return LOSS_MARGIN * fmean(row.before - row.loss for row in reference)
 
 
 def tested(rule: str, d: statistics.Difference, margin: float, *, lower: bool) -> tuple[float, bool]:
     """p of the rule's test, and whether the interval refutes the claim."""
-    if not lower:
-        d = replace(d, mean=-d.mean, low=-d.high, high=-d.low)
+    d = d if lower else _turned(d)
     if rule == SUPERIOR:
         return d.below(0.0), d.low > -margin
     if rule == NOT_INFERIOR:
@@ -197,6 +207,16 @@ def tested(rule: str, d: statistics.Difference, margin: float, *, lower: bool) -
     if rule == EQUIVALENT:
         return d.within(margin), d.low > margin or d.high < -margin
     raise ValueError(f"rule={rule!r} is not possible: it has no test")
+
+
+def is_worse(rule: str, d: statistics.Difference, margin: float, *, lower: bool) -> bool:
+    """Whether the whole interval lies on the side that contradicts the rule: of no difference, or of the margin."""
+    limits = {SUPERIOR: 0.0, NOT_INFERIOR: margin}
+    return rule in limits and (d if lower else _turned(d)).low > limits[rule]
+
+
+def _turned(d: statistics.Difference) -> statistics.Difference:
+    return replace(d, mean=-d.mean, low=-d.high, high=-d.low)
 
 
 def _measured(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
@@ -232,8 +252,9 @@ def _downstream(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
             [(test["difference"], test["standard_error"], test["items"]) for test in record.measurements.values()]
         )
         tests.append(tested(claim.rule, difference, DOWNSTREAM_MARGIN, lower=False))
-        what = f"mean of {len(record.measurements)} tasks"
-        findings.append(_finding(what, difference, "of items", DOWNSTREAM_MARGIN))
+        what = f"mean of {len(record.measurements)} tasks, $n=1$"
+        found = _finding(what, difference, "of items", DOWNSTREAM_MARGIN)
+        findings.append(replace(found, worse=is_worse(claim.rule, difference, DOWNSTREAM_MARGIN, lower=False)))
     yield from _adjusted(findings, tests)
 
 

@@ -42,6 +42,9 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
     """
     present = {name: records for name, records in studied.items() if records}
     macros = {f"Study{camel(name)}Source": source_of_all(records) for name, records in present.items()}
+    for name in present:
+        if runs := _trained(name, present):
+            macros |= {f"Study{camel(name)}Seeds": studies.seeds(runs), f"Study{camel(name)}Part": studies.part(runs)}
     for name, axis in AXES.items():
         if name in present:
             rows = studies.rows(present[name])
@@ -106,7 +109,6 @@ def _axis(name: str, cells: Mapping[str, Sequence[Row]], reference: str) -> dict
     tests = studies.against({cell: studies.losses(runs) for cell, runs in cells.items()}, reference)
     macros = {
         f"Study{name}List": listed(means),
-        f"Study{name}Seeds": str(max(len(runs) for runs in cells.values())),
         f"Study{name}Spread": f"{max(means.values()) - min(means.values()):.3f}",
     }
     detectable = [test.difference.smallest_detectable() for test in tests.values()]
@@ -125,17 +127,11 @@ def listed(means: Mapping[str, float]) -> str:
 
 def _main(name: str, rows: Sequence[Row]) -> dict[str, str]:
     """Of a comparison of methods on several data sets: their mean losses, the lowest first."""
-    sentences, seeds = [], 0
+    sentences = []
     for data, cells in studies.by_data(rows, lambda row: named(row.method)).items():
-        means = {cell: statistics.mean([row.reported for row in runs]).mean for cell, runs in cells.items()}
+        means = {cell: studies.loss(runs).mean for cell, runs in cells.items()}
         sentences.append(f"on {data_named(data)} {listed(means)}")
-        seeds = max(seeds, *(len(runs) for runs in cells.values()))
-    read = any("test" in row.record.measurements for row in rows)
-    return {
-        f"Study{name}List": "; ".join(sentences),
-        f"Study{name}Seeds": str(seeds),
-        f"Study{name}Part": "test" if read else "held-out",
-    }
+    return {f"Study{name}List": "; ".join(sentences)}
 
 
 def _diverged(records: Sequence[Record]) -> str:
@@ -231,4 +227,10 @@ def _claims(cost: Sequence[Record], studied: Mapping[str, Sequence[Record]]) -> 
     }
     macros = {f"Claims{name}": str(sum(j.verdict == verdict for j in judged)) for name, verdict in counted.items()}
     source_of_all = sources([finished(records) for records in used.values()])
-    return macros | {"ClaimsCount": str(len(judged)), "ClaimsSource": source_of_all}
+    without = macros.pop("ClaimsNoRecords")
+    return macros | {
+        "ClaimsCount": str(len(judged)),
+        "ClaimsWithout": "" if without == "0" else f"; for {without} there are no records",
+        "ClaimsSource": source_of_all,
+        "ClaimsCostSource": sources([finished(cost)]),
+    }

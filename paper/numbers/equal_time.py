@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from paper.read import frontier, statistics, studies, tuning
+from paper.read import frontier, studies, tuning
 from paper.read.names import data_named, named, source_of_all
 from paper.read.studies import Row
 from records import Record
@@ -36,10 +36,7 @@ def at_equal_time(
 
 
 def _within(cells: Mapping[str, Sequence[Row]]) -> str:
-    reached = {
-        name: (statistics.mean([row.reported for row in runs]).mean, studies.peak(runs))
-        for name, runs in cells.items()
-    }
+    reached = {name: (studies.loss(runs).mean, studies.peak(runs)) for name, runs in cells.items()}
     limit, memory = reached.pop(frontier.TARGET, (None, None))
     if limit is None or memory is None:
         return "cannot be told"

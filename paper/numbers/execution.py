@@ -11,7 +11,7 @@ VERSIONS = {"plain": "Off", "all": "On", "fp8": "Float"}
 
 
 def losses(records: Sequence[Record]) -> dict[str, dict[int, float]]:
-    """Execution -> seed -> held-out loss after training."""
+    """Execution -> seed -> final loss after training."""
     rows = studies.rows(records)
     return {name: studies.losses(row for row in rows if row.choice("execution") == name) for name in VERSIONS}
 

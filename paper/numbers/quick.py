@@ -19,7 +19,6 @@ def numbers(quick: Sequence[Record]) -> dict[str, str]:
             f"no finished record of {', '.join(sorted(missing))}, which the text quotes; run `make study`"
         )
     first = rows[0]
-    best = min(rows, key=lambda row: row.loss)
     macros = {
         "QuickSource": source(quick),
         "QuickMethods": str(len(rows)),
@@ -29,8 +28,8 @@ def numbers(quick: Sequence[Record]) -> dict[str, str]:
         "QuickHeldoutItems": str(first.items),
         "QuickMaxTokens": str(first.config["data"]["max_tokens"]),
         "QuickLossBefore": f"{first.before:.3f}",
-        "QuickBestMethod": best.label,
-        "QuickBestLoss": f"{best.loss:.3f}",
+        "QuickLowestLoss": f"{min(row.loss for row in rows):.3f}",
+        "QuickHighestLoss": f"{max(row.loss for row in rows):.3f}",
     }
     for row in rows:
         name = f"Quick{camel(row.method)}"

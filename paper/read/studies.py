@@ -13,7 +13,11 @@ from typing import Any
 
 from paper.read.names import LABELS, named
 from paper.read.statistics import Difference, Estimate, contrast, holm, mean
-from records import Record
+from records import Record, RecordError
+
+TESTED = ("headline", "equal_time")
+"""Studies whose final losses are those of the test part, which is read once. All others report the held-out part, so
+that their numbers can be compared with each other."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,14 @@ class Row:
         return self.measured["after"]["heldout_loss"]
 
     @property
+    def part(self) -> str:
+        """The part of the data that the final loss is of: "test" in `TESTED` where it was read, else "held-out"."""
+        return "test" if self.record.study in TESTED and "test" in self.measured else "held-out"
+
+    @property
     def reported(self) -> float:
-        """The loss on the test part, which is read once; on the held-out part where a study does not read it."""
-        return self.measured.get("test", self.measured["after"])["heldout_loss"]
+        """The final loss, on its `part`."""
+        return self.measured["test"]["heldout_loss"] if self.part == "test" else self.loss
 
     @property
     def before(self) -> float:
@@ -193,13 +202,39 @@ def groups(runs: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]
 
 
 def losses(runs: Iterable[Row]) -> dict[int, float]:
-    """Seed -> held-out loss after training; of one cell."""
-    return {row.seed: row.loss for row in runs}
+    """Seed -> final loss; of one cell."""
+    return {row.seed: row.reported for row in runs}
 
 
 def loss(runs: Iterable[Row]) -> Estimate:
-    """Mean held-out loss of one cell with its interval."""
-    return mean([row.loss for row in runs])
+    """Mean final loss of one cell with its interval."""
+    return mean([row.reported for row in runs])
+
+
+def part(runs: Iterable[Row]) -> str:
+    """The part of the data that all final losses are of, as axes and captions name it.
+
+    Raises:
+        RecordError: when two runs have theirs from two parts.
+    """
+    found = {row.part: row for row in runs}
+    if len(found) > 1:
+        named_runs = " and ".join(f"that of {row.record.name} on the {part} part" for part, row in found.items())
+        raise RecordError(
+            f"final losses of two parts cannot be compared: {named_runs}; run both with the same data.test=..."
+        )
+    return next(iter(found), "held-out")
+
+
+def seeds(runs: Iterable[Row]) -> str:
+    """How many runs a cell has that differ in the seed alone: "3", or "2 to 3"."""
+    counts = [len(cell) for cell in groups(runs, _without_seed).values()]
+    least, most = min(counts), max(counts)
+    return str(most) if least == most else f"{least} to {most}"
+
+
+def _without_seed(row: Row) -> str:
+    return json.dumps([row.record.study, _without_seeds(row.config)], sort_keys=True)
 
 
 def peak(runs: Iterable[Row]) -> float | None:

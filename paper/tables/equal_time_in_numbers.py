@@ -18,9 +18,11 @@ def text(equal_time: Sequence[Record], steps_alone: Sequence[Record]) -> str:
     by round: the least and the largest number of steps that one round of the timing alone would have given.
     """
     lines = [r"\begin{tabular}{@{}lrrrrrr@{}}", r"\toprule"]
-    lines.append(rf"method & steps & by round & peak (GB) & loss & minus {named(REFERENCE)} & $p$ \\")
-    for data, cells in studies.by_data(studies.rows(equal_time)).items():
-        losses = {method: {row.seed: row.reported for row in runs} for method, runs in cells.items()}
+    rows = studies.rows(equal_time)
+    loss = f"{studies.part(rows)} loss"
+    lines.append(rf"method & steps & by round & peak (GB) & {loss} & minus {named(REFERENCE)} & $p$ \\")
+    for data, cells in studies.by_data(rows).items():
+        losses = {method: studies.losses(runs) for method, runs in cells.items()}
         means = {method: statistics.mean(list(values.values())) for method, values in losses.items()}
         tests = studies.against(losses, REFERENCE)
         rounds = studies.steps_by_round(cells, steps_alone, REFERENCE)

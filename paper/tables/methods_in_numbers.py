@@ -1,4 +1,4 @@
-"""Every method at equal tokens: learning rate, held-out loss, its difference to AdamW by seed, memory and time."""
+"""Every method at equal tokens: learning rate, final loss, its difference to AdamW by seed, memory and time."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def text(methods: Sequence[Record], steps_alone: Sequence[Record]) -> str:
     tests = studies.against(losses, REFERENCE)
     seconds = studies.seconds_alone(steps_alone, cells)
     lines = [r"\begin{tabular}{@{}lrrrrrrr@{}}", r"\toprule"]
-    lines.append(r" & learning & held-out & minus & & smallest & peak & step \\")
+    lines.append(rf" & learning & {studies.part(studies.rows(methods))} & minus & & smallest & peak & step \\")
     lines.append(rf"method & rate & loss & {named(REFERENCE)} & $p$ & detectable & (GB) & (ms) \\")
     lines.append(r"\midrule")
     for name in names:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from paper.read import frontier
+from paper.read import frontier, studies
 from paper.read.formats import p_value, plus_minus, scientific
 from paper.read.names import named
 from records import Record
@@ -13,7 +13,8 @@ STUDIES = frontier.STUDIES
 def text(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Sequence[Record]) -> str:
     """p is two-sided, for the difference to LoRA, adjusted by Holm's method."""
     lines = [r"\begin{tabular}{@{}lrrrrrrrl@{}}", r"\toprule"]
-    lines.append(r" & learning & held-out & minus & minus & & peak & step & within \\")
+    part = studies.part([*studies.rows(variants), *studies.rows(methods)])
+    lines.append(rf" & learning & {part} & minus & minus & & peak & step & within \\")
     lines.append(r"variant & rate & loss & BAdam & LoRA & $p$ & (GB) & (ms) & LoRA's \\")
     lines.append(r"\midrule")
     for entry in frontier.entries(variants, methods, steps_alone):

@@ -67,6 +67,14 @@ def entries_at(places, name, axes, *overrides, extra=(), **keys):
         return study.runs(config, extra, [item for item in places if not item.startswith("model")])
 
 
+@pytest.fixture(autouse=True)
+def the_hub_answers(monkeypatch):
+    """No test asks whether there is a network; what is loaded from the hub is replaced where a test loads it."""
+    from experiments import hub
+
+    monkeypatch.setattr(hub, "unreachable", lambda: "")
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
     """Folder of a random Llama of two layers that `model=pretrained model.path=...` loads."""

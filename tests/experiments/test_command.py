@@ -52,12 +52,23 @@ def test_other_keys_stay_as_they_are():
     assert spelled_out(given) == given
 
 
+def test_help_is_ours_from_inside_the_process_too(command):
+    done = command(importlib.import_module("experiments.evaluate.__main__").main, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("python -m experiments.evaluate [choice=NAME ...]")
+    assert "Every part leaves one record" in done.stdout
+
+
 REFUSED = [
     ("alone", "studies=[]", "error: which study? give study=NAME"),
     ("curvature.__main__", "examples=0", "error: examples=0 is not possible"),
     ("evaluate.__main__", "parts=[speed]", "error: path=... is missing"),
     ("overlap", "n=3", "error: shortest=8 exceeds n=3"),
     ("train", "method.inner_steps=0", "error: inner_steps=0 is not possible"),
+    ("train", "data=/data/chat.jsonl", "error: data=/data/chat.jsonl is not one of alpaca, "),
+    ("train", "data.source.local=/year=2026", "error: data.source.local=/year=2026: quote the value, once more"),
+    ("train", "--data=gsm8k", "error: --data=gsm8k: options have no dashes; write data=gsm8k"),
+    ("train", "data=gsm8k.yaml", "error: data=gsm8k.yaml is not the name of a choice; write data=gsm8k"),
     ("tuning", "study=quick", "error: study=quick has no axis method.lr"),
 ]
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "experiments"
 
 FLOORS = (
-    *("errors", "randomness", "interruption", "sources", "command", "configuration"),
+    *("errors", "hub", "randomness", "interruption", "sources", "command", "configuration"),
     *("data", "models", "methods", "workloads", "cost", "training", "studies", "curvature", "evaluate"),
 )
 """Rooms, from the lowest floor to the highest; above them every command is a room of its own."""

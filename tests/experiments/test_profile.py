@@ -290,6 +290,9 @@ def test_the_command_says_which_cards_hold_llama_3_8b():
     ("overrides", "message"),
     [
         (["method=adamm"], "error: method=adamm is not one of adalomo, adamw"),
+        (["model=/models/llama=3"], "error: model=/models/llama=3 is not one of llama3_70b, "),
+        (["model.path=/models/llama=3"], "error: model.path=/models/llama=3: quote the value, once more"),
+        (["--cfg", "job"], "error: job is no option=value"),
         (["tokens=2047"], "error: tokens=2047 is not possible: it must be a multiple of sequence=1024"),
         (["device=tpu"], "error: device='tpu' is not one of"),
         (["sweep=nothing"], "error: sweep=nothing is not one of cost"),

@@ -2,6 +2,8 @@
 
 import re
 
+import yaml
+
 from paper import build
 from records import ROOT
 
@@ -40,3 +42,16 @@ def test_no_result_is_typed_by_hand():
     # 135 million parameters, 30 layers, a 4-bit file, float32, SmolLM2; names of theorems, roots and norms
     set_up = {"135", "30", "4", "32", "2", "1", "3"}
     assert set(re.findall(r"\d+", prose())) <= set_up
+
+
+def test_the_pdf_has_the_title_and_the_authors_of_the_citation():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    main = (ROOT / "paper" / "main.tex").read_text()
+    given = dict(re.findall(r"^  (pdf\w+)=\{(.*)\},$", main, re.MULTILINE))
+    assert given == {
+        "pdftitle": citation["title"],
+        "pdfauthor": ", ".join(author["name"] for author in citation["authors"]),
+        "pdfkeywords": ", ".join(citation["keywords"]),
+    }
+    (shown,) = re.findall(r"\\author\{(.*)\}", main)
+    assert shown == given["pdfauthor"]

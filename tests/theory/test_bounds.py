@@ -71,7 +71,7 @@ def documented(bound: Bound, lines: Any) -> None:
 @pytest.mark.integration
 def test_the_example_of_contributing_runs_as_one_file_and_one_yaml(tmp_path: Path) -> None:
     text = (records.ROOT / "CONTRIBUTING.md").read_text()
-    for package in ("bcd", "conf", "records", "theory"):
+    for package in ("bcd", "cli", "conf", "records", "theory"):
         shutil.copytree(records.ROOT / package, tmp_path / package)
     for language, path in (("python", "theory/bounds/path_length.py"), ("yaml", "conf/bound/path_length.yaml")):
         assert f"`{path}`" in text

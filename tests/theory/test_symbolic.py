@@ -111,6 +111,6 @@ def test_the_command_lists_every_identity_and_fails_with_one(
     assert done.stdout.endswith(f"\nPROVED: {len(IDENTITIES)} of {len(IDENTITIES)} identities\n")
     wrong = Identity("a1", "wrong", "1 = 2", lambda: [Equation(sympy.Integer(1), sympy.Integer(2))])
     monkeypatch.setattr(__main__, "IDENTITIES", [IDENTITIES[0], wrong])
-    assert __main__.main() == 1
+    assert __main__.main([]) == 1
     assert "NOT PROVED\n    1 = 2" in (out := capsys.readouterr().out)
     assert out.endswith("FAILS: 1 of 2 identities\n")

@@ -174,10 +174,10 @@ def test_a_limit_on_the_cases_spreads_over_all_axes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("bound=unknown", "Could not find 'bound/unknown'"),
+        ("bound=unknown", "error: bound=unknown is not one of a1, a2, "),
         ("bound.grid.gamma=[3]", "error: gamma=3 is not possible: Theorem A1 needs a number in (0, 2)\n"),
         ("problem.num_blocks=[0]", "error: num_blocks=0 is not possible: it must be an integer of at least 1\n"),
-        ("problem.blocks=1", "Could not override 'problem.blocks'"),
+        ("problem.blocks=1", "there is no option 'problem.blocks' here"),
     ],
 )
 def test_bad_input_gives_one_message(override: str, message: str, tmp_path: Path) -> None:
@@ -189,3 +189,20 @@ def test_bad_input_gives_one_message(override: str, message: str, tmp_path: Path
     assert done.stderr.startswith(message) or message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bound=/bounds/a1.yaml"], "error: bound=/bounds/a1.yaml is not one of a1, a2, "),
+        (["bound=a1", "problem=p=q"], "error: problem=p=q is not one of bilinear, "),
+        (["records_dir=/year=2026"], "error: records_dir=/year=2026: quote the value, once more than for the shell: "),
+        (["bound=a1.yaml"], "error: bound=a1.yaml is not the name of a choice; write bound=a1"),
+    ],
+)
+def test_what_hydra_refuses_is_one_line(words: list[str], message: str) -> None:
+    done = run_module("theory.verify", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1

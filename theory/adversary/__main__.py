@@ -23,9 +23,11 @@ STUDIES = {"quick": "adversary-quick", "full": "adversary"}
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m theory.adversary", description="attack the theorems")
     parser.add_argument("targets", nargs="*", help="names of theory.adversary.targets; all and the maps when none")
-    parser.add_argument("--tier", choices=list(TIERS), default="quick")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--tier", choices=list(TIERS), default="quick", help="how long it searches; default quick")
+    parser.add_argument("--seed", type=int, default=0, help="of the search; default 0")
+    parser.add_argument(
+        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes; default: a core each"
+    )
     parser.add_argument("--force", action="store_true", help="compute again although the record exists")
     options = parser.parse_args(arguments)
     try:

@@ -5,6 +5,7 @@
 Another version of the solver may find other multipliers and a constant that differs in the last digit.
 """
 
+import argparse
 import json
 import sys
 from fractions import Fraction
@@ -123,7 +124,14 @@ def text(certificate: dict[str, Any]) -> str:
     return f"{head}[\n{lines}\n]}}\n"
 
 
-def main(names: list[str]) -> None:
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m theory.certificates.make", description="make the worst-case certificates again"
+    )
+    parser.add_argument("names", nargs="*", help="certificates; all when none is named")
+    names = parser.parse_args(arguments).names
+    if unknown := sorted(set(names) - set(CASES)):
+        parser.error(f"{', '.join(unknown)} is not one of {', '.join(CASES)}")
     for name in names or CASES:
         certificate = content(CASES[name])
         (FOLDER / f"{name}.json").write_text(text(certificate), encoding="utf-8")

@@ -6,6 +6,7 @@
 certified/sampled must be at least 1 for every constant but mu, pl and f*, where certified <= sampled.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,12 @@ def table(name: str) -> list[str]:
 
 
 def main() -> None:
-    names = sys.argv[1:] or sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    families = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    parser = argparse.ArgumentParser(
+        prog="python -m theory.problems", description="how loose the certified constants of the problem families are"
+    )
+    parser.add_argument("families", nargs="*", help=f"all when none is named: {', '.join(families)}")
+    names = parser.parse_args().families or families
     lines = [f"{'family':12}{'':8}{'certified':>14}{'sampled':>14}{'ratio':>10}"]
     for name in names:
         if not (FOLDER / f"{name}.yaml").exists():

@@ -1,5 +1,6 @@
 """Verdicts: every rule can come out in every way, what is missing is said, and the table shows what was judged."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from paper.judge import claims, verdicts
 from paper.judge.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RULES, SUPERIOR, Claim
 from paper.read import statistics, studies
 from paper.tables import claims as table
+from paper.tables import claims_of_cost
 from records import COMMITTED, ROOT, Record, load_study
 from tests.paper.synthetic import PROVENANCE, run
 
@@ -54,7 +56,7 @@ def test_a_rule_without_a_test_is_refused() -> None:
 
 
 def claim(**changes: Any) -> Claim:
-    return replace(Claim("x", "Section 1", SUPERIOR, "held-out loss", ("headline", "methods"), CONTRAST), **changes)
+    return replace(Claim("x", "Section 1", SUPERIOR, "final loss", ("headline", "methods"), CONTRAST), **changes)
 
 
 def losses(study: str = "headline", data: str = "gsm8k", **cells: list[float]) -> list[Record]:
@@ -78,7 +80,10 @@ OPEN = {"badam": [0.50, 0.72, 0.60], "lora": [0.70, 0.60, 0.65]}
 def test_a_claim_holds_only_if_it_holds_on_every_data_set() -> None:
     both = losses(**BETTER) + losses(data="alpaca_cleaned", **BETTER)
     assert judged({"headline": both}).verdict == verdicts.SUPPORTED
-    assert [f.comparison for f in judged({"headline": both}).findings] == ["GSM8K, $n=3$", "Alpaca, $n=3$"]
+    assert [f.comparison for f in judged({"headline": both}).findings] == [
+        "GSM8K, held-out, $n=3$",
+        "Alpaca, held-out, $n=3$",
+    ]
     one = losses(**BETTER) + losses(data="alpaca_cleaned", **OPEN)
     assert judged({"headline": one}).verdict == verdicts.NOT_TESTABLE
     assert judged({"headline": one + losses(data="math", **WORSE)}).verdict == verdicts.NOT_SUPPORTED
@@ -209,8 +214,9 @@ def test_the_list_of_claims_can_be_evaluated() -> None:
 def test_the_table_has_every_claim_its_numbers_and_what_is_missing() -> None:
     cost = load_study("cost", kind="profile", folder=COMMITTED)
     text = table.text(cost=cost, headline=losses(**WORSE))
-    assert all(c.said in text for c in CLAIMS)
-    assert r"headline & GSM8K, $n=3$ & $+0.202$ $[+0.194, +0.209]$ & $1.000$ & 0.045 & 0.009 \\" in text
+    of_cost = claims_of_cost.text(cost=cost)
+    assert all((c.said in of_cost, c.said in text) == (c.rule == MEASURED, c.rule != MEASURED) for c in CLAIMS)
+    assert r"headline & GSM8K, held-out, $n=3$ & $+0.202$ $[+0.194, +0.209]$ & worse & 0.045 & 0.009 \\" in text
     assert "study order: no records" in text
     assert text.count(r"\textbf{not supported}") == 2
 
@@ -224,3 +230,36 @@ def test_the_claims_compare_what_the_frozen_studies_have(axis: str, key: str) ->
     assert compared
     assert compared <= cells
     assert len(cells) == len(frozen["axes"][key])
+
+
+def test_the_ratios_stand_beside_what_they_may_not_exceed() -> None:
+    cost = load_study("cost", kind="profile", folder=COMMITTED)
+    text = claims_of_cost.text(cost=cost)
+    rows = re.findall(r"^cost & .*? & (\d+\.\d\d) (times|GB) & (\d+\.\d\d) \\\\$", text, re.MULTILINE)
+    findings = [f for j in verdicts.judge({"cost": cost}) if j.claim.rule == MEASURED for f in j.findings]
+    assert [row[0] for row in rows] == [f"{finding.effect:.2f}" for finding in findings]
+    assert [float(ours) <= float(most) for ours, _, most in rows] == [
+        f.verdict == verdicts.SUPPORTED for f in findings
+    ]
+    assert r"$2\times1{,}024$ tokens" in text
+    assert "study cost: no records" in claims_of_cost.text(cost=[])
+
+
+@pytest.mark.parametrize(
+    ("rule", "mean", "worse"),
+    [
+        (SUPERIOR, 0.05, True),
+        (SUPERIOR, -0.001, False),  # refuted, and yet better
+        (NOT_INFERIOR, 0.05, True),
+        (NOT_INFERIOR, 0.007, False),  # worse, by less than the margin
+        (EQUIVALENT, 0.05, False),  # has no better side
+    ],
+)
+@pytest.mark.parametrize("lower", [True, False])
+def test_worse_is_said_where_the_whole_interval_contradicts_the_claim(
+    rule: str, mean: float, worse: bool, lower: bool
+) -> None:
+    d = difference(mean if lower else -mean)
+    assert verdicts.is_worse(rule, d, MARGIN, lower=lower) == worse
+    if worse:
+        assert verdicts.tested(rule, d, MARGIN, lower=lower)[0] > 0.95
