@@ -48,7 +48,7 @@ class Verifier:
 
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-I", __file__],
+            [sys.executable, "-I", "-c", f"import runpy; runpy.run_path({__file__!r})['serve']()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -98,6 +98,3 @@ def serve() -> None:
 
 
 equal = Verifier()
-
-if __name__ == "__main__":
-    serve()
