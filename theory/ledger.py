@@ -46,6 +46,7 @@ class Line:
         kind: "inequality", or "identity" where both sides must agree.
         checks: evaluations of the line.
         resolved: those with a right side far above rounding.
+        zeros: those whose two sides are exactly 0.
         instances: ledgers that were merged into this one.
         largest_ratio: largest lhs/rhs among the resolved checks; infinity if a violated check has rhs <= 0.
         smallest_slack: smallest (rhs - lhs)/scale, of an identity -|rhs - lhs|/scale.
@@ -57,12 +58,21 @@ class Line:
     kind: Literal["inequality", "identity"] = "inequality"
     checks: int = 0
     resolved: int = 0
+    zeros: int = 0
     instances: int = 1
     largest_ratio: float = 0.0
     smallest_slack: float = np.inf
     violations: int = 0
     first_violation: str = ""
     series: list[float | None] = field(default_factory=list)
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether an inequality was evaluated and says nothing: not one check is above rounding.
+
+        A line of zeros alone, such as the coupling of a single block, says 0 <= 0 and is not meant.
+        """
+        return self.kind == "inequality" and not self.resolved and self.zeros < self.checks
 
     def summary(self) -> dict[str, Any]:
         """The line as JSON values, without the series; infinity becomes None."""
@@ -142,6 +152,7 @@ class Ledger:
         np.divide(-excess.astype(np.float64), unit, out=slack, where=unit > 0)
         line.checks += left.size
         line.resolved += int(resolved.sum())
+        line.zeros += int(((left == 0) & (right == 0)).sum())
         line.largest_ratio = max(line.largest_ratio, float(np.nanmax(ratio, initial=0.0)))
         line.smallest_slack = min(line.smallest_slack, float(slack.min()))
         line.violations += int(violated.sum())
@@ -153,20 +164,27 @@ class Ledger:
             line.series += [float(f"{r:.6g}") if np.isfinite(r) else None for r in ratio.ravel()]
 
     def close(self, threshold: float) -> bool:
-        """Whether a violation, or a ratio above `threshold` in a line that is no identity, asks for more digits."""
+        """Whether this arithmetic does not decide every line.
+
+        What asks for more digits is a violation, and of an inequality a ratio above `threshold` or no resolved check.
+        """
         return any(
-            line.violations or (line.kind == "inequality" and line.largest_ratio > threshold)
+            line.violations or line.unresolved or (line.kind == "inequality" and line.largest_ratio > threshold)
             for line in self.lines.values()
         )
 
     def decided_by(self, precise: "Ledger") -> "Ledger":
         """This ledger with the verdicts of the same instance in a better arithmetic.
 
-        A line without a violation in this arithmetic keeps its counts and its ratios.
+        A line without a violation in this arithmetic keeps its counts and its ratios, unless none of its checks is
+        resolved: then it is the better one.
         """
         decided = Ledger(self.label, keep_series=self.keep_series)
         for name, line in self.lines.items():
             better = precise.lines.get(name)
+            if better is not None and line.unresolved:
+                decided.lines[name] = replace(better, series=[])
+                continue
             if better is None or not (line.violations or better.violations):
                 decided.lines[name] = line
                 continue
@@ -180,6 +198,7 @@ class Ledger:
             line = self.lines.setdefault(name, Line(new.kind, instances=0))
             line.checks += new.checks
             line.resolved += new.resolved
+            line.zeros += new.zeros
             line.instances += new.instances
             line.largest_ratio = max(line.largest_ratio, new.largest_ratio)
             line.smallest_slack = min(line.smallest_slack, new.smallest_slack)

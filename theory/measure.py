@@ -1,14 +1,14 @@
 """One bound on one problem family: every instance through the rigor ladder, then one set of measurements.
 
-The ladder: an instance is screened in float64; if that finds a violation, or a ratio above `NEAR` in a line that is
-no identity, the instance is run again in 60 digits and those verdicts count.
+The ladder: an instance is screened in float64; if that finds a violation, or in a line that is no identity a ratio
+above `NEAR` or no check above rounding, the instance is run again in 60 digits and those verdicts count.
 """
 
 import functools
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,8 +166,9 @@ def assemble(
             for control in controls
         ],
         "violations": violations,
+        "unresolved": (unresolved := [name for name, line in total.lines.items() if line.unresolved]),
         "refuted": bound.refuted,
-        "holds": violations == 0 and all(control.rejected for control in controls),
+        "holds": not violations and not unresolved and all(control.rejected for control in controls),
     }
 
 
@@ -198,6 +199,12 @@ def finite(value: float) -> float | None:
     return float(f"{value:.9g}") if math.isfinite(value) else None
 
 
+def inequality_checks(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many checks the lines have that are no identities, and how many of them are resolved."""
+    claims = [line for line in lines if line["kind"] == "inequality"]
+    return {"claims": sum(line["checks"] for line in claims), "resolved": sum(line["resolved"] for line in claims)}
+
+
 def summary(measurements: Mapping[str, Any]) -> dict[str, Any]:
     """One row: sums over the lines, the tightest and the loosest of them, and the theorem's own ratio."""
     lines = measurements["lines"]
@@ -210,6 +217,7 @@ def summary(measurements: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "lines": len(lines),
         "checks": sum(line["checks"] for line in lines.values()),
+        **inequality_checks(lines.values()),
         "instances": len(measurements["instances"]["ratio"]),
         "tightest": max(ratios, key=ratios.__getitem__, default=None),
         "loosest": min(ratios, key=ratios.__getitem__, default=None),

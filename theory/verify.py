@@ -4,9 +4,9 @@
     python -m theory.verify bound=a1,b1 problem=quadratic     some of them
     python -m theory.verify bound=a1 problem=quadratic tier=full force=true bound.grid.gamma=[0.3,1.9]
 
-Exit codes: 0 everything holds, 1 a violated line or a negative control that was not rejected, 2 bad input. A bound
-whose class says `refuted` is a published statement that is false: run on all its families, it succeeds only if its
-violation is found.
+Exit codes: 0 everything holds, 1 a violated line, a line of which no check is above rounding, or a negative control
+that was not rejected, 2 bad input. A bound whose class says `refuted` is a published statement that is false: run on
+all its families, it succeeds only if its violation is found.
 """
 
 import math
@@ -29,8 +29,8 @@ from omegaconf.errors import OmegaConfBaseException
 import records
 from records.provenance import provenance, source_hash
 from theory.live import LiveTable
-from theory.measure import assemble, instantiate, run_extras, run_part
-from theory.report import details, header, row, thin_lines, verdict
+from theory.measure import assemble, inequality_checks, instantiate, run_extras, run_part
+from theory.report import details, header, row, share, thin_lines, verdict
 
 UNRECORDED = ("force", "records_dir", "tiers", "workers", "bounds", "problems")
 """Keys that change where or whether a run happens, not its result (`tiers` acts through the values it sets)."""
@@ -191,20 +191,37 @@ def conclude(results: Sequence[tuple[Job, dict[str, Any]]]) -> int:
             print("\n" + "\n".join(details(f"{job.bound} on {job.problem}", measurements)))
     if any(job.config["tier"] == "full" for job, _ in results):
         print("\n".join(thin_lines([(job.bound, measurements) for job, measurements in results])))
-    checks = sum(line["checks"] for _, m in results for line in m["lines"].values())
-    bounds = {job.bound for job, _ in results}
-    violations = sum(m["violations"] for _, m in results if not m["refuted"])
-    controls = [control for _, m in results for control in m["controls"]]
-    false = {job.bound for job, m in results if m["refuted"]} - failed
-    refuted = {job.bound for job, m in results if m["refuted"] and m["violations"]} - failed
-    print(
-        f"\n{'FAILS' if failed else 'HOLDS'}: {len(bounds)} bounds, {checks} checks, {violations} violations, "
-        f"{sum(c['rejected'] for c in controls)} of {len(controls)} negative controls rejected"
-        + (f", refuted as expected: {', '.join(sorted(refuted))}" if refuted else "")
-        + (f", refuted on other families: {', '.join(sorted(false - refuted))}" if false - refuted else "")
-        + (f"; failed: {', '.join(sorted(failed))}" if failed else "")
-    )
+    print(f"\n{conclusion(results, failed)}")
     return 1 if failed else 0
+
+
+def conclusion(results: Sequence[tuple[Job, dict[str, Any]]], failed: set[str]) -> str:
+    """The last line: about the theorems, or about the refuted statements if nothing else was run."""
+    false = {job.bound for job, m in results if m["refuted"]}
+    refuted = {job.bound for job, m in results if m["refuted"] and m["violations"]}
+    proved = {job.bound for job, _ in results} - false
+    verdicts = [(job, verdict(m)) for job, m in results]
+    unresolved = [f"{job.bound} on {job.problem}" for job, word in verdicts if word == "UNRESOLVED"]
+    broken = {job.bound for job, word in verdicts if job.bound in failed and word not in ("HOLDS", "UNRESOLVED")}
+    lines = [line for _, m in results for line in m["lines"].values()]
+    checks = inequality_checks(lines)
+    violations = sum(m["violations"] for _, m in results if not (m["refuted"] and proved))
+    controls = [control for _, m in results for control in m["controls"]]
+    word = "HOLDS" if proved else "REFUTED" if refuted else "NOT REFUTED"
+    parts = [
+        f"{len(proved)} bounds" if proved else f"{len(false)} published statements",
+        f"{sum(line['checks'] for line in lines)} checks",
+        f"{checks['resolved']} of {checks['claims']} inequality checks resolved ({share(checks)})",
+        f"{violations} violations",
+        f"{sum(c['rejected'] for c in controls)} of {len(controls)} negative controls rejected",
+    ]
+    for what, names in (("refuted as expected", refuted), ("refuted on other families", false - refuted)):
+        if names - failed:
+            parts.append(f"{what}: {', '.join(sorted(names - failed))}")
+    last = f"{'FAILS' if broken else 'UNRESOLVED' if unresolved else word}: {', '.join(parts)}"
+    for what, names in (("unresolved", unresolved), ("failed", sorted(broken))):
+        last += f"; {what}: {', '.join(names)}" if names else ""
+    return last
 
 
 def succeeded(bound: str, results: Sequence[tuple[Job, dict[str, Any]]]) -> bool:

@@ -31,6 +31,7 @@ def _bounds(theory: Sequence[Record]) -> dict[str, str]:
     attained = [
         ratio for lines in lines_of.values() for ratio in theorems.inequalities(lines).values() if ratio >= 0.99
     ]
+    claims, resolved = theorems.inequality_checks(line for lines in lines_of.values() for line in lines.values())
     return {
         "TheoryBoundsTier": " and ".join(sorted({theorems.parts(record)[2] for record in used})),
         "TheoryBoundsProved": str(len(proved)),
@@ -39,6 +40,8 @@ def _bounds(theory: Sequence[Record]) -> dict[str, str]:
         "TheoryBoundsFamilies": str(len({theorems.parts(record)[1] for record in used})),
         "TheoryBoundsLines": str(sum(map(len, lines_of.values()))),
         "TheoryBoundsChecks": thousands(sum(line["checks"] for lines in lines_of.values() for line in lines.values())),
+        "TheoryBoundsClaims": thousands(claims),
+        "TheoryBoundsResolved": thousands(resolved),
         "TheoryBoundsInstances": thousands(
             sum(len(record.measurements["instances"]["ratio"]) for group in proved.values() for record in group)
         ),

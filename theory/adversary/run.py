@@ -119,10 +119,12 @@ def measure(names: Sequence[str], tier: Mapping[str, Any], *, seed: int, workers
 def failures(measurements: Mapping[str, Any]) -> list[str]:
     """What a run must not have, in words; empty if the theorems hold and are as tight as they claim to be."""
     missed = [row for row in measurements["tightness"] if row["least"] is not None and row["ratio"] < row["least"]]
+    unresolved = [row for row in measurements["tightness"] if not row["ratio"]]
     alive = [row for row in measurements["mutants"] if row["required"] and not row["killed"]]
     accepted = [row for row in measurements["controls"] if not row["killed"]]
     return [
         *(f"violated: {text}" for text in measurements["violations"]),
+        *(f"{row['target']}: no check of line {row['line']} is resolved" for row in unresolved),
         *(f"{row['target']}: line {row['line']} reaches {row['ratio']:.6f} < {row['least']}" for row in missed),
         *(f"{row['target']}: the mutant '{row['mutant']}' of {row['line']} survives" for row in alive),
         *(f"{row['bound']}: the control '{row['mutant']}' is not rejected" for row in accepted),
