@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from paper.numbers.audit import listed
 from paper.read import theorems
 from paper.read.formats import thousands
 from paper.read.names import source
@@ -86,7 +87,7 @@ def _worst(measured: dict[str, Any]) -> dict[str, str]:
 
 
 def _curves(measured: dict[str, Any]) -> dict[str, str]:
-    floor, contraction = measured["floor"], measured["contraction"]
+    floor, contraction, l1 = measured["floor"], measured["contraction"], measured["l1"]
     p = "0.3"
     rows = [row for row in floor["simulated"] if f"{row['p']:g}" == p]
     first = min(floor["inner_steps"])
@@ -100,6 +101,8 @@ def _curves(measured: dict[str, Any]) -> dict[str, str]:
         name: maps[name]["values"][row][maps[name]["inner_steps"].index(K)] for name in maps if maps[name]["epochs"]
     }
     return {
+        "TheoryNormSteps": listed([str(K) for K in l1["inner_steps"]]),
+        "TheoryNormConstants": listed([f"{constant:.1f}" for constant in l1["constant"]]),
         "TheoryFloorChance": p,
         "TheoryFloorFirst": f"{floor['zero'][p][0]:.3f}",
         "TheoryFloorLastSteps": str(floor["inner_steps"][-1]),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bcd import SGD, Adam, AdamW, Momentum, RandomReshuffle, Rule, Sign
+from bcd import SGD, Adam, AdamW, Cyclic, Momentum, RandomReshuffle, Rule, Sign
 from tests.conftest import RTOL
 from theory.moments import moments, moving_mean, weights
 from theory.numbers import precision
@@ -95,6 +95,33 @@ def test_points_outside_the_certified_set_are_refused() -> None:
     ball = Ball([1, 2, 1], seed=1)
     with pytest.raises(ValueError, match="iterate 0 leaves the set"):
         require_inside(replace(path(SGD()), problem=ball, points=np.stack([ball.start, 0 * ball.start])))
+
+
+def test_the_steps_of_lemma_s_must_be_inside_too() -> None:
+    """A function is free to bend right beside its iterates, where constants that hold between them say nothing."""
+
+    class Between(Quadratic):
+        """C is the way between the iterates of one short step."""
+
+        def inside(self, x: np.ndarray) -> np.ndarray:
+            return (x[..., 0] >= 0.95) & (x[..., 0] <= 1)
+
+    class Blockwise(Quadratic):
+        """The step 1/L of all blocks is in C, that of the flatter block alone is longer."""
+
+        def inside(self, x: np.ndarray) -> np.ndarray:
+            return x[..., 1] >= 0.3
+
+    def run(problem: Quadratic, lr: list[float]) -> Trajectory:
+        return trajectory(problem, order=Cyclic(), inner_steps=1, lr=lr, epochs=1, rule=SGD())
+
+    short = Between.from_matrix(np.eye(1), sizes=[1], start=np.ones(1))
+    with pytest.raises(ValueError, match="step of size 1/L from iterate 0 leaves the set on which the constants"):
+        require_inside(run(short, [0.05]))
+    pair = Blockwise.from_matrix(np.diag([1.0, 0.5]), sizes=[1, 1], start=np.ones(2))
+    with pytest.raises(ValueError, match="step of size 1/L_i from iterate 1 leaves the set"):
+        require_inside(run(pair, [0.05, 0.05]))
+    require_inside(run(Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.ones(1)), [0.05]))
 
 
 def test_orders_that_leave_out_a_block_are_refused() -> None:

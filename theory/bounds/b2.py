@@ -28,6 +28,8 @@ Proof, by the lines of the ledger, write ||y||_H^2 = sum_c H_c y_c^2, e^k = m_ha
             + alpha K d eps.   Sum B2.2 with B2.3 over the epoch and insert B2.4.
  bound  the theorem for every T: sum B2.5 over t. QED
 
+(C + N)/K grows with K: at an equal number D K T of gradients the bound is best for K = 1, and never better with D
+blocks than with one.
 Cases of equality: D = d = K = 1, f = L x^2/2 with |g| = alpha L and eps -> 0, where one step reaches the minimum.
 alpha of order (T K)^{-1/2} makes the right side of that order too, up to d eps: O(delta^{-2}) block epochs.
 Source: the l1 and sign view of Adam is known from signSGD (arXiv 1802.04434); with resets and these constants the

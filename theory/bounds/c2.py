@@ -26,8 +26,8 @@ Proof, by the lines of the ledger:
                (1 + alpha drift_K) times that of the mean of S_t, plus alpha drift_K s2^{1/2}. Insert `epoch`,
                telescope, f >= f*. QED
 
-Unlike C1 all K gradients of a visit are used: the term Delta/(alpha T) is divided by K. A fixed order costs O(alpha^2)
-of drift and no bias, as long as the noise is unbiased given the past.
+Unlike C1 all K gradients of a visit are used: the term Delta/(alpha T) is divided by K. A fixed order has no
+bias, as long as the noise is unbiased given the past, and its drift adds O(alpha^{3/2}) to a floor of order alpha.
 On quadratics the moments have a recursion; on other problems, nonconvex ones too, all outcomes of two-point noise are
 followed over as many block epochs as fit into `theory.bounds.trees.DEPTH` steps.
 

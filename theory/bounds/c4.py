@@ -50,6 +50,8 @@ Proof, by the lines of the ledger; in step first, e = x - x^inf at the same plac
               w >= wbar: a step brings its block from w to at most wbar + theta (w - wbar), a block epoch every block;
               from w < wbar it does not leave [0, wbar]. QED
 
+The hypotheses concern every A_s: single samples of least squares, of rank one, have lam = 0 unless d_i = 1, then no
+dominance for D >= 2, so that they need a ridge. The bias itself needs F(x*) != 0 and a contraction only.
 Measured, two scalar blocks and two samples (`two_samples`), K = 1: ||grad f(x^t)|| -> 0.567 for alpha = 1, 0.1, 0.01;
 with independent samples (E||grad f||^2)^{1/2} is at most 3.1, 0.37, 0.084.
 Cases of equality: A_s = I: bias, inner, square.

@@ -1,4 +1,4 @@
-"""Theorem D1: BAdam with noisy gradients, any beta1, any step size; a floor that no step size removes.
+"""Theorem D1: BAdam with noisy gradients, any beta1, any step size; a floor that its bound has for every step size.
 
 Assumptions. f >= f*, L, L_i, L_ij as in `theory.problems.Problem`; block i has d_i coordinates, d = sum d_i. Block
 epoch t visits every block once, in an order fixed before its noise. A visit starts from m = v = 0 and takes K steps of
@@ -21,7 +21,8 @@ As alpha -> 0 with alpha T -> infinity the right side is the floor (2/K) (sqrt(1
 sum_k omega_k^2, of order R/eps. (With the arithmetic mean of 1/eps and 1/(R+eps) in the place of h, their geometric
 mean, it would be of order (R/eps)^2.) For sigma_i^2 = d_i R^2 the floor says less than |g_c| <= R as soon as
 R > 1.92 eps for beta1 = 0, R > 15.7 eps for beta1 = 0.9 and K -> infinity: at the usual eps = 1e-8 the theorem says
-something about small noise only, sigma^2 of order R eps. That there is a floor at all is Theorem D3.
+something about small noise only, sigma^2 of order R eps. That there is a floor at all, a
+far smaller one, is Theorem D3.
 
 Proof, by the lines of the ledger, the expectations given x^t for every outcome of it; e^k = sum_j w_kj (g^j - g^k),
 n^k = sum_j w_kj xi^j, ||y||_H^2 = sum_c H_c y_c^2:

@@ -40,6 +40,7 @@ is known before xi^k:
               + Q_K (alpha R tau_K d + alpha^2 (tau_K^2/2) sum_i L_i d_i).                      Sum; `H`.
  bound    the theorem for the n block epochs from every outcome of every x^s.     Sum `epoch`, f >= f*. QED
 
+S_t has the inner gradients of the visited blocks, not ||grad f(x^t)||^2: not comparable with D1 without a drift.
 The floor 2(R+eps) R tau_K Q_K d/K does not depend on alpha and falls like K^{-1/2} ln K as beta2 -> 1, because Q_K is
 paid once a visit. It says less than |g_c| <= R unless phi = 2(1 + eps/R) tau_K Q_K/K < 1. With beta2 = 0.999:
 R/eps = 1: phi = 1.82 (K = 100), 0.75 (K = 1000), 0.21 (10^4); R/eps = 1e8: 8.10, 2.23, 0.34. So the theorem speaks of

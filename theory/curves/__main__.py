@@ -19,6 +19,7 @@ CONFIG: dict[str, Any] = {
     "blocks": [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128],
     "gammas": [0.05, 0.2, 0.5, 1.0, 1.6],
     "inner_steps": [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200],
+    "l1": {"betas": [0.9, 0.999], "inner_steps": [1, 10, 50, 100]},
     "contraction": {
         "example": {"sizes": [2, 2, 2, 2], "coupling": 0.5, "condition": 20.0, "heterogeneity": 4.0, "seed": 0},
         "gammas": [0.2, 1.0],
@@ -57,6 +58,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "blocks": steps.blocks(config["blocks"]),
         "gain": steps.gain(config["gammas"], config["inner_steps"]),
+        "l1": {**config["l1"], "constant": steps.l1(tuple(config["l1"]["betas"]), config["l1"]["inner_steps"])},
         "contraction": contraction,
         "floor": {
             **predicted,
@@ -88,6 +90,8 @@ def report(measurements: dict[str, Any]) -> list[str]:
         for log, values in zip(measurements["vacuous"]["log_eps"], grid["values"], strict=True):
             cells = "".join(f"{'never' if value is None else f'{value:.1f}':>8}" for value in values)
             lines.append(f"{10**log:>8.0e}{cells}")
+    rows = zip(measurements["l1"]["inner_steps"], measurements["l1"]["constant"], strict=True)
+    lines += ["", "(C + N)/K of Theorem B2: " + ", ".join(f"{constant:.2f} for K = {K}" for K, constant in rows)]
     return [*lines, "", "HOLDS" if measurements["holds"] else "FAILS"]
 
 
