@@ -40,6 +40,7 @@ class Part:
     kind: str = "upper"
     reruns: int = 0
     screened: int = 0
+    left_out: list[str] = field(default_factory=list)
 
 
 @functools.lru_cache(maxsize=64)
@@ -66,12 +67,10 @@ def cases(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
         ValueError: when the sweep is empty.
     """
     bound, _ = instantiate(config)
-    problems = _instances(json.dumps(config["problem"]))
-    pairs = [(problem, setting) for problem in problems for setting in bound.settings(problem)]
-    if not pairs:
-        raise ValueError(
-            f"no instance: {config['bound']['_target_']} has no setting for {config['problem']['_target_']}"
-        )
+    if not (pairs := _pairs(config)):
+        grid = ", ".join(f"{name}={list(values)}" for name, values in bound.grid.items())
+        family = config["problem"]["_target_"].rpartition(".")[2]
+        raise ValueError(f"{grid} is not possible on {family}: {bound.leaves_out or 'the grid is empty'}")
     limit = config["cases"]
     if limit is None or limit >= len(pairs):
         return pairs
@@ -79,10 +78,35 @@ def cases(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
     return [pairs[index] for index in sorted(chosen)]
 
 
+def _pairs(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
+    bound, _ = instantiate(config)
+    problems = _instances(json.dumps(config["problem"]))
+    return [(problem, setting) for problem in problems for setting in bound.settings(problem)]
+
+
+def require_cases(config: Mapping[str, Any]) -> None:
+    """Raise ValueError when a value is not possible or the sweep is empty."""
+    bound, _ = instantiate(config)
+    if bound.leaves_out:  # elsewhere every problem has a setting, and instances take time
+        cases(config)
+
+
+def left_out(config: Mapping[str, Any]) -> list[str]:
+    """The values of the grid that no instance has, with the reason."""
+    bound, _ = instantiate(config)
+    settings = [setting for _, setting in _pairs(config)] if bound.leaves_out else []
+    return [
+        f"{name}={value}: {bound.leaves_out}"
+        for name, values in bound.grid.items()
+        for value in values
+        if settings and all(setting[name] != value for setting in settings)
+    ]
+
+
 def run_part(config: Mapping[str, Any], part_index: int, parts: int) -> Part:
     """Every `parts`-th instance of the sweep, from `part_index`, in this process."""
     torch.set_num_threads(1)  # blocks have a few coordinates; threads only wait for each other
-    bound, part = instantiate(config)[0], Part()
+    bound, part = instantiate(config)[0], Part(left_out=left_out(config))
     for index, (problem, setting) in list(enumerate(cases(config)))[part_index::parts]:
         identity = {**problem.parameters, **setting}
         label = ", ".join(f"{name}={value}" for name, value in identity.items())
@@ -165,6 +189,7 @@ def assemble(
             }
             for control in controls
         ],
+        "left_out": parts[0].left_out,
         "violations": violations,
         "unresolved": (unresolved := [name for name, line in total.lines.items() if line.unresolved]),
         "refuted": bound.refuted,

@@ -13,7 +13,7 @@ import math
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +23,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.errors import ConfigCompositionException, InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import records
+from bcd.checks import refuse, require_choice, require_flag, require_whole
 from records.provenance import provenance, source_hash
 from theory.live import LiveTable
-from theory.measure import assemble, inequality_checks, instantiate, run_extras, run_part
+from theory.measure import assemble, inequality_checks, instantiate, require_cases, run_extras, run_part
 from theory.report import details, header, row, share, thin_lines, verdict
 
 UNRECORDED = ("force", "records_dir", "tiers", "workers", "bounds", "problems")
@@ -85,8 +86,14 @@ def plan(overrides: Sequence[str]) -> list[Job]:
         ValueError: when a name is unknown or nothing is left.
     """
     config = hydra.compose("verify", list(overrides))
+    require_options(config)
     named = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
     rest = [item for item in overrides if item.partition("=")[0] not in ("bound", "problem", "bounds", "problems")]
+    for one, many in (("bound", "bounds"), ("problem", "problems")):
+        if one in named and many in named:
+            raise ValueError(
+                f"{one}={named[one]} and {many}={named[many]} are not possible together: give one of them"
+            )
     bounds = [named["bound"]] if "bound" in named else config.bounds or options("bound")
     wanted = [named["problem"]] if "problem" in named else config.problems
     for group, names in (("bound", bounds), ("problem", wanted or [])):
@@ -96,21 +103,66 @@ def plan(overrides: Sequence[str]) -> list[Job]:
     jobs = []
     for bound in dict.fromkeys(bounds):
         applies = list(hydra.compose("verify", [*rest_of(rest, "problem"), f"bound={bound}"]).bound.problems)
+        for name in applies:
+            if name not in options("problem"):
+                raise ValueError(f"bound.problems={applies} is not possible: {name!r} is not in conf/problem")
         if "bound" in named and (other := [name for name in wanted or [] if name not in applies]):
             possible = ", ".join(applies) or "none"
             raise ValueError(f"{bound} does not apply to problem={', '.join(other)}: its problems are {possible}")
-        for problem in [name for name in applies if wanted is None or name in wanted]:
+        running = [name for name in applies if wanted is None or name in wanted]
+        if wanted and not running:
+            print(f"left out: {bound}, whose problems are {', '.join(applies)}")
+        for problem in running:
             composed = hydra.compose("verify", [f"bound={bound}", f"problem={problem}", *rest])
             resolved = OmegaConf.to_container(composed, resolve=True)
             assert isinstance(resolved, dict)  # for the type checker: a DictConfig gives a dict
             values = {str(key): value for key, value in resolved.items()}
-            if values["cases"] is not None:
-                share = math.ceil(values["cases"] / len(applies or [problem]))
-                values["cases"] = max(share, values["bound"].get("least", {}).get(problem, 0))
+            values["cases"] = share_of(values, problem, running=len(running), every=len(applies), named=named)
             jobs.append(Job(bound, problem, values, study_name(overrides), f"{bound}-{problem}-{config.tier}"))
+    for name in dict.fromkeys(wanted or []):
+        if jobs and all(job.problem != name for job in jobs):
+            print(f"left out: problem={name}, to which none of {', '.join(bounds)} applies")
     if not jobs:
         raise ValueError(f"no bound of {', '.join(bounds)} applies to {', '.join(wanted or ['any problem'])}")
     return jobs
+
+
+def require_options(config: DictConfig) -> None:
+    """Raise ValueError unless every option that is no part of a bound or a family is possible."""
+    require_choice("tier", config.tier, tuple(config.tiers))
+    for name in ("cases", "workers"):
+        require_whole(name, config[name], least=1, or_none=True)
+    require_flag("force", config.force)
+    if not (isinstance(config.records_dir, str) and config.records_dir):
+        refuse("records_dir", config.records_dir, "it must be a folder")
+    for name in ("bounds", "problems"):
+        if config[name] is not None and not (isinstance(config[name], ListConfig) and len(config[name])):
+            refuse(name, config[name], f"it must be a list of names, such as {name}=[quadratic], or null for all")
+
+
+def share_of(
+    values: Mapping[str, Any], problem: str, *, running: int, every: int, named: Mapping[str, str]
+) -> int | None:
+    """How many instances a family gets of the cases of a bound; None for all.
+
+    The tier's number is divided by all families of the bound, so that a family has the same record alone as in the
+    whole sweep, and gets at least what the bound wants for it. A number of the command line is meant as it stands: it
+    is divided by the families that run.
+
+    Args:
+        values: resolved.
+        running: how many families run.
+        every: how many the bound has.
+        named: the overrides.
+    """
+    given = {name.lstrip("+") for name in named}
+    if values["cases"] is None:
+        return None
+    least = values["bound"].get("least", {}).get(problem, 0)
+    if "cases" not in given:
+        return max(math.ceil(values["cases"] / every), least)
+    asked = least if any(name.startswith("bound.least") for name in given) else 0
+    return max(math.ceil(values["cases"] / running), asked)
 
 
 def rest_of(overrides: Sequence[str], group: str) -> list[str]:
@@ -159,7 +211,7 @@ def run(jobs: Sequence[Job]) -> int:
             done[job.name] = record.measurements
     todo = [job for job in jobs if job.name not in done]
     for job in todo:
-        instantiate(job.config)  # a wrong value is found before anything runs
+        require_cases(job.config)  # a wrong value is found before anything runs
     if done:
         print(f"finished before, read from {folder}: {len(done)} of {len(jobs)} (force=true computes them again)\n")
     print(header())
@@ -180,6 +232,8 @@ def run(jobs: Sequence[Job]) -> int:
                 table.verdicts[job.label] = verdict(measurements)
             results.append((job, measurements))
             print(row(job.bound, job.problem, measurements), flush=True)
+            for values in measurements["left_out"]:
+                print(f"    left out: {values}")
     return conclude(results)
 
 
@@ -264,7 +318,7 @@ def main(config: DictConfig) -> None:
     except (ValueError, InstantiationException, OmegaConfBaseException, ConfigCompositionException) as error:
         # Hydra wraps what a constructor raises and adds its own words; the cause is the message.
         wrapped = isinstance(error, InstantiationException) and error.__cause__
-        print(f"error: {wrapped or error}", file=sys.stderr)
+        print(f"error: {' '.join(str(wrapped or error).split())}", file=sys.stderr)
         codes.append(2)
 
 

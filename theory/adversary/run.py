@@ -52,7 +52,7 @@ def chosen(names: Sequence[str]) -> list[Target]:
     by_name = {target.name: target for target in TARGETS}
     if unknown := [name for name in names if name not in by_name]:
         raise ValueError(f"target={unknown[0]!r} is not one of {', '.join(by_name)}")
-    return [by_name[name] for name in names] if names else list(TARGETS)
+    return [by_name[name] for name in dict.fromkeys(names)] if names else list(TARGETS)
 
 
 def attack_target(name: str, budget: int, seed: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from bcd import Rule
+from bcd.checks import refuse, require_whole
 from theory.ledger import Ledger
 from theory.numbers import Array, precision
 from theory.problems import Problem
@@ -95,6 +96,7 @@ class Bound:
         least: family -> instances that it gets at least, where an equal share of the tier is not enough.
         refuted: the statement is published and false; verify succeeds if it finds the violation, or leaves out a
             family.
+        leaves_out: why `settings` leaves out values of the grid for some problems, if it does.
         precise: whether the bound can be evaluated in multi-precision.
         true: the statement of the theorem.
 
@@ -110,12 +112,17 @@ class Bound:
     least: Mapping[str, int] = field(default_factory=dict)
 
     refuted: ClassVar[bool] = False
+    leaves_out: ClassVar[str] = ""
     precise: ClassVar[bool] = True
     kind: ClassVar[Literal["tight", "upper", "lower"]] = "upper"
     true: ClassVar[Statement] = Statement()
 
     def __post_init__(self) -> None:
         positive_integer("epochs", self.epochs)
+        for family, count in self.least.items():
+            require_whole(f"least.{family}", count, least=0)
+            if family not in self.problems:
+                refuse(f"least.{family}", count, f"the problems of the bound are {', '.join(self.problems)}")
         for name, values in self.grid.items():
             if isinstance(values, int | float | str) or not len(values):
                 raise ValueError(f"{name}={values!r} is not possible: it must be a list of values")

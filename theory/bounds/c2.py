@@ -48,7 +48,7 @@ import numpy as np
 from bcd import SGD
 from theory.bounds.bound import Control, Statement
 from theory.bounds.stochastic import Steps, StochasticBound, check_steps, constants_of, drift
-from theory.bounds.trees import affordable, descended, drops, follow, rounding
+from theory.bounds.trees import WHY_SHORT, affordable, descended, drops, follow, rounding
 from theory.ledger import Ledger
 from theory.noise import Epoch, SecondMoment, TwoPoint
 from theory.numbers import Array, dot, like, sqrt
@@ -102,6 +102,9 @@ class C2(StochasticBound):
     """Theorem C2."""
 
     theorem = "Theorem C2"
+    leaves_out = (
+        f"on quadratics only the variance of the noise matters, so that one p is enough; elsewhere {WHY_SHORT}"
+    )
     true = C2Statement()
 
     def require(self, *, gamma: float, inner_steps: int, sigma: float, order: str, p: float = 0.5) -> None:

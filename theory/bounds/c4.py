@@ -119,6 +119,7 @@ class C4(Bound):
 
     kind = "lower"
     true = C4Statement()
+    leaves_out = "Theorem C4 needs D K to be a multiple of the number of samples, for D blocks"
 
     def require(self, *, gamma: float, inner_steps: int, order: str) -> None:
         """Raise ValueError unless Theorem C4 covers the setting.

@@ -65,6 +65,7 @@ from theory.bounds.b2 import Constants, constants_of
 from theory.bounds.bound import Control, Statement, require_between
 from theory.bounds.stochastic import StochasticBound
 from theory.bounds.trees import (
+    WHY_SHORT,
     affordable,
     bounded,
     conditional_mean,
@@ -165,6 +166,7 @@ class D1(StochasticBound):
     """Theorem D1."""
 
     theorem = "Theorem D1"
+    leaves_out = WHY_SHORT
     true = D1Statement()
 
     def require(

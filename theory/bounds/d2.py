@@ -64,6 +64,7 @@ from theory.bounds.bound import Control, Statement, require_between
 from theory.bounds.d1 import step_size
 from theory.bounds.stochastic import StochasticBound
 from theory.bounds.trees import (
+    WHY_SHORT,
     affordable,
     bounded,
     conditional_mean,
@@ -142,6 +143,7 @@ class D2(StochasticBound):
     """Theorem D2."""
 
     theorem = "Theorem D2"
+    leaves_out = WHY_SHORT
     true = D2Statement()
 
     def require(

@@ -3,7 +3,9 @@
 python -m theory.symbolic
 """
 
+import argparse
 import sys
+from collections.abc import Sequence
 
 from theory.symbolic import adaptive, deterministic, stochastic
 from theory.symbolic.identity import Identity, proved
@@ -16,8 +18,9 @@ IDENTITIES = [
 ]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Print a line an identity; 0 if all of them are proved."""
+    argparse.ArgumentParser(prog="python -m theory.symbolic", description="prove every identity").parse_args(arguments)
     failed = 0
     for identity in IDENTITIES:
         equations = identity.build()
@@ -32,4 +35,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
