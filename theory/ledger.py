@@ -26,6 +26,10 @@ RESOLVED = 1000
 """A ratio lhs/rhs is reported when rhs is above RESOLVED times what is allowed: below, it would measure rounding."""
 
 
+SPREAD = 1e-9
+"""Relative difference of the ratios of a line below which they count as one."""
+
+
 def tolerance(*sides: np.ndarray) -> Any:
     """Tolerance of the arithmetic in which the sides are compared: float64, multi-precision or exact.
 
@@ -49,6 +53,7 @@ class Line:
         zeros: those whose two sides are exactly 0.
         instances: ledgers that were merged into this one.
         largest_ratio: largest lhs/rhs among the resolved checks; infinity if a violated check has rhs <= 0.
+        smallest_ratio: smallest lhs/rhs among them; infinity if there is none.
         smallest_slack: smallest (rhs - lhs)/scale, of an identity -|rhs - lhs|/scale.
         violations: how many checks failed.
         first_violation: where the first of them is.
@@ -61,6 +66,7 @@ class Line:
     zeros: int = 0
     instances: int = 1
     largest_ratio: float = 0.0
+    smallest_ratio: float = np.inf
     smallest_slack: float = np.inf
     violations: int = 0
     first_violation: str = ""
@@ -74,10 +80,22 @@ class Line:
         """
         return self.kind == "inequality" and not self.resolved and self.zeros < self.checks
 
+    @property
+    def indistinct(self) -> bool:
+        """Whether no check tells the two sides apart, as if one expression were compared with itself.
+
+        Of an inequality that is one and the same ratio in all checks. Of an identity it is equality to the last bit:
+        two ways to compute a number differ by rounding.
+        """
+        if self.kind == "identity":
+            return self.checks > 0 and self.smallest_slack == 0
+        spread = self.largest_ratio - self.smallest_ratio
+        return self.resolved > 1 and 0 < self.largest_ratio < np.inf and spread <= SPREAD * self.largest_ratio
+
     def summary(self) -> dict[str, Any]:
         """The line as JSON values, without the series; infinity becomes None."""
         values = {name: value for name, value in asdict(self).items() if name != "series"}
-        for name in ("largest_ratio", "smallest_slack"):
+        for name in ("largest_ratio", "smallest_ratio", "smallest_slack"):
             values[name] = values[name] if np.isfinite(values[name]) else None
         return values
 
@@ -154,6 +172,7 @@ class Ledger:
         line.resolved += int(resolved.sum())
         line.zeros += int(((left == 0) & (right == 0)).sum())
         line.largest_ratio = max(line.largest_ratio, float(np.nanmax(ratio, initial=0.0)))
+        line.smallest_ratio = min(line.smallest_ratio, float(np.nanmin(ratio[resolved], initial=np.inf)))
         line.smallest_slack = min(line.smallest_slack, float(slack.min()))
         line.violations += int(violated.sum())
         if violated.any() and not line.first_violation:
@@ -201,6 +220,7 @@ class Ledger:
             line.zeros += new.zeros
             line.instances += new.instances
             line.largest_ratio = max(line.largest_ratio, new.largest_ratio)
+            line.smallest_ratio = min(line.smallest_ratio, new.smallest_ratio)
             line.smallest_slack = min(line.smallest_slack, new.smallest_slack)
             line.violations += new.violations
             line.first_violation = line.first_violation or new.first_violation

@@ -185,6 +185,7 @@ def assemble(
                 "line": control.line,
                 "ratio": finite(control.ratio),
                 "true_ratio": finite(control.true_ratio),
+                "most": finite(control.most),
                 "rejected": control.rejected,
             }
             for control in controls

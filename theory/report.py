@@ -1,9 +1,10 @@
 """The report of the verify command, from the measurements of records."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from theory.ledger import Line
+from theory.ledger import Ledger, Line
 from theory.measure import ENOUGH_CHECKS, ENOUGH_INSTANCES, summary
 
 
@@ -85,6 +86,8 @@ def details(title: str, measurements: Mapping[str, Any]) -> list[str]:
     ]
     for control in measurements["controls"]:
         word = "REJECTED" if control["rejected"] else "NOT REJECTED"
+        if control["ratio"] is not None and control["most"] is not None and control["ratio"] > control["most"]:
+            word = f"FALSER THAN ITS NAME SAYS: at most {number(control['most'], 3)}"
         both = f"{number(control['ratio'], 3):>10}{number(control['true_ratio'], 3):>8}"
         rows.append(f"{control['name']:36}{control['line']:10}{both}  {word}")
     last = f"{verdict(measurements)}: {measurements['violations']} violations"
@@ -99,7 +102,26 @@ def remark(name: str, line: Mapping[str, Any], unresolved: Sequence[str]) -> str
         return "  identity"
     if line["zeros"] == line["checks"]:
         return "  0 <= 0"
+    if line["resolved"] > 1 and line["largest_ratio"] == line["smallest_ratio"]:
+        return f"  always {number(line['largest_ratio'])}"
     return "  UNRESOLVED" if name in unresolved else ""
+
+
+def totals_of(results: Iterable[Mapping[str, Any]]) -> dict[str, Line]:
+    """The lines of measurements of one bound, merged as far as their summaries have them."""
+    merged = Ledger()
+    for measurements in results:
+        part = Ledger()
+        for name, line in measurements["lines"].items():
+            known = {key: math.inf if value is None else value for key, value in line.items()}
+            part.lines[name] = Line(**known)
+        merged.merge(part)
+    return merged.lines
+
+
+def indistinct(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Lines of one bound whose two sides no check on any of its families tells apart."""
+    return [name for name, line in totals_of(results).items() if line.indistinct]
 
 
 def thin_lines(results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:

@@ -9,11 +9,10 @@ that was not rejected, 2 bad input. A bound whose class says `refuted` is a publ
 all its families, it succeeds only if its violation is found.
 """
 
-import math
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -23,18 +22,20 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.errors import ConfigCompositionException, InstantiationException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import records
-from bcd.checks import refuse, require_choice, require_flag, require_whole
 from records.provenance import provenance, source_hash
 from theory.live import LiveTable
 from theory.measure import assemble, inequality_checks, instantiate, require_cases, run_extras, run_part
-from theory.report import details, header, row, share, thin_lines, verdict
+from theory.options import require_finite, require_options, share_of
+from theory.report import details, header, indistinct, row, share, thin_lines, verdict
 
 UNRECORDED = ("force", "records_dir", "tiers", "workers", "bounds", "problems")
 """Keys that change where or whether a run happens, not its result (`tiers` acts through the values it sets)."""
+
+STUDY = "theory"
 
 PARTS = 4
 """Tasks that the instances of a bound on a family are divided into."""
@@ -71,7 +72,7 @@ def study_name(overrides: Sequence[str]) -> str:
     """The study "theory" for the sweeps of conf/; overrides of their values make another, so that it stays pure."""
     axes = ("bound=", "problem=", "bounds=", "problems=", "tier=", "force=", "records_dir=", "workers=")
     extra = [item for item in overrides if not item.lstrip("+").startswith(axes)]
-    return f"theory-{records.digest(extra)[:8]}" if extra else "theory"
+    return f"{STUDY}-{records.digest(extra)[:8]}" if extra else STUDY
 
 
 def options(group: str) -> list[str]:
@@ -117,6 +118,8 @@ def plan(overrides: Sequence[str]) -> list[Job]:
             resolved = OmegaConf.to_container(composed, resolve=True)
             assert isinstance(resolved, dict)  # for the type checker: a DictConfig gives a dict
             values = {str(key): value for key, value in resolved.items()}
+            for group in ("bound", "problem"):
+                require_finite(group, values[group])
             values["cases"] = share_of(values, problem, running=len(running), every=len(applies), named=named)
             jobs.append(Job(bound, problem, values, study_name(overrides), f"{bound}-{problem}-{config.tier}"))
     for name in dict.fromkeys(wanted or []):
@@ -125,44 +128,6 @@ def plan(overrides: Sequence[str]) -> list[Job]:
     if not jobs:
         raise ValueError(f"no bound of {', '.join(bounds)} applies to {', '.join(wanted or ['any problem'])}")
     return jobs
-
-
-def require_options(config: DictConfig) -> None:
-    """Raise ValueError unless every option that is no part of a bound or a family is possible."""
-    require_choice("tier", config.tier, tuple(config.tiers))
-    for name in ("cases", "workers"):
-        require_whole(name, config[name], least=1, or_none=True)
-    require_flag("force", config.force)
-    if not (isinstance(config.records_dir, str) and config.records_dir):
-        refuse("records_dir", config.records_dir, "it must be a folder")
-    for name in ("bounds", "problems"):
-        if config[name] is not None and not (isinstance(config[name], ListConfig) and len(config[name])):
-            refuse(name, config[name], f"it must be a list of names, such as {name}=[quadratic], or null for all")
-
-
-def share_of(
-    values: Mapping[str, Any], problem: str, *, running: int, every: int, named: Mapping[str, str]
-) -> int | None:
-    """How many instances a family gets of the cases of a bound; None for all.
-
-    The tier's number is divided by all families of the bound, so that a family has the same record alone as in the
-    whole sweep, and gets at least what the bound wants for it. A number of the command line is meant as it stands: it
-    is divided by the families that run.
-
-    Args:
-        values: resolved.
-        running: how many families run.
-        every: how many the bound has.
-        named: the overrides.
-    """
-    given = {name.lstrip("+") for name in named}
-    if values["cases"] is None:
-        return None
-    least = values["bound"].get("least", {}).get(problem, 0)
-    if "cases" not in given:
-        return max(math.ceil(values["cases"] / every), least)
-    asked = least if any(name.startswith("bound.least") for name in given) else 0
-    return max(math.ceil(values["cases"] / running), asked)
 
 
 def rest_of(overrides: Sequence[str], group: str) -> list[str]:
@@ -240,13 +205,31 @@ def run(jobs: Sequence[Job]) -> int:
 def conclude(results: Sequence[tuple[Job, dict[str, Any]]]) -> int:
     """Details of what failed, or of everything if it is one job; then the last line and the exit code."""
     failed = {bound for bound in dict.fromkeys(job.bound for job, _ in results) if not succeeded(bound, results)}
+    same = self_compared(results)
+    failed |= same.keys()
     for job, measurements in results:
         if len(results) == 1 or job.bound in failed:
             print("\n" + "\n".join(details(f"{job.bound} on {job.problem}", measurements)))
     if any(job.config["tier"] == "full" for job, _ in results):
         print("\n".join(thin_lines([(job.bound, measurements) for job, measurements in results])))
+    for bound, lines in same.items():
+        print(f"\n{bound}: no check tells the two sides of {', '.join(lines)} apart; is each compared with itself?")
     print(f"\n{conclusion(results, failed)}")
     return 1 if failed else 0
+
+
+def self_compared(results: Sequence[tuple[Job, dict[str, Any]]]) -> dict[str, list[str]]:
+    """Bound -> lines whose two sides are never told apart, for bounds whose sweep was run as it stands and as a whole.
+
+    In a smaller one that is no wonder: a line is an equality on some problems and settings.
+    """
+    found = {}
+    for bound in dict.fromkeys(job.bound for job, _ in results if job.study == STUDY):
+        of_bound = [(job, m) for job, m in results if job.bound == bound]
+        whole = {job.problem for job, _ in of_bound} >= set(of_bound[0][0].config["bound"]["problems"])
+        if whole and (lines := indistinct([m for _, m in of_bound])):
+            found[bound] = lines
+    return found
 
 
 def conclusion(results: Sequence[tuple[Job, dict[str, Any]]], failed: set[str]) -> str:
@@ -256,7 +239,8 @@ def conclusion(results: Sequence[tuple[Job, dict[str, Any]]], failed: set[str]) 
     proved = {job.bound for job, _ in results} - false
     verdicts = [(job, verdict(m)) for job, m in results]
     unresolved = [f"{job.bound} on {job.problem}" for job, word in verdicts if word == "UNRESOLVED"]
-    broken = {job.bound for job, word in verdicts if job.bound in failed and word not in ("HOLDS", "UNRESOLVED")}
+    broken = failed - {job.bound for job, word in verdicts if word == "UNRESOLVED"}
+    broken |= {job.bound for job, word in verdicts if job.bound in failed and word in ("FAILS", "NOT REFUTED")}
     lines = [line for _, m in results for line in m["lines"].values()]
     checks = inequality_checks(lines)
     violations = sum(m["violations"] for _, m in results if not (m["refuted"] and proved))

@@ -164,6 +164,23 @@ def test_only_the_direction_that_strengthens_is_a_mutant() -> None:
     assert names[2:] == ["constant = 0.5", "kappa = 2", "coupling = 0.5", "coupling = 0"]
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("line", ["A1a", "T"])
+def test_a_line_that_is_compared_with_itself_is_a_failure(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doubling its left side always refutes it, so that no mutant tells."""
+    true = Ledger._add
+
+    def same(self: Ledger, name: str, kind: str, lhs: object, rhs: object, scale: object) -> None:
+        true(self, name, kind, rhs if name == line else lhs, rhs, scale)  # type: ignore[arg-type]
+
+    target = replace(NAMED["a1"], lines=("epoch", line), loose=())
+    monkeypatch.setattr(run, "TARGETS", (target,))
+    assert run.measure(["a1"], {"budget": 8}, seed=0, workers=1)["indistinct"] == []
+    monkeypatch.setattr(Ledger, "_add", same)
+    found = run.measure(["a1"], {"budget": 8}, seed=0, workers=1)
+    assert f"a1, line {line}: nothing tells its sides apart" in found["failures"]
+
+
 def test_a_search_without_budget_is_refused() -> None:
     with pytest.raises(ValueError, match="budget=0 is not possible"):
         maximise(NAMED["a1"], ("epoch",), Archive(), budget=0, seed=0, stop=1.0)

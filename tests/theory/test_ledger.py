@@ -118,6 +118,23 @@ def test_more_digits_resolve_what_rounding_hides() -> None:
     assert (decided["seen"].checks, decided["seen"].resolved) == (2, 2)
 
 
+def test_nothing_tells_a_number_from_itself() -> None:
+    ledger = Ledger()
+    values = np.random.default_rng(0).uniform(1, 2, size=50)
+    ledger.check("same", values, values, scale=1.0)
+    ledger.check("share", values / 3, values, scale=1.0)
+    ledger.check("true", values, values**2, scale=1.0)
+    ledger.check("one", 1.0, 2.0, scale=1.0)
+    ledger.check("zero", 0 * values, values, scale=1.0)
+    ledger.equal("itself", values, values, scale=1.0)
+    ledger.equal("another way", values * 3 / 7, values / 7 * 3, scale=1.0)
+    assert [name for name, line in ledger.lines.items() if line.indistinct] == ["same", "share", "itself"]
+    other = Ledger()
+    other.check("share", values / 2, values, scale=1.0)
+    ledger.merge(other)
+    assert not ledger.lines["share"].indistinct
+
+
 def test_merge_adds_up() -> None:
     total = Ledger()
     for value in (0.25, 0.75, 2.0):

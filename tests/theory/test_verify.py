@@ -16,6 +16,7 @@ from tests.theory.families import verified
 from theory import measure, verify
 from theory.bounds import Control, a1
 from theory.bounds.a1 import A1
+from theory.ledger import Ledger
 from theory.measure import cases
 
 TINY = [
@@ -149,6 +150,36 @@ def test_a_refuted_statement_succeeds_only_if_its_violation_is_found(
         assert "HOLDS: " not in (out := capsys.readouterr().out)
         assert "\nNOT REFUTED: " in out
         assert "refuted on other families: a1" in out
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_line_that_is_compared_with_itself_fails_the_whole_sweep(
+    whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    true = Ledger._add
+
+    def same(self: Ledger, name: str, kind: str, lhs: object, rhs: object, scale: object) -> None:
+        true(self, name, kind, rhs if name == "A1a" else lhs, rhs, scale)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Ledger, "_add", same)
+    monkeypatch.setattr(A1, "controls", lambda self: iter(()))
+    families = "[quadratic]" if whole else "[quadratic,huber]"
+    assert run(tmp_path, f"bound.problems={families}") == (1 if whole else 0)
+    out = capsys.readouterr().out
+    assert ("a1: no check tells the two sides of A1a apart" in out) == whole
+    assert re.search(r"^A1a .*  always 1\.0000$", out, re.MULTILINE)
+    assert out.strip().splitlines()[-1].startswith("FAILS: " if whole else "HOLDS: ")
+
+
+@pytest.mark.parametrize(("ratio", "rejected"), [(2.0, True), (1000.0, False)])
+def test_a_control_that_is_falser_than_its_name_says_is_no_control(
+    ratio: float, rejected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control = Control("C_t halved", "epoch", ratio, 1, 1.0, 0)
+    assert control.rejected == rejected
+    monkeypatch.setattr(A1, "controls", lambda self: iter([control]))
+    assert run(tmp_path) == (0 if rejected else 1)
+    assert ("FALSER THAN ITS NAME SAYS: at most 2.5" in capsys.readouterr().out) != rejected
 
 
 BELOW_ROUNDING = ["bound=b1_plus", "problem=quadratic", "problem.num_blocks=[2]", "problem.block_sizes=[[1,2]]"]

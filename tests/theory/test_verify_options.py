@@ -25,16 +25,15 @@ def sizes(*overrides: str) -> dict[str, int | None]:
 
 
 def test_cases_of_the_command_line_are_divided_by_the_families_that_run() -> None:
-    assert sizes("bound=b1_plus", "problem=quadratic", "cases=6") == {"quadratic": 6}
-    assert sizes("bound=b1_plus", "problems=[quadratic,huber]", "cases=6") == {"quadratic": 3, "huber": 3}
-    assert set(sizes("bound=b1_plus", "cases=22").values()) == {2}
-    assert sizes("bound=a1", "problem=quadratic", "cases=3") == {"quadratic": 3}, "not the least of the yaml"
-    assert sizes("bound=a1", "problem=quadratic", "+cases=3") == {"quadratic": 3}
-    assert sizes("bound=a1", "problem=quadratic", "cases=null") == {"quadratic": None}
-    assert sizes("bound=a1", "problem=quadratic", "cases=3", "bound.least.quadratic=5") == {"quadratic": 5}
+    assert sizes("bound=b3", "problem=quadratic", "cases=6") == {"quadratic": 6}
+    assert sizes("bound=b3", "problems=[quadratic,plsin]", "cases=6") == {"quadratic": 3, "plsin": 3}
+    assert set(sizes("bound=a3", "cases=7").values()) == {3}
+    assert sizes("bound=c2", "problem=quadratic", "++cases=3") == {"quadratic": 3}, "not the least of the yaml"
+    assert sizes("bound=c2", "problem=quadratic", "cases=null") == {"quadratic": None}
+    assert sizes("bound=c2", "problem=quadratic", "cases=3", "bound.least.quadratic=5") == {"quadratic": 5}
     # alone a family has the record that it has in the sweep of all
-    assert sizes("bound=a1", "problem=quadratic") == {"quadratic": 60}
-    assert sizes("bound=b1_plus", "problem=huber")["huber"] == sizes("bound=b1_plus")["huber"] == 2
+    assert sizes("bound=c2", "problem=quadratic") == {"quadratic": 80}
+    assert sizes("bound=c2", "problem=plsin")["plsin"] == sizes("bound=c2")["plsin"] == 7
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,8 @@ def test_options_that_are_not_possible_are_named(override: str, message: str) ->
             "problem.condition=1e12 problem.heterogeneity=1e4",
             "condition=.*, heterogeneity=.* is not possible: ",
         ),
-        ("problem.condition=inf", "condition=inf is not possible"),
+        ("problem.condition=inf", "problem.condition=inf is not possible: it must be finite"),
+        ("bound.grid.gamma=[0.5,nan]", "bound.grid.gamma=nan is not possible: it must be finite"),
         ("problem.coupling=[none]", "coupling='none' is not possible"),
     ],
 )

@@ -71,6 +71,11 @@ def attack_target(name: str, budget: int, seed: int) -> dict[str, Any]:
         "mutants": rows,
         "evaluations": archive.evaluations,
         "violations": [f"{name}, {text}" for text in archive.violations],
+        "indistinct": [
+            f"{name}, line {line}: nothing tells its sides apart"
+            for line, seen in archive.seen.lines.items()
+            if seen.indistinct and line not in target.equal
+        ],
     }
 
 
@@ -112,6 +117,7 @@ def measure(names: Sequence[str], tier: Mapping[str, Any], *, seed: int, workers
         "maps": drawn,
         "evaluations": sum(part["evaluations"] for part in results),
         "violations": [text for part in results for text in part["violations"]],
+        "indistinct": [text for part in attacks for text in part["indistinct"]],
     }
     return {**measurements, "failures": failures(measurements)}
 
@@ -124,6 +130,7 @@ def failures(measurements: Mapping[str, Any]) -> list[str]:
     accepted = [row for row in measurements["controls"] if not row["killed"]]
     return [
         *(f"violated: {text}" for text in measurements["violations"]),
+        *measurements["indistinct"],
         *(f"{row['target']}: no check of line {row['line']} is resolved" for row in unresolved),
         *(f"{row['target']}: line {row['line']} reaches {row['ratio']:.6f} < {row['least']}" for row in missed),
         *(f"{row['target']}: the mutant '{row['mutant']}' of {row['line']} survives" for row in alive),

@@ -239,7 +239,7 @@ class A1(Bound):
         # 2.5/L makes every step an ascent, so a bound with the constants of a permitted gamma must fail.
         ascent = A1Statement(gamma=1.0)
         yield self.control(
-            "gamma = 2.5", "bound", top, ascent, true={"gamma": 1.9}, gamma=2.5, **{**once, "epochs": 5}
+            "gamma = 2.5", "bound", top, ascent, true={"gamma": 1.9}, gamma=2.5, most=6.5, **{**once, "epochs": 5}
         )
         twice = {**once, "inner_steps": 2}
         yield self.control("kappa_K doubled", "A6", top, A1Statement(kappa=2.0), gamma=0.5, **twice)

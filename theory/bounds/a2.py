@@ -137,7 +137,7 @@ class A2(A1):
         yield self.control("C_t divided by 4", "bound", ramp, A2Statement(constant=1 / 4), epochs=10, **once)
 
         ball = Quadratic.from_matrix(np.eye(2), sizes=[2], start=np.array([1.0, 0.5]))
-        yield self.control("R halved", "start", ball, A2Statement(radius=0.5), epochs=1, **once)
+        yield self.control("R halved", "start", ball, A2Statement(radius=0.5), epochs=1, most=4.1, **once)
         yield self.control("R divided by 4", "convex", ball, A2Statement(radius=0.25), epochs=1, **once)
 
         matrix = np.array([[1.0, 0.9], [0.9, 1.0]])
@@ -147,7 +147,9 @@ class A2(A1):
 
         # 2.5/L makes every step an ascent
         ascent = {**once, "gamma": 2.5, "epochs": 5}
-        yield self.control("gamma = 2.5", "bound", ball, A2Statement(gamma=1.0), true={"gamma": 1.9}, **ascent)
+        yield self.control(
+            "gamma = 2.5", "bound", ball, A2Statement(gamma=1.0), true={"gamma": 1.9}, most=130.0, **ascent
+        )
 
         # a nonconvex f at a point that is nearly stationary and far above f*; u*u, convex, for the true statement
         wave = PLSin([1], condition=1.0, seed=0)

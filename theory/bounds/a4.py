@@ -252,7 +252,7 @@ class A4(Bound):
         half = A4Statement(constant=0.5)
         yield self.control("decrease doubled", "A4.1", ball, half, **once)
         yield self.control("rate doubled", "A4.2", ball, half, **once)
-        yield self.control("rate of A4.S doubled", "A4.S", ball, half, **once)
+        yield self.control("rate of A4.S doubled", "A4.S", ball, half, most=660.0, **once)
         yield self.control("read pathwise", "A4.2", ball, A4Statement(pathwise=True), **once)
 
         # both eigenvectors of this pair are far from the block that moves most

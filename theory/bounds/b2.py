@@ -234,7 +234,7 @@ class B2(Bound):
         yield self.control("bound halved", "bound", one, B2Statement(constant=2.0), **exact)
 
         # without correction m^1 = (1 - beta1) g^1, a tenth of the step that is made
-        yield self.control("m without bias correction", "B.7", one, B2Statement(corrected=False), **exact)
+        yield self.control("m without bias correction", "B.7", one, B2Statement(corrected=False), most=10.5, **exact)
 
         # the constant of one coordinate in place of the block's: the gain is quadratic in all coordinates at once
         dense = Quadratic.from_matrix(np.ones((5, 5)) + 1e-6 * np.eye(5), sizes=[5], start=np.ones(5))
@@ -246,4 +246,6 @@ class B2(Bound):
         start = np.linalg.solve(matrix, np.array([0.01, 0.9]))
         pair = Quadratic.from_matrix(matrix, sizes=[1, 1], start=start)
         rate = float(np.sqrt(pair.L_i.sum() / pair.gap(start)))
-        yield self.control("coupling dropped", "B2.4", pair, B2Statement(coupling=0.0), **{**setting, "rate": rate})
+        yield self.control(
+            "coupling dropped", "B2.4", pair, B2Statement(coupling=0.0), most=95.0, **{**setting, "rate": rate}
+        )

@@ -41,6 +41,10 @@ class Outcome:
     series: dict[str, list[float]] = field(default_factory=dict)
 
 
+HALVED = 2.5
+"""Largest ratio of a control that changes something by a factor of 2, which is what most of them do."""
+
+
 @dataclass(frozen=True)
 class Control:
     """A false statement that the ledger must reject, beside the true one on the same instance.
@@ -52,6 +56,7 @@ class Control:
         violations: of that line; must be positive.
         true_ratio: largest lhs/rhs of that line for the true statement.
         true_violations: of that line for the true statement; none is allowed.
+        most: the ratio that the change explains; above, the statement is another and weaker test than its name says.
     """
 
     name: str
@@ -60,11 +65,12 @@ class Control:
     violations: int
     true_ratio: float
     true_violations: int
+    most: float = HALVED
 
     @property
     def rejected(self) -> bool:
-        """The false statement was caught and the true one was not."""
-        return self.violations > 0 and self.true_violations == 0
+        """The false statement was caught, is no falser than its name says, and the true one was not caught."""
+        return self.violations > 0 and self.true_violations == 0 and self.ratio <= self.most
 
 
 @dataclass(frozen=True)
@@ -251,12 +257,14 @@ class Bound:
         false: Statement,
         *,
         true: Mapping[str, Any] | None = None,
+        most: float = HALVED,
         **setting: Any,
     ) -> Control:
         """A false and the true statement on one instance; `true` changes the setting of the true one."""
         wrong = self.evaluate(problem, statement=false, label=name, **setting).ledger.lines[line]
         right = self.evaluate(problem, label=name, **{**setting, **(true or {})}).ledger.lines[line]
-        return Control(name, line, wrong.largest_ratio, wrong.violations, right.largest_ratio, right.violations)
+        false_side, true_side = ((each.largest_ratio, each.violations) for each in (wrong, right))
+        return Control(name, line, *false_side, *true_side, most)
 
 
 def require_between(name: str, value: Any, low: float, high: float, *, closed: bool = False, who: str = "") -> None:

@@ -28,6 +28,7 @@ Source: the classical analysis of stochastic gradient descent (Ghadimi and Lan, 
 blocks and visits of K steps.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -132,10 +133,12 @@ class C1(StochasticBound):
         setting = {"gamma": 1.0, "inner_steps": 1, "sigma": 1.0}
         floor = {**setting, "epochs": 100}
         yield self.control("noise term halved", "bound", line, C1Statement(constant=0.5), **floor)
-        yield self.control("noise term dropped", "step", line, C1Statement(constant=0.0), **{**setting, "epochs": 4})
+        yield self.control(
+            "noise term dropped", "step", line, C1Statement(constant=0.0), most=math.inf, **{**setting, "epochs": 4}
+        )
         still = Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.array([0.01]))
         paths = {"gamma": 1.0, "inner_steps": 1, "sigma": 1.0, "epochs": 8, "noise": TwoPoint.of(0.02, 1.0)}
-        yield self.control("expectation read pathwise", "bound", still, C1Statement(pathwise=True), **paths)
+        yield self.control("expectation read pathwise", "bound", still, C1Statement(pathwise=True), most=45.0, **paths)
 
 
 def worst_path(problem: Problem, noise: TwoPoint, alpha: Any, inner_steps: int, visits: int) -> Array:

@@ -149,5 +149,5 @@ class C3(StochasticBound):
         yield self.control("floor halved", "bound", line, C3Statement(constant=0.5), **setting, epochs=100)
         yield self.control("noise term halved", "epoch", line, C3Statement(constant=0.5), **setting, epochs=50)
         quiet = {**setting, "sigma": 0.0, "gamma": 0.25, "epochs": 4}
-        yield self.control("mu doubled", "epoch", line, C3Statement(pl=2.0), **quiet)
+        yield self.control("mu doubled", "epoch", line, C3Statement(pl=2.0), most=4.6, **quiet)
         yield self.control("mu doubled", "PL", line, C3Statement(pl=2.0), **quiet)

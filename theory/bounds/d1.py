@@ -54,6 +54,7 @@ geometric mean and all constants with resets are worked out in this project, the
 exhaustively for them.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -322,16 +323,18 @@ class D1(StochasticBound):
         near = Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.array([0.3]))
         setting = {"eps": 0.1, "betas": (0.9, 0.999), "inner_steps": 1, "sigma": 1.0, "order": "cyclic", "epochs": 1}
         skewed = {**setting, "rate": 1e-6, "p": 0.3}
-        yield self.control("floor dropped", "step", near, D1Statement(floor=0.0), **skewed)
+        yield self.control("floor dropped", "step", near, D1Statement(floor=0.0), most=math.inf, **skewed)
         yield self.control("R halved", "H", near, D1Statement(reach=0.5), **skewed)
-        yield self.control("m without bias correction", "rho", near, D1Statement(corrected=False), **skewed)
+        yield self.control("m without bias correction", "rho", near, D1Statement(corrected=False), most=10.5, **skewed)
         twice = {**setting, "rate": 0.3, "p": 0.5, "inner_steps": 2}
-        yield self.control("no dependence on older noise", "cross", near, D1Statement(cross=0.0), **twice)
+        yield self.control(
+            "no dependence on older noise", "cross", near, D1Statement(cross=0.0), most=math.inf, **twice
+        )
 
         # |g| = R nearly, and the noise has the sign of g
         top = Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.array([1.0]))
         small = {**setting, "eps": 0.01, "sigma": 0.07, "p": 0.5, "rate": 1e-6}
-        yield self.control("h arithmetic", "young", top, D1Statement(arithmetic=True), **small)
+        yield self.control("h arithmetic", "young", top, D1Statement(arithmetic=True), most=4.2, **small)
         far = Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.array([10.0]))
         still = {**setting, "eps": 10.0, "sigma": 0.0, "p": 0.5, "rate": 0.28, "epochs": 10}
         yield self.control("bound divided by 8", "bound", far, D1Statement(constant=8.0), **still)

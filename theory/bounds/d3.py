@@ -210,7 +210,7 @@ class D3(Bound):
         yield self.control("floor doubled", "floor", line, D3Statement(constant=0.5), **long)
         yield self.control("floor doubled", "drift", line, D3Statement(constant=0.5), **long)
         short = {**long, "inner_steps": 4}
-        yield self.control("floor is O(alpha)", "floor", line, D3Statement(linear=True), **short)
+        yield self.control("floor is O(alpha)", "floor", line, D3Statement(linear=True), most=28.0, **short)
         even = D3Statement(reach=0.1)
         symmetric = {"p": 0.5, "inner_steps": 8, "eps": 1e-8}
         yield self.control("floor under symmetric noise", "drift", line, even, true={"p": 0.3}, **symmetric)

@@ -86,4 +86,4 @@ class E(Bound):
 
         steep = MasterStatement(a=0.3)
         far = {"momentum": 0.9, "inner_steps": 10, **once}
-        yield self.control("abar = 8 a_max", "B.5", top, steep, true={"fraction": 0.9}, fraction=8.0, **far)
+        yield self.control("abar = 8 a_max", "B.5", top, steep, true={"fraction": 0.9}, fraction=8.0, most=10.5, **far)
