@@ -19,7 +19,6 @@ CURVES: dict[str, Any] = {
     "blocks": [2, 4],
     "gammas": [0.5, 1.0],
     "inner_steps": [1, 2],
-    "l1": curves.CONFIG["l1"],
     "contraction": {**curves.CONFIG["contraction"], "gammas": [0.5, 1.0]},
     "floor": {
         "chances": [0.3],

@@ -36,7 +36,7 @@ def l1(betas: tuple[float, float], steps: Sequence[int]) -> list[float]:
     """(C + N)/K of Theorem B2: what multiplies alpha sum_i L_i d_i in its bound, for every K.
 
     >>> [round(constant, 2) for constant in l1((0.9, 0.999), [1, 2])]
-    [0.5, 1.75]
+    [0.5, 1.69]
     """
     constants = [constants_of(betas, K) for K in steps]
     return [float(each.C + each.N) / K for each, K in zip(constants, steps, strict=True)]
