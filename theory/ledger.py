@@ -1,9 +1,9 @@
 """The ledger of a proof: every line is an inequality lhs <= rhs that is evaluated, counted and never trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import mpmath
 import numpy as np
@@ -42,6 +42,29 @@ def tolerance(*sides: np.ndarray) -> Any:
     return 0 if kinds <= {Fraction, int} else PRECISE
 
 
+class Terms:
+    """A right side as the sum of its terms, so that the ledger sees where each of them decides.
+
+    A term that no check needs may be wrong unseen: the line holds with half of it, too.
+
+    >>> ledger = Ledger()
+    >>> ledger.check("triangle", [3.0, 1.0], Terms(first=[2.0, 2.0], second=[1.0, 0.0]), scale=1.0)
+    >>> ledger.lines["triangle"].decisive
+    {'first': (1, 2), 'second': (1, 1)}
+    """
+
+    def __init__(self, **terms: ArrayLike) -> None:
+        self.terms = {name: _numbers(term) for name, term in terms.items()}
+
+    def total(self) -> np.ndarray:
+        """The right side."""
+        first, *rest = self.terms.values()
+        return sum(rest, start=first)
+
+
+Side: TypeAlias = ArrayLike | Terms
+
+
 @dataclass
 class Line:
     """Summary of one line.
@@ -57,6 +80,7 @@ class Line:
         smallest_slack: smallest (rhs - lhs)/scale, of an identity -|rhs - lhs|/scale.
         violations: how many checks failed.
         first_violation: where the first of them is.
+        decisive: term of the right side -> how many checks fail with half of it, and without it; see `Terms`.
         series: the ratio of every check in order, None where it is not resolved; only if the ledger keeps it.
     """
 
@@ -70,6 +94,7 @@ class Line:
     smallest_slack: float = np.inf
     violations: int = 0
     first_violation: str = ""
+    decisive: dict[str, tuple[int, int]] = field(default_factory=dict)
     series: list[float | None] = field(default_factory=list)
 
     @property
@@ -131,7 +156,7 @@ class Ledger:
         """Violated checks over all lines."""
         return sum(line.violations for line in self.lines.values())
 
-    def check(self, name: str, lhs: ArrayLike, rhs: ArrayLike, *, scale: ArrayLike) -> None:
+    def check(self, name: str, lhs: ArrayLike, rhs: Side, *, scale: ArrayLike) -> None:
         """Evaluate lhs <= rhs elementwise; NaN on any side is a violation.
 
         Args:
@@ -146,7 +171,7 @@ class Ledger:
         """Evaluate lhs = rhs elementwise, up to the tolerance in both directions; otherwise as `check`."""
         self._add(name, "identity", lhs, rhs, scale)
 
-    def _add(self, name: str, kind: Any, lhs: ArrayLike, rhs: ArrayLike, scale: ArrayLike) -> None:
+    def _add(self, name: str, kind: Any, lhs: Side, rhs: Side, scale: ArrayLike) -> None:
         left, right, unit = np.broadcast_arrays(*map(_numbers, (lhs, rhs, scale)))
         if not left.size:
             return
@@ -175,6 +200,10 @@ class Ledger:
         line.smallest_ratio = min(line.smallest_ratio, float(np.nanmin(ratio[resolved], initial=np.inf)))
         line.smallest_slack = min(line.smallest_slack, float(slack.min()))
         line.violations += int(violated.sum())
+        for term, value in (rhs.terms if isinstance(rhs, Terms) else {}).items():
+            part = np.broadcast_to(_precise(value) if allowed is PRECISE else value, left.shape)
+            fails = [int((~(left - (right - less) - margin <= 0).astype(bool)).sum()) for less in (part / 2, part)]
+            line.decisive[term] = _added(line.decisive.get(term), fails)
         if violated.any() and not line.first_violation:
             index = tuple(int(axis) for axis in np.argwhere(violated)[0])
             sign = ">" if kind == "inequality" else "!="
@@ -223,11 +252,19 @@ class Ledger:
             line.smallest_ratio = min(line.smallest_ratio, new.smallest_ratio)
             line.smallest_slack = min(line.smallest_slack, new.smallest_slack)
             line.violations += new.violations
+            for term, fails in new.decisive.items():
+                line.decisive[term] = _added(line.decisive.get(term), fails)
             line.first_violation = line.first_violation or new.first_violation
 
 
-def _numbers(values: ArrayLike) -> np.ndarray:
+def _added(old: Sequence[int] | None, new: Sequence[int]) -> tuple[int, int]:
+    return (new[0], new[1]) if old is None else (old[0] + new[0], old[1] + new[1])
+
+
+def _numbers(values: Side) -> np.ndarray:
     """Object arrays as they are, everything else as float64; a number becomes an array of one."""
+    if isinstance(values, Terms):
+        return values.total()
     array = np.atleast_1d(np.asarray(values))
     # A list of 0-d arrays, which reductions return, is an array of arrays.
     return _bare(array) if array.dtype == object else array.astype(np.float64)

@@ -75,6 +75,8 @@ def details(title: str, measurements: Mapping[str, Any]) -> list[str]:
         if line["first_violation"]:
             rows.append(f"  first violation: {line['first_violation']}")
     totals, precise = summary(measurements), measurements["precise"]
+    if idle := [f"{name}: {term}" for name, line in measurements["lines"].items() for term in unneeded(line)]:
+        rows.append(f"half of these terms of right sides is enough on these instances: {', '.join(idle)}")
     rows += [
         "",
         f"measured/bound on {totals['instances']} instances ({measurements['kind']}): "
@@ -94,6 +96,11 @@ def details(title: str, measurements: Mapping[str, Any]) -> list[str]:
     if measurements["unresolved"]:
         last += f", nothing above rounding in {', '.join(measurements['unresolved'])}, also in 60 digits"
     return [*rows, last]
+
+
+def unneeded(line: Mapping[str, Any]) -> list[str]:
+    """The terms of a right side without which, or with half of which, no check fails."""
+    return [term for term, (half, _) in line["decisive"].items() if not half]
 
 
 def remark(name: str, line: Mapping[str, Any], unresolved: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ def _bounds(theory: Sequence[Record]) -> dict[str, str]:
     attained = [
         ratio for lines in lines_of.values() for ratio in theorems.inequalities(lines).values() if ratio >= 0.99
     ]
+    needed = theorems.terms(record for group in proved.values() for record in group)
     claims, resolved = theorems.inequality_checks(line for lines in lines_of.values() for line in lines.values())
     return {
         "TheoryBoundsTier": " and ".join(sorted({theorems.parts(record)[2] for record in used})),
@@ -43,6 +44,8 @@ def _bounds(theory: Sequence[Record]) -> dict[str, str]:
         "TheoryBoundsChecks": thousands(sum(line["checks"] for lines in lines_of.values() for line in lines.values())),
         "TheoryBoundsClaims": thousands(claims),
         "TheoryBoundsResolved": thousands(resolved),
+        "TheoryBoundsTerms": str(len(needed)),
+        "TheoryBoundsTermsNeeded": str(sum(needed.values())),
         "TheoryBoundsInstances": thousands(
             sum(len(record.measurements["instances"]["ratio"]) for group in proved.values() for record in group)
         ),

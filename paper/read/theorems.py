@@ -88,6 +88,17 @@ def lines(group: Sequence[Record]) -> dict[str, dict[str, Any]]:
     return totals
 
 
+def terms(records: Iterable[Record]) -> dict[tuple[str, str, str], bool]:
+    """Bound, line and term of a right side that is a sum -> whether some check fails with half of the term."""
+    needed: dict[tuple[str, str, str], bool] = {}
+    for record in records:
+        for name, found in record.measurements["lines"].items():
+            for term, (half, _) in found["decisive"].items():
+                key = (parts(record)[0], name, term)
+                needed[key] = needed.get(key, False) or half > 0
+    return needed
+
+
 def inequality_checks(every_line: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
     """Checks of the lines that are no identities, and how many of them are resolved: far enough above rounding."""
     claims = [line for line in every_line if line["kind"] == "inequality"]

@@ -6,6 +6,7 @@ from records import Record
 from tests.paper.small import PROVENANCE
 
 LINE = {"kind": "inequality", "checks": 10, "resolved": 9, "instances": 5, "largest_ratio": 0.5, "violations": 0}
+LINE |= {"decisive": {"first": [2, 3], "second": [0, 3]}}
 CONTROL = {"name": "doubled", "line": "bound", "ratio": 2.0, "true_ratio": 1.0, "rejected": True}
 
 

@@ -40,7 +40,7 @@ def quick_records() -> list[Record]:
 
 def verify_record(bound: str = "a1", problem: str = "quadratic", **changes: Any) -> Record:
     line = {"kind": "inequality", "checks": 1000, "resolved": 900, "instances": 50}
-    line |= {"largest_ratio": 0.9, "violations": 0}
+    line |= {"largest_ratio": 0.9, "violations": 0, "decisive": {}}
     measured = {
         "lines": {"A0": line, "T": line | {"largest_ratio": None}},
         "kind": "upper",
@@ -66,7 +66,7 @@ def practice_record() -> Record:
 def audit_record(bound: str, problem: str, steps: list[int], quotients: list[float]) -> Record:
     """Of a printed statement: K of each instance, and its claimed over its actual decrease."""
     violations = sum(quotient > 1 for quotient in quotients)
-    line = {"kind": "inequality", "largest_ratio": max(quotients)}
+    line = {"kind": "inequality", "largest_ratio": max(quotients), "decisive": {}}
     line |= dict.fromkeys(("checks", "resolved", "instances"), len(steps))
     instances = {"inner_steps": steps, "measured": quotients, "bound": [1.0] * len(steps), "ratio": quotients}
     lines = {bound: line | {"violations": violations}}

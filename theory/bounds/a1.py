@@ -56,7 +56,7 @@ import scipy.linalg
 from bcd import SGD, Rule
 from theory.bounds.bound import Bound, Control, Statement, require_between
 from theory.bounds.triangular import cross_constant, recursion, triangular_constant
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.numbers import Array, dot, like, norm, sqrt
 from theory.problems import Problem
 from theory.problems.certified import Certified
@@ -164,7 +164,7 @@ class A1(Bound):
         moved = sqrt(path.by_epoch(dot(*2 * [path.z[:, -1] - path.z[:, 0]])).sum(axis=1))
         full = norm(starts)
         ledger.check("T", norm(starts[:-1] - first), Lambda * moved, scale=size)
-        ledger.check("A1b", full[:-1], norm(first) + Lambda * moved, scale=size)
+        ledger.check("A1b", full[:-1], Terms(first=norm(first), coupling=Lambda * moved), scale=size)
 
         gap, L = path.problem.gap(points), like(problem.L, points)
         squares = dot(starts, starts)

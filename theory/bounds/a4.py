@@ -57,7 +57,7 @@ from bcd import SGD, Rule
 from bcd.orders import Weighted
 from theory.bounds.bound import Bound, Control, Outcome, Statement, require_between
 from theory.bounds.expectation import expected_values
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.numbers import Array, dot, exact, like, norm, precision
 from theory.problems import Problem
 from theory.problems.certified import OUTWARD
@@ -225,9 +225,12 @@ class A4(Bound):
             ledger.equal("A4.3", inner, (squares / (2 * L)).sum(axis=1) - change, scale=rounding)
             ledger.check("convex", gap, inner, scale=gap_scale + slope * reach)
             lhs = change + psi + (gap - drop) / p_m
-            ledger.check("A4.4", lhs, psi + gap / p_m - stronger * gap, scale=rounding + (gap_scale + scale) / p_m)
-            values = (psi[0] + gap[0] / p_m) / (stronger * (k + 1 / p_m))
-            ledger.check("A4.5", tree, values, scale=spread)
+            right = Terms(potential=psi, gap=gap / p_m - stronger * gap)
+            ledger.check("A4.4", lhs, right, scale=rounding + (gap_scale + scale) / p_m)
+            length = stronger * (k + 1 / p_m)
+            right = Terms(potential=psi[0] / length, gap=gap[0] / p_m / length)
+            ledger.check("A4.5", tree, right, scale=spread)
+            values = right.total()
             R2 = level_radius(problem, np.asarray(problem.L_i / probabilities(problem, exponent)))
             if np.isfinite(R2):
                 R2 = like(R2, x) / stronger

@@ -38,7 +38,7 @@ import numpy as np
 from bcd import SGD
 from theory.bounds.bound import Control, Statement
 from theory.bounds.stochastic import SGDConstants, Steps, StochasticBound, check_steps, constants_of, require_quadratic
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.noise import SecondMoment, TwoPoint, grow
 from theory.numbers import Array, like, sqrt
 from theory.problems import Problem
@@ -102,14 +102,15 @@ class C1(StochasticBound):
             squares.append(state.squares().sum())
         self._visits(ledger, Steps.of_moments(visits), constants, statement, K)
         gap, square, n = np.array(gaps), np.array(squares), np.arange(1, len(gaps))
-        right = gap[:-1] - gap[1:] + alpha / D * added
+        right = Terms(decrease=gap[:-1] - gap[1:], noise=alpha / D * added)
         ledger.check("random", alpha * om / D * square[:-1], right, scale=gap[:-1] + gap[1:] + alpha * added)
 
         measured = np.cumsum(square[:-1]) / n
         if statement.pathwise:
             measured = worst_path(data, noise, alpha, K, len(n))
-        bound = (D * gap[0] / (alpha * n) + added) / om
-        ledger.check("bound", measured, bound, scale=bound)
+        right = Terms(gap=D * gap[0] / (alpha * n) / om, noise=added / om)
+        bound = right.total()
+        ledger.check("bound", measured, right, scale=bound)
         if constants.V > 0:
             self._tuned(ledger, constants, gap[0], D, K, n)
         return {"measured": measured, "bound": bound}
@@ -118,15 +119,16 @@ class C1(StochasticBound):
         """The lines of a visit, its block given."""
         check_steps(ledger, steps, constants, statement)
         added = statement.constant * constants.alpha**2 * K * (constants.L * constants.sigma2)[steps.blocks] / 2
-        left, right = constants.alpha * constants.om * steps.square[:, 0], steps.drop.sum(axis=1) + added
+        left = constants.alpha * constants.om * steps.square[:, 0]
+        right = Terms(decrease=steps.drop.sum(axis=1), noise=added)
         ledger.check("visit", left, right, scale=steps.scale.sum(axis=1) + added)
 
     def _tuned(self, ledger: Ledger, constants: SGDConstants, gap: Any, D: int, K: int, n: Array) -> None:
         n = like(n.astype(float), constants.L)
         alpha = np.minimum(1 / constants.L_max, sqrt(2 * D * gap / (n * K * constants.V)))
         left = (D * gap / (alpha * n) + alpha * K * constants.V / 2) / (1 - alpha * constants.L_max / 2)
-        right = 2 * constants.L_max * D * gap / n + 2 * sqrt(2 * D * gap * K * constants.V / n)
-        ledger.check("tuned", left, right, scale=right)
+        fast, slow = 2 * constants.L_max * D * gap / n, 2 * sqrt(2 * D * gap * K * constants.V / n)
+        ledger.check("tuned", left, Terms(fast=fast, slow=slow), scale=fast + slow)
 
     def controls(self) -> Iterator[Control]:
         line = Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.array([1.0]))

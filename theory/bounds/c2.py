@@ -49,7 +49,7 @@ from bcd import SGD
 from theory.bounds.bound import Control, Statement
 from theory.bounds.stochastic import Steps, StochasticBound, check_steps, constants_of, drift
 from theory.bounds.trees import WHY_SHORT, affordable, descended, drops, follow, rounding
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.noise import Epoch, SecondMoment, TwoPoint
 from theory.numbers import Array, dot, like, sqrt
 from theory.problems import Problem
@@ -149,7 +149,8 @@ class C2(StochasticBound):
         run = way(problem, data, noise, alpha, K, epochs, order)
         check_steps(ledger, run.steps, constants, statement)
         added = statement.constant * alpha**2 * K * constants.V / 2
-        ledger.check("epoch", alpha * om * run.inner, run.drop + added, scale=run.scale + added)
+        right = Terms(decrease=run.drop, noise=added)
+        ledger.check("epoch", alpha * om * run.inner, right, scale=run.scale + added)
 
         each = np.array([drift(problem, blocks, K) for blocks in run.orders]) * statement.drift
         moved, length = alpha * like(each, constants.L), sqrt(run.inner)
@@ -159,7 +160,8 @@ class C2(StochasticBound):
         # the left side is the root of a difference of moments, each rounded at the size of the gradients
         ledger.check("drift", run.moved, right**2, scale=K * run.full + run.inner + right**2)
         left = sqrt(K * run.full)
-        ledger.check("gradient", left, (1 + moved) * length + moved * noisy, scale=left + size)
+        right = Terms(gradients=length, drift=moved * length, noise=moved * noisy)
+        ledger.check("gradient", left, right, scale=left + size)
 
         n, worst = np.arange(1, len(run.full) + 1), np.maximum.accumulate(moved)
         measured = np.cumsum(run.full) / n

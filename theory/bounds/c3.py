@@ -38,7 +38,7 @@ import numpy as np
 
 from theory.bounds.bound import Control, Statement
 from theory.bounds.stochastic import SGDConstants, StochasticBound, constants_of, drift, require_quadratic
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.noise import SecondMoment, TwoPoint
 from theory.numbers import Array, like
 from theory.problems import Problem
@@ -134,13 +134,14 @@ class C3(StochasticBound):
             raise ValueError(f"rate={rate.max()} is not possible: the proof needs a number in (0, 1]")
         mu = like(problem.pl * statement.pl, constants.L)
         ledger.check("PL", 2 * mu * measured, square, scale=square + measured)
-        right = (1 - rate) * measured[:-1] + floor
+        right = Terms(contracted=(1 - rate) * measured[:-1], noise=floor)
         ledger.check("epoch", measured[1:], right, scale=measured[:-1] + floor)
         bound = [measured[0]]
         for one, added in zip(rate, floor, strict=True):  # rate and noise follow the order of the epoch
             bound.append((1 - one) * bound[-1] + added)
         bound = np.array(bound)
-        ledger.check("bound", measured[1:], bound[1:], scale=bound[1:])
+        left = measured[0] * np.cumprod(1 - rate)
+        ledger.check("bound", measured[1:], Terms(start=left, noise=bound[1:] - left), scale=bound[1:])
         return {"measured": measured, "bound": bound}
 
     def controls(self) -> Iterator[Control]:

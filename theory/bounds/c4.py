@@ -83,8 +83,9 @@ from theory.bounds.samples import (
     stepped,
     sweep,
     trained,
+    two_samples,
 )
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.numbers import Array, exact, like, norm, precision, sqrt
 from theory.problems import Problem
 from theory.problems.certified import OUTWARD
@@ -193,12 +194,6 @@ class C4(Bound):
         yield self.control("noise of half the size", "spread", plain, C4Statement(noise=0.5), **one)
 
 
-def two_samples() -> FiniteSum:
-    """Two scalar blocks and two samples; F(x*) != 0."""
-    matrices = [[[1.0, 0.25], [0.25, 1.0]], [[1.0, -0.5], [-0.5, 1.0]]]
-    return FiniteSum.from_parts(matrices, [[1.0, 0.0], [0.0, 0.5]], sizes=[1, 1], start=np.array([2.0, -1.0]))
-
-
 @dataclass(frozen=True)
 class Run:
     """What both parts of the proof need, in the arithmetic of the run.
@@ -265,7 +260,8 @@ def aliased(ledger: Ledger, run: Run) -> tuple[Array, Array]:
     active = np.repeat([i for i, _ in run.visits], K)
     pick = (active, slice(None), np.arange(D * K))  # (D K, T)
     largest = before.max(axis=0).T
-    ledger.check("inner", after[pick], (1 - alpha * lam) * before[pick] + alpha * q * lam * largest, scale=size)
+    right = Terms(own=(1 - alpha * lam) * before[pick], others=alpha * q * lam * largest)
+    ledger.check("inner", after[pick], right, scale=size)
     starts = before[:, :, 0].max(axis=0)
     ledger.check("visit", after[pick][K - 1 :: K], run.c * starts, scale=size)
     distance = np.concatenate([starts, run.lengths(run.points[-1] - cycle[0]).max(keepdims=True)])
@@ -331,11 +327,12 @@ def independent(ledger: Ledger, run: Run) -> Array:
                 plain[rows] -= alpha * data.gradient(plain)[rows]
                 moments.append(squares(data, M)[i])
                 root = sqrt(np.array([w]))[0]
-                bounds.append(rho**2 * w + 2 * alpha**2 * chi * sigma[i] * root + alpha**2 * sigma[i] ** 2)
+                bounds.append((rho**2 * w, 2 * alpha**2 * chi * sigma[i] * root, alpha**2 * sigma[i] ** 2))
         means.append(M[:d, d])
         paths.append(plain - x_star)
         second.append(M)
-    ledger.check("square", np.array(moments), np.array(bounds), scale=scale)
+    own, cross, added = (np.array(column) for column in zip(*bounds, strict=True))
+    ledger.check("square", np.array(moments), Terms(own=own, cross=cross, noise=added), scale=scale)
     ledger.equal("mean", norm(np.array(means) - np.array(paths)), 0, scale=run.size)
     centre = run.lengths(np.array(means)).max(axis=0)
     ledger.check("centred", centre[1:], run.c * centre[:-1], scale=run.size)

@@ -77,7 +77,7 @@ from theory.bounds.trees import (
     running_means,
     starts,
 )
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.noise import TwoPoint, Visit, expectation
 from theory.numbers import Array, dot, like, log, sqrt
 from theory.problems import Problem
@@ -205,24 +205,29 @@ class D2(StochasticBound):
         constants = constants_of(problem, x, statement, alpha=alpha, eps=eps, beta2=beta2, K=K, R=bounded(run, R))
         alpha, d = constants.alpha, np.array(problem.sizes)
         tau, Q, wide = constants.tau[-1], constants.Q[-1], constants.R + constants.eps
-        paid = Q * (alpha * constants.R * tau * d + alpha**2 * tau**2 / 2 * constants.L * d)  # (D,)
+        errors = {"last": Q * alpha * constants.R * tau * d, "step": Q * alpha**2 * tau**2 / 2 * constants.L * d}
+        paid = errors["last"] + errors["step"]  # (D,)
+        parts = {name: term.sum() for name, term in errors.items()}
         inner = []
         for epoch, roots in zip(run, starts(run), strict=True):
             squares, drop = [], []
             for block, tree in epoch:
                 weighted, square, fall = self._visit(data, noise, ledger, constants, block, tree, roots, size, reach)
                 left = alpha / 2 * weighted
-                ledger.check("visit", left, fall + paid[block], scale=size * reach + left + paid[block])
+                right = Terms(decrease=fall, **{name: term[block] for name, term in errors.items()})
+                ledger.check("visit", left, right, scale=size * reach + left + paid[block])
                 squares.append(square)
                 drop.append(fall)
             inner.append(sum(squares))
-            left, right = alpha * inner[-1] / (2 * wide), sum(drop) + paid.sum()
+            left, right = alpha * inner[-1] / (2 * wide), Terms(decrease=sum(drop), **parts)
             ledger.check("epoch", left, right, scale=size * reach + left + paid.sum())
         series = []
         for s, means in enumerate(running_means(run, inner)):
             gap, n = data.gap(run[s][0][1].points[0]), np.arange(1, len(means) + 1)[:, None]
-            bound = 2 * wide / K * (gap / (alpha * n) + paid.sum() / alpha) / statement.constant
-            ledger.check("bound", means / K, bound, scale=bound + size**2)
+            unit = 2 * wide / K / statement.constant
+            right = Terms(gap=unit * gap / (alpha * n), **{name: unit * term / alpha for name, term in parts.items()})
+            bound = right.total()
+            ledger.check("bound", means / K, right, scale=bound + size**2)
             series.append((means / K, bound))
         measured, bound = (values[:, 0] for values in series[0])
         least = 2 * wide / K * constants.R * tau * Q * int(d.sum())
@@ -256,27 +261,30 @@ class D2(StochasticBound):
 
             moved = (X * h) ** 2
             ratio = X * X / np.where(s2 > 0, s2, s2 + 1)
-            right = g * g * h_tilde / 4 * np.maximum(ratio, 1 + 0 * ratio) + sqrt(u * s2) * moved
+            right = Terms(gradient=g * g * h_tilde / 4 * np.maximum(ratio, 1 + 0 * ratio), last=sqrt(u * s2) * moved)
             left = abs(g * X * (h - h_tilde))
             ledger.check("near", left, right, scale=abs(g * X) * (h + h_tilde))
-            expected = expectation(g * X * h, noise) + constants.last[k - 1] * expectation(moved, noise)
+            expected = Terms(
+                descent=expectation(g * X * h, noise), last=constants.last[k - 1] * expectation(moved, noise)
+            )
             half = (g * g * h_tilde)[::2] / 2
             ledger.check("last", half, expected, scale=half + abs(expectation(abs(g * X) * h, noise)))
 
             fall, inner, length = drops(data, tree, k), alpha * dot(g, h * X), moved.sum(axis=1)
-            right = fall + alpha**2 * L * length / 2
+            right = Terms(decrease=fall, step=alpha**2 * L * length / 2)
             ledger.check("descent", inner, right, scale=size * reach + abs(inner))
             weighted = conditional_mean(dot(g, g * h_tilde), chance, roots)
             down, spread = conditional_mean(fall, chance, roots), conditional_mean(length, chance, roots)
-            right = down + (alpha * constants.last[k - 1] + alpha**2 * L / 2) * spread
+            last, step = alpha * constants.last[k - 1] * spread, alpha**2 * L / 2 * spread
+            right = Terms(decrease=down, last=last, step=step)
             ledger.check("step", alpha / 2 * weighted, right, scale=size * reach + alpha * weighted)
             sums.append((weighted, conditional_mean(dot(g, g), chance, roots), down))
 
             V = constants.beta2 * descended(V, 1) + X * X
             logs = descended(logs, 1) + X * X / (eps**2 + V)
             root, square = descended(root, 1) + sqrt(u + 0 * X) * moved, descended(square, 1) + moved
-            right = log(1 + V / eps**2) + constants.decay * (k - 1)
-            ledger.check("log", logs, right, scale=right)
+            right = Terms(growth=log(1 + V / eps**2), decay=constants.decay * (k - 1) + 0 * V)
+            ledger.check("log", logs, right, scale=right.total())
             ledger.check("root", root, constants.tau[k - 1] * constants.Q[k - 1], scale=1 + root)
             ledger.check("square", square, constants.tau[k - 1] ** 2 * constants.Q[k - 1], scale=1 + square)
         weighted, squares, down = (sum(column) for column in zip(*sums, strict=True))
