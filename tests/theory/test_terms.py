@@ -12,10 +12,17 @@ import pytest
 from tests.cover import tiered
 from tests.theory.test_bounds import PROBLEMS, Sweeps
 from theory.adversary.targets import TARGETS
+from theory.bounds.a4 import A4
+from theory.bounds.b2 import B2, constants_of
+from theory.bounds.c1 import C1
+from theory.bounds.c2 import C2
 from theory.bounds.c4 import C4, two_samples
+from theory.bounds.d1 import D1
+from theory.bounds.d2 import D2
 from theory.ledger import Ledger, Terms
 from theory.measure import Part, cases, climb, instantiate
 from theory.problems.finite_sum import FiniteSum
+from theory.problems.quadratic import Quadratic
 
 PROBES = 24
 """Random instances of every target of the adversary, beside the sweep."""
@@ -131,3 +138,92 @@ def test_a_term_that_is_too_small_is_refuted(factor: float, monkeypatch: pytest.
 
     monkeypatch.setattr(Terms, "__init__", changed)
     assert violations()
+
+
+def right_sides(monkeypatch: pytest.MonkeyPatch, bound: Any, problem: Any, **setting: Any) -> dict[str, Any]:
+    """The terms of every line at its last evaluation."""
+    seen: dict[str, dict[str, np.ndarray]] = {}
+    true = Ledger.check
+
+    def spy(self: Ledger, name: str, lhs: Any, rhs: Any, *, scale: Any) -> None:
+        if isinstance(rhs, Terms):
+            seen[name] = rhs.terms
+        true(self, name, lhs, rhs, scale=scale)
+
+    monkeypatch.setattr(Ledger, "check", spy)
+    bound.evaluate(problem, **setting)
+    return seen
+
+
+PAIR = Quadratic.from_matrix(np.array([[2.0, 0.5], [0.5, 1.0]]), sizes=[1, 1], start=np.array([1.0, -2.0]))
+GAP = float(PAIR.gap(PAIR.start))
+
+
+def test_terms_that_nothing_needs_are_those_of_the_theorem_a4(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = right_sides(monkeypatch, A4(), PAIR, exponent=1.0, epochs=2)["A4.5"]
+    p, k = np.array([2, 1]) / 3, np.arange(len(found["gap"]))
+    psi = (PAIR.L_i / p * PAIR.start**2).sum() / 2
+    assert found["potential"] == pytest.approx(psi / (k + 3))
+    assert found["gap"] == pytest.approx(GAP * 3 / (k + 3))
+
+
+def test_terms_that_nothing_needs_are_those_of_the_theorem_b2(monkeypatch: pytest.MonkeyPatch) -> None:
+    rate, eps, K, T = 0.3, 0.2, 3, 2
+    setting = {"rate": rate, "eps": eps, "betas": (0.5, 0.9), "inner_steps": K, "order": "cyclic", "epochs": T}
+    lines = right_sides(monkeypatch, B2(), PAIR, **setting)
+    known, weighted = constants_of((0.5, 0.9), K), 3.0
+    alpha, Lambda = rate * (GAP / weighted) ** 0.5, 0.5  # the lower triangle of the matrix
+    each = {"visit": known.C * weighted, "inside": known.N * weighted, "between": K * known.R * 2 * Lambda}
+    for name, value in each.items():
+        assert lines["B2.5"][name] == pytest.approx([alpha**2 * value] * T), name
+        assert lines["bound"][name] == pytest.approx([alpha * value / K] * T), name
+    assert lines["B2.5"]["eps"] == pytest.approx([alpha * K * 2 * eps] * T)
+    assert lines["bound"]["eps"] == pytest.approx([2 * eps] * T)
+    assert lines["bound"]["gap"] == pytest.approx(GAP / (alpha * K * np.arange(1, T + 1)))
+    assert lines["B2.2"]["error"][0] == pytest.approx(alpha**2 * PAIR.L_i[0] * known.tau * known.M)
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.5])
+def test_terms_that_nothing_needs_are_those_of_the_theorems_d(beta1: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rate, eps, K, sigma, R, beta2 = 0.3, 0.2, 2, 0.1, 20.0, 0.9
+    setting = {"rate": rate, "eps": eps, "inner_steps": K, "sigma": sigma, "p": 0.5, "order": "cyclic", "R": R}
+    alpha = rate * (GAP / 3.0) ** 0.5
+    if beta1:
+        lines = right_sides(monkeypatch, D1(), PAIR, betas=(beta1, beta2), epochs=1, **setting)
+        known = constants_of((beta1, beta2), K)
+        s, h = eps**-0.5 - (R + eps) ** -0.5, (eps * (R + eps)) ** -0.5
+        E = PAIR.L_i[:, None] * known.M
+        wanted = {
+            "noise": alpha * s**2 * (known.w**2).sum(axis=1) * sigma**2 * np.ones((2, 1)),
+            "cross": alpha**2 * h * E * sigma,
+            "error": alpha**3 * E**2 / eps,
+            "curvature": alpha**2 * PAIR.L_i[:, None] * known.rho**2 / 2,
+        }
+        for name, value in wanted.items():
+            assert lines["epoch"][name] == pytest.approx(value.sum()), name
+            assert lines["step"][name] == pytest.approx(value[-1, -1]), name
+        return
+    lines = right_sides(monkeypatch, D2(), PAIR, beta2=beta2, epochs=1, **setting)
+    tau = ((1 - beta2**K) / (1 - beta2)) ** 0.5
+    Q = np.log(1 + R**2 * tau**2 / eps**2) - (K - 1) * np.log(beta2)
+    last, step = Q * alpha * R * tau * np.ones(2), Q * alpha**2 * tau**2 / 2 * PAIR.L_i
+    unit = 2 * (R + eps) / K
+    for name, value in (("last", last), ("step", step)):
+        assert lines["visit"][name] == pytest.approx(value[-1]), name
+        assert lines["epoch"][name] == pytest.approx(value.sum()), name
+        assert lines["bound"][name] == pytest.approx(unit * value.sum() / alpha), name
+    assert np.ravel(lines["bound"]["gap"])[0] == pytest.approx(unit * GAP / alpha)
+
+
+def test_terms_that_nothing_needs_are_those_of_the_theorems_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    gamma, K, sigma = 0.5, 2, 0.3
+    setting = {"gamma": gamma, "inner_steps": K, "sigma": sigma, "epochs": 1}
+    alpha, s2, V = gamma / 2, 2 * sigma**2, 3 * sigma**2
+    moved = alpha * min(K * 0.5 + 2 * 1.0, PAIR.L * (K**2 + 1) ** 0.5)
+    lines = right_sides(monkeypatch, C2(), PAIR, order="cyclic", p=0.5, **setting)
+    assert lines["gradient"]["noise"] == pytest.approx(moved * s2**0.5)
+    assert lines["gradient"]["drift"] == pytest.approx(moved * lines["gradient"]["gradients"])
+    lines = right_sides(monkeypatch, C1(), PAIR, **setting)
+    assert lines["bound"]["noise"] == pytest.approx(alpha * V * K / 2 / (1 - gamma / 2))
+    assert lines["bound"]["gap"] == pytest.approx(2 * GAP / alpha / (1 - gamma / 2))
+    assert lines["tuned"]["slow"] == pytest.approx(2 * (2 * 2 * GAP * K * V) ** 0.5)
