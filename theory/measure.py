@@ -68,7 +68,9 @@ def cases(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
     """
     bound, _ = instantiate(config)
     if not (pairs := _pairs(config)):
-        grid = ", ".join(f"{name}={list(values)}" for name, values in bound.grid.items())
+        # what is left out is left out for its length, where the grid has one
+        axes = {name: bound.grid[name] for name in ("inner_steps",) if name in bound.grid} or bound.grid
+        grid = ", ".join(f"{name}={list(values)}" for name, values in axes.items())
         family = config["problem"]["_target_"].rpartition(".")[2]
         raise ValueError(f"{grid} is not possible on {family}: {bound.leaves_out or 'the grid is empty'}")
     limit = config["cases"]

@@ -120,7 +120,7 @@ def totals_of(results: Iterable[Mapping[str, Any]]) -> dict[str, Line]:
     for measurements in results:
         part = Ledger()
         for name, line in measurements["lines"].items():
-            known = {key: math.inf if value is None else value for key, value in line.items()}
+            known: dict[str, Any] = {key: math.inf if value is None else value for key, value in line.items()}
             part.lines[name] = Line(**known)
         merged.merge(part)
     return merged.lines

@@ -291,6 +291,14 @@ def spelled(arguments: Sequence[str]) -> list[str]:
     return result
 
 
+def require_named(arguments: Sequence[str]) -> None:
+    """Raise ValueError for a value inside a bound or a family that is not named: it has no meaning for all of them."""
+    for group in ("bound", "problem"):
+        inside = [item for item in arguments if item.lstrip("+~").startswith(f"{group}.")]
+        if inside and not any(item.startswith(f"{group}=") for item in arguments):
+            raise ValueError(f"{inside[0]} is not possible without {group}=NAME: it belongs to one {group}")
+
+
 codes: list[int] = []
 """Exit codes of the runs of this process: Hydra drops what the runs of a multirun return."""
 
@@ -308,5 +316,10 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     sys.argv[1:] = spelled(sys.argv[1:])
+    try:
+        require_named(sys.argv[1:])
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     main()
     sys.exit(max(codes, default=0))

@@ -104,6 +104,10 @@ def test_four_long_steps_of_a_coupled_pair_lose_half() -> None:
     assert found == pytest.approx(0.46, abs=5e-3)
 
 
+def test_a_target_that_is_named_twice_is_attacked_once() -> None:
+    assert [target.name for target in run.chosen(["a5_pair", "a1", "a5_pair"])] == ["a5_pair", "a1"]
+
+
 def test_one_seed_gives_one_result() -> None:
     first, again, other = (run.attack_target("a5_pair", 20, seed) for seed in (0, 0, 1))
     assert first == again

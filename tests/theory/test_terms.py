@@ -79,6 +79,7 @@ NOT_AT_ALL: dict[str, set[tuple[str, str]]] = {
 
 def runs(name: str, sweeps: Sweeps) -> Any:
     """Bound, problem and setting of every instance."""
+    kind = type(instantiate(sweeps[name, PROBLEMS[name][0]].config)[0])
     for problem in PROBLEMS[name]:
         job = sweeps[name, problem]
         bound = instantiate(job.config)[0]
@@ -89,7 +90,7 @@ def runs(name: str, sweeps: Sweeps) -> Any:
         start = np.linalg.solve(plain.matrix, plain.linear)
         still = FiniteSum.from_parts(plain.matrices, plain.linears, sizes=[1, 1], start=start)
         yield C4(), still, {"gamma": 1.0, "inner_steps": 1, "order": "cyclic"}
-    for target in (target for target in TARGETS if type(target.bound) is type(bound)):
+    for target in (target for target in TARGETS if type(target.bound) is kind):
         upper = np.array([axis.upper for axis in target.axes])
         for coordinates in np.random.default_rng(0).uniform(size=(PROBES, len(upper))) * upper:
             yield (target.bound, *target.instance(coordinates))

@@ -8,6 +8,7 @@ from hydra import initialize_config_dir
 from hydra.errors import InstantiationException
 
 import records
+from tests.commands import run_module
 from tests.theory.families import verified
 from theory import measure, verify
 
@@ -92,6 +93,17 @@ def test_values_that_are_not_possible_are_named(override: str, message: str, tmp
     assert not list(tmp_path.glob("theory*/*"))
 
 
+def test_a_value_inside_a_group_needs_the_name_of_its_member() -> None:
+    for one, needed in (("problem.condition=3", "problem"), ("+bound.grid.gamma=[1]", "bound")):
+        with pytest.raises(ValueError, match=rf"{needed}=NAME: it belongs to one {needed}"):
+            verify.require_named([one, "cases=3"])
+        verify.require_named([one, f"{needed}=some"])
+    done = run_module("theory.verify", "bound=c4", "problem.condition=3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: problem.condition=3 is not possible without problem=NAME")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_sweep_without_an_instance_says_why(tmp_path: Path) -> None:
     for bound, problem, grid, why in (
         ("d1", "quadratic", "bound.grid.inner_steps=[40]", "all outcomes of the noise are followed, so that D K must"),
@@ -104,7 +116,7 @@ def test_a_sweep_without_an_instance_says_why(tmp_path: Path) -> None:
             "D K to be a multiple of the number",
         ),
     ):
-        with pytest.raises(ValueError, match=rf"inner_steps=\[\d+\].* is not possible on \w+: .*{why}"):
+        with pytest.raises(ValueError, match=rf"^inner_steps=\[\d+\] is not possible on \w+: .*{why}"):
             verified(tmp_path, f"bound={bound}", f"problem={problem}", *grid.split())
 
 
