@@ -1,9 +1,9 @@
 """The ledger of a proof: every line is an inequality lhs <= rhs that is evaluated, counted and never trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import mpmath
 import numpy as np
@@ -26,6 +26,10 @@ RESOLVED = 1000
 """A ratio lhs/rhs is reported when rhs is above RESOLVED times what is allowed: below, it would measure rounding."""
 
 
+SPREAD = 1e-9
+"""Relative difference of the ratios of a line below which they count as one."""
+
+
 def tolerance(*sides: np.ndarray) -> Any:
     """Tolerance of the arithmetic in which the sides are compared: float64, multi-precision or exact.
 
@@ -38,6 +42,29 @@ def tolerance(*sides: np.ndarray) -> Any:
     return 0 if kinds <= {Fraction, int} else PRECISE
 
 
+class Terms:
+    """A right side as the sum of its terms, so that the ledger sees where each of them decides.
+
+    A term that no check needs may be wrong unseen: the line holds with half of it, too.
+
+    >>> ledger = Ledger()
+    >>> ledger.check("triangle", [3.0, 1.0], Terms(first=[2.0, 2.0], second=[1.0, 0.0]), scale=1.0)
+    >>> ledger.lines["triangle"].decisive
+    {'first': (1, 2), 'second': (1, 1)}
+    """
+
+    def __init__(self, **terms: ArrayLike) -> None:
+        self.terms = {name: _numbers(term) for name, term in terms.items()}
+
+    def total(self) -> np.ndarray:
+        """The right side."""
+        first, *rest = self.terms.values()
+        return sum(rest, start=first)
+
+
+Side: TypeAlias = ArrayLike | Terms
+
+
 @dataclass
 class Line:
     """Summary of one line.
@@ -46,28 +73,54 @@ class Line:
         kind: "inequality", or "identity" where both sides must agree.
         checks: evaluations of the line.
         resolved: those with a right side far above rounding.
+        zeros: those whose two sides are exactly 0.
         instances: ledgers that were merged into this one.
         largest_ratio: largest lhs/rhs among the resolved checks; infinity if a violated check has rhs <= 0.
+        smallest_ratio: smallest lhs/rhs among them; infinity if there is none.
         smallest_slack: smallest (rhs - lhs)/scale, of an identity -|rhs - lhs|/scale.
         violations: how many checks failed.
         first_violation: where the first of them is.
+        decisive: term of the right side -> how many checks fail with half of it, and without it; see `Terms`.
         series: the ratio of every check in order, None where it is not resolved; only if the ledger keeps it.
     """
 
     kind: Literal["inequality", "identity"] = "inequality"
     checks: int = 0
     resolved: int = 0
+    zeros: int = 0
     instances: int = 1
     largest_ratio: float = 0.0
+    smallest_ratio: float = np.inf
     smallest_slack: float = np.inf
     violations: int = 0
     first_violation: str = ""
+    decisive: dict[str, tuple[int, int]] = field(default_factory=dict)
     series: list[float | None] = field(default_factory=list)
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether an inequality was evaluated and says nothing: not one check is above rounding.
+
+        A line of zeros alone, such as the coupling of a single block, says 0 <= 0 and is not meant.
+        """
+        return self.kind == "inequality" and not self.resolved and self.zeros < self.checks
+
+    @property
+    def indistinct(self) -> bool:
+        """Whether no check tells the two sides apart, as if one expression were compared with itself.
+
+        Of an inequality that is one and the same ratio in all checks. Of an identity it is equality to the last bit:
+        two ways to compute a number differ by rounding.
+        """
+        if self.kind == "identity":
+            return self.checks > 0 and self.smallest_slack == 0
+        spread = self.largest_ratio - self.smallest_ratio
+        return self.resolved > 1 and 0 < self.largest_ratio < np.inf and spread <= SPREAD * self.largest_ratio
 
     def summary(self) -> dict[str, Any]:
         """The line as JSON values, without the series; infinity becomes None."""
         values = {name: value for name, value in asdict(self).items() if name != "series"}
-        for name in ("largest_ratio", "smallest_slack"):
+        for name in ("largest_ratio", "smallest_ratio", "smallest_slack"):
             values[name] = values[name] if np.isfinite(values[name]) else None
         return values
 
@@ -103,7 +156,7 @@ class Ledger:
         """Violated checks over all lines."""
         return sum(line.violations for line in self.lines.values())
 
-    def check(self, name: str, lhs: ArrayLike, rhs: ArrayLike, *, scale: ArrayLike) -> None:
+    def check(self, name: str, lhs: ArrayLike, rhs: Side, *, scale: ArrayLike) -> None:
         """Evaluate lhs <= rhs elementwise; NaN on any side is a violation.
 
         Args:
@@ -118,7 +171,7 @@ class Ledger:
         """Evaluate lhs = rhs elementwise, up to the tolerance in both directions; otherwise as `check`."""
         self._add(name, "identity", lhs, rhs, scale)
 
-    def _add(self, name: str, kind: Any, lhs: ArrayLike, rhs: ArrayLike, scale: ArrayLike) -> None:
+    def _add(self, name: str, kind: Any, lhs: Side, rhs: Side, scale: ArrayLike) -> None:
         left, right, unit = np.broadcast_arrays(*map(_numbers, (lhs, rhs, scale)))
         if not left.size:
             return
@@ -142,9 +195,15 @@ class Ledger:
         np.divide(-excess.astype(np.float64), unit, out=slack, where=unit > 0)
         line.checks += left.size
         line.resolved += int(resolved.sum())
+        line.zeros += int(((left == 0) & (right == 0)).sum())
         line.largest_ratio = max(line.largest_ratio, float(np.nanmax(ratio, initial=0.0)))
+        line.smallest_ratio = min(line.smallest_ratio, float(np.nanmin(ratio[resolved], initial=np.inf)))
         line.smallest_slack = min(line.smallest_slack, float(slack.min()))
         line.violations += int(violated.sum())
+        for term, value in (rhs.terms if isinstance(rhs, Terms) else {}).items():
+            part = np.broadcast_to(_precise(value) if allowed is PRECISE else value, left.shape)
+            fails = [int((~(left - (right - less) - margin <= 0).astype(bool)).sum()) for less in (part / 2, part)]
+            line.decisive[term] = _added(line.decisive.get(term), fails)
         if violated.any() and not line.first_violation:
             index = tuple(int(axis) for axis in np.argwhere(violated)[0])
             sign = ">" if kind == "inequality" else "!="
@@ -153,20 +212,27 @@ class Ledger:
             line.series += [float(f"{r:.6g}") if np.isfinite(r) else None for r in ratio.ravel()]
 
     def close(self, threshold: float) -> bool:
-        """Whether a violation, or a ratio above `threshold` in a line that is no identity, asks for more digits."""
+        """Whether this arithmetic does not decide every line.
+
+        What asks for more digits is a violation, and of an inequality a ratio above `threshold` or no resolved check.
+        """
         return any(
-            line.violations or (line.kind == "inequality" and line.largest_ratio > threshold)
+            line.violations or line.unresolved or (line.kind == "inequality" and line.largest_ratio > threshold)
             for line in self.lines.values()
         )
 
     def decided_by(self, precise: "Ledger") -> "Ledger":
         """This ledger with the verdicts of the same instance in a better arithmetic.
 
-        A line without a violation in this arithmetic keeps its counts and its ratios.
+        A line without a violation in this arithmetic keeps its counts and its ratios, unless none of its checks is
+        resolved: then it is the better one.
         """
         decided = Ledger(self.label, keep_series=self.keep_series)
         for name, line in self.lines.items():
             better = precise.lines.get(name)
+            if better is not None and line.unresolved:
+                decided.lines[name] = replace(better, series=[])
+                continue
             if better is None or not (line.violations or better.violations):
                 decided.lines[name] = line
                 continue
@@ -180,15 +246,25 @@ class Ledger:
             line = self.lines.setdefault(name, Line(new.kind, instances=0))
             line.checks += new.checks
             line.resolved += new.resolved
+            line.zeros += new.zeros
             line.instances += new.instances
             line.largest_ratio = max(line.largest_ratio, new.largest_ratio)
+            line.smallest_ratio = min(line.smallest_ratio, new.smallest_ratio)
             line.smallest_slack = min(line.smallest_slack, new.smallest_slack)
             line.violations += new.violations
+            for term, fails in new.decisive.items():
+                line.decisive[term] = _added(line.decisive.get(term), fails)
             line.first_violation = line.first_violation or new.first_violation
 
 
-def _numbers(values: ArrayLike) -> np.ndarray:
+def _added(old: Sequence[int] | None, new: Sequence[int]) -> tuple[int, int]:
+    return (new[0], new[1]) if old is None else (old[0] + new[0], old[1] + new[1])
+
+
+def _numbers(values: Side) -> np.ndarray:
     """Object arrays as they are, everything else as float64; a number becomes an array of one."""
+    if isinstance(values, Terms):
+        return values.total()
     array = np.atleast_1d(np.asarray(values))
     # A list of 0-d arrays, which reductions return, is an array of arrays.
     return _bare(array) if array.dtype == object else array.astype(np.float64)

@@ -1,14 +1,14 @@
 """One bound on one problem family: every instance through the rigor ladder, then one set of measurements.
 
-The ladder: an instance is screened in float64; if that finds a violation, or a ratio above `NEAR` in a line that is
-no identity, the instance is run again in 60 digits and those verdicts count.
+The ladder: an instance is screened in float64; if that finds a violation, or in a line that is no identity a ratio
+above `NEAR` or no check above rounding, the instance is run again in 60 digits and those verdicts count.
 """
 
 import functools
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ class Part:
     kind: str = "upper"
     reruns: int = 0
     screened: int = 0
+    left_out: list[str] = field(default_factory=list)
 
 
 @functools.lru_cache(maxsize=64)
@@ -66,12 +67,12 @@ def cases(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
         ValueError: when the sweep is empty.
     """
     bound, _ = instantiate(config)
-    problems = _instances(json.dumps(config["problem"]))
-    pairs = [(problem, setting) for problem in problems for setting in bound.settings(problem)]
-    if not pairs:
-        raise ValueError(
-            f"no instance: {config['bound']['_target_']} has no setting for {config['problem']['_target_']}"
-        )
+    if not (pairs := _pairs(config)):
+        # what is left out is left out for its length, where the grid has one
+        axes = {name: bound.grid[name] for name in ("inner_steps",) if name in bound.grid} or bound.grid
+        grid = ", ".join(f"{name}={list(values)}" for name, values in axes.items())
+        family = config["problem"]["_target_"].rpartition(".")[2]
+        raise ValueError(f"{grid} is not possible on {family}: {bound.leaves_out or 'the grid is empty'}")
     limit = config["cases"]
     if limit is None or limit >= len(pairs):
         return pairs
@@ -79,10 +80,35 @@ def cases(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
     return [pairs[index] for index in sorted(chosen)]
 
 
+def _pairs(config: Mapping[str, Any]) -> list[tuple[Problem, dict[str, Any]]]:
+    bound, _ = instantiate(config)
+    problems = _instances(json.dumps(config["problem"]))
+    return [(problem, setting) for problem in problems for setting in bound.settings(problem)]
+
+
+def require_cases(config: Mapping[str, Any]) -> None:
+    """Raise ValueError when a value is not possible or the sweep is empty."""
+    bound, _ = instantiate(config)
+    if bound.leaves_out:  # elsewhere every problem has a setting, and instances take time
+        cases(config)
+
+
+def left_out(config: Mapping[str, Any]) -> list[str]:
+    """The values of the grid that no instance has, with the reason."""
+    bound, _ = instantiate(config)
+    settings = [setting for _, setting in _pairs(config)] if bound.leaves_out else []
+    return [
+        f"{name}={value}: {bound.leaves_out}"
+        for name, values in bound.grid.items()
+        for value in values
+        if settings and all(setting[name] != value for setting in settings)
+    ]
+
+
 def run_part(config: Mapping[str, Any], part_index: int, parts: int) -> Part:
     """Every `parts`-th instance of the sweep, from `part_index`, in this process."""
     torch.set_num_threads(1)  # blocks have a few coordinates; threads only wait for each other
-    bound, part = instantiate(config)[0], Part()
+    bound, part = instantiate(config)[0], Part(left_out=left_out(config))
     for index, (problem, setting) in list(enumerate(cases(config)))[part_index::parts]:
         identity = {**problem.parameters, **setting}
         label = ", ".join(f"{name}={value}" for name, value in identity.items())
@@ -161,13 +187,16 @@ def assemble(
                 "line": control.line,
                 "ratio": finite(control.ratio),
                 "true_ratio": finite(control.true_ratio),
+                "most": finite(control.most),
                 "rejected": control.rejected,
             }
             for control in controls
         ],
+        "left_out": parts[0].left_out,
         "violations": violations,
+        "unresolved": (unresolved := [name for name, line in total.lines.items() if line.unresolved]),
         "refuted": bound.refuted,
-        "holds": violations == 0 and all(control.rejected for control in controls),
+        "holds": not violations and not unresolved and all(control.rejected for control in controls),
     }
 
 
@@ -198,6 +227,12 @@ def finite(value: float) -> float | None:
     return float(f"{value:.9g}") if math.isfinite(value) else None
 
 
+def inequality_checks(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many checks the lines have that are no identities, and how many of them are resolved."""
+    claims = [line for line in lines if line["kind"] == "inequality"]
+    return {"claims": sum(line["checks"] for line in claims), "resolved": sum(line["resolved"] for line in claims)}
+
+
 def summary(measurements: Mapping[str, Any]) -> dict[str, Any]:
     """One row: sums over the lines, the tightest and the loosest of them, and the theorem's own ratio."""
     lines = measurements["lines"]
@@ -210,6 +245,7 @@ def summary(measurements: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "lines": len(lines),
         "checks": sum(line["checks"] for line in lines.values()),
+        **inequality_checks(lines.values()),
         "instances": len(measurements["instances"]["ratio"]),
         "tightest": max(ratios, key=ratios.__getitem__, default=None),
         "loosest": min(ratios, key=ratios.__getitem__, default=None),

@@ -259,7 +259,23 @@ def require_steps(path: Trajectory, rule: Rule, tolerance: float = 1e-9) -> None
 
 
 def require_inside(path: Trajectory) -> None:
-    """Raise ValueError unless every iterate is in the set on which the constants of the problem are certified."""
-    inside = np.asarray(path.problem.inside(path.points), dtype=bool)
+    """Raise ValueError unless the constants of the problem are certified wherever the proofs use them.
+
+    That is at every iterate x and, for Lemma S, at x - grad f(x)/L and x - U_i grad_i f(x)/L_i, i the block that is
+    visited: a convex set that has the iterates alone says nothing about f beside them.
+    """
+    require_certified(path.problem, path.points, "iterate {} leaves")
+    L, L_i = (like(values, path.points) for values in (path.floats.L, path.floats.L_i[path.active]))
+    require_certified(path.problem, path.points - path.gradients / L, "the step of size 1/L from iterate {} leaves")
+    steps = path.z[:, :-1] - path.g / L_i[:, None, None]
+    require_certified(
+        path.problem, steps.reshape(-1, steps.shape[-1]), "the step of size 1/L_i from iterate {} leaves"
+    )
+
+
+def require_certified(problem: Problem, points: Array, what: str) -> None:
+    """Raise ValueError unless all points are in C; `what` takes the index of the first that is not."""
+    inside = np.asarray(problem.inside(points), dtype=bool)
     if (outside := np.flatnonzero(~inside)).size:
-        raise ValueError(f"iterate {outside[0]} leaves the set on which the constants of the problem are certified")
+        where = what.format(outside[0])
+        raise ValueError(f"{where} the set on which the constants of the problem are certified")

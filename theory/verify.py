@@ -6,12 +6,11 @@ Bounds x problem families -> trajectories -> every line of every proof -> one re
     python -m theory.verify bound=a1,b1 problem=quadratic     some of them
     python -m theory.verify bound=a1 problem=quadratic tier=full bound.grid.gamma=[0.3,1.9]
 
-Exit codes: 0 everything holds, 1 a violated line or a negative control that was not rejected, 2 bad input. A bound
-whose class says `refuted` is a published statement that is false: run on all its families, it succeeds only if its
-violation is found.
+Exit codes: 0 everything holds, 1 a violated line, a line of which no check is above rounding, or a negative control
+that was not rejected, 2 bad input. A bound whose class says `refuted` is a published statement that is false: run on
+all its families, it succeeds only if its violation is found.
 """
 
-import math
 import multiprocessing
 import os
 import sys
@@ -37,11 +36,14 @@ import records
 from cli.errors import in_one_line, refused, require_plain
 from records.provenance import provenance, source_hash
 from theory.live import LiveTable
-from theory.measure import assemble, instantiate, run_extras, run_part
-from theory.report import details, header, row, thin_lines, verdict
+from theory.measure import assemble, inequality_checks, instantiate, require_cases, run_extras, run_part
+from theory.options import require_finite, require_options, share_of
+from theory.report import details, header, indistinct, row, share, thin_lines, verdict
 
 UNRECORDED = ("force", "records_dir", "tiers", "workers", "bounds", "problems")
 """Keys that change where or whether a run happens, not its result (`tiers` acts through the values it sets)."""
+
+STUDY = "theory"
 
 PARTS = 4
 """Tasks that the instances of a bound on a family are divided into."""
@@ -78,7 +80,7 @@ def study_name(overrides: Sequence[str]) -> str:
     """The study "theory" for the sweeps of conf/; overrides of their values make another, so that it stays pure."""
     axes = ("bound=", "problem=", "bounds=", "problems=", "tier=", "force=", "records_dir=", "workers=")
     extra = [item for item in overrides if not item.lstrip("+").startswith(axes)]
-    return f"theory-{records.digest(extra)[:8]}" if extra else "theory"
+    return f"{STUDY}-{records.digest(extra)[:8]}" if extra else STUDY
 
 
 def options(group: str) -> list[str]:
@@ -93,8 +95,14 @@ def plan(overrides: Sequence[str]) -> list[Job]:
         ValueError: when a name is unknown or nothing is left.
     """
     config = hydra.compose("verify", list(overrides))
+    require_options(config)
     named = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
     rest = [item for item in overrides if item.partition("=")[0] not in ("bound", "problem", "bounds", "problems")]
+    for one, many in (("bound", "bounds"), ("problem", "problems")):
+        if one in named and many in named:
+            raise ValueError(
+                f"{one}={named[one]} and {many}={named[many]} are not possible together: give one of them"
+            )
     bounds = [named["bound"]] if "bound" in named else config.bounds or options("bound")
     wanted = [named["problem"]] if "problem" in named else config.problems
     for group, names in (("bound", bounds), ("problem", wanted or [])):
@@ -104,18 +112,27 @@ def plan(overrides: Sequence[str]) -> list[Job]:
     jobs = []
     for bound in dict.fromkeys(bounds):
         applies = list(hydra.compose("verify", [*rest_of(rest, "problem"), f"bound={bound}"]).bound.problems)
+        for name in applies:
+            if name not in options("problem"):
+                raise ValueError(f"bound.problems={applies} is not possible: {name!r} is not in conf/problem")
         if "bound" in named and (other := [name for name in wanted or [] if name not in applies]):
             possible = ", ".join(applies) or "none"
             raise ValueError(f"{bound} does not apply to problem={', '.join(other)}: its problems are {possible}")
-        for problem in [name for name in applies if wanted is None or name in wanted]:
+        running = [name for name in applies if wanted is None or name in wanted]
+        if wanted and not running:
+            print(f"left out: {bound}, whose problems are {', '.join(applies)}")
+        for problem in running:
             composed = hydra.compose("verify", [f"bound={bound}", f"problem={problem}", *rest])
             resolved = OmegaConf.to_container(composed, resolve=True)
             assert isinstance(resolved, dict)  # for the type checker: a DictConfig gives a dict
             values = {str(key): value for key, value in resolved.items()}
-            if values["cases"] is not None:
-                share = math.ceil(values["cases"] / len(applies or [problem]))
-                values["cases"] = max(share, values["bound"].get("least", {}).get(problem, 0))
+            for group in ("bound", "problem"):
+                require_finite(group, values[group])
+            values["cases"] = share_of(values, problem, running=len(running), every=len(applies), named=named)
             jobs.append(Job(bound, problem, values, study_name(overrides), f"{bound}-{problem}-{config.tier}"))
+    for name in dict.fromkeys(wanted or []):
+        if jobs and all(job.problem != name for job in jobs):
+            print(f"left out: problem={name}, to which none of {', '.join(bounds)} applies")
     if not jobs:
         raise ValueError(f"no bound of {', '.join(bounds)} applies to {', '.join(wanted or ['any problem'])}")
     return jobs
@@ -167,7 +184,7 @@ def run(jobs: Sequence[Job]) -> int:
             done[job.name] = record.measurements
     todo = [job for job in jobs if job.name not in done]
     for job in todo:
-        instantiate(job.config)  # a wrong value is found before anything runs
+        require_cases(job.config)  # a wrong value is found before anything runs
     if done:
         print(f"finished before, read from {folder}: {len(done)} of {len(jobs)} (force=true computes them again)\n")
     print(header())
@@ -188,31 +205,69 @@ def run(jobs: Sequence[Job]) -> int:
                 table.verdicts[job.label] = verdict(measurements)
             results.append((job, measurements))
             print(row(job.bound, job.problem, measurements), flush=True)
+            for values in measurements["left_out"]:
+                print(f"    left out: {values}")
     return conclude(results)
 
 
 def conclude(results: Sequence[tuple[Job, dict[str, Any]]]) -> int:
     """Details of what failed, or of everything if it is one job; then the last line and the exit code."""
     failed = {bound for bound in dict.fromkeys(job.bound for job, _ in results) if not succeeded(bound, results)}
+    same = self_compared(results)
+    failed |= same.keys()
     for job, measurements in results:
         if len(results) == 1 or job.bound in failed:
             print("\n" + "\n".join(details(f"{job.bound} on {job.problem}", measurements)))
     if any(job.config["tier"] == "full" for job, _ in results):
         print("\n".join(thin_lines([(job.bound, measurements) for job, measurements in results])))
-    checks = sum(line["checks"] for _, m in results for line in m["lines"].values())
-    bounds = {job.bound for job, _ in results}
-    violations = sum(m["violations"] for _, m in results if not m["refuted"])
-    controls = [control for _, m in results for control in m["controls"]]
-    false = {job.bound for job, m in results if m["refuted"]} - failed
-    refuted = {job.bound for job, m in results if m["refuted"] and m["violations"]} - failed
-    print(
-        f"\n{'FAILS' if failed else 'HOLDS'}: {len(bounds)} bounds, {checks} checks, {violations} violations, "
-        f"{sum(c['rejected'] for c in controls)} of {len(controls)} negative controls rejected"
-        + (f", refuted as expected: {', '.join(sorted(refuted))}" if refuted else "")
-        + (f", refuted on other families: {', '.join(sorted(false - refuted))}" if false - refuted else "")
-        + (f"; failed: {', '.join(sorted(failed))}" if failed else "")
-    )
+    for bound, lines in same.items():
+        print(f"\n{bound}: no check tells the two sides of {', '.join(lines)} apart; is each compared with itself?")
+    print(f"\n{conclusion(results, failed)}")
     return 1 if failed else 0
+
+
+def self_compared(results: Sequence[tuple[Job, dict[str, Any]]]) -> dict[str, list[str]]:
+    """Bound -> lines whose two sides are never told apart, for bounds whose sweep was run as it stands and as a whole.
+
+    In a smaller one that is no wonder: a line is an equality on some problems and settings.
+    """
+    found = {}
+    for bound in dict.fromkeys(job.bound for job, _ in results if job.study == STUDY):
+        of_bound = [(job, m) for job, m in results if job.bound == bound]
+        whole = {job.problem for job, _ in of_bound} >= set(of_bound[0][0].config["bound"]["problems"])
+        if whole and (lines := indistinct([m for _, m in of_bound])):
+            found[bound] = lines
+    return found
+
+
+def conclusion(results: Sequence[tuple[Job, dict[str, Any]]], failed: set[str]) -> str:
+    """The last line: about the theorems, or about the refuted statements if nothing else was run."""
+    false = {job.bound for job, m in results if m["refuted"]}
+    refuted = {job.bound for job, m in results if m["refuted"] and m["violations"]}
+    proved = {job.bound for job, _ in results} - false
+    verdicts = [(job, verdict(m)) for job, m in results]
+    unresolved = [f"{job.bound} on {job.problem}" for job, word in verdicts if word == "UNRESOLVED"]
+    broken = failed - {job.bound for job, word in verdicts if word == "UNRESOLVED"}
+    broken |= {job.bound for job, word in verdicts if job.bound in failed and word in ("FAILS", "NOT REFUTED")}
+    lines = [line for _, m in results for line in m["lines"].values()]
+    checks = inequality_checks(lines)
+    violations = sum(m["violations"] for _, m in results if not (m["refuted"] and proved))
+    controls = [control for _, m in results for control in m["controls"]]
+    word = "HOLDS" if proved else "REFUTED" if refuted else "NOT REFUTED"
+    parts = [
+        f"{len(proved)} bounds" if proved else f"{len(false)} published statements",
+        f"{sum(line['checks'] for line in lines)} checks",
+        f"{checks['resolved']} of {checks['claims']} inequality checks resolved ({share(checks)})",
+        f"{violations} violations",
+        f"{sum(c['rejected'] for c in controls)} of {len(controls)} negative controls rejected",
+    ]
+    for what, names in (("refuted as expected", refuted), ("refuted on other families", false - refuted)):
+        if names - failed:
+            parts.append(f"{what}: {', '.join(sorted(names - failed))}")
+    last = f"{'FAILS' if broken else 'UNRESOLVED' if unresolved else word}: {', '.join(parts)}"
+    for what, names in (("unresolved", unresolved), ("failed", sorted(broken))):
+        last += f"; {what}: {', '.join(names)}" if names else ""
+    return last
 
 
 def succeeded(bound: str, results: Sequence[tuple[Job, dict[str, Any]]]) -> bool:
@@ -244,6 +299,14 @@ def spelled(arguments: Sequence[str]) -> list[str]:
     return result
 
 
+def require_named(arguments: Sequence[str]) -> None:
+    """Raise ValueError for a value inside a bound or a family that is not named: it has no meaning for all of them."""
+    for group in ("bound", "problem"):
+        inside = [item for item in arguments if item.lstrip("+~").startswith(f"{group}.")]
+        if inside and not any(item.startswith(f"{group}=") for item in arguments):
+            raise ValueError(f"{inside[0]} is not possible without {group}=NAME: it belongs to one {group}")
+
+
 codes: list[int] = []
 """Exit codes of the runs of this process: Hydra drops what the runs of a multirun return."""
 
@@ -264,5 +327,6 @@ if __name__ == "__main__":
     sys.argv[1:] = spelled(words)
     with refused(words):
         require_plain(words)
+        require_named(sys.argv[1:])
         main()
     sys.exit(max(codes, default=0))

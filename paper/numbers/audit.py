@@ -30,6 +30,7 @@ def numbers(theory: Sequence[Record]) -> dict[str, str]:
         "TheoryAuditRatios": listed([f"{violated[K]:.2f}" for K in sorted(violated)]),
         "TheoryAuditCorollaryRatio": f"{worst:.1f}",
         "TheoryAuditRandom": str(sum(line["checks"] for line in lines)),
+        "TheoryAuditRandomResolved": str(sum(line["resolved"] for line in lines)),
         "TheoryAuditRandomRatio": f"{max(line['largest_ratio'] for line in lines):.3f}",
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from paper.read import theorems
 from paper.read.formats import thousands
 from paper.read.names import source
 from records import Record
@@ -16,6 +17,7 @@ def first_theorem(records: Sequence[Record]) -> dict[str, str]:
         "TheorySource": source([record]),
         "TheoryInstances": str(len(ratios)),
         "TheoryChecks": thousands(sum(line["checks"] for line in measured["lines"].values())),
+        "TheoryResolved": thousands(theorems.inequality_checks(measured["lines"].values())[1]),
         "TheoryLines": str(len(measured["lines"])),
         "TheoryViolations": str(measured["violations"]),
         "TheoryControls": str(len(measured["controls"])),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from paper.numbers.audit import listed
 from paper.read import theorems
 from paper.read.formats import thousands
 from paper.read.names import source
@@ -31,6 +32,8 @@ def _bounds(theory: Sequence[Record]) -> dict[str, str]:
     attained = [
         ratio for lines in lines_of.values() for ratio in theorems.inequalities(lines).values() if ratio >= 0.99
     ]
+    needed = theorems.terms(record for group in proved.values() for record in group)
+    claims, resolved = theorems.inequality_checks(line for lines in lines_of.values() for line in lines.values())
     return {
         "TheoryBoundsTier": " and ".join(sorted({theorems.parts(record)[2] for record in used})),
         "TheoryBoundsProved": str(len(proved)),
@@ -39,6 +42,10 @@ def _bounds(theory: Sequence[Record]) -> dict[str, str]:
         "TheoryBoundsFamilies": str(len({theorems.parts(record)[1] for record in used})),
         "TheoryBoundsLines": str(sum(map(len, lines_of.values()))),
         "TheoryBoundsChecks": thousands(sum(line["checks"] for lines in lines_of.values() for line in lines.values())),
+        "TheoryBoundsClaims": thousands(claims),
+        "TheoryBoundsResolved": thousands(resolved),
+        "TheoryBoundsTerms": str(len(needed)),
+        "TheoryBoundsTermsNeeded": str(sum(needed.values())),
         "TheoryBoundsInstances": thousands(
             sum(len(record.measurements["instances"]["ratio"]) for group in proved.values() for record in group)
         ),
@@ -83,7 +90,7 @@ def _worst(measured: dict[str, Any]) -> dict[str, str]:
 
 
 def _curves(measured: dict[str, Any]) -> dict[str, str]:
-    floor, contraction = measured["floor"], measured["contraction"]
+    floor, contraction, l1 = measured["floor"], measured["contraction"], measured["l1"]
     p = "0.3"
     rows = [row for row in floor["simulated"] if f"{row['p']:g}" == p]
     first = min(floor["inner_steps"])
@@ -97,6 +104,8 @@ def _curves(measured: dict[str, Any]) -> dict[str, str]:
         name: maps[name]["values"][row][maps[name]["inner_steps"].index(K)] for name in maps if maps[name]["epochs"]
     }
     return {
+        "TheoryNormSteps": listed([str(K) for K in l1["inner_steps"]]),
+        "TheoryNormConstants": listed([f"{constant:.1f}" for constant in l1["constant"]]),
         "TheoryFloorChance": p,
         "TheoryFloorFirst": f"{floor['zero'][p][0]:.3f}",
         "TheoryFloorLastSteps": str(floor["inner_steps"][-1]),

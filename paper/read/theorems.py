@@ -1,7 +1,7 @@
 """What producers share about theorems: names in print, the records of each bound, and sums over its families."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from records import Record
@@ -21,6 +21,9 @@ LINES = {"A0*": "A0$^*$", "A0'": "A0$'$", "A0''": "A0$''$", "B.3'": "B.3$'$", "T
 """Lines of a ledger whose names need mathematics in print."""
 
 TIERS = ("full", "quick")
+
+COUNTS = ("checks", "resolved", "violations")
+"""What adds up over the families of a line."""
 
 
 def title(bound: str) -> str:
@@ -70,16 +73,36 @@ def by_bound(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def lines(group: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """Lines of a bound over all of its families: kind, checks, violations and the largest ratio, None for none."""
+    """Lines of a bound over all of its families: kind, checks, those that are resolved, violations, largest ratio.
+
+    The ratio is None for none.
+    """
     totals: dict[str, dict[str, Any]] = {}
     for record in group:
         for name, line in record.measurements["lines"].items():
-            total = totals.setdefault(name, {"kind": line["kind"], "checks": 0, "violations": 0, "ratio": None})
-            total["checks"] += line["checks"]
-            total["violations"] += line["violations"]
+            total = totals.setdefault(name, {"kind": line["kind"], "ratio": None} | dict.fromkeys(COUNTS, 0))
+            for count in COUNTS:
+                total[count] += line[count]
             ratios = [ratio for ratio in (total["ratio"], line["largest_ratio"]) if ratio is not None]
             total["ratio"] = max(ratios, default=None)
     return totals
+
+
+def terms(records: Iterable[Record]) -> dict[tuple[str, str, str], bool]:
+    """Bound, line and term of a right side that is a sum -> whether some check fails with half of the term."""
+    needed: dict[tuple[str, str, str], bool] = {}
+    for record in records:
+        for name, found in record.measurements["lines"].items():
+            for term, (half, _) in found["decisive"].items():
+                key = (parts(record)[0], name, term)
+                needed[key] = needed.get(key, False) or half > 0
+    return needed
+
+
+def inequality_checks(every_line: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """Checks of the lines that are no identities, and how many of them are resolved: far enough above rounding."""
+    claims = [line for line in every_line if line["kind"] == "inequality"]
+    return sum(line["checks"] for line in claims), sum(line["resolved"] for line in claims)
 
 
 def inequalities(every_line: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -113,12 +136,17 @@ def refuted(group: Sequence[Record]) -> bool:
 
 
 def verdict(group: Sequence[Record]) -> str:
-    """holds or FAILS; of a refuted statement refuted or NOT REFUTED."""
+    """holds, FAILS, or UNRESOLVED where nothing fails and a line has no check above rounding.
+
+    Of a refuted statement refuted or NOT REFUTED.
+    """
     violations = sum(record.measurements["violations"] for record in group)
     rejected = all(control["rejected"] for record in group for control in record.measurements["controls"])
     if refuted(group):
         return "refuted" if violations and rejected else "NOT REFUTED"
-    return "holds" if not violations and rejected else "FAILS"
+    if violations or not rejected:
+        return "FAILS"
+    return "UNRESOLVED" if any(record.measurements["unresolved"] for record in group) else "holds"
 
 
 def escaped(name: str) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 from records import Record
 from tests.paper.small import PROVENANCE
 
-LINE = {"kind": "inequality", "checks": 10, "instances": 5, "largest_ratio": 0.5, "violations": 0}
+LINE = {"kind": "inequality", "checks": 10, "resolved": 9, "instances": 5, "largest_ratio": 0.5, "violations": 0}
+LINE |= {"decisive": {"first": [2, 3], "second": [0, 3]}}
 CONTROL = {"name": "doubled", "line": "bound", "ratio": 2.0, "true_ratio": 1.0, "rejected": True}
 
 
@@ -18,6 +19,7 @@ def record(bound: str, family: str = "quadratic", tier: str = "quick", **changes
         "showcase": {"bound": [3.0, 2.0, 1.0], "measured": [2.0, 1.0, 0.0], "ratios": {}},
         "controls": [CONTROL],
         "violations": 0,
+        "unresolved": [],
         "refuted": False,
     }
     config = {"bound": {"problems": ["quadratic", "logistic"], "example": {"epochs": 2}}}

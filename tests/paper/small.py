@@ -39,7 +39,8 @@ def quick_records() -> list[Record]:
 
 
 def verify_record(bound: str = "a1", problem: str = "quadratic", **changes: Any) -> Record:
-    line = {"kind": "inequality", "checks": 1000, "instances": 50, "largest_ratio": 0.9, "violations": 0}
+    line = {"kind": "inequality", "checks": 1000, "resolved": 900, "instances": 50}
+    line |= {"largest_ratio": 0.9, "violations": 0, "decisive": {}}
     measured = {
         "lines": {"A0": line, "T": line | {"largest_ratio": None}},
         "kind": "upper",
@@ -48,6 +49,7 @@ def verify_record(bound: str = "a1", problem: str = "quadratic", **changes: Any)
         "showcase": {"bound": [3.0, 2.0], "measured": [2.0, 1.0], "ratios": {"A0": [0.5, 1.0], "T": [None]}},
         "controls": [{"name": "C_t halved", "line": "epoch", "ratio": 2.0, "true_ratio": 1.0, "rejected": True}],
         "violations": 0,
+        "unresolved": [],
         "refuted": False,
     }
     config = {"bound": {"problems": ["quadratic", "logistic"], "example": {"epochs": 1}}}
@@ -64,7 +66,8 @@ def practice_record() -> Record:
 def audit_record(bound: str, problem: str, steps: list[int], quotients: list[float]) -> Record:
     """Of a printed statement: K of each instance, and its claimed over its actual decrease."""
     violations = sum(quotient > 1 for quotient in quotients)
-    line = {"kind": "inequality", "checks": len(steps), "instances": len(steps), "largest_ratio": max(quotients)}
+    line = {"kind": "inequality", "largest_ratio": max(quotients), "decisive": {}}
+    line |= dict.fromkeys(("checks", "resolved", "instances"), len(steps))
     instances = {"inner_steps": steps, "measured": quotients, "bound": [1.0] * len(steps), "ratio": quotients}
     lines = {bound: line | {"violations": violations}}
     return verify_record(

@@ -104,6 +104,10 @@ def test_four_long_steps_of_a_coupled_pair_lose_half() -> None:
     assert found == pytest.approx(0.46, abs=5e-3)
 
 
+def test_a_target_that_is_named_twice_is_attacked_once() -> None:
+    assert [target.name for target in run.chosen(["a5_pair", "a1", "a5_pair"])] == ["a5_pair", "a1"]
+
+
 def test_one_seed_gives_one_result() -> None:
     first, again, other = (run.attack_target("a5_pair", 20, seed) for seed in (0, 0, 1))
     assert first == again
@@ -162,6 +166,23 @@ def test_only_the_direction_that_strengthens_is_a_mutant() -> None:
     names = [mutant.name for mutant in mutants(target, archive)]
     assert all(mutant.required for mutant in mutants(target, archive)[2:])
     assert names[2:] == ["constant = 0.5", "kappa = 2", "coupling = 0.5", "coupling = 0"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("line", ["A1a", "T"])
+def test_a_line_that_is_compared_with_itself_is_a_failure(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doubling its left side always refutes it, so that no mutant tells."""
+    true = Ledger._add
+
+    def same(self: Ledger, name: str, kind: str, lhs: object, rhs: object, scale: object) -> None:
+        true(self, name, kind, rhs if name == line else lhs, rhs, scale)  # type: ignore[arg-type]
+
+    target = replace(NAMED["a1"], lines=("epoch", line), loose=())
+    monkeypatch.setattr(run, "TARGETS", (target,))
+    assert run.measure(["a1"], {"budget": 8}, seed=0, workers=1)["indistinct"] == []
+    monkeypatch.setattr(Ledger, "_add", same)
+    found = run.measure(["a1"], {"budget": 8}, seed=0, workers=1)
+    assert f"a1, line {line}: nothing tells its sides apart" in found["failures"]
 
 
 def test_a_search_without_budget_is_refused() -> None:

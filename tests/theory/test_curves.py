@@ -1,5 +1,6 @@
 """The curves of the figures: known values, the theorems that they come from, simulations, refusals, the record."""
 
+import itertools
 import math
 
 import numpy as np
@@ -24,6 +25,14 @@ def test_blocks_and_gain() -> None:
     assert found["root"] == pytest.approx([1.0, math.sqrt(15)], rel=1e-12)
     assert found["constant"] == pytest.approx([5.2361, 21.7125], abs=1e-4)
     assert steps.gain([0.5], [1, 2])["kappa"] == {"0.5": [0.75, 0.9375]}
+
+
+def test_the_constant_of_the_l1_norm_grows_with_the_steps() -> None:
+    found = steps.l1((0.9, 0.999), [1, 10, 50, 100])
+    assert found[0] == pytest.approx(0.5, rel=1e-9), "one step: tau M = V = N = 0, rho^2/2 = 1/2"
+    assert all(later / before > 1.5 for before, later in itertools.pairwise(found))
+    # what B2 adds for one visit of one block: alpha^2 L d (C + N)
+    assert steps.l1((0.0, 0.5), [1]) == [0.5]
 
 
 def test_many_steps_contract_as_exact_minimisation() -> None:

@@ -87,6 +87,54 @@ def test_ratios_of_rounding_are_not_reported() -> None:
     assert line.largest_ratio == 0.5
 
 
+def test_a_line_without_a_check_above_rounding_is_unresolved() -> None:
+    ledger = Ledger()
+    ledger.check("below", 1e-20, 2e-20, scale=1.0)
+    ledger.check("above", [1e-20, 0.5], [2e-20, 1.0], scale=1.0)
+    ledger.check("nothing", [0.0, 0.0], [0.0, 0.0], scale=1.0)
+    ledger.check("nearly", [0.0, 1e-20], [0.0, 0.0], scale=1.0)
+    ledger.equal("identity", 1e-20, 1e-20, scale=1.0)
+    assert [name for name, line in ledger.lines.items() if line.unresolved] == ["below", "nearly"]
+    assert (ledger.lines["nothing"].zeros, ledger.lines["nearly"].zeros) == (2, 1)
+    assert ledger.close(1 - 1e-6), "it asks for more digits"
+    total = Ledger()
+    for value in (1e-20, 1.0):
+        part = Ledger()
+        part.check("line", value / 2, value, scale=1.0)
+        total.merge(part)
+        assert total.lines["line"].unresolved == (value < 1)
+
+
+def test_more_digits_resolve_what_rounding_hides() -> None:
+    screen, precise = Ledger(), Ledger()
+    screen.check("hidden", [1e-20, 1e-20], [2e-20, 2e-20], scale=1.0)
+    screen.check("seen", [0.5, 0.5], [1.0, 1.0], scale=1.0)
+    with mpmath.workdps(60):
+        precise.check("hidden", mpmath.mpf("1e-20"), mpmath.mpf("2e-20"), scale=1.0)
+        precise.check("seen", mpmath.mpf("0.5"), mpmath.mpf(1), scale=1.0)
+    decided = screen.decided_by(precise).lines
+    assert (decided["hidden"].checks, decided["hidden"].resolved) == (1, 1)
+    assert decided["hidden"].largest_ratio == 0.5
+    assert (decided["seen"].checks, decided["seen"].resolved) == (2, 2)
+
+
+def test_nothing_tells_a_number_from_itself() -> None:
+    ledger = Ledger()
+    values = np.random.default_rng(0).uniform(1, 2, size=50)
+    ledger.check("same", values, values, scale=1.0)
+    ledger.check("share", values / 3, values, scale=1.0)
+    ledger.check("true", values, values**2, scale=1.0)
+    ledger.check("one", 1.0, 2.0, scale=1.0)
+    ledger.check("zero", 0 * values, values, scale=1.0)
+    ledger.equal("itself", values, values, scale=1.0)
+    ledger.equal("another way", values * 3 / 7, values / 7 * 3, scale=1.0)
+    assert [name for name, line in ledger.lines.items() if line.indistinct] == ["same", "share", "itself"]
+    other = Ledger()
+    other.check("share", values / 2, values, scale=1.0)
+    ledger.merge(other)
+    assert not ledger.lines["share"].indistinct
+
+
 def test_merge_adds_up() -> None:
     total = Ledger()
     for value in (0.25, 0.75, 2.0):
@@ -132,6 +180,7 @@ def test_a_ratio_near_one_asks_for_more_digits_but_not_in_an_identity() -> None:
     ledger = Ledger()
     ledger.equal("same", 1.0, 1.0, scale=1.0)
     ledger.check("far", 0.5, 1.0, scale=1.0)
+    assert not ledger.lines["far"].unresolved
     assert not ledger.close(1 - 1e-6)
     ledger.check("near", 1 - 1e-8, 1.0, scale=1.0)
     assert ledger.close(1 - 1e-6)

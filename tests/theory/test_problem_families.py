@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from tests.theory.families import NAMES, family, instances, showcase
 from theory.bounds.triangular import triangular_constant
+from theory.problems import __main__ as entry
 from theory.problems.__main__ import table
 from theory.problems.sampling import compare, hessians, inside_points, sampled
 
@@ -178,9 +179,31 @@ def test_the_command_prints_a_row_for_each_constant() -> None:
     assert float(rows[4].split()[-1]) == pytest.approx(1, abs=1e-3)  # d2_yy = 2b everywhere
 
 
+def test_the_command_refuses_an_unknown_family_and_takes_one_twice_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["theory.problems", "rosenbrock", "rosenbrocks"])
+    assert entry.main() == 2
+    assert "error: problem='rosenbrocks' is not one of bilinear, deep_linear" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["theory.problems", "rosenbrock", "rosenbrock"])
+    assert entry.main() == 0
+    assert len(capsys.readouterr().out.splitlines()) == 9
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
+        ("quadratic", {"condition": 1e14}, "condition=1.* float64 certifies it up to"),
+        ("plsin", {"condition": 1e14}, "condition=1.* float64 certifies it up to"),
+        ("nesterov", {"condition": 1e14}, "condition=1.* float64 certifies it up to"),
+        (
+            "quadratic",
+            {"condition": 1e12, "heterogeneity": 1e6, "coupling": 1.0},
+            "condition=1.*the eigen",
+        ),
+        ("finite_sum", {"condition": 1e9}, "condition=1000000000.0 is not possible"),
+        ("finite_sum", {"condition": float("inf")}, "condition=inf"),
+        ("finite_sum", {"dominance": "0.5"}, "dominance='0.5'"),
         ("deep_linear", {"num_blocks": 1}, "num_blocks=1 .* at least 2 layers"),
         ("deep_linear", {"lam": 0.0}, "lam=0.0 .* above 0"),
         ("deep_linear", {"width": 0}, "width=0"),

@@ -105,6 +105,7 @@ def test_the_norms_of_lemma_t_are_those_of_the_code() -> None:
 def test_the_command_lists_every_identity_and_fails_with_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert run_module("theory.symbolic", "a1").returncode == 2, "there is nothing to choose"
     done = run_module("theory.symbolic")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" equations  PROVED\n") == len(IDENTITIES) >= 45
@@ -114,3 +115,5 @@ def test_the_command_lists_every_identity_and_fails_with_one(
     assert __main__.main([]) == 1
     assert "NOT PROVED\n    1 = 2" in (out := capsys.readouterr().out)
     assert out.endswith("FAILS: 1 of 2 identities\n")
+    monkeypatch.setattr(__main__, "IDENTITIES", [Identity("a1", "empty", "nothing", list)])
+    assert __main__.main() == 1, "without an equation nothing is proved"

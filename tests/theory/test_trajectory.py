@@ -1,16 +1,24 @@
 """bcd's trajectories are the reference's; the moments are those of the steps; checks of hypotheses can fail."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from bcd import SGD, Adam, AdamW, Momentum, RandomReshuffle, Rule, Sign
+from bcd import SGD, Adam, AdamW, Cyclic, Momentum, RandomReshuffle, Rule, Sign
 from tests.conftest import RTOL
+from theory.bounds import Bound
+from theory.bounds.a1 import A1
+from theory.bounds.c2 import C2
+from theory.bounds.c3 import C3
+from theory.bounds.c_long import CLong
+from theory.bounds.d1 import D1
 from theory.moments import moments, moving_mean, weights
 from theory.numbers import precision
 from theory.problems.quadratic import Quadratic
-from theory.trajectory import Trajectory, require_block_epochs, require_inside, require_steps, trajectory
+from theory.trajectory import ORDERS, Trajectory, require_block_epochs, require_inside, require_steps, trajectory
 
 RULES = [SGD(), Momentum(0.8), Adam(betas=(0.7, 0.99), eps=1e-3), Adam(betas=(0.0, 0.5), eps=1e-2)]
 PROBLEM = Quadratic([1, 2, 1], coupling=0.9, condition=20, heterogeneity=3, seed=1)
@@ -27,6 +35,50 @@ def path(rule: Rule, arithmetic: str = "float64", epochs: int = 3) -> Trajectory
             rule=rule,
             arithmetic=arithmetic,
         )
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_order_visits_what_its_name_says(seed: int) -> None:
+    D, epochs = 6, 3
+    generator = torch.Generator().manual_seed(seed)
+    wanted = {
+        "cyclic": [[0, 1, 2, 3, 4, 5]] * epochs,
+        "descending": [[5, 4, 3, 2, 1, 0]] * epochs,
+        "random_reshuffle": [torch.randperm(D, generator=generator).tolist() for _ in range(epochs)],
+    }
+    assert wanted.keys() == ORDERS.keys(), "a new name says what it visits here"
+    for name, make in ORDERS.items():
+        order = make(seed)
+        assert [[order.next_visit(D)[0] for _ in range(D)] for _ in range(epochs)] == wanted[name], name
+    shuffled = wanted["random_reshuffle"]
+    assert shuffled[0] != shuffled[1]
+    other = ORDERS["random_reshuffle"](1 - seed)
+    assert [other.next_visit(D)[0] for _ in range(D)] != shuffled[0], "two seeds have two orders"
+
+
+SEEDED = [
+    (A1(), {"gamma": 1.0, "inner_steps": 1}),
+    (C2(), {"gamma": 1.0, "inner_steps": 1, "sigma": 0.1, "p": 0.5}),
+    (C3(), {"gamma": 1.0, "inner_steps": 1, "sigma": 0.1}),
+    (CLong(), {"gamma": 1.0, "inner_steps": 1, "sigma": 0.1}),
+    (D1(), {"rate": 0.1, "eps": 1.0, "betas": (0.9, 0.999), "inner_steps": 1, "sigma": 0.1, "p": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("bound", "setting"), SEEDED, ids=lambda item: type(item).__name__)
+def test_an_instance_is_visited_in_the_order_of_its_own_seed(
+    bound: Bound, setting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def spy(seed: int) -> RandomReshuffle:
+        seeds.append(seed)
+        return RandomReshuffle(seed)
+
+    monkeypatch.setitem(ORDERS, "random_reshuffle", spy)
+    for seed in (3, 4):
+        bound.evaluate(Quadratic([1, 1], seed=seed), order="random_reshuffle", epochs=1, **setting)
+    assert set(seeds) == {3, 4}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
@@ -95,6 +147,33 @@ def test_points_outside_the_certified_set_are_refused() -> None:
     ball = Ball([1, 2, 1], seed=1)
     with pytest.raises(ValueError, match="iterate 0 leaves the set"):
         require_inside(replace(path(SGD()), problem=ball, points=np.stack([ball.start, 0 * ball.start])))
+
+
+def test_the_steps_of_lemma_s_must_be_inside_too() -> None:
+    """A function is free to bend right beside its iterates, where constants that hold between them say nothing."""
+
+    class Between(Quadratic):
+        """C is the way between the iterates of one short step."""
+
+        def inside(self, x: np.ndarray) -> np.ndarray:
+            return (x[..., 0] >= 0.95) & (x[..., 0] <= 1)
+
+    class Blockwise(Quadratic):
+        """The step 1/L of all blocks is in C, that of the flatter block alone is longer."""
+
+        def inside(self, x: np.ndarray) -> np.ndarray:
+            return x[..., 1] >= 0.3
+
+    def run(problem: Quadratic, lr: list[float]) -> Trajectory:
+        return trajectory(problem, order=Cyclic(), inner_steps=1, lr=lr, epochs=1, rule=SGD())
+
+    short = Between.from_matrix(np.eye(1), sizes=[1], start=np.ones(1))
+    with pytest.raises(ValueError, match="step of size 1/L from iterate 0 leaves the set on which the constants"):
+        require_inside(run(short, [0.05]))
+    pair = Blockwise.from_matrix(np.diag([1.0, 0.5]), sizes=[1, 1], start=np.ones(2))
+    with pytest.raises(ValueError, match="step of size 1/L_i from iterate 1 leaves the set"):
+        require_inside(run(pair, [0.05, 0.05]))
+    require_inside(run(Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.ones(1)), [0.05]))
 
 
 def test_orders_that_leave_out_a_block_are_refused() -> None:

@@ -1,6 +1,7 @@
 """The entry point end to end: report, record, exit codes and messages."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,9 +12,11 @@ from hydra import initialize_config_dir
 
 import records
 from tests.commands import run_module
+from tests.theory.families import verified
 from theory import measure, verify
 from theory.bounds import Control, a1
 from theory.bounds.a1 import A1
+from theory.ledger import Ledger
 from theory.measure import cases
 
 TINY = [
@@ -144,8 +147,86 @@ def test_a_refuted_statement_succeeds_only_if_its_violation_is_found(
     assert ("first violation: " in out) == violated
     if not violated:
         assert run(tmp_path, "bound.problems=[quadratic,huber]") == 0, "where it fails was not asked for"
-        assert "HOLDS: " in (out := capsys.readouterr().out)
+        assert "HOLDS: " not in (out := capsys.readouterr().out)
+        assert "\nNOT REFUTED: " in out
         assert "refuted on other families: a1" in out
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_line_that_is_compared_with_itself_fails_the_whole_sweep(
+    whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    true = Ledger._add
+
+    def same(self: Ledger, name: str, kind: str, lhs: object, rhs: object, scale: object) -> None:
+        true(self, name, kind, rhs if name == "A1a" else lhs, rhs, scale)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Ledger, "_add", same)
+    monkeypatch.setattr(A1, "controls", lambda self: iter(()))
+    families = "[quadratic]" if whole else "[quadratic,huber]"
+    assert run(tmp_path, f"bound.problems={families}") == (1 if whole else 0)
+    out = capsys.readouterr().out
+    assert ("a1: no check tells the two sides of A1a apart" in out) == whole
+    assert re.search(r"^A1a .*  always 1\.0000$", out, re.MULTILINE)
+    assert out.strip().splitlines()[-1].startswith("FAILS: " if whole else "HOLDS: ")
+
+
+@pytest.mark.parametrize(("ratio", "rejected"), [(2.0, True), (1000.0, False)])
+def test_a_control_that_is_falser_than_its_name_says_is_no_control(
+    ratio: float, rejected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control = Control("C_t halved", "epoch", ratio, 1, 1.0, 0)
+    assert control.rejected == rejected
+    monkeypatch.setattr(A1, "controls", lambda self: iter([control]))
+    assert run(tmp_path) == (0 if rejected else 1)
+    assert ("FALSER THAN ITS NAME SAYS: at most 2.5" in capsys.readouterr().out) != rejected
+
+
+BELOW_ROUNDING = ["bound=b1_plus", "problem=quadratic", "problem.num_blocks=[2]", "problem.block_sizes=[[1,2]]"]
+
+
+@pytest.mark.integration
+def test_what_float64_does_not_resolve_is_decided_in_sixty_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With eps = 1e-14 the steps are below the rounding of float64, which then says nothing about the descent."""
+    assert verified(tmp_path, *BELOW_ROUNDING, "bound.grid.eps=[1.0e-14]", "cases=3") == 0
+    (path,) = tmp_path.glob("theory-*/b1_plus-quadratic-quick.json")
+    lines = json.loads(path.read_text())["measurements"]["lines"]
+    assert all(line["resolved"] > 0 for line in lines.values() if line["kind"] == "inequality"), lines
+    counts = [
+        sum(line[key] for line in lines.values() if line["kind"] == "inequality") for key in ("resolved", "checks")
+    ]
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("HOLDS: ")
+    assert f"{counts[0]} of {counts[1]} inequality checks resolved" in last
+
+
+@pytest.mark.integration
+def test_a_line_that_no_arithmetic_resolves_is_no_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Steps of 1e-100 are below the rounding of 60 digits too."""
+    assert verified(tmp_path, *BELOW_ROUNDING, "bound.grid.eps=[1.0e-100]", "cases=1") == 1
+    out = capsys.readouterr().out
+    assert "HOLDS" not in out
+    assert out.strip().splitlines()[-1].startswith("UNRESOLVED: 1 bounds, ")
+    assert "; unresolved: b1_plus on quadratic" in out
+    assert "UNRESOLVED: 0 violations, nothing above rounding in " in out
+    assert verified(tmp_path, *BELOW_ROUNDING, "bound.grid.eps=[1.0e-100]", "cases=1") == 1, "nor is its record"
+
+
+def test_lines_that_say_nothing_for_one_block_are_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "problem.num_blocks=[1]") == 0
+    assert re.search(r"^T +\d+ +0 .*  0 <= 0$", capsys.readouterr().out, re.MULTILINE), "Lemma T couples no blocks"
+
+
+@pytest.mark.integration
+def test_the_last_line_of_a_refuted_statement_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verified(tmp_path, "bound=badam_d5_printed") == 0
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("REFUTED: 1 published statements, ")
+    assert verified(tmp_path, "bound=badam_d5_printed", "problem=quadratic") == 0
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("NOT REFUTED: 1 published statements, ")
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def chosen(names: Sequence[str]) -> list[Target]:
     by_name = {target.name: target for target in TARGETS}
     if unknown := [name for name in names if name not in by_name]:
         raise ValueError(f"target={unknown[0]!r} is not one of {', '.join(by_name)}")
-    return [by_name[name] for name in names] if names else list(TARGETS)
+    return [by_name[name] for name in dict.fromkeys(names)] if names else list(TARGETS)
 
 
 def attack_target(name: str, budget: int, seed: int) -> dict[str, Any]:
@@ -71,6 +71,11 @@ def attack_target(name: str, budget: int, seed: int) -> dict[str, Any]:
         "mutants": rows,
         "evaluations": archive.evaluations,
         "violations": [f"{name}, {text}" for text in archive.violations],
+        "indistinct": [
+            f"{name}, line {line}: nothing tells its sides apart"
+            for line, seen in archive.seen.lines.items()
+            if seen.indistinct and line not in target.equal
+        ],
     }
 
 
@@ -112,6 +117,7 @@ def measure(names: Sequence[str], tier: Mapping[str, Any], *, seed: int, workers
         "maps": drawn,
         "evaluations": sum(part["evaluations"] for part in results),
         "violations": [text for part in results for text in part["violations"]],
+        "indistinct": [text for part in attacks for text in part["indistinct"]],
     }
     return {**measurements, "failures": failures(measurements)}
 
@@ -119,10 +125,13 @@ def measure(names: Sequence[str], tier: Mapping[str, Any], *, seed: int, workers
 def failures(measurements: Mapping[str, Any]) -> list[str]:
     """What a run must not have, in words; empty if the theorems hold and are as tight as they claim to be."""
     missed = [row for row in measurements["tightness"] if row["least"] is not None and row["ratio"] < row["least"]]
+    unresolved = [row for row in measurements["tightness"] if not row["ratio"]]
     alive = [row for row in measurements["mutants"] if row["required"] and not row["killed"]]
     accepted = [row for row in measurements["controls"] if not row["killed"]]
     return [
         *(f"violated: {text}" for text in measurements["violations"]),
+        *measurements["indistinct"],
+        *(f"{row['target']}: no check of line {row['line']} is resolved" for row in unresolved),
         *(f"{row['target']}: line {row['line']} reaches {row['ratio']:.6f} < {row['least']}" for row in missed),
         *(f"{row['target']}: the mutant '{row['mutant']}' of {row['line']} survives" for row in alive),
         *(f"{row['bound']}: the control '{row['mutant']}' is not rejected" for row in accepted),

@@ -42,6 +42,7 @@ class Target:
         spared: fields of the statement whose mutants may survive.
         by_hand: fields that only the controls attack.
         least: line -> ratio that the adversary must reach.
+        equal: lines whose two sides have one ratio on all of these instances, because they are so special.
         exact: of a quadratic and a setting, the largest ratio of the line `exact_line` over all starts; None without.
     """
 
@@ -56,6 +57,7 @@ class Target:
     spared: tuple[str, ...] = ()
     by_hand: tuple[str, ...] = ()
     least: Mapping[str, float] = field(default_factory=dict)
+    equal: tuple[str, ...] = ()
     exact: Callable[[Any, Mapping[str, Any]], float] | None = None
     exact_line: str = "epoch"
 
@@ -110,14 +112,17 @@ class Archive:
     Attributes:
         best: line -> (ratio, coordinates).
         violations: messages of violated lines of the true theorem.
+        seen: every line over all instances.
     """
 
     best: dict[str, tuple[float, Array]] = field(default_factory=dict)
     evaluations: int = 0
     violations: list[str] = field(default_factory=list)
+    seen: Ledger = field(default_factory=Ledger)
 
     def add(self, ledger: Ledger, coordinates: Array) -> None:
         self.evaluations += 1
+        self.seen.merge(ledger)
         for name, line in ledger.lines.items():
             if line.violations:
                 self.violations.append(f"{name}: {line.first_violation}")

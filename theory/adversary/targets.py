@@ -87,6 +87,7 @@ TARGETS = (
         least={"epoch": 0.98},
         exact=largest_over_starts,
         loose=("bound",),
+        equal=("A0", "A0*", "A0'", "A0''", "A6", "A1a"),
     ),
     Target("a1", A1(), triple, (*TRIPLE, PARTITIONS), (GAMMA, STEPS, ORDER), ONCE, VISIT, loose=("bound",)),
     Target(
@@ -98,6 +99,7 @@ TARGETS = (
         {"gamma": 1.0, "inner_steps": 1, "order": "cyclic"},
         (),
         loose=("bound", "step", "convex"),
+        equal=("epoch", "C_BT"),
     ),
     Target("a3", A3(), pair, (*PAIR, HALVES), (GAMMA, STEPS, ORDER), ONCE, ("PL", "rate")),
     Target(
@@ -121,6 +123,7 @@ TARGETS = (
         least={"A4.1": EQUAL, "A4.2": EQUAL},
         loose=("A4.5", "A4.S"),
         by_hand=("largest",),
+        equal=("convex",),
     ),
     Target("a5", A5(), triple, TRIPLE, (Axis("order", values=("ascending", "descending")),), {"epochs": 2}, ("rate",)),
     Target(
@@ -131,6 +134,7 @@ TARGETS = (
         (Axis("order", values=("ascending", "descending")),),
         {"epochs": 2},
         ("rate", "two"),
+        equal=("two",),
     ),
     Target("a6", A6Quadratic(), pair, (*PAIR, HALVES), (GAMMA, STEPS, ORDER), ONCE, ("rate",), loose=("A3",)),
     Target(
@@ -143,6 +147,7 @@ TARGETS = (
         ("B1+",),
         least={"B1+": 0.98},
         loose=("bound",),
+        equal=("B.1", "B.6", "B1.8", "B1.12", "S"),
     ),
     Target(
         "b1_plus_pair",
@@ -154,6 +159,7 @@ TARGETS = (
         ("B1+", "B1.8", "B1.9"),
         least={"B1+": 0.98},
         loose=("bound",),
+        equal=("B1.12",),
     ),
     Target(
         "b1_plus",
@@ -195,6 +201,7 @@ TARGETS = (
         {**ONCE, "betas": (0.9, 0.999), "inner_steps": 1, "order": "cyclic"},
         ("bound",),
         least={"bound": 0.98},
+        equal=("B2.4",),
     ),
     Target(
         "b2",
@@ -251,6 +258,7 @@ TARGETS = (
         {"epochs": 4, "order": "uniform", "inner_steps": 1},
         ("PL", "epoch", "bound"),
         least={"epoch": EQUAL},
+        equal=("PL", "epoch", "bound"),
     ),
     Target(
         "e",
@@ -272,5 +280,6 @@ TARGETS = (
         ONCE,
         ("B1+", "E.PL"),
         loose=("E.rate",),
+        equal=("B.3", "B.4"),
     ),
 )

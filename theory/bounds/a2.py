@@ -26,9 +26,9 @@ For K = gamma = 1 two more lines compare it with Beck and Tetruashvili (2013), T
 
 Cases of equality: `start` for a multiple of ||x - x*||^2. D = 1, K = gamma = 1, Huber's function h of one variable
 with x^0 = R and delta = R/(2T+1): A_s = delta (x^0 - s delta) - delta^2/2, so that with c C_t for C_t the ratio of
-`bound` at s = q (2T+1) tends to (1-q)(1 + q/(2c)), at most 1 for all q if and only if c >= 1/2. So C_t cannot be
-improved by more than a factor of 2. A_T = L R^2/(4T + 2) there is the exact worst case for D = 1 (Drori and Teboulle,
-arXiv 1206.3209), about an eighth of `simple`.
+`bound` at s = q (2T+1) tends to (1-q)(1 + q/(2c)), at most 1 for all q if and only if c >= 1/2. So in a bound of this
+form C_t cannot be improved by more than a factor of 2. A_T = L R^2/(4T + 2) there is the exact worst case for D = 1
+(Drori and Teboulle, arXiv 1206.3209), about an eighth of `simple`.
 Where it says little: the bound never exceeds A_0, but it needs t >= C R^2/A_0 block epochs to halve it, on
 ill-conditioned problems thousands. The published number C_BT R^2/(t + 8/D) alone exceeds A_0, so says nothing at
 all, until t = C_BT R^2/A_0 - 8/D.
@@ -137,7 +137,7 @@ class A2(A1):
         yield self.control("C_t divided by 4", "bound", ramp, A2Statement(constant=1 / 4), epochs=10, **once)
 
         ball = Quadratic.from_matrix(np.eye(2), sizes=[2], start=np.array([1.0, 0.5]))
-        yield self.control("R halved", "start", ball, A2Statement(radius=0.5), epochs=1, **once)
+        yield self.control("R halved", "start", ball, A2Statement(radius=0.5), epochs=1, most=4.1, **once)
         yield self.control("R divided by 4", "convex", ball, A2Statement(radius=0.25), epochs=1, **once)
 
         matrix = np.array([[1.0, 0.9], [0.9, 1.0]])
@@ -147,7 +147,9 @@ class A2(A1):
 
         # 2.5/L makes every step an ascent
         ascent = {**once, "gamma": 2.5, "epochs": 5}
-        yield self.control("gamma = 2.5", "bound", ball, A2Statement(gamma=1.0), true={"gamma": 1.9}, **ascent)
+        yield self.control(
+            "gamma = 2.5", "bound", ball, A2Statement(gamma=1.0), true={"gamma": 1.9}, most=130.0, **ascent
+        )
 
         # a nonconvex f at a point that is nearly stationary and far above f*; u*u, convex, for the true statement
         wave = PLSin([1], condition=1.0, seed=0)

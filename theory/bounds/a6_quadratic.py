@@ -11,7 +11,7 @@ Q_i = A_ii (I - (I - alpha_i A_ii)^K)^{-1}, P_K = blkdiag(Q_i) + Lo, and
     c_K = 1 - lambda_min( P_K^{-T} (P_K + P_K' - A) P_K^{-1} ; A^{-1} ).
 
 Theorem.  f(x^{t+1}) - f* <= c_K (f(x^t) - f*), c_K < 1, with equality for an eigenvector x^t - x*; so c_K is the exact
-worst case, and c_K <= 1 - 2 mu/C_t, the rate of Theorem A3.
+worst case, and c_K <= 1 - 2 mu/C_t, the rate of Theorem A3 with mu_PL = mu.
 
 Proof, by the lines of the ledger:
  sweep   P_K (x^{t+1} - x^t) = -grad f(x^t), an identity.      K steps are z^0 -> z^0 - Q_i^{-1} grad_i f(z^0); Lo

@@ -7,7 +7,8 @@ Corollary. With alpha = min{ eps/(2 L_max (1 + S_K)), eps/(2 drift) } the consta
     f(x^t) - f(x^{t+1}) >= alpha K/(2G + 3 eps) ||grad f(x^t)||^2,
     min_{0<=t<T} ||grad f(x^t)||^2 <= (2G + 3 eps)(f(x^0) - f*)/(alpha K T),
 
-so that T = ceil((2G + 3 eps)(f(x^0) - f*)/(alpha K delta^2)) block epochs reach a gradient of at most delta.
+so that T = ceil((2G + 3 eps)(f(x^0) - f*)/(alpha K delta^2)) block epochs reach a gradient of at most delta. (The term
+1/(2L) of Theorem B1 is left out.)
 
 Proof, by the lines of the ledger:
  sigma   sigma <= S_K.   ||W||_2 <= sqrt(||W||_1 ||W||_inf); rows and columns of W sum to at most S_K.

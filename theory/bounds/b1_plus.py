@@ -21,6 +21,7 @@ which assumes gradients bounded by G > 1 and eps < 1.
 In the paper: thm:b1_plus, proof in app:b1_plus.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,4 +106,6 @@ class B1Plus(Bound):
         # far above a_max the method is no descent method, so constants of a permitted a must fail
         steep = MasterStatement(a=0.3)
         long = {**setting, "inner_steps": 10}
-        yield self.control("alpha = 8 a_max", "B.5", near, steep, true={"fraction": 0.9}, fraction=8.0, **long)
+        yield self.control(
+            "alpha = 8 a_max", "B.5", near, steep, true={"fraction": 0.9}, fraction=8.0, most=math.inf, **long
+        )

@@ -1,16 +1,16 @@
 """Theorem B3: BAdam converges linearly under the Polyak-Lojasiewicz inequality.
 
-Assumptions of Theorem B1+ (`theory.bounds.b1_plus`) and ||grad f||^2 >= 2 mu (f - f*) with mu > 0.
+Assumptions of Theorem B1+ (`theory.bounds.b1_plus`) and ||grad f||^2 >= 2 mu_PL (f - f*) with mu_PL > 0.
 
-Theorem. With coef_t of Theorem B1+ and A_t = f(x^t) - f*,   A_{t+1} <= (1 - 2 mu coef_t) A_t   for every t. As G_t
+Theorem. With coef_t of Theorem B1+ and A_t = f(x^t) - f*,   A_{t+1} <= (1 - 2 mu_PL coef_t) A_t   for every t. As G_t
 falls with A_t, the rate tends to that of hmin = 1/eps: coef_t is of order alpha K/eps.
 
 Proof, by the lines of the ledger:
- PL     2 mu A_t <= ||grad f(x^t)||^2, the assumption.
- rate   2 mu coef_t A_t <= f(x^t) - f(x^{t+1}).   B1+ and PL.
- bound  A_T <= prod_{t<T} (1 - 2 mu coef_t) A_0 for every T. QED
+ PL     2 mu_PL A_t <= ||grad f(x^t)||^2, the assumption.
+ rate   2 mu_PL coef_t A_t <= f(x^t) - f(x^{t+1}).   B1+ and PL.
+ bound  A_T <= prod_{t<T} (1 - 2 mu_PL coef_t) A_0 for every T. QED
 
-Cases of (near) equality: f(x) = mu ||x||^2/2 near the minimiser with small steps.
+Cases of (near) equality: f(x) = mu_PL ||x||^2/2 near the minimiser with small steps.
 Source: as Theorem B1+; PL after Polyak (1963) and Karimi, Nutini and Schmidt (arXiv 1608.04636).
 In the paper: thm:b3, proof in app:b3.
 """

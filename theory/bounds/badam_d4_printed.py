@@ -47,6 +47,7 @@ class BadamD4Printed(Bound):
     refuted: ClassVar[bool] = True
     who: ClassVar[str] = "D.4"
     true = MasterStatement()
+    leaves_out = "the counter-example has K and eps of its own"
 
     def require(self, *, eps: float, betas: tuple[float, float], inner_steps: int, order: str) -> None:
         """Raise ValueError unless the statement covers the setting.

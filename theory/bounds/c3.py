@@ -1,19 +1,19 @@
 """Theorem C3: stochastic gradient descent in blocks under the Polyak-Lojasiewicz inequality.
 
-Assumptions. Those of `theory.bounds.stochastic`, and ||grad f||^2 >= 2 mu (f - f*) with mu > 0. A^t = f(x^t) - f*.
+Assumptions. Those of `theory.bounds.stochastic`, and ||grad f||^2 >= 2 mu_PL (f - f*), mu_PL > 0. A^t = f(x^t) - f*.
 Either every visit draws its block uniformly ("uniform"; t counts visits), or every block epoch visits each block once,
 in an order that is fixed before the noise (t counts block epochs; drift_K as in Theorem C2).
 
 Theorem. With q = 1 - rate,
 
-    uniform      E A^{t+1} <= q E A^t + N,  rate = 2 alpha mu om/D,                     N = alpha^2 K V/(2D),
-    any order    E A^{t+1} <= q E A^t + N,  rate = alpha K mu om/(1 + alpha drift_K)^2,
+    uniform      E A^{t+1} <= q E A^t + N,  rate = 2 alpha mu_PL om/D,                     N = alpha^2 K V/(2D),
+    any order    E A^{t+1} <= q E A^t + N,  rate = alpha K mu_PL om/(1 + alpha drift_K)^2,
                                             N = alpha^3 drift_K^2 s2 om/(1 + alpha drift_K)^2 + alpha^2 K V/2,
 
-hence E A^t <= q^t A^0 + (1 - q^t) N/rate. The floor N/rate of the uniform choice is alpha K V/(4 mu om).
+hence E A^t <= q^t A^0 + (1 - q^t) N/rate. The floor N/rate of the uniform choice is alpha K V/(4 mu_PL om).
 
 Proof, by the lines of the ledger:
- PL      2 mu E A^t <= E||grad f(x^t)||^2.                                          The assumption, in expectation.
+ PL      2 mu_PL E A^t <= E||grad f(x^t)||^2.                                          The assumption, in expectation.
  epoch   E A^{t+1} <= q E A^t + N.   uniform: line `random` of Theorem C1 and PL. Any order: squaring line `gradient`
              of Theorem C2, K E||grad f(x^t)||^2 <= 2(1 + alpha drift_K)^2 S + 2 alpha^2 drift_K^2 s2 with its
              S = sum_{i,k} E||g_i^k||^2; insert S from line `epoch` of C2, then PL.
@@ -22,10 +22,10 @@ Proof, by the lines of the ledger:
 q >= 0: without noise N = 0 with the same q, and `epoch` says 0 <= A^1 <= q A^0 if A^0 > 0. It is checked too.
 
 Cases of equality: f = (L/2) x^2 on one block, K = 1, uniform: every line, with every noise of variance sigma^2.
-Where mu << L the floor is far above the true one: for scalar blocks with A_ii = l and sigma_i = sigma,
+Where mu_PL << L the floor is far above the true one: for scalar blocks with A_ii = l and sigma_i = sigma,
 alpha sigma^2/(2 - alpha l) A^{-1} is invariant under the step of every single block, so that every order has the same
 stationary E A = d alpha sigma^2/(2(2 - alpha l)), whatever the coupling.
-Controls: the floor halved; the noise term halved; mu doubled.
+Controls: the floor halved; the noise term halved; mu_PL doubled.
 In the paper: thm:c3, proof in app:c3.
 Source: the PL argument for stochastic gradient descent is classical (Karimi, Nutini and Schmidt, arXiv 1608.04636).
 """
@@ -38,7 +38,7 @@ import numpy as np
 
 from theory.bounds.bound import Control, Statement
 from theory.bounds.stochastic import SGDConstants, StochasticBound, constants_of, drift, require_quadratic
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.noise import SecondMoment, TwoPoint
 from theory.numbers import Array, like
 from theory.problems import Problem
@@ -134,13 +134,14 @@ class C3(StochasticBound):
             raise ValueError(f"rate={rate.max()} is not possible: the proof needs a number in (0, 1]")
         mu = like(problem.pl * statement.pl, constants.L)
         ledger.check("PL", 2 * mu * measured, square, scale=square + measured)
-        right = (1 - rate) * measured[:-1] + floor
+        right = Terms(contracted=(1 - rate) * measured[:-1], noise=floor)
         ledger.check("epoch", measured[1:], right, scale=measured[:-1] + floor)
         bound = [measured[0]]
         for one, added in zip(rate, floor, strict=True):  # rate and noise follow the order of the epoch
             bound.append((1 - one) * bound[-1] + added)
         bound = np.array(bound)
-        ledger.check("bound", measured[1:], bound[1:], scale=bound[1:])
+        left = measured[0] * np.cumprod(1 - rate)
+        ledger.check("bound", measured[1:], Terms(start=left, noise=bound[1:] - left), scale=bound[1:])
         return {"measured": measured, "bound": bound}
 
     def controls(self) -> Iterator[Control]:
@@ -149,5 +150,5 @@ class C3(StochasticBound):
         yield self.control("floor halved", "bound", line, C3Statement(constant=0.5), **setting, epochs=100)
         yield self.control("noise term halved", "epoch", line, C3Statement(constant=0.5), **setting, epochs=50)
         quiet = {**setting, "sigma": 0.0, "gamma": 0.25, "epochs": 4}
-        yield self.control("mu doubled", "epoch", line, C3Statement(pl=2.0), **quiet)
+        yield self.control("mu doubled", "epoch", line, C3Statement(pl=2.0), most=4.6, **quiet)
         yield self.control("mu doubled", "PL", line, C3Statement(pl=2.0), **quiet)

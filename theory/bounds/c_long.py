@@ -168,10 +168,10 @@ class CLong(Bound):
         half = Statement(constant=0.5)
         line = Quadratic.from_matrix(np.eye(1), sizes=[1], start=np.array([1e-6]))
         many = {"gamma": 0.001, "inner_steps": 60, "sigma": 1.0, "order": UNIFORM, "epochs": 1}
-        yield self.control("noise term halved, K = 60", "visit", line, half, **many)
+        yield self.control("noise term halved, K = 60", "visit", line, half, most=6.0, **many)
         long = {"gamma": 0.5, "inner_steps": 1, "sigma": 1.0, "order": UNIFORM, "epochs": 200}
-        yield self.control("noise term halved, T = 200", "C1", line, half, **long)
-        yield self.control("floor halved, T = 200", "C3", line, half, **long)
+        yield self.control("noise term halved, T = 200", "C1", line, half, most=32.0, **long)
+        yield self.control("floor halved, T = 200", "C3", line, half, most=14.0, **long)
 
 
 def bet(ledger: Ledger, name: str, samples: Array, bound: float) -> None:

@@ -1,4 +1,4 @@
-"""Theorem D3: stochastic BAdam with K steps a visit stops at a distance from the minimum that no step size removes.
+"""Theorem D3: the mean step of stochastic BAdam with K steps a visit vanishes at a distance from the minimum.
 
 Setting. f(x) = (L/2) x^2, one block; the gradients are g + s_j with the two-point noise of `theory.mean_field`: up
 with probability p < 1/2, -b otherwise, mean 0, standard deviation 1; b1 = 0.9, b2 = 0.999, state reset at every visit;
@@ -9,9 +9,12 @@ Constants. Skewness S = (1-2p)/sqrt(p(1-p)), b = sqrt(p/(1-p)), and with the wei
 
     h_K = (S/(2K)) sum_{k<=K} sum_{j<=k} w_kj u_kj,        c_K = min{ h_K, 0.95 b }.
 
-Statement. F_K < 0 on [0, c_K], and F_K(b) >= 0: the mean field vanishes at a gradient g* in (c_K, b], for every alpha,
-and is negative at every gradient in [0, c_K], 0 included: from the minimum itself the visits drift away. At p = 1/2 it
-is odd and vanishes at 0 exactly (D4). Proved for K = 1, and at 0 for every K (so that g* > 0); the rest is computed.
+Statement. F_K < 0 on [0, c_K], and F_K(b) >= 0: the mean field vanishes at a gradient g* in (c_K, b] and is negative
+at every gradient in [0, c_K], 0 included: from the minimum itself the visits drift away. At p = 1/2 it is odd and
+vanishes at 0 exactly (D4). Proved for K = 1, and at 0 for every K (so that g* > 0); the rest is computed.
+What it does not say: F_K is the limit alpha -> 0 and has no alpha in it. For a fixed alpha nothing is proved, nor that
+runs stay near g*, nor that the zero is unique. There is a floor, sigma ln(K)/K times the skewness for the gradient;
+that of Theorem D1 is larger by many orders for small eps.
 
 Proof, by the lines of the ledger:
  odd     F_K(g; p) = -F_K(-g; 1-p).                 Reflection of every sample. At p = 1/2: F_K(0) = 0 (D4).
@@ -207,7 +210,7 @@ class D3(Bound):
         yield self.control("floor doubled", "floor", line, D3Statement(constant=0.5), **long)
         yield self.control("floor doubled", "drift", line, D3Statement(constant=0.5), **long)
         short = {**long, "inner_steps": 4}
-        yield self.control("floor is O(alpha)", "floor", line, D3Statement(linear=True), **short)
+        yield self.control("floor is O(alpha)", "floor", line, D3Statement(linear=True), most=28.0, **short)
         even = D3Statement(reach=0.1)
         symmetric = {"p": 0.5, "inner_steps": 8, "eps": 1e-8}
         yield self.control("floor under symmetric noise", "drift", line, even, true={"p": 0.3}, **symmetric)

@@ -8,7 +8,7 @@ Theorem. f(x^t) - f(x^{t+1}) >= coef_t ||grad f(x^t)||^2 with coef_t of the mast
 
     min_{0<=t<=T} ||grad f(x^t)||^2 <= (f(x^0) - f*) / ( sum_{t<T} coef_t + 1/(2L) );
 
-if f has a Polyak-Lojasiewicz constant mu > 0, also f(x^{t+1}) - f* <= (1 - 2 mu coef_t)(f(x^t) - f*).
+if f has a Polyak-Lojasiewicz constant mu_PL > 0, also f(x^{t+1}) - f* <= (1 - 2 mu_PL coef_t)(f(x^t) - f*).
 Cases of equality: D = K = 1 on an eigenvector of L.
 S = K - b(1-b^K)/(1-b): a reset costs b(1-b^K)/(1-b) effective steps a visit, nine for b = 0.9 and large K.
 
@@ -86,4 +86,4 @@ class E(Bound):
 
         steep = MasterStatement(a=0.3)
         far = {"momentum": 0.9, "inner_steps": 10, **once}
-        yield self.control("abar = 8 a_max", "B.5", top, steep, true={"fraction": 0.9}, fraction=8.0, **far)
+        yield self.control("abar = 8 a_max", "B.5", top, steep, true={"fraction": 0.9}, fraction=8.0, most=10.5, **far)

@@ -59,7 +59,7 @@ import numpy as np
 from bcd import Adam, Momentum, Rule
 from theory.bounds.bound import Statement
 from theory.bounds.triangular import triangular_constant
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.moments import weights
 from theory.numbers import Array, dot, like, norm, sqrt
 from theory.problems import Problem
@@ -206,7 +206,7 @@ def check_visits(
     sums = [sqrt((s * y).sum(axis=1)) for y in (g_H, m_H, e_H)]
     rough = size * sqrt(abs(H * path.mask).max(axis=(1, 2)))
     ledger.check("B1.11", sums[2], a * sigma * sums[1], scale=rough)
-    ledger.check("B1.12", sums[0], (1 + a * sigma) * sums[1], scale=rough)
+    ledger.check("B1.12", sums[0], Terms(average=sums[1], error=a * sigma * sums[1]), scale=rough)
     return total[:, -1], total_scale[:, -1]
 
 
@@ -247,7 +247,8 @@ def check(
     B = sqrt(squared_steps)
     full = norm(path.gradients[starts])
     root = sqrt(like(1.0, x) * S)
-    ledger.check("B1.8", root * full[:-1], A + r * B, scale=size * math.sqrt(K * D) * (1 + r / L_max))
+    right = Terms(gradients=A, drift=r * B)
+    ledger.check("B1.8", root * full[:-1], right, scale=size * math.sqrt(K * D) * (1 + r / L_max))
     p, q = alpha * hmin / 2, c / (2 * alpha * recipe.hmax)
     reach = path.by_epoch(norm(path.dx) * norm(path.z[:, :-1]) / s).sum(axis=(1, 2))
     scale = scale + p * A * size * math.sqrt(K * D) + q * reach

@@ -104,3 +104,9 @@ def solve(A: Array, b: Array) -> Array:
     if not exact(A):
         return np.linalg.solve(A, b)
     return np.array(list(mpmath.lu_solve(mpmath.matrix(A.tolist()), mpmath.matrix(b.tolist()))), dtype=object)
+
+
+def two_samples() -> FiniteSum:
+    """Two scalar blocks and two samples; F(x*) != 0."""
+    matrices = [[[1.0, 0.25], [0.25, 1.0]], [[1.0, -0.5], [-0.5, 1.0]]]
+    return FiniteSum.from_parts(matrices, [[1.0, 0.0], [0.0, 0.5]], sizes=[1, 1], start=np.array([2.0, -1.0]))

@@ -17,7 +17,7 @@ import numpy as np
 
 from theory.bounds.bound import Bound, Outcome, Statement, require_between
 from theory.bounds.triangular import triangular_constant
-from theory.ledger import Ledger
+from theory.ledger import Ledger, Terms
 from theory.noise import SecondMoment, TwoPoint
 from theory.numbers import Array, like, precision
 from theory.problems import Problem
@@ -180,4 +180,4 @@ def check_steps(ledger: Ledger, steps: Steps, constants: SGDConstants, statement
     """The line `step`: alpha om E||g^k||^2 <= E f(z^{k-1}) - E f(z^k) + alpha^2 L_i sigma_i^2/2."""
     noise = statement.constant * constants.alpha**2 * (constants.L * constants.sigma2)[steps.blocks, None] / 2
     left = constants.alpha * constants.om * steps.square
-    ledger.check("step", left, steps.drop + noise, scale=steps.scale + noise)
+    ledger.check("step", left, Terms(decrease=steps.drop, noise=noise), scale=steps.scale + noise)

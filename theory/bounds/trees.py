@@ -20,6 +20,9 @@ from theory.trajectory import ORDERS
 DEPTH, SWEPT = 10, 6
 """Most steps of a run; most steps of the block epochs in a sweep, some of which are run again in 60 digits."""
 
+WHY_SHORT = f"all outcomes of the noise are followed, so that D K must be at most {SWEPT} steps for D blocks"
+"""Why `affordable` leaves out a setting."""
+
 Epoch = list[tuple[int, Visit]]
 """The block and the tree of every visit."""
 

@@ -40,6 +40,9 @@ CONFIG: dict[str, Any] = {
     },
 }
 
+ADAM, L1_STEPS = (0.9, 0.999), [1, 10, 50, 100]
+"""beta1 and beta2 of torch, and the K for which the constant of Theorem B2 is quoted."""
+
 
 def measure(config: dict[str, Any]) -> dict[str, Any]:
     """Everything as JSON values."""
@@ -57,6 +60,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "blocks": steps.blocks(config["blocks"]),
         "gain": steps.gain(config["gammas"], config["inner_steps"]),
+        "l1": {"inner_steps": L1_STEPS, "constant": steps.l1(ADAM, L1_STEPS)},
         "contraction": contraction,
         "floor": {
             **predicted,
@@ -88,6 +92,8 @@ def report(measurements: dict[str, Any]) -> list[str]:
         for log, values in zip(measurements["vacuous"]["log_eps"], grid["values"], strict=True):
             cells = "".join(f"{'never' if value is None else f'{value:.1f}':>8}" for value in values)
             lines.append(f"{10**log:>8.0e}{cells}")
+    rows = zip(measurements["l1"]["inner_steps"], measurements["l1"]["constant"], strict=True)
+    lines += ["", "(C + N)/K of Theorem B2: " + ", ".join(f"{constant:.2f} for K = {K}" for K, constant in rows)]
     return [*lines, "", "HOLDS" if measurements["holds"] else "FAILS"]
 
 

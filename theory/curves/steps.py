@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from theory.bounds.a1 import epoch_constants, kappa
+from theory.bounds.b2 import constants_of
 from theory.bounds.splitting import splitting
 from theory.bounds.triangular import tau
 from theory.problems.quadratic import Quadratic
@@ -29,6 +30,16 @@ def gain(gammas: Sequence[float], steps: Sequence[int]) -> dict[str, Any]:
         "inner_steps": list(steps),
         "kappa": {f"{gamma:g}": [kappa(gamma, K) for K in steps] for gamma in gammas},
     }
+
+
+def l1(betas: tuple[float, float], steps: Sequence[int]) -> list[float]:
+    """(C + N)/K of Theorem B2: what multiplies alpha sum_i L_i d_i in its bound, for every K.
+
+    >>> [round(constant, 2) for constant in l1((0.9, 0.999), [1, 2])]
+    [0.5, 1.69]
+    """
+    constants = [constants_of(betas, K) for K in steps]
+    return [float(each.C + each.N) / K for each, K in zip(constants, steps, strict=True)]
 
 
 def contraction(example: Mapping[str, Any], gammas: Sequence[float], steps: Sequence[int]) -> dict[str, Any]:

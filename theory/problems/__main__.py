@@ -35,7 +35,8 @@ def table(name: str) -> list[str]:
     return rows
 
 
-def main() -> None:
+def main() -> int:
+    """Print the table; 2 for an unknown family."""
     families = sorted(path.stem for path in FOLDER.glob("*.yaml"))
     parser = argparse.ArgumentParser(
         prog="python -m theory.problems", description="how loose the certified constants of the problem families are"
@@ -45,10 +46,14 @@ def main() -> None:
     lines = [f"{'family':12}{'':8}{'certified':>14}{'sampled':>14}{'ratio':>10}"]
     for name in names:
         if not (FOLDER / f"{name}.yaml").exists():
-            sys.exit(f"error: problem {name!r} is not in conf/problem")
+            known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+            sys.stderr.write(f"error: problem={name!r} is not one of {known}\n")
+            return 2
+    for name in dict.fromkeys(names):
         lines += table(name)
     sys.stdout.write("\n".join(lines) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,7 +11,7 @@ from theory.problems.certified import OUTWARD
 from theory.problems.family import BlockFamily
 from theory.problems.problem import Array
 from theory.problems.quadratic import Quadratic
-from theory.problems.validation import block_sizes, positive_integer
+from theory.problems.validation import at_least, block_sizes, positive_integer
 
 GRID = 2.0**20
 """Data are multiples of 1/GRID, so that a mean over 2^k samples has no rounding."""
@@ -49,10 +49,13 @@ class FiniteSum(Quadratic):
         sizes, n = block_sizes(sizes), positive_integer("samples", samples)
         if n & (n - 1):
             raise ValueError(f"samples={n} is not possible: it must be a power of 2")
-        if not 0 <= dominance < 1:
+        if isinstance(dominance, bool) or not isinstance(dominance, int | float) or not 0 <= dominance < 1:
             raise ValueError(f"dominance={dominance!r} is not possible: it must be in [0, 1)")
-        if not condition >= 1:
-            raise ValueError(f"condition={condition!r} is not possible: it must be at least 1")
+        at_least("condition", condition, 1)
+        if condition > GRID / 4:
+            raise ValueError(
+                f"condition={condition!r} is not possible: data on a grid of 2^-20 allow up to {GRID / 4:g}"
+            )
         generator, d = np.random.default_rng(seed), sum(sizes)
         block = np.repeat(np.arange(len(sizes)), sizes)
         off = generator.standard_normal((n, d, d)) * (block[:, None] != block)

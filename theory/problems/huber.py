@@ -75,7 +75,9 @@ class Huber(RidgeSum):
     def _dual(self, point: Array) -> float:
         slopes = self.slope(self.directions(point)) * self.samples
         slopes -= self.rows @ np.linalg.lstsq(self.rows, slopes)[0]
-        slopes *= min(1.0, self.delta / np.abs(slopes).max())
+        largest = float(np.abs(slopes).max())
+        if largest > self.delta:  # 0 where the residuals vanish
+            slopes *= self.delta / largest
         value = -self.offsets @ slopes - slopes @ slopes / 2
         # A's = 0 up to rounding only; x* lies within the radius, which the margin covers.
         scale = np.abs(self.offsets) @ np.abs(slopes) + slopes @ slopes + self.value_scale(point) * self.samples

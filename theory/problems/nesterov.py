@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.problems.family import BlockFamily
-from theory.problems.quadratic import Quadratic
-from theory.problems.validation import at_least, block_sizes
+from theory.problems.quadratic import Quadratic, certifiable
+from theory.problems.validation import block_sizes
 
 
 class Nesterov(Quadratic):
@@ -32,7 +32,7 @@ class Nesterov(Quadratic):
 
     def __init__(self, sizes: Sequence[int], *, condition: float, seed: int = 0) -> None:
         sizes = block_sizes(sizes)
-        stiffness = (at_least("condition", condition, 1, strict=True) - 1) / 4
+        stiffness = (certifiable("condition", condition, strict=True) - 1) / 4
         d = sum(sizes)
         matrix = stiffness * (2 * np.eye(d) - np.eye(d, k=1) - np.eye(d, k=-1)) + np.eye(d)
         parameters = {"num_blocks": len(sizes), "block_sizes": sizes, "condition": condition, "seed": seed}

@@ -13,8 +13,9 @@ from theory.numbers import cos, sin
 from theory.problems.curvature import box
 from theory.problems.family import BlockFamily
 from theory.problems.problem import Array
+from theory.problems.quadratic import certifiable
 from theory.problems.ridge import RidgeSum
-from theory.problems.validation import at_least, block_sizes
+from theory.problems.validation import block_sizes
 
 
 @functools.cache
@@ -55,7 +56,7 @@ class PLSin(RidgeSum):
 
     def __init__(self, sizes: Sequence[int], *, condition: float, seed: int = 0) -> None:
         sizes = block_sizes(sizes)
-        at_least("condition", condition, 1)
+        certifiable("condition", condition)
         generator = np.random.default_rng(seed)
         d = sum(sizes)
         (left, _), (right, _) = (np.linalg.qr(generator.standard_normal((d, d))) for _ in range(2))

@@ -13,7 +13,9 @@ class Problem(Protocol):
     """min f(x) over x = (x_1, ..., x_D), with x_i of d_i coordinates, d = d_1 + ... + d_D.
 
     Points are flat arrays of shape (..., d), so that a whole trajectory is evaluated in one call: float64, or objects
-    of mpmath.mpf for the multi-precision tier (`theory.numbers`). C is a convex set, all of R^d for most problems.
+    of mpmath.mpf for the multi-precision tier (`theory.numbers`). C is a convex set, all of R^d for most; elsewhere
+    it contains a neighbourhood of {f <= f(x^0)}, and with it every point at which the proofs about descent use the
+    constants: iterates, steps x - grad f(x)/L and x - U_i grad_i f(x)/L_i from them (Lemma S), w of line A0* (`a1`).
 
     Attributes:
         parameters: what identifies the instance, JSON values only (num_blocks, coupling, seed, ...).

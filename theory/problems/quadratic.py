@@ -17,6 +17,20 @@ from theory.problems.problem import Array
 from theory.problems.validation import at_least, block_sizes
 from theory.problems.validation import positive_integer as positive_integer  # the bounds import it from here
 
+LARGEST_CONDITION = 1e12
+"""Above, the rounding of float64 reaches the smallest eigenvalue."""
+
+SPREADING = ("condition", "heterogeneity", "coupling")
+"""Parameters that bring the smallest eigenvalue closer to 0."""
+
+
+def certifiable(name: str, value: Any, *, strict: bool = False) -> float:
+    """`value` if it is a condition number that float64 certifies, at least 1 or if strict above, else ValueError."""
+    value = at_least(name, value, 1, strict=strict)
+    if value > LARGEST_CONDITION:
+        raise ValueError(f"{name}={value!r} is not possible: float64 certifies it up to {LARGEST_CONDITION:g}")
+    return value
+
 
 class Quadratic(Certified):
     """f(x) = x'Ax/2 - b'x with A = Dg + s (A_0 - Dg), Dg the block diagonal of a random positive definite A_0.
@@ -53,10 +67,10 @@ class Quadratic(Certified):
         seed: int = 0,
     ) -> None:
         sizes = block_sizes(sizes)
-        if not 0 <= coupling <= 1:
+        if isinstance(coupling, bool) or not isinstance(coupling, int | float) or not 0 <= coupling <= 1:
             raise ValueError(f"coupling={coupling!r} is not possible: it must be in [0, 1]")
-        at_least("condition", condition, 1)
-        at_least("heterogeneity", heterogeneity, 1)
+        certifiable("condition", condition)
+        certifiable("heterogeneity", heterogeneity)
         generator = np.random.default_rng(seed)
         d = sum(sizes)
         orthogonal, _ = np.linalg.qr(generator.standard_normal((d, d)))
@@ -110,8 +124,14 @@ class Quadratic(Certified):
         self.linear = linear
         eigenvalues = np.linalg.eigvalsh(self.matrix)
         mu, L = float(eigenvalues[0]), float(eigenvalues[-1])
-        if mu <= OUTWARD * L:
+        if mu < -OUTWARD * L or not L > 0:
             raise ValueError(f"the matrix is not positive definite: its smallest eigenvalue is {mu:.3g}")
+        if mu <= OUTWARD * L:
+            given = ", ".join(f"{name}={parameters[name]}" for name in SPREADING if parameters.get(name) is not None)
+            raise ValueError(
+                f"{given or 'the matrix'} is not possible: the eigenvalues go from {mu:.3g} to {L:.3g}, and float64 "
+                f"certifies a positive one only above {OUTWARD:g} times the largest"
+            )
         self._largest = L
         self._tensors = torch.from_numpy(self.matrix), torch.from_numpy(linear)
         minimiser = np.linalg.solve(self.matrix, linear)

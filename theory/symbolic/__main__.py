@@ -18,14 +18,15 @@ IDENTITIES = [
 ]
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Print a line an identity; 0 if all of them are proved."""
     parser = argparse.ArgumentParser(prog="python -m theory.symbolic", description="prove every identity by algebra")
     parser.parse_args(arguments)
     failed = 0
     for identity in IDENTITIES:
         equations = identity.build()
-        holds = all(proved(equation) for equation in equations)
+        # without an equation there is nothing that could be false
+        holds = bool(equations) and all(proved(equation) for equation in equations)
         failed += not holds
         word = "PROVED" if holds else "NOT PROVED"
         print(f"{identity.theorem:18}{identity.name:38}{len(equations):>3} equations  {word}")

@@ -15,6 +15,8 @@ def test_numbers_of_the_section(worst_case_record: Record, curves_record: Record
     assert found["TheoryBoundsProved"] == found["TheoryBoundsHold"] == "3"
     assert found["TheoryBoundsRefuted"] == "1"
     assert found["TheoryBoundsChecks"] == "120"
+    assert (found["TheoryBoundsClaims"], found["TheoryBoundsResolved"]) == ("80", "72"), "identities are no claims"
+    assert (found["TheoryBoundsTerms"], found["TheoryBoundsTermsNeeded"]) == ("18", "9"), "three lines of three bounds"
     assert found["TheoryBoundsViolations"] == "0"
     assert (found["TheoryBoundsAttained"], found["TheoryBoundsInequalities"]) == ("3", "6")
     assert found["TheoryVacuousBPlus"] == r"1.3\cdot10^{7}"

@@ -14,12 +14,13 @@ from tests.paper.small import audit_record, execution_records, of_study, theory_
 def test_numbers_come_from_the_records(macros):
     assert (macros["QuickLowestLoss"], macros["QuickHighestLoss"]) == ("0.900", "2.000")
     assert macros["QuickBadamInnerSteps"] == "2"
-    assert macros["TheoryChecks"] == r"2\,000"
+    assert (macros["TheoryChecks"], macros["TheoryResolved"]) == (r"2\,000", r"1\,800")
     assert macros["AdversaryInstances"] == r"12\,345"
     assert (macros["AdversaryMutants"], macros["AdversaryLooseSurvivors"]) == ("3", "1")
     assert macros["QuickBytesVerdict"] == "agree to the byte"
     assert (macros["TheoryAuditSteps"], macros["TheoryAuditRatios"]) == ("200 and 1000", "1.50 and 7.12")
     assert (macros["TheoryAuditCorollaryRatio"], macros["TheoryAuditRandom"]) == ("11.2", "4")
+    assert macros["TheoryAuditRandomResolved"] == "4"
     assert macros["TheoryAuditRandomRatio"] == "0.250"
     assert all(name.isalpha() for name in macros)
 

@@ -18,8 +18,8 @@ def cells(table: str) -> dict[str, list[str]]:
 
 def test_the_table_of_all_statements() -> None:
     rows = cells(bounds.text(THEORY))
-    assert rows["A1"] == ["A1", "2", "3", "60", "6", "0.200", "0.400", "1 of 1", "holds"]
-    assert rows["D3"][5:7] == ["0.500", "0.500"]  # of a lower bound the ratio is turned around
+    assert rows["A1"] == ["A1", "2", "3", "60", r"90.0\,\%", "6", "0.200", "0.400", "1 of 1", "holds"]
+    assert rows["D3"][6:8] == ["0.500", "0.500"]  # of a lower bound the ratio is turned around
     assert rows["D.4, printed"][-2:] == ["--", "refuted"]
     assert rows["Z9 NEW"][-1] == "holds"
 
@@ -28,6 +28,8 @@ def test_the_table_of_all_statements() -> None:
     ("changes", "verdict"),
     [
         ({"violations": 1}, "FAILS"),
+        ({"unresolved": ["bound"]}, "UNRESOLVED"),
+        ({"violations": 1, "unresolved": ["bound"]}, "FAILS"),
         ({"controls": [CONTROL | {"rejected": False}]}, "FAILS"),
         ({"refuted": True}, "NOT REFUTED"),
         ({"refuted": True, "violations": 1, "controls": [CONTROL | {"rejected": False}]}, "NOT REFUTED"),
