@@ -29,8 +29,8 @@ Kwargs = dict[str, Any]
 INNERMOST = 100
 """Priority of `compiled`, the highest: nothing is between a graph and its layer."""
 
-WITHOUT_CACHE = {"past_key_values": None, "past_key_value": None, "layer_past": None, "use_cache": False}
-"""Keyword arguments of Hugging Face layers that would cache keys and values, and what turns that off."""
+CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
+"""Names under which Hugging Face layers take a cache; some take it without a name, see `is_cache`."""
 
 
 class Wrapper(Protocol):
@@ -83,7 +83,8 @@ class LayerCall:
     """Callable in place of `layer.forward`: the layer inside its wrappers.
 
     In training, keys and values are not cached: a cache would keep them for the whole pass, and a recomputation would
-    store them twice. In evaluation mode it is the layer's own forward, but for wrappers that are there too.
+    store them twice. In evaluation mode it is the layer's own forward, but for wrappers that are there too; and so it
+    is for a call with a cache where gradients are disabled, such as `generate` of a model in training mode.
 
     Attributes:
         layer: whose forward it stands for.
@@ -101,11 +102,24 @@ class LayerCall:
         self.wrappers: tuple[Wrapper, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.layer.training:
+        """The layer's result.
+
+        Raises:
+            ValueError: for a cache that holds tokens already where gradients are enabled in training mode.
+        """
+        caches = [*filter(is_cache, args), *(kwargs[name] for name in CACHES if kwargs.get(name) is not None)]
+        generates = bool(caches) and not torch.is_grad_enabled()
+        if not self.layer.training or generates:
             return Rest(self, [wrapper for wrapper in self.wrappers if wrapper.in_evaluation])(args, kwargs)
-        for name, without in WITHOUT_CACHE.items():
-            if name in kwargs:
-                kwargs[name] = without
+        if self.index == 0 and any(map(holds_tokens, caches)):
+            raise ValueError(
+                "the model is given a cache with the keys and values of earlier tokens, which backward would not "
+                "reach: in training mode give whole sequences (use_cache=False), or call it under torch.no_grad()"
+            )
+        args = tuple(None if is_cache(value) else value for value in args)
+        kwargs |= {name: None for name in CACHES if name in kwargs}
+        if "use_cache" in kwargs:
+            kwargs["use_cache"] = False
         return Rest(self, self.wrappers)(args, kwargs)
 
     def add(self, wrapper: Wrapper) -> None:
@@ -144,6 +158,21 @@ class LayerCall:
     def trains(self) -> bool:
         """Whether a parameter of the layer is trained at present."""
         return any(p.requires_grad for p in self.layer.parameters())
+
+
+def is_cache(value: Any) -> bool:
+    """Whether an argument of a layer is a cache of transformers."""
+    return callable(getattr(value, "get_seq_length", None))
+
+
+def holds_tokens(cache: Any) -> bool:
+    """Whether a cache was filled by an earlier call: one of transformers, or a tuple of tensors."""
+    if not is_cache(cache):
+        return any(True for _ in tensors(cache))
+    try:
+        return bool(cache.get_seq_length() > 0)
+    except ValueError:  # of a cache without keys and values, for recurrent layers
+        return bool(cache.has_previous_state())
 
 
 def tensors(tree: Any) -> Iterable[Tensor]:
