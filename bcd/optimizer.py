@@ -21,6 +21,7 @@ from bcd.blocks import Partition
 from bcd.checks import require_choice, require_flag, require_number, require_whole
 from bcd.expansion import Expansion
 from bcd.orders import Order
+from bcd.processes import Averaging, ProcessGroup
 from bcd.resume import Resumable
 from bcd.rules.rule import Rule
 from bcd.update import Update
@@ -68,6 +69,8 @@ class BlockCoordinateDescent(Resumable):
 
     The optimizer owns ``requires_grad`` of every parameter of the partition, whatever it was before.
 
+    In several processes (torchrun) it averages the gradients of the active blocks over them, see `bcd.processes`.
+
     Args:
         partition: what is trained; one parameter group is made for each block, named by the block, so learning rate
             schedulers and per-block hyperparameters work as with any torch optimizer. A parameter of which several
@@ -89,6 +92,8 @@ class BlockCoordinateDescent(Resumable):
             more than the rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by
             rounding.
         expansion: what inactive blocks do meanwhile (landscape expansion), see `bcd.Expansion`; None: nothing.
+        process_group: the processes over which gradients are averaged: None for torch's default group, if one is up;
+            a group; False for none, if processes train different models or another tool averages.
 
     Raises:
         ValueError: for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
@@ -124,6 +129,7 @@ class BlockCoordinateDescent(Resumable):
         track_unchanged: bool = False,
         compiled: bool | None = None,
         expansion: Expansion | None = None,
+        process_group: ProcessGroup = None,
     ) -> None:
         require_axes(partition, rule, order)
         require_inner_steps(inner_steps)
@@ -167,6 +173,8 @@ class BlockCoordinateDescent(Resumable):
         self.expansion = expansion
         if expansion is not None:
             expansion.require_possible(order, partition, nonfinite)
+        self._averaging = Averaging(process_group)
+        self._averaging.require_possible(expansion)
         self._expanded = None
         self.visits_started = 0
         self.steps_in_visit = 0
@@ -183,6 +191,8 @@ class BlockCoordinateDescent(Resumable):
             raise ValueError("always_active names every block, so the order has none to draw; use single() instead")
         self._choosing = False
         self._before = []
+        self._reached = set()
+        self._warned = False
         self._visit_hooks = OrderedDict()
         listed: set[int] = set()
         groups = []
@@ -199,6 +209,7 @@ class BlockCoordinateDescent(Resumable):
             *(p for block in partition.blocks for p in block.parameters.values()),
         ):
             parameter.grad = None
+        self._averaging.hook(self)
         if expansion is not None and expansion.consumes:
             self._expand_in_backward()
         self._next_visit()
@@ -241,6 +252,9 @@ class BlockCoordinateDescent(Resumable):
                 loss = closure()
         elif self._is_probe():
             return None
+        if not self._averaging.done:  # no hook of this optimizer was called in backward
+            self._averaging.average(self)
+        self._averaging.done = False
         if self.nonfinite != "ignore" and self._meets_nonfinite():
             return loss
         if self._choosing:
@@ -306,6 +320,7 @@ class BlockCoordinateDescent(Resumable):
             parts = [part for part in parts if part.parameter is only]
         if not parts:
             return
+        self._reached.add(index)
         factor = min(1.0, (self.steps_in_visit + 1) / self.switch_warmup) if self.switch_warmup else 1.0
         weights = [part.of(part.parameter) for part in parts]
         gradients = [part.of(part.parameter.grad) for part in parts]  # pyright: ignore[reportArgumentType]

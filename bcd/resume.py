@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bcd.blocks import Partition
+from bcd.processes import Averaging
 from bcd.visits import Visits
 
 
@@ -65,6 +66,7 @@ class Resumable(Visits):
 
     always_active: tuple[str, ...]
     skipped_steps: int
+    _averaging: Averaging
 
     def __getstate__(self) -> dict[str, Any]:
         """torch would keep three attributes only, and a copied or unpickled optimizer would have lost its blocks.
@@ -143,9 +145,12 @@ class Resumable(Visits):
         self._choosing = visit["choosing"]
         for name in ("visits_started", "steps_in_visit", "skipped_steps", "full_backwards"):
             setattr(self, name, visit[name])
+        self._averaging.done = False
         self._apply.drop_freed()
         self._apply.end_visit()
         self._activate(tuple(visit["active_blocks"]))
+        # What the steps before met is not saved.
+        self._reached = set(self.active_blocks) if self.steps_in_visit else set()
         if not self._choosing:
             self._bring()
         if self._expanded is not None:

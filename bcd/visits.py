@@ -1,5 +1,6 @@
 """The visits of an optimizer: which blocks are active, what is kept of the others, and who is told of a switch."""
 
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -49,6 +50,8 @@ class Visits(torch.optim.Optimizer):
     _drawn: tuple[int, ...]
     _choosing: bool
     _before: list[list[Tensor]]
+    _reached: set[int]
+    _warned: bool
     _visit_hooks: OrderedDict[int, dict[str, VisitHook | None]]
 
     @property
@@ -148,6 +151,7 @@ class Visits(torch.optim.Optimizer):
     def _end_visit(self) -> None:
         self._apply.end_visit()
         blocks = self.partition.blocks
+        self._warn_of_blocks_without_gradient()
         if self.track_unchanged:
             for index, before in zip(self.active_blocks, self._before, strict=True):
                 same = sum(
@@ -163,6 +167,19 @@ class Visits(torch.optim.Optimizer):
             for part in blocks[index].parts:
                 part.parameter.requires_grad_(False)
                 self._leave(part)
+
+    def _warn_of_blocks_without_gradient(self) -> None:
+        """Say once that a visit moved nothing, since no backward reached its block."""
+        still = [self.partition.blocks[i].name for i in self.active_blocks if i not in self._reached]
+        if still and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the block {still[0]!r} met no gradient in the {self.inner_steps} steps of its visit, so nothing "
+                "moved: the loss does not depend on it, or its parameters are no longer those of the model "
+                "(fully_shard or another change of the model after the optimizer was made), or something else set "
+                "requires_grad=False (a second optimizer)",
+                stacklevel=4,
+            )
 
     def _leave(self, part: Part) -> None:
         """Drop, move or keep the state of a part whose visit ends."""
@@ -183,6 +200,7 @@ class Visits(torch.optim.Optimizer):
 
     def _next_visit(self) -> None:
         self.steps_in_visit = 0
+        self._reached = set()
         self.visits_started += 1
         if getattr(self.order, "needs_gradients", False):
             self._choosing = True
