@@ -12,8 +12,8 @@ only the parameters that are trained when it is made, is averaged here.
     torchrun --nproc-per-node 2 train.py               with torch.distributed.init_process_group() at its start
     optimizer = BlockCoordinateDescent(...)            a plain loop, transformers.Trainer and accelerate alike
 
-* Every process calls backward equally often. Accumulated gradients are averaged at each backward, which is exact. With
-  a DistributedDataParallel that is made after the optimizer, as by transformers.Trainer, let it synchronize each batch:
+* Every process calls backward equally often. Accumulated gradients are averaged at each backward, which is exact. A
+  DistributedDataParallel that is made after the optimizer, as by transformers.Trainer, must synchronize each batch:
   TrainingArguments(accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": True}}). Otherwise torch
   raises "Expected to mark a variable ready only once" when the first visit's block becomes active again.
 * Weights that fully_shard (FSDP2) has sharded are left to it: shard the model first and make the optimizer then.
