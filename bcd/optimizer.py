@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable would load the compiler on import
 
-from bcd.blocks import Partition
+from bcd.blocks import Partition, manage
 from bcd.checks import require_choice, require_flag, require_number, require_whole
 from bcd.expansion import Expansion
 from bcd.orders import Order
@@ -201,6 +201,7 @@ class BlockCoordinateDescent(Resumable):
             listed.update(map(id, parameters))
             groups.append({"params": parameters, "lr": value, "name": block.name})
         super().__init__(groups, {"lr": lrs[0], **rule.hyperparameters()})
+        manage(partition)
         for parameter in partition.frozen.values():
             parameter.requires_grad_(False)
         # A gradient from before would be clipped and counted with the active ones, and never cleared.
