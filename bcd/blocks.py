@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from bcd.processes import is_sharded
+
 _managed: Any = WeakTensorKeyDictionary()
 """Parameters whose requires_grad an optimizer of this library sets: that one is False says nothing then."""
 
@@ -79,6 +81,11 @@ class Block:
         for name, (start, stop) in self.rows.items():
             if not (isinstance(start, int) and isinstance(stop, int)):
                 raise ValueError(f"block {self.name!r} has the rows {start}:{stop} of {name}; give whole numbers")
+            if is_sharded(self.parameters[name]):
+                raise ValueError(
+                    f"block {self.name!r} has rows of {name}, a DTensor (fully_shard), whose rows are in several "
+                    "processes; give whole parameters, as by_layer does"
+                )
             length = self.parameters[name].shape[0] if self.parameters[name].ndim else 0
             if not 0 <= start < stop <= length:
                 raise ValueError(f"block {self.name!r} has the rows {start}:{stop} of {name}, which has {length} rows")

@@ -54,6 +54,11 @@ def is_sharded(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
+def local(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor: of a DTensor its shard, whose memory is the same."""
+    return tensor.to_local() if is_sharded(tensor) else tensor  # pyright: ignore[reportCallIssue]
+
+
 def require_group(group: object) -> None:
     """Raise ValueError unless `group` is one of `ProcessGroup`."""
     if group is None or group is False:

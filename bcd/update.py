@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bcd import precision
+from bcd.processes import local
 from bcd.rules.rule import Rule, State
 from bcd.update_kernel import compiled_update, supports
 
@@ -56,6 +57,8 @@ class Update:
             active: every weight of the visit, for the size of the buffers.
         """
         exact = [i for i, w in enumerate(weights) if master and w.dtype == torch.bfloat16]
+        if exact:  # a master's halves are those of the shard, and rules move every element by itself
+            weights, gradients, active = ([local(t) for t in each] for each in (weights, gradients, active))
         for i in exact:
             if "remainder" not in states[i]:
                 states[i]["remainder"] = torch.zeros_like(weights[i], dtype=torch.int16)
@@ -108,6 +111,7 @@ class Update:
         On a CPU the first step of the next visit may take the memory over: given back to the system, it would cost
         more page faults at every switch than a step takes. An allocator of a GPU does that by itself.
         """
+        weight = local(weight) if "remainder" in state else weight
         dtype = torch.float32 if "remainder" in state else weight.dtype
         entries = {name: state.pop(name) for name in list(state) if name != "remainder"}
         if weight.device.type == "cpu" and entries:

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from tests.bcd import two_shards
 from tests.bcd.two_processes import CASES, ONLY_BEFORE_STEP, PROCESSES, net, options_of, trained
 from tests.bcd.two_trainers import with_trainer
 from tests.conftest import ROOT
@@ -96,3 +97,45 @@ def test_what_would_drift_apart_is_refused_in_every_process(case, results):
     assert set(MESSAGES) == set(results[0]["refused"])
     for of_rank in results:
         assert " ".join(of_rank["refused"][case]).startswith(MESSAGES[case])
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return torchrun(tmp_path_factory.mktemp("shards"), "tests.bcd.two_shards")
+
+
+@pytest.mark.parametrize("case", two_shards.CASES)
+def test_a_sharded_model_is_one_process_with_the_batches_of_both(case, shards):
+    expected = two_shards.trained(range(PROCESSES), **two_shards.CASES[case])
+    bfloat16 = "dtype" in two_shards.CASES[case]  # whose halves of a gradient are rounded before they are added
+    for of_rank in shards:
+        moved = []
+        for a, b, start in zip(of_rank[case], expected, two_shards.net(False).parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0.005 if bfloat16 else 1e-6)
+            moved.append((a - start).abs().max().item() > 0.01)
+        assert all(moved) if case != "greedy" else any(moved)
+    assert equal(shards[0][case], shards[1][case])
+
+
+@pytest.mark.parametrize("case", ["plain", "master on the host"])
+def test_a_file_for_every_process_continues_a_sharded_visit_bitwise(case, shards):
+    for of_rank in shards:
+        assert equal(of_rank["resumed"][case], of_rank[case])
+
+
+def test_what_a_sharded_model_cannot_do_is_refused_in_one_line(shards):
+    starts = {
+        "rows": "block 'part 0 of 2' has rows of 0.0.weight, a DTensor (fully_shard)",
+        "rank": "an expansion that uses gradients inside backward is not possible with DTensors",
+        "backward": "an expansion that uses gradients inside backward is not possible with DTensors",
+    }
+    for of_rank in shards:
+        for name, start in starts.items():
+            assert of_rank["refused"][name].startswith(start)
+            assert "\n" not in of_rank["refused"][name]
+
+
+def test_an_optimizer_made_before_the_model_is_sharded_says_that_nothing_moves(shards):
+    for of_rank in shards:
+        (said,) = of_rank["too early"]
+        assert said.startswith("the block '0' met no gradient in the 2 steps of its visit, so nothing moved")
