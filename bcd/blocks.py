@@ -103,7 +103,9 @@ class Block:
     def gradient_norm(self) -> float:
         """Euclidean norm of the block's gradient, in float32; parameters without a gradient count as zero."""
         gradients = [part.of(p.grad) for part in self.parts if (p := part.parameter).grad is not None]
-        return torch.stack([g.float().square().sum() for g in gradients]).sum().sqrt().item() if gradients else 0.0
+        squares = [entries(g).float().square().sum() for g in gradients]
+        # A block may span devices.
+        return torch.stack([s.to(squares[0].device) for s in squares]).sum().sqrt().item() if squares else 0.0
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,12 @@ class Partition:
         covered |= {id(p) for p in self.frozen.values()}
         if missing := [name for name, p in module.named_parameters() if id(p) not in covered]:
             raise ValueError(f"the partition does not cover {missing}; put them in a block or freeze them")
+
+
+def entries(gradient: Tensor) -> Tensor:
+    """The numbers of a gradient: of a sparse one those that are stored, of a complex one both parts."""
+    dense = gradient if gradient.layout == torch.strided else gradient.coalesce().values()
+    return torch.view_as_real(dense) if dense.is_complex() else dense
 
 
 def has_gradient(parameter: Tensor) -> bool:

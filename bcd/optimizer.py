@@ -17,23 +17,18 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable would load the compiler on import
 
-from bcd.blocks import Partition, manage
-from bcd.checks import require_choice, require_flag, require_number, require_whole
+from bcd.blocks import Part, Partition, entries, manage
+from bcd.checks import plain, require_choice, require_flag, require_number, require_whole
 from bcd.expansion import Expansion
 from bcd.orders import Order
 from bcd.processes import Averaging, ProcessGroup
 from bcd.resume import Resumable
 from bcd.rules.rule import Rule
 from bcd.update import Update
-from bcd.visits import Lifetime, Master
+from bcd.visits import Lifetime, Master, require_inner_steps
 
 Nonfinite = Literal["ignore", "skip", "raise"]
 """What a step does with a gradient that is not finite: use it as torch does, skip the step, or raise."""
-
-
-def require_inner_steps(value: int) -> None:
-    """Raise ValueError unless `value` can be K, the number of steps of a visit."""
-    require_whole("inner_steps", value, least=1, why="a visit lasts a whole number K >= 1 of steps")
 
 
 def require_axes(partition: object, rule: object, order: object) -> None:
@@ -142,6 +137,7 @@ class BlockCoordinateDescent(Resumable):
             )
         for value in lrs:
             require_number("lr", value, least=0.0)
+        lrs = list(map(plain, lrs))
         require_whole("switch_warmup", switch_warmup, least=0, why="it must be a whole number of steps, 0 for none")
         require_flag("track_unchanged", track_unchanged)
         require_flag("compiled", compiled, None)
@@ -165,7 +161,7 @@ class BlockCoordinateDescent(Resumable):
         self.inner_steps = inner_steps
         self.state_lifetime = state
         self.master = master
-        self.switch_warmup = switch_warmup
+        self.switch_warmup = plain(switch_warmup)
         self.nonfinite: Nonfinite = nonfinite
         self.track_unchanged = track_unchanged
         self.compiled = compiled
@@ -200,7 +196,7 @@ class BlockCoordinateDescent(Resumable):
             parameters = [p for p in block.parameters.values() if id(p) not in listed]
             listed.update(map(id, parameters))
             groups.append({"params": parameters, "lr": value, "name": block.name})
-        super().__init__(groups, {"lr": lrs[0], **rule.hyperparameters()})
+        super().__init__(groups, {"lr": lrs[0], **{name: plain(v) for name, v in rule.hyperparameters().items()}})
         manage(partition)
         for parameter in partition.frozen.values():
             parameter.requires_grad_(False)
@@ -267,7 +263,7 @@ class BlockCoordinateDescent(Resumable):
             self._expanded.step([group["lr"] for group in self.param_groups])
         self._apply.drop_freed()
         self.steps_in_visit += 1
-        if self.steps_in_visit == self.inner_steps:
+        if self.steps_in_visit >= self.inner_steps:
             try:
                 self._call_visit_hooks("end")
             finally:  # or what a hook raises would leave a visit that no step ends
@@ -284,7 +280,7 @@ class BlockCoordinateDescent(Resumable):
         if any(float(group["lr"]) != 0.0 for group in self.param_groups):
             return False
         gradients = [p.grad for p in self.active_parameters if p.grad is not None]
-        return bool(gradients) and not any(bool(g.any()) for g in gradients)
+        return bool(gradients) and not any(bool(entries(g).any()) for g in gradients)
 
     def _meets_nonfinite(self) -> bool:
         """Whether the step must be skipped: then the gradients are dropped and the step is counted."""
@@ -294,7 +290,7 @@ class BlockCoordinateDescent(Resumable):
             [(f"{n} in an inactive block", g) for n, g in self._expanded.gradients()] if self._expanded else []
         )
         for place, gradient in gradients:
-            if gradient is not None and not torch.isfinite(gradient).all():
+            if gradient is not None and not torch.isfinite(entries(gradient)).all():
                 if self.nonfinite == "raise":
                     raise FloatingPointError(f"the gradient of {place} is not finite")
                 self.skipped_steps += 1
@@ -323,6 +319,7 @@ class BlockCoordinateDescent(Resumable):
             return
         self._reached.add(index)
         factor = min(1.0, (self.steps_in_visit + 1) / self.switch_warmup) if self.switch_warmup else 1.0
+        self._require_dense(parts)
         weights = [part.of(part.parameter) for part in parts]
         gradients = [part.of(part.parameter.grad) for part in parts]  # pyright: ignore[reportArgumentType]
         states = [self._state_of(part) for part in parts]
@@ -330,3 +327,15 @@ class BlockCoordinateDescent(Resumable):
         self._using_lr[group["name"]] = float(lr)
         active = [part.of(part.parameter) for i in self.active_blocks for part in self.partition.blocks[i].parts]
         self._apply.step(weights, gradients, states, lr, group, master=self.master != "off", active=active)
+
+    def _require_dense(self, parts: Sequence[Part]) -> None:
+        """Raise ValueError for a sparse gradient where there is no arithmetic for it."""
+        for part in parts:
+            if part.parameter.grad is None or part.parameter.grad.layout == torch.strided:
+                continue
+            master = self.master != "off" and part.parameter.dtype == torch.bfloat16
+            if part.rows is not None or self.rule.state_tensors > 1 or self.compiled or master:
+                raise ValueError(
+                    f"the gradient of {part.name} is sparse, which {type(self.rule).__name__} so cannot "
+                    "use: make the table without sparse=True, or train it with SGD() and no master"
+                )

@@ -167,7 +167,7 @@ def by_ratio(
         raise ValueError(f"parts={parts} is not possible: the longest tensor has {longest} rows, so a block is empty")
     rows_of: list[dict[str, tuple[int, int] | None]] = [{} for _ in range(parts)]
     for name, tensor in tensors.items():
-        if not tensor.ndim:  # a single number has no rows
+        if not tensor.ndim or not len(tensor):  # a single number has no rows, and an empty tensor none to share
             rows_of[-1][name] = None
             continue
         rows = tensor.shape[0]

@@ -31,7 +31,7 @@ class Update:
             raise ValueError(
                 f"compiled=True is not possible with rule={rule!r}: it needs a formula and neither foreach nor fused"
             )
-        self._scratch: precision.Scratch | None = None
+        self._scratch: dict[torch.device, precision.Scratch] = {}
         self._freed: dict[tuple[torch.Size, torch.dtype, torch.device], list[State]] = {}
 
     def step(
@@ -62,10 +62,12 @@ class Update:
         for i in exact:
             if "remainder" not in states[i]:
                 states[i]["remainder"] = torch.zeros_like(weights[i], dtype=torch.int16)
-        plain = [i for i in range(len(weights)) if i not in exact]
-        for indices in filter(None, (exact, plain)):
+        together: dict[Any, list[int]] = {}
+        for i, weight in enumerate(weights):  # a block may span devices
+            together.setdefault((i not in exact, weight.device), []).append(i)
+        for (_, device), indices in sorted(together.items(), key=lambda each: each[0][0]):
             of_these = [weights[i] for i in indices], [gradients[i] for i in indices], [states[i] for i in indices]
-            self._move(*of_these, lr, hyperparameters, active)
+            self._move(*of_these, lr, hyperparameters, [w for w in active if w.device == device])
 
     def _move(
         self,
@@ -83,11 +85,15 @@ class Update:
             remainders = [state.get("remainder") for state in states]
             compiled_update(self.rule, weights, remainders, gradients, states, float(lr), hyperparameters)  # pyright: ignore[reportArgumentType]
         elif master:
-            self._scratch = self._scratch or precision.Scratch(active)
+            device = weights[0].device
+            if device not in self._scratch:
+                self._scratch[device] = precision.Scratch(active)
             for chunk in precision.chunks(weights):
                 chunk_weights, chunk_states = [weights[i] for i in chunk], [states[i] for i in chunk]
                 remainders = [state["remainder"] for state in chunk_states]
-                masters, copies = self._scratch.unpack(chunk_weights, remainders, [gradients[i] for i in chunk])
+                masters, copies = self._scratch[device].unpack(
+                    chunk_weights, remainders, [gradients[i] for i in chunk]
+                )
                 self._init(masters, chunk_states)
                 self.rule.update(masters, copies, chunk_states, lr, hyperparameters)
                 for full, weight, remainder in zip(masters, chunk_weights, remainders, strict=True):
@@ -123,4 +129,4 @@ class Update:
 
     def end_visit(self) -> None:
         """Give back the buffers of the visit."""
-        self._scratch = None
+        self._scratch = {}

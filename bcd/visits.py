@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from bcd.blocks import Part, Partition
+from bcd.checks import plain, require_whole
 from bcd.expansion import Expanded, Expansion
 from bcd.orders import Order
 from bcd.rules.rule import Rule, State
@@ -25,6 +26,11 @@ VisitHook = Callable[[Any], object]
 """What `register_visit_hook` takes: a function of the optimizer, whose result is not used."""
 
 
+def require_inner_steps(value: int) -> None:
+    """Raise ValueError unless `value` can be K, the number of steps of a visit."""
+    require_whole("inner_steps", value, least=1, why="a visit lasts a whole number K >= 1 of steps")
+
+
 class Visits(torch.optim.Optimizer):
     """The part of `BlockCoordinateDescent` that starts and ends visits; its constructor sets what is named here.
 
@@ -34,7 +40,6 @@ class Visits(torch.optim.Optimizer):
     partition: Partition
     rule: Rule
     order: Order
-    inner_steps: int
     state_lifetime: Lifetime
     master: Master
     expansion: Expansion | None
@@ -53,6 +58,16 @@ class Visits(torch.optim.Optimizer):
     _reached: set[int]
     _warned: bool
     _visit_hooks: OrderedDict[int, dict[str, VisitHook | None]]
+
+    @property
+    def inner_steps(self) -> int:
+        """K, optimizer steps of one visit; a visit that has as many steps or more ends with the next one."""
+        return self._inner_steps
+
+    @inner_steps.setter
+    def inner_steps(self, value: int) -> None:
+        require_inner_steps(value)
+        self._inner_steps = plain(value)
 
     @property
     def num_blocks(self) -> int:
@@ -158,7 +173,8 @@ class Visits(torch.optim.Optimizer):
                     int(part.of(part.parameter).eq(old).sum())
                     for part, old in zip(blocks[index].parts, before, strict=True)
                 )
-                self.unchanged[blocks[index].name] = same / blocks[index].numel
+                size = blocks[index].numel
+                self.unchanged[blocks[index].name] = same / size if size else 1.0
         self._drop_gradients()
         self._expanded = None
         for index in self.active_blocks:
