@@ -11,6 +11,7 @@ Other models are sorted by the kind of a module, its name and the order of regis
 """
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -176,11 +177,12 @@ def _by_use(module: nn.Module, unsure: Mapping[str, Tensor], prefix: str, layers
 
     Warns if a model that could be tried fails.
     """
-    changed = any(vars(m).get("_hf_hook") or m._forward_hooks or m._forward_pre_hooks for m in module.modules())
-    if getattr(module, "config", None) is None or changed or any(map(is_sharded, module.parameters())):
+    if getattr(module, "config", None) is None:
         return {}
     last = next(p for p in layers[-1].parameters())
     try:
+        if any("_hf_hook" in vars(m) for m in module.modules()) or any(map(is_sharded, module.parameters())):
+            raise RuntimeError("its weights are in several places")
         used = _uses(module, {**unsure, "": last})
     except Exception as error:  # whatever a model's code raises
         reason = str(error).partition("\n")[0]
@@ -228,6 +230,8 @@ def _uses(module: nn.Module, parameters: Mapping[str, Tensor]) -> list[str]:
     device = next(module.parameters()).device
     with _as_it_was(module), FakeTensorMode(allow_non_fake_inputs=True), Uses():
         module.eval()
+        for each in module.modules():  # hooks are not meant for this call
+            each._forward_hooks, each._forward_pre_hooks = OrderedDict(), OrderedDict()
         module(input_ids=torch.zeros((1, 4), dtype=torch.long, device=device), use_cache=False)
     return list(used)
 

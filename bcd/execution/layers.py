@@ -13,6 +13,8 @@ the last matrix product: `Rest.recomputed` asks the next wrapper for its own way
 brings weights to a layer and takes them away again belongs outside both.
 """
 
+import inspect
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -100,6 +102,8 @@ class LayerCall:
         self.original: Call = layer.forward
         self.before: Any = vars(layer).get("forward")
         self.wrappers: tuple[Wrapper, ...] = ()
+        parameters = inspect.signature(layer.forward).parameters.values()
+        self._names = tuple(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's result.
@@ -107,16 +111,22 @@ class LayerCall:
         Raises:
             ValueError: for a cache that holds tokens already where gradients are enabled in training mode.
         """
-        caches = [*filter(is_cache, args), *(kwargs[name] for name in CACHES if kwargs.get(name) is not None)]
-        generates = bool(caches) and not torch.is_grad_enabled()
+        given = dict(zip(self._names, args, strict=False)) | kwargs
+        caches = [*filter(is_cache, args), *(given[name] for name in CACHES if given.get(name) is not None)]
+        # Some layers keep states by themselves if they are told to.
+        generates = not torch.is_grad_enabled() and (bool(caches) or given.get("use_cache") is True)
         if not self.layer.training or generates:
             return Rest(self, [wrapper for wrapper in self.wrappers if wrapper.in_evaluation])(args, kwargs)
-        if self.index == 0 and any(map(holds_tokens, caches)):
+        if self.index == 0 and any(holds_tokens(cache, self.layer) for cache in caches):
             raise ValueError(
                 "the model is given a cache with the keys and values of earlier tokens, which backward would not "
                 "reach: in training mode give whole sequences (use_cache=False), or call it under torch.no_grad()"
             )
-        args = tuple(None if is_cache(value) else value for value in args)
+        named = zip(itertools.chain(self._names, itertools.repeat("")), args, strict=False)
+        args = tuple(
+            False if name == "use_cache" else None if name in CACHES or is_cache(value) else value
+            for name, value in named
+        )
         kwargs |= {name: None for name in CACHES if name in kwargs}
         if "use_cache" in kwargs:
             kwargs["use_cache"] = False
@@ -165,14 +175,18 @@ def is_cache(value: Any) -> bool:
     return callable(getattr(value, "get_seq_length", None))
 
 
-def holds_tokens(cache: Any) -> bool:
-    """Whether a cache was filled by an earlier call: one of transformers, or a tuple of tensors."""
+def holds_tokens(cache: Any, layer: nn.Module) -> bool:
+    """Whether a layer's place in a cache was filled by an earlier call: one of transformers, or a tuple of tensors.
+
+    Other places say nothing: layers in another list of the model may have filled them in the same call.
+    """
     if not is_cache(cache):
         return any(True for _ in tensors(cache))
+    place = next((m.layer_idx for m in layer.modules() if isinstance(getattr(m, "layer_idx", None), int)), 0)
     try:
-        return bool(cache.get_seq_length() > 0)
-    except ValueError:  # of a cache without keys and values, for recurrent layers
-        return bool(cache.has_previous_state())
+        return bool(cache.get_seq_length(place) > 0)
+    except ValueError:  # of a place without keys and values, for recurrent layers
+        return bool(cache.has_previous_state(place))
 
 
 def tensors(tree: Any) -> Iterable[Tensor]:

@@ -168,6 +168,21 @@ def test_a_model_that_cannot_be_tried_says_what_follows_names():
     assert "projection.weight" in partition.blocks[-1].parameters
 
 
+def test_hooks_see_nothing_of_the_trial_and_offloaded_models_follow_names_aloud():
+    model = made(MODELS["LFM2"])
+    seen = []
+    model.model.register_forward_pre_hook(lambda *_: seen.append("before"))
+    model.model.layers[0].register_forward_hook(lambda *_: seen.append("after"))
+    assert "model.embedding_norm.weight" in by_layer(model).blocks[-1].parameters
+    assert seen == []
+    ids = torch.tensor([[1, 2, 3, 4]])
+    model(input_ids=ids)
+    assert seen == ["before", "after"]
+    model.model.layers[0]._hf_hook = object()  # as accelerate marks what it moves between devices
+    with pytest.warns(UserWarning, match="could not be tried on four tokens .*several places"):
+        by_layer(model)
+
+
 def llama():
     return made(lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SMALL)))
 
