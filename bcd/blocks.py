@@ -7,11 +7,19 @@ head) is in exactly one block.
 """
 
 import itertools
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from bcd.processes import is_sharded
+
+_managed: Any = WeakTensorKeyDictionary()
+"""Parameters whose requires_grad an optimizer of this library sets: that one is False says nothing then."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class Block:
         for name, parameter in self.parameters.items():
             if not isinstance(parameter, Tensor):
                 raise ValueError(f"block {self.name!r} has {name}={parameter!r}, which is no tensor")
-            if not (parameter.is_floating_point() or parameter.is_complex()):
+            if not has_gradient(parameter):
                 raise ValueError(
                     f"block {self.name!r} has {name} of {parameter.dtype}, which has no gradient; list it as frozen"
                 )
@@ -73,6 +81,11 @@ class Block:
         for name, (start, stop) in self.rows.items():
             if not (isinstance(start, int) and isinstance(stop, int)):
                 raise ValueError(f"block {self.name!r} has the rows {start}:{stop} of {name}; give whole numbers")
+            if is_sharded(self.parameters[name]):
+                raise ValueError(
+                    f"block {self.name!r} has rows of {name}, a DTensor (fully_shard), whose rows are in several "
+                    "processes; give whole parameters, as by_layer does"
+                )
             length = self.parameters[name].shape[0] if self.parameters[name].ndim else 0
             if not 0 <= start < stop <= length:
                 raise ValueError(f"block {self.name!r} has the rows {start}:{stop} of {name}, which has {length} rows")
@@ -90,7 +103,9 @@ class Block:
     def gradient_norm(self) -> float:
         """Euclidean norm of the block's gradient, in float32; parameters without a gradient count as zero."""
         gradients = [part.of(p.grad) for part in self.parts if (p := part.parameter).grad is not None]
-        return torch.stack([g.float().square().sum() for g in gradients]).sum().sqrt().item() if gradients else 0.0
+        squares = [entries(g).float().square().sum() for g in gradients]
+        # A block may span devices.
+        return torch.stack([s.to(squares[0].device) for s in squares]).sum().sqrt().item() if squares else 0.0
 
 
 @dataclass(frozen=True)
@@ -149,3 +164,46 @@ class Partition:
         covered |= {id(p) for p in self.frozen.values()}
         if missing := [name for name, p in module.named_parameters() if id(p) not in covered]:
             raise ValueError(f"the partition does not cover {missing}; put them in a block or freeze them")
+
+
+def entries(gradient: Tensor) -> Tensor:
+    """The numbers of a gradient: of a sparse one those that are stored, of a complex one both parts."""
+    dense = gradient if gradient.layout == torch.strided else gradient.coalesce().values()
+    return torch.view_as_real(dense) if dense.is_complex() else dense
+
+
+def has_gradient(parameter: Tensor) -> bool:
+    """Whether a tensor of this dtype can have a gradient, which whole numbers (quantized weights) cannot."""
+    return parameter.is_floating_point() or parameter.is_complex()
+
+
+def is_frozen_by_others(parameter: Tensor) -> bool:
+    """Whether a parameter requires no gradient, and no optimizer of this library has made it so."""
+    return not parameter.requires_grad and parameter not in _managed
+
+
+def manage(partition: Partition) -> None:
+    """Note that an optimizer sets requires_grad of what the partition trains, and of what it freezes by choice."""
+    for parameter in (p for block in partition.blocks for p in block.parameters.values()):
+        _managed[parameter] = True
+    for parameter in partition.frozen.values():
+        if parameter.requires_grad:
+            _managed[parameter] = True
+
+
+def warn_of_frozen(partition: Partition) -> None:
+    """Say which parameters a partition trains although somebody froze them, and which it leaves as whole numbers."""
+    taken = [n for block in partition.blocks for n, p in block.parameters.items() if is_frozen_by_others(p)]
+    whole = [name for name, p in partition.frozen.items() if not has_gradient(p)]
+    if taken:
+        warnings.warn(
+            f"{len(taken)} parameters are in blocks although they do not require a gradient ({taken[0]} the first): "
+            "they will be trained; only_trainable=True leaves them frozen",
+            stacklevel=5,
+        )
+    if whole:
+        warnings.warn(
+            f"{len(whole)} parameters stay frozen since whole numbers have no gradient ({whole[0]} the first); "
+            "only_trainable=True says that this is meant",
+            stacklevel=5,
+        )

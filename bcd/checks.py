@@ -4,6 +4,7 @@ NAME=VALUE is not possible: WHY          NAME=VALUE is not one of CHOICES
 """
 
 import math
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -25,7 +26,7 @@ def require_whole(
     """
     if value is None and or_none:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and value < least):
         at_least = "" if least is None else f", at least {least}"
         refuse(name, value, why or f"it must be a whole number{at_least}{', or None' * or_none}")
 
@@ -58,8 +59,8 @@ def require_number(
     if value is None and or_none:
         return
     lowest = -math.inf if above is None else above
-    too_low = least is not None and isinstance(value, int | float) and value < least
-    if isinstance(value, bool) or not isinstance(value, int | float) or too_low or not lowest < value < below:
+    too_low = least is not None and isinstance(value, Real) and value < least
+    if isinstance(value, bool) or not isinstance(value, Real) or too_low or not lowest < value < below:
         bounds = [f"at least {least:g}"] if least is not None else [f"above {above:g}"] if above is not None else []
         bounds.append("finite" if below == math.inf else f"below {below:g}")
         refuse(name, value, why or f"it must be a number, {' and '.join(bounds)}{', or None' * or_none}")
@@ -80,6 +81,20 @@ def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of the words; those of a Literal are `typing.get_args` of it."""
     if value not in choices:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(choices)}")
+
+
+def plain(value: Any) -> Any:
+    """A number of another library, such as numpy's, as Python's own, which every file format knows.
+
+    >>> from fractions import Fraction
+    >>> plain((Fraction(1, 2), 3, "no number"))
+    (0.5, 3, 'no number')
+    """
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    if type(value) in (bool, int, float) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def refuse(name: str, value: Any, why: str) -> None:

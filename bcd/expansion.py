@@ -16,6 +16,7 @@ from torch import Tensor
 from bcd.blocks import Part, Partition
 from bcd.checks import require_choice, require_number, require_whole
 from bcd.orders import Order
+from bcd.processes import is_sharded
 from bcd.rules.rule import Rule, State
 from bcd.rules.sgd import SGD
 
@@ -84,6 +85,11 @@ class Expansion:
         """Raise ValueError unless the expansion goes with these options of the optimizer."""
         if getattr(order, "needs_gradients", False):
             raise ValueError("an expansion is not possible with a greedy order, whose choice uses up all gradients")
+        if self.consumes and any(is_sharded(p) for block in partition.blocks for p in block.parameters.values()):
+            raise ValueError(
+                "an expansion that uses gradients inside backward is not possible with DTensors (fully_shard), whose "
+                'gradients come after it; give the expansion when="step" and no rank'
+            )
         if self.consumes and any(block.rows for block in partition.blocks):
             raise ValueError(
                 "a partition by rows has active and inactive rows in one gradient, which backward must not free; "

@@ -17,22 +17,18 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable would load the compiler on import
 
-from bcd.blocks import Partition
-from bcd.checks import require_choice, require_flag, require_number, require_whole
+from bcd.blocks import Part, Partition, entries, manage
+from bcd.checks import plain, require_choice, require_flag, require_number, require_whole
 from bcd.expansion import Expansion
 from bcd.orders import Order
+from bcd.processes import Averaging, ProcessGroup
 from bcd.resume import Resumable
 from bcd.rules.rule import Rule
 from bcd.update import Update
-from bcd.visits import Lifetime, Master
+from bcd.visits import Lifetime, Master, require_inner_steps
 
 Nonfinite = Literal["ignore", "skip", "raise"]
 """What a step does with a gradient that is not finite: use it as torch does, skip the step, or raise."""
-
-
-def require_inner_steps(value: int) -> None:
-    """Raise ValueError unless `value` can be K, the number of steps of a visit."""
-    require_whole("inner_steps", value, least=1, why="a visit lasts a whole number K >= 1 of steps")
 
 
 def require_axes(partition: object, rule: object, order: object) -> None:
@@ -68,6 +64,8 @@ class BlockCoordinateDescent(Resumable):
 
     The optimizer owns ``requires_grad`` of every parameter of the partition, whatever it was before.
 
+    In several processes (torchrun) it averages the gradients of the active blocks over them, see `bcd.processes`.
+
     Args:
         partition: what is trained; one parameter group is made for each block, named by the block, so learning rate
             schedulers and per-block hyperparameters work as with any torch optimizer. A parameter of which several
@@ -89,6 +87,8 @@ class BlockCoordinateDescent(Resumable):
             more than the rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by
             rounding.
         expansion: what inactive blocks do meanwhile (landscape expansion), see `bcd.Expansion`; None: nothing.
+        process_group: the processes over which gradients are averaged: None for torch's default group, if one is up;
+            a group; False for none, if processes train different models or another tool averages.
 
     Raises:
         ValueError: for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
@@ -124,6 +124,7 @@ class BlockCoordinateDescent(Resumable):
         track_unchanged: bool = False,
         compiled: bool | None = None,
         expansion: Expansion | None = None,
+        process_group: ProcessGroup = None,
     ) -> None:
         require_axes(partition, rule, order)
         require_inner_steps(inner_steps)
@@ -136,6 +137,7 @@ class BlockCoordinateDescent(Resumable):
             )
         for value in lrs:
             require_number("lr", value, least=0.0)
+        lrs = list(map(plain, lrs))
         require_whole("switch_warmup", switch_warmup, least=0, why="it must be a whole number of steps, 0 for none")
         require_flag("track_unchanged", track_unchanged)
         require_flag("compiled", compiled, None)
@@ -159,7 +161,7 @@ class BlockCoordinateDescent(Resumable):
         self.inner_steps = inner_steps
         self.state_lifetime = state
         self.master = master
-        self.switch_warmup = switch_warmup
+        self.switch_warmup = plain(switch_warmup)
         self.nonfinite: Nonfinite = nonfinite
         self.track_unchanged = track_unchanged
         self.compiled = compiled
@@ -167,6 +169,8 @@ class BlockCoordinateDescent(Resumable):
         self.expansion = expansion
         if expansion is not None:
             expansion.require_possible(order, partition, nonfinite)
+        self._averaging = Averaging(process_group)
+        self._averaging.require_possible(expansion)
         self._expanded = None
         self.visits_started = 0
         self.steps_in_visit = 0
@@ -183,6 +187,8 @@ class BlockCoordinateDescent(Resumable):
             raise ValueError("always_active names every block, so the order has none to draw; use single() instead")
         self._choosing = False
         self._before = []
+        self._reached = set()
+        self._warned = False
         self._visit_hooks = OrderedDict()
         listed: set[int] = set()
         groups = []
@@ -190,7 +196,8 @@ class BlockCoordinateDescent(Resumable):
             parameters = [p for p in block.parameters.values() if id(p) not in listed]
             listed.update(map(id, parameters))
             groups.append({"params": parameters, "lr": value, "name": block.name})
-        super().__init__(groups, {"lr": lrs[0], **rule.hyperparameters()})
+        super().__init__(groups, {"lr": lrs[0], **{name: plain(v) for name, v in rule.hyperparameters().items()}})
+        manage(partition)
         for parameter in partition.frozen.values():
             parameter.requires_grad_(False)
         # A gradient from before would be clipped and counted with the active ones, and never cleared.
@@ -199,6 +206,7 @@ class BlockCoordinateDescent(Resumable):
             *(p for block in partition.blocks for p in block.parameters.values()),
         ):
             parameter.grad = None
+        self._averaging.hook(self)
         if expansion is not None and expansion.consumes:
             self._expand_in_backward()
         self._next_visit()
@@ -241,6 +249,9 @@ class BlockCoordinateDescent(Resumable):
                 loss = closure()
         elif self._is_probe():
             return None
+        if not self._averaging.done:  # no hook of this optimizer was called in backward
+            self._averaging.average(self)
+        self._averaging.done = False
         if self.nonfinite != "ignore" and self._meets_nonfinite():
             return loss
         if self._choosing:
@@ -252,7 +263,7 @@ class BlockCoordinateDescent(Resumable):
             self._expanded.step([group["lr"] for group in self.param_groups])
         self._apply.drop_freed()
         self.steps_in_visit += 1
-        if self.steps_in_visit == self.inner_steps:
+        if self.steps_in_visit >= self.inner_steps:
             try:
                 self._call_visit_hooks("end")
             finally:  # or what a hook raises would leave a visit that no step ends
@@ -269,7 +280,7 @@ class BlockCoordinateDescent(Resumable):
         if any(float(group["lr"]) != 0.0 for group in self.param_groups):
             return False
         gradients = [p.grad for p in self.active_parameters if p.grad is not None]
-        return bool(gradients) and not any(bool(g.any()) for g in gradients)
+        return bool(gradients) and not any(bool(entries(g).any()) for g in gradients)
 
     def _meets_nonfinite(self) -> bool:
         """Whether the step must be skipped: then the gradients are dropped and the step is counted."""
@@ -279,7 +290,7 @@ class BlockCoordinateDescent(Resumable):
             [(f"{n} in an inactive block", g) for n, g in self._expanded.gradients()] if self._expanded else []
         )
         for place, gradient in gradients:
-            if gradient is not None and not torch.isfinite(gradient).all():
+            if gradient is not None and not torch.isfinite(entries(gradient)).all():
                 if self.nonfinite == "raise":
                     raise FloatingPointError(f"the gradient of {place} is not finite")
                 self.skipped_steps += 1
@@ -306,7 +317,9 @@ class BlockCoordinateDescent(Resumable):
             parts = [part for part in parts if part.parameter is only]
         if not parts:
             return
+        self._reached.add(index)
         factor = min(1.0, (self.steps_in_visit + 1) / self.switch_warmup) if self.switch_warmup else 1.0
+        self._require_dense(parts)
         weights = [part.of(part.parameter) for part in parts]
         gradients = [part.of(part.parameter.grad) for part in parts]  # pyright: ignore[reportArgumentType]
         states = [self._state_of(part) for part in parts]
@@ -314,3 +327,15 @@ class BlockCoordinateDescent(Resumable):
         self._using_lr[group["name"]] = float(lr)
         active = [part.of(part.parameter) for i in self.active_blocks for part in self.partition.blocks[i].parts]
         self._apply.step(weights, gradients, states, lr, group, master=self.master != "off", active=active)
+
+    def _require_dense(self, parts: Sequence[Part]) -> None:
+        """Raise ValueError for a sparse gradient where there is no arithmetic for it."""
+        for part in parts:
+            if part.parameter.grad is None or part.parameter.grad.layout == torch.strided:
+                continue
+            master = self.master != "off" and part.parameter.dtype == torch.bfloat16
+            if part.rows is not None or self.rule.state_tensors > 1 or self.compiled or master:
+                raise ValueError(
+                    f"the gradient of {part.name} is sparse, which {type(self.rule).__name__} so cannot "
+                    "use: make the table without sparse=True, or train it with SGD() and no master"
+                )

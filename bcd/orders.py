@@ -5,12 +5,13 @@ the order changes neither the data nor the initialisation, and its `state_dict` 
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from bcd.checks import require_flag, require_whole
+from bcd.checks import plain, require_flag, require_whole
 
 __all__ = [
     "CostAware",
@@ -131,6 +132,7 @@ class Fixed:
                 require_whole("visits", index, least=0, why="a visit is a block index from 0, or a list of them")
             if not visit or len(set(visit)) != len(visit):
                 raise ValueError(f"visits={visit} is not possible: the blocks of a visit are distinct, at least one")
+        self._visits = [plain(visit) for visit in self._visits]
         self.width = max(map(len, self._visits))
         self._next = 0
 
@@ -165,8 +167,8 @@ class SlidingWindow:
     def __init__(self, width: int, stride: int = 1) -> None:
         for name, value in (("width", width), ("stride", stride)):
             require_whole(name, value, least=1)
-        self.width = width
-        self._stride = stride
+        self.width = plain(width)
+        self._stride = plain(stride)
         self._first = 0
 
     def next_visit(self, num_blocks: int) -> tuple[int, ...]:
@@ -194,7 +196,7 @@ class Weighted:
 
     def __init__(self, weights: Sequence[float], count: int = 1, seed: int = 0) -> None:
         possible = isinstance(weights, Sequence) and not isinstance(weights, str) and len(weights) > 0
-        if not possible or not all(isinstance(w, int | float) and 0 < w < float("inf") for w in weights):
+        if not possible or not all(isinstance(w, Real) and 0 < w < float("inf") for w in weights):
             raise ValueError(f"weights={weights!r} is not possible: every weight must be positive and finite")
         self._weights = torch.tensor(list(weights), dtype=torch.float64)
         self.width = _count(count)
@@ -297,9 +299,9 @@ class Greedy:
 
 def _count(value: int) -> int:
     require_whole("count", value, least=1, why="a visit trains a whole number of blocks, at least one")
-    return value
+    return plain(value)
 
 
 def _seeded(seed: int) -> torch.Generator:
     require_whole("seed", seed, least=0, why="a seed is a whole number, at least 0")
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(plain(seed))

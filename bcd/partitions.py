@@ -9,8 +9,14 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from bcd.blocks import Block, Partition
-from bcd.checks import require_choice, require_whole
+from bcd.blocks import Block, Partition, has_gradient, is_frozen_by_others, warn_of_frozen
+from bcd.checks import require_choice, require_flag, require_whole
+from bcd.outside import (
+    find_layers,
+    outside_layers,
+    require_one_choice_for_a_tied_head,
+    tied_names,
+)
 
 __all__ = ["by_groups", "by_layer", "by_matrix", "by_module", "by_ratio", "by_regex", "single"]
 
@@ -19,36 +25,13 @@ Choice = Literal["train", "join", "freeze"]
 or no training at all."""
 
 
-def find_layers(module: nn.Module) -> tuple[str, list[nn.Module]]:
-    """The repeated layers of `module`: the outermost ModuleList or Sequential that holds most parameters.
-
-    Works on any Hugging Face decoder (``model.layers``, ``transformer.h``, ...) and on a plain ``nn.Sequential``;
-    names are never matched, so ``layers.1`` cannot catch ``layers.10``.
-
-    Returns:
-        Its qualified name (``""`` when `module` itself is the Sequential) and its children that have parameters.
-
-    Raises:
-        ValueError: when there is none.
-    """
-    candidates: dict[str, nn.Module] = {}
-    for name, child in module.named_modules():
-        inside_another = any(outer == "" or name.startswith(outer + ".") for outer in candidates)
-        if isinstance(child, nn.ModuleList | nn.Sequential) and not inside_another:
-            candidates[name] = child
-    sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in candidates.items()}
-    if not sizes or max(sizes.values()) == 0:
-        children = [name for name, _ in module.named_children()]
-        raise ValueError(
-            f"{type(module).__name__} has no ModuleList or Sequential of layers with parameters "
-            f"(its children are {children}); use single() or build a Partition by hand"
-        )
-    name = max(sizes, key=lambda key: sizes[key])
-    return name, [layer for layer in candidates[name].children() if any(True for _ in layer.parameters())]
-
-
 def single(
-    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
+    module: nn.Module,
+    *,
+    embedding: Choice = "train",
+    final_norm: Choice = "train",
+    head: Choice = "train",
+    only_trainable: bool = False,
 ) -> Partition:
     """One block with everything that is not frozen: block coordinate descent becomes the full optimizer.
 
@@ -56,26 +39,41 @@ def single(
     freeze something.
     """
     if {embedding, final_norm, head} == {"train"}:
-        return Partition((Block("all", dict(module.named_parameters())),), {}, _tied(module))
-    layered = by_layer(module, embedding=embedding, final_norm=final_norm, head=head)
+        taken = _takes(only_trainable)
+        everything = dict(module.named_parameters())
+        mine = {name: p for name, p in everything.items() if taken(p)}
+        frozen = {name: p for name, p in everything.items() if name not in mine}
+        return _finished((Block("all", mine),) if mine else (), frozen, tied_names(module), only_trainable)
+    layered = by_layer(module, embedding=embedding, final_norm=final_norm, head=head, only_trainable=only_trainable)
     everything = {name: p for block in layered.blocks for name, p in block.parameters.items()}
     return Partition((Block("all", everything),), layered.frozen, layered.tied)
 
 
 def by_layer(
-    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
+    module: nn.Module,
+    *,
+    embedding: Choice = "train",
+    final_norm: Choice = "train",
+    head: Choice = "train",
+    only_trainable: bool = False,
 ) -> Partition:
     """One block per layer (the partition of BAdam, arXiv 2404.02827, section 2).
 
     Parameters outside the layers: ``"train"`` makes them a block (embedding first, final norm and head last),
     ``"join"`` adds them to the neighbouring layer, ``"freeze"`` never trains them. BAdam as published freezes all.
-    A tied head is one tensor with the embedding: both choices must agree.
+    A tied head is one tensor with the embedding: both choices must agree. A tensor that several layers share is in the
+    block of the first. Which parameters are embedding, final norm and head says `bcd.outside`.
+
+    Parameters that are not floating point, such as quantized weights, stay frozen, and all others are trained whatever
+    their ``requires_grad`` was: a warning says so of both.
 
     Args:
         module: any Hugging Face decoder model or a plain ``nn.Sequential``.
         embedding: what happens to it; its neighbour is the first layer.
         final_norm: what happens to it; its neighbour is the last layer.
         head: what happens to it; its neighbour is the last layer. A tied one is trained where the embedding is.
+        only_trainable: leave parameters frozen that do not require a gradient, such as those below an adapter. What an
+            optimizer of this library has frozen for a visit does not count.
 
     Raises:
         ValueError: on an unknown choice, a module without layers, or a tied head whose choice differs.
@@ -85,11 +83,16 @@ def by_layer(
     >>> [(block.name, block.numel) for block in partition.blocks]
     [('0', 9), ('2', 4)]
     """
-    return _by_pieces(module, _whole, embedding, final_norm, head)
+    return _by_pieces(module, _whole, embedding, final_norm, head, only_trainable)
 
 
 def by_module(
-    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
+    module: nn.Module,
+    *,
+    embedding: Choice = "train",
+    final_norm: Choice = "train",
+    head: Choice = "train",
+    only_trainable: bool = False,
 ) -> Partition:
     """One block per module inside each layer, for example attention and MLP.
 
@@ -98,17 +101,22 @@ def by_module(
     ``post_attention_layernorm`` with the MLP. A layer without such children stays one block.
     Choices and errors are those of `by_layer`.
     """
-    return _by_pieces(module, _split_layer, embedding, final_norm, head)
+    return _by_pieces(module, _split_layer, embedding, final_norm, head, only_trainable)
 
 
 def by_matrix(
-    module: nn.Module, *, embedding: Choice = "train", final_norm: Choice = "train", head: Choice = "train"
+    module: nn.Module,
+    *,
+    embedding: Choice = "train",
+    final_norm: Choice = "train",
+    head: Choice = "train",
+    only_trainable: bool = False,
 ) -> Partition:
     """One block per matrix inside each layer; the vectors of a layer (norms, biases) join its first matrix.
 
     Choices and errors are those of `by_layer`.
     """
-    return _by_pieces(module, _split_matrices, embedding, final_norm, head)
+    return _by_pieces(module, _split_matrices, embedding, final_norm, head, only_trainable)
 
 
 def by_groups(
@@ -118,6 +126,7 @@ def by_groups(
     embedding: Choice = "train",
     final_norm: Choice = "train",
     head: Choice = "train",
+    only_trainable: bool = False,
 ) -> Partition:
     """One block per `size` neighbouring layers; the last block has what is left.
 
@@ -127,7 +136,7 @@ def by_groups(
         ValueError: when size < 1.
     """
     require_whole("size", size, least=1, why="a block has a whole number of layers, at least one")
-    return _by_pieces(module, _whole, embedding, final_norm, head, size)
+    return _by_pieces(module, _whole, embedding, final_norm, head, only_trainable, size)
 
 
 def by_ratio(
@@ -137,6 +146,7 @@ def by_ratio(
     embedding: Choice = "train",
     final_norm: Choice = "train",
     head: Choice = "train",
+    only_trainable: bool = False,
 ) -> Partition:
     """`parts` blocks, each with 1/parts of the rows of every tensor that is not frozen (dense storage).
 
@@ -150,14 +160,14 @@ def by_ratio(
         ValueError: when parts < 1 or a block would be empty.
     """
     require_whole("parts", parts, least=1, why="a whole number of parts is needed, at least one")
-    whole = single(module, embedding=embedding, final_norm=final_norm, head=head)
+    whole = single(module, embedding=embedding, final_norm=final_norm, head=head, only_trainable=only_trainable)
     tensors = whole.blocks[0].parameters
     longest = max(tensor.shape[0] if tensor.ndim else 1 for tensor in tensors.values())
     if parts > longest:
         raise ValueError(f"parts={parts} is not possible: the longest tensor has {longest} rows, so a block is empty")
     rows_of: list[dict[str, tuple[int, int] | None]] = [{} for _ in range(parts)]
     for name, tensor in tensors.items():
-        if not tensor.ndim:  # a single number has no rows
+        if not tensor.ndim or not len(tensor):  # a single number has no rows, and an empty tensor none to share
             rows_of[-1][name] = None
             continue
         rows = tensor.shape[0]
@@ -181,7 +191,8 @@ def by_regex(module: nn.Module, patterns: Sequence[str], *, rest: Literal["train
 
     Args:
         patterns: of parameter names, for example ``r"model\\.layers\\.[0-3]\\..*"``.
-        rest: what happens to parameters that match none: a last block "rest", or no training.
+        rest: what happens to parameters that match none: a last block "rest" (but for whole numbers, such as quantized
+            weights, which have no gradient), or no training.
 
     Raises:
         ValueError: for a pattern that is no regular expression or matches nothing, or an unknown choice.
@@ -202,23 +213,48 @@ def by_regex(module: nn.Module, patterns: Sequence[str], *, rest: Literal["train
             )
         blocks.append(Block(pattern, matched))
         remaining = {name: p for name, p in remaining.items() if name not in matched}
-    if remaining and rest == "train":
-        blocks.append(Block("rest", remaining))
-        remaining = {}
-    return Partition(tuple(blocks), remaining, _tied(module))
+    if rest == "train" and (trained := {name: p for name, p in remaining.items() if has_gradient(p)}):
+        blocks.append(Block("rest", trained))
+        remaining = {name: p for name, p in remaining.items() if name not in trained}
+    return Partition(tuple(blocks), remaining, tied_names(module))
 
 
-def _whole(name: str, layer: nn.Module) -> list[Block]:
-    return [Block(name, _named(name, layer))]
+Named = Callable[[str, nn.Module], dict[str, Tensor]]
+"""Name and module to its parameters that are trained, by their names in the model."""
 
 
-def _split_matrices(name: str, layer: nn.Module) -> list[Block]:
-    parameters = _named(name, layer)
+def _takes(only_trainable: bool) -> Callable[[Tensor], bool]:
+    """Whether a partition trains a parameter."""
+    require_flag("only_trainable", only_trainable)
+    return lambda p: has_gradient(p) and not (only_trainable and is_frozen_by_others(p))
+
+
+def _whole(name: str, layer: nn.Module, named: Named) -> list[Block]:
+    parameters = named(name, layer)
+    return [Block(name, parameters)] if parameters else []
+
+
+def _split_matrices(name: str, layer: nn.Module, named: Named) -> list[Block]:
+    parameters = named(name, layer)
     matrices = {n: {n: p} for n, p in parameters.items() if p.ndim > 1}
     if not matrices:
-        return _whole(name, layer)
+        return _whole(name, layer, named)
     next(iter(matrices.values())).update({n: p for n, p in parameters.items() if p.ndim <= 1})
     return [Block(n, part) for n, part in matrices.items()]
+
+
+def _split_layer(name: str, layer: nn.Module, named: Named) -> list[Block]:
+    children = {child_name: named(f"{name}.{child_name}", child) for child_name, child in layer.named_children()}
+    matrices = {n: ps for n, ps in children.items() if any(p.ndim > 1 for p in ps.values())}
+    norms = [ps for n, ps in children.items() if ps and n not in matrices]
+    direct = {n: p for n, p in named(name, layer).items() if "." not in n.removeprefix(f"{name}.")}
+    if not matrices:
+        return _whole(name, layer, named)
+    parts = list(matrices.values())
+    for j, norm in enumerate(norms):
+        parts[j * len(parts) // len(norms)].update(norm)
+    parts[0].update(direct)
+    return [Block(f"{name}.{n}", part) for n, part in zip(matrices, parts, strict=True)]
 
 
 def _joined(blocks: Sequence[Block]) -> Block:
@@ -227,115 +263,67 @@ def _joined(blocks: Sequence[Block]) -> Block:
     return Block(name, {n: p for block in blocks for n, p in block.parameters.items()})
 
 
-def _split_layer(name: str, layer: nn.Module) -> list[Block]:
-    children = {child_name: _named(f"{name}.{child_name}", child) for child_name, child in layer.named_children()}
-    matrices = {n: ps for n, ps in children.items() if any(p.ndim > 1 for p in ps.values())}
-    norms = [ps for n, ps in children.items() if ps and n not in matrices]
-    direct = {f"{name}.{n}": p for n, p in layer.named_parameters(recurse=False)}
-    if not matrices:
-        return _whole(name, layer)
-    parts = list(matrices.values())
-    for j, norm in enumerate(norms):
-        parts[j * len(parts) // len(norms)].update(norm)
-    parts[0].update(direct)
-    return [Block(f"{name}.{n}", part) for n, part in zip(matrices, parts, strict=True)]
+def _without_repetition(blocks: Sequence[Block]) -> list[Block]:
+    """Every tensor in the first block that has it, and no block that has none of its own."""
+    held: set[int] = set()
+    kept = []
+    for block in blocks:
+        own = {name: p for name, p in block.parameters.items() if id(p) not in held}
+        held.update(map(id, own.values()))
+        kept += [Block(block.name, own)] if own else []
+    return kept
 
 
 def _by_pieces(
     module: nn.Module,
-    split: Callable[[str, nn.Module], list[Block]],
+    split: Callable[[str, nn.Module, Named], list[Block]],
     embedding: Choice,
     final_norm: Choice,
     head: Choice,
+    only_trainable: bool,
     size: int = 1,
 ) -> Partition:
     choices = {"embedding": embedding, "final_norm": final_norm, "head": head}
     for key, choice in choices.items():
         require_choice(key, choice, get_args(Choice))
+    taken = _takes(only_trainable)
+
+    def named(prefix: str, inner: nn.Module) -> dict[str, Tensor]:
+        return {name: p for name, p in inner.named_parameters(prefix=prefix) if taken(p)}
+
     prefix, layers = find_layers(module)
     names = {id(child): name for name, child in module.named_modules()}
-    pieces = [block for layer in layers for block in split(names[id(layer)], layer)]
+    pieces = _without_repetition([block for layer in layers for block in split(names[id(layer)], layer, named)])
     blocks = [_joined(pieces[i : i + size]) for i in range(0, len(pieces), size)]
-    outside = _outside_layers(module, prefix, {id(p) for block in blocks for p in block.parameters.values()})
-    tied = _tied(module)
-    _check_tied_head(module, outside["embedding"], choices)
-    frozen: dict[str, Tensor] = {}
+    inside = {id(p): p for layer in layers for p in layer.parameters()}
+    outside = outside_layers(module, prefix, layers, set(inside))
+    require_one_choice_for_a_tied_head(module, outside["embedding"], choices)
+    frozen = {name: p for name, p in module.named_parameters() if not taken(p)}
     for key, parameters in outside.items():
-        if not parameters:
+        mine = {name: p for name, p in parameters.items() if name not in frozen}
+        if not mine:
             continue
         first = key == "embedding"
         if choices[key] == "freeze":
-            frozen.update(parameters)
-        elif choices[key] == "join":
+            frozen.update(mine)
+        elif choices[key] == "join" and blocks:
             place = 0 if first else -1
-            blocks[place] = Block(blocks[place].name, {**blocks[place].parameters, **parameters})
+            blocks[place] = Block(blocks[place].name, {**blocks[place].parameters, **mine})
         else:
-            blocks.insert(0 if first else len(blocks), Block(key, parameters))
-    partition = Partition(tuple(blocks), frozen, tied)
+            blocks.insert(0 if first else len(blocks), Block(key, mine))
+    partition = _finished(tuple(blocks), frozen, tied_names(module), only_trainable)
     partition.check_covers(module)
     return partition
 
 
-def _outside_layers(module: nn.Module, prefix: str, held: set[int]) -> dict[str, dict[str, Tensor]]:
-    """Sort the parameters outside the layers into embedding, final norm and head.
-
-    nn.Embedding, and whatever has "emb" in its name, is embedding. Of the rest, modules with vectors only are the
-    final norm wherever they are registered (OPT registers it before the layers), and matrices are the head, unless
-    they come before the layers and are no output embedding (a projection into the model's width).
-
-    Raises:
-        ValueError: when a parameter is inside another list of layers, such as an encoder or a vision tower.
-    """
-    get_head = getattr(module, "get_output_embeddings", None)
-    output = get_head() if callable(get_head) else None
-    lists = [name for name, child in module.named_modules() if isinstance(child, nn.ModuleList | nn.Sequential)]
-    outside: dict[str, dict[str, Tensor]] = {"embedding": {}, "final_norm": {}, "head": {}}
-    before = True
-    for name, parameter in module.named_parameters():
-        if id(parameter) in held:
-            before = before and not (prefix == "" or name.startswith(prefix + "."))
-            continue
-        if inside := [other for other in lists if name.startswith(f"{other}.")]:
-            raise ValueError(
-                f"{name} is in {inside[0]!r}, a second list of layers beside {prefix!r}; "
-                "name the blocks yourself with by_regex()"
-            )
-        owner = module.get_submodule(name.rpartition(".")[0])
-        matrix = any(p.ndim > 1 for p in owner.parameters(recurse=False))
-        if isinstance(owner, nn.Embedding) or "emb" in name.rpartition(".")[0].lower():
-            outside["embedding"][name] = parameter
-        elif not matrix:
-            outside["final_norm"][name] = parameter
-        elif before and owner is not output and "out" not in name:
-            outside["embedding"][name] = parameter
-        else:
-            outside["head"][name] = parameter
-    return outside
-
-
-def _check_tied_head(module: nn.Module, embedding: Mapping[str, Tensor], choices: Mapping[str, str]) -> None:
-    get_head = getattr(module, "get_output_embeddings", None)
-    head = get_head() if callable(get_head) else None
-    weight = getattr(head, "weight", None)
-    shared = {first for second, first in _tied(module).items() if _is_head(second, module)}
-    for name, parameter in embedding.items():
-        if (parameter is weight or name in shared) and choices["head"] != choices["embedding"]:
-            raise ValueError(
-                f"the head is tied to {name}, so it cannot be treated differently: "
-                f"embedding={choices['embedding']!r} but head={choices['head']!r}; set both alike"
-            )
-
-
-def _is_head(name: str, module: nn.Module) -> bool:
-    """Whether the parameter belongs to a linear map, which outside the layers is the head."""
-    return isinstance(module.get_submodule(name.rpartition(".")[0]), nn.Linear)
-
-
-def _named(prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    return dict(module.named_parameters(prefix=prefix))
-
-
-def _tied(module: nn.Module) -> dict[str, str]:
-    first = {id(p): name for name, p in module.named_parameters()}
-    every = module.named_parameters(remove_duplicate=False)
-    return {name: first[id(p)] for name, p in every if first[id(p)] != name}
+def _finished(
+    blocks: tuple[Block, ...], frozen: dict[str, Tensor], tied: Mapping[str, str], only_trainable: bool
+) -> Partition:
+    if not blocks and only_trainable:
+        raise ValueError(
+            "only_trainable=True is not possible: no parameter requires a gradient outside of what is frozen by choice"
+        )
+    partition = Partition(blocks, frozen, tied)
+    if not only_trainable:
+        warn_of_frozen(partition)
+    return partition

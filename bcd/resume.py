@@ -2,10 +2,12 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from bcd.blocks import Partition
+from bcd.processes import Averaging
 from bcd.visits import Visits
 
 
@@ -16,6 +18,24 @@ def setting(partition: Partition, **options: Any) -> dict[str, Any]:
         for block in partition.blocks
     }
     return {**options, "blocks": blocks}
+
+
+WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""What torch.compile and other wrappers put into the names of a model's parameters."""
+
+
+def unwrapped(name: str) -> str:
+    """A name as in the model itself: without wrappers, and without the "module." of DistributedDataParallel."""
+    parts = [part for part in name.split(".") if part not in WRAPPERS]
+    return ".".join(parts[1:] if parts[:1] == ["module"] and len(parts) > 1 else parts)
+
+
+def _unwrapped(setting: Mapping[str, Any]) -> dict[str, Any]:
+    blocks = {
+        unwrapped(block): [[unwrapped(name), *rest] for name, *rest in parts]
+        for block, parts in setting["blocks"].items()
+    }
+    return {**setting, "blocks": blocks, "always_active": list(map(unwrapped, setting["always_active"]))}
 
 
 ENTRIES = {"held", "active_blocks", "choosing", "visits_started", "steps_in_visit", "skipped_steps", "full_backwards"}
@@ -35,7 +55,11 @@ def require_saved(state_dict: Any) -> None:
 
 
 def require_equal(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Raise ValueError, naming the difference, unless a saved setting is that of this optimizer."""
+    """Raise ValueError, naming the difference, unless a saved setting is that of this optimizer.
+
+    Wrappers of the model, such as DistributedDataParallel and torch.compile, make no difference.
+    """
+    saved, here = _unwrapped(saved), _unwrapped(here)
     old, new = saved["blocks"], here["blocks"]
     if old.keys() != new.keys():
         gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
@@ -60,11 +84,23 @@ def require_complete(held: Iterable[int], state: Mapping[int, Any]) -> None:
         raise ValueError(f"the state_dict has state of the parameters {unknown}, which had none when it was saved")
 
 
+@contextmanager
+def _without(hooks: OrderedDict[int, Any]) -> Iterator[list[Any]]:
+    """torch's hooks, which the optimizer calls itself, away inside the block."""
+    kept = dict(hooks)
+    hooks.clear()
+    try:
+        yield list(kept.values())
+    finally:
+        hooks.update(kept)
+
+
 class Resumable(Visits):
     """The part of `BlockCoordinateDescent` that saves and continues it, and makes copies."""
 
     always_active: tuple[str, ...]
     skipped_steps: int
+    _averaging: Averaging
 
     def __getstate__(self) -> dict[str, Any]:
         """torch would keep three attributes only, and a copied or unpickled optimizer would have lost its blocks.
@@ -80,7 +116,8 @@ class Resumable(Visits):
         and `load` into the state_dict of a new optimizer, which has no moments yet, reads none; both are refused here.
         Save this state_dict with `save` and read it back with `dcp_to_torch_save` and torch.load.
         """
-        state = super().state_dict()
+        with _without(self._optimizer_state_dict_post_hooks) as hooks:  # they are to see the visit too
+            state = super().state_dict()
         state["visit"] = {
             "active_blocks": list(self.active_blocks),
             "choosing": self._choosing,
@@ -93,6 +130,9 @@ class Resumable(Visits):
             "held": sorted(state["state"]),
             "expansion": self._expanded.state_dict() if self._expanded else {},
         }
+        for hook in hooks:
+            changed = hook(self, state)
+            state = state if changed is None else changed
         return state
 
     def _setting(self) -> dict[str, Any]:
@@ -118,6 +158,10 @@ class Resumable(Visits):
             ValueError: naming the difference, when it comes from another partition, rule, order, K or option, or from
                 no BlockCoordinateDescent; nothing is changed in that case.
         """
+        state_dict = dict(state_dict) if isinstance(state_dict, Mapping) else state_dict
+        for hook in list(self._optimizer_load_state_dict_pre_hooks.values()):
+            changed = hook(self, state_dict)  # pyright: ignore[reportArgumentType]
+            state_dict = state_dict if changed is None else changed
         require_saved(state_dict)
         visit = state_dict["visit"]
         require_equal(visit["setting"], self._setting())
@@ -133,7 +177,9 @@ class Resumable(Visits):
             ) from error
         # torch would cast float32 moments and integer remainders to the dtype of bfloat16 weights, so it gets none.
         groups = copy.deepcopy(list(state_dict["param_groups"]))
-        super().load_state_dict({"state": {}, "param_groups": groups})
+        pre, post = self._optimizer_load_state_dict_pre_hooks, self._optimizer_load_state_dict_post_hooks
+        with _without(pre), _without(post) as after:
+            super().load_state_dict({"state": {}, "param_groups": groups})
         parameters = [p for group in self.param_groups for p in group["params"]]
         for index, values in state.items():
             self.state[parameters[index]] = copy.deepcopy(values)
@@ -143,11 +189,16 @@ class Resumable(Visits):
         self._choosing = visit["choosing"]
         for name in ("visits_started", "steps_in_visit", "skipped_steps", "full_backwards"):
             setattr(self, name, visit[name])
+        self._averaging.done = False
         self._apply.drop_freed()
         self._apply.end_visit()
         self._activate(tuple(visit["active_blocks"]))
+        # What the steps before met is not saved.
+        self._reached = set(self.active_blocks) if self.steps_in_visit else set()
         if not self._choosing:
             self._bring()
         if self._expanded is not None:
             self._expanded.load_state_dict(copy.deepcopy(visit.get("expansion", {})))
+        for hook in after:
+            hook(self)
         self._call_visit_hooks("start")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bcd import precision
+from bcd.processes import local
 from bcd.rules.rule import Rule, State
 from bcd.update_kernel import compiled_update, supports
 
@@ -30,7 +31,7 @@ class Update:
             raise ValueError(
                 f"compiled=True is not possible with rule={rule!r}: it needs a formula and neither foreach nor fused"
             )
-        self._scratch: precision.Scratch | None = None
+        self._scratch: dict[torch.device, precision.Scratch] = {}
         self._freed: dict[tuple[torch.Size, torch.dtype, torch.device], list[State]] = {}
 
     def step(
@@ -56,13 +57,17 @@ class Update:
             active: every weight of the visit, for the size of the buffers.
         """
         exact = [i for i, w in enumerate(weights) if master and w.dtype == torch.bfloat16]
+        if exact:  # a master's halves are those of the shard, and rules move every element by itself
+            weights, gradients, active = ([local(t) for t in each] for each in (weights, gradients, active))
         for i in exact:
             if "remainder" not in states[i]:
                 states[i]["remainder"] = torch.zeros_like(weights[i], dtype=torch.int16)
-        plain = [i for i in range(len(weights)) if i not in exact]
-        for indices in filter(None, (exact, plain)):
+        together: dict[Any, list[int]] = {}
+        for i, weight in enumerate(weights):  # a block may span devices
+            together.setdefault((i not in exact, weight.device), []).append(i)
+        for (_, device), indices in sorted(together.items(), key=lambda each: each[0][0]):
             of_these = [weights[i] for i in indices], [gradients[i] for i in indices], [states[i] for i in indices]
-            self._move(*of_these, lr, hyperparameters, active)
+            self._move(*of_these, lr, hyperparameters, [w for w in active if w.device == device])
 
     def _move(
         self,
@@ -80,11 +85,15 @@ class Update:
             remainders = [state.get("remainder") for state in states]
             compiled_update(self.rule, weights, remainders, gradients, states, float(lr), hyperparameters)  # pyright: ignore[reportArgumentType]
         elif master:
-            self._scratch = self._scratch or precision.Scratch(active)
+            device = weights[0].device
+            if device not in self._scratch:
+                self._scratch[device] = precision.Scratch(active)
             for chunk in precision.chunks(weights):
                 chunk_weights, chunk_states = [weights[i] for i in chunk], [states[i] for i in chunk]
                 remainders = [state["remainder"] for state in chunk_states]
-                masters, copies = self._scratch.unpack(chunk_weights, remainders, [gradients[i] for i in chunk])
+                masters, copies = self._scratch[device].unpack(
+                    chunk_weights, remainders, [gradients[i] for i in chunk]
+                )
                 self._init(masters, chunk_states)
                 self.rule.update(masters, copies, chunk_states, lr, hyperparameters)
                 for full, weight, remainder in zip(masters, chunk_weights, remainders, strict=True):
@@ -108,6 +117,7 @@ class Update:
         On a CPU the first step of the next visit may take the memory over: given back to the system, it would cost
         more page faults at every switch than a step takes. An allocator of a GPU does that by itself.
         """
+        weight = local(weight) if "remainder" in state else weight
         dtype = torch.float32 if "remainder" in state else weight.dtype
         entries = {name: state.pop(name) for name in list(state) if name != "remainder"}
         if weight.device.type == "cpu" and entries:
@@ -119,4 +129,4 @@ class Update:
 
     def end_visit(self) -> None:
         """Give back the buffers of the visit."""
-        self._scratch = None
+        self._scratch = {}

@@ -51,6 +51,8 @@ def compiled_update(
         lr: step size.
         hyperparameters: of the rule.
     """
+    if any(w.is_complex() for w in weights):
+        raise ValueError("compiled=True is not possible with complex weights: their rules have no compiled kernel")
     dtype = torch.float64 if weights[0].dtype == torch.float64 else torch.float32
     rows = []
     for state in states:
@@ -59,16 +61,26 @@ def compiled_update(
         rows.append(rule.coefficients(lr, hyperparameters, int(state["step"]) if "step" in state else 1))
     # A tensor, not numbers: a new number would be a new kernel.
     table = torch.tensor(rows, dtype=dtype).to(weights[0].device, non_blocking=True)
-    flat_states = [[state[name].view(-1) for name in rule.state_names] for state in states]
+    copied: list[tuple[Tensor, Tensor]] = []
+
+    def flat(tensor: Tensor) -> Tensor:
+        """A view, or a copy of what is not contiguous (transposed, channels last), which is written back."""
+        row = tensor.detach().reshape(-1)
+        if not tensor.is_contiguous():
+            copied.append((tensor, row))
+        return row
+
     arguments = (
-        [w.detach().view(-1) for w in weights],
-        [None if r is None else r.view(-1) for r in remainders],
+        [flat(w) for w in weights],
+        [None if r is None else flat(r) for r in remainders],
         [g.detach().reshape(-1) for g in gradients],
-        flat_states,
+        [[flat(state[name]) for name in rule.state_names] for state in states],
         table,
     )
     with torch._dynamo.config.patch(recompile_limit=GRAPHS):
         _kernel(rule.formula)(*arguments)
+    for tensor, row in copied:
+        tensor.copy_(row.view(tensor.shape))
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """The visits of an optimizer: which blocks are active, what is kept of the others, and who is told of a switch."""
 
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from bcd.blocks import Part, Partition
+from bcd.checks import plain, require_whole
 from bcd.expansion import Expanded, Expansion
 from bcd.orders import Order
 from bcd.rules.rule import Rule, State
@@ -24,6 +26,11 @@ VisitHook = Callable[[Any], object]
 """What `register_visit_hook` takes: a function of the optimizer, whose result is not used."""
 
 
+def require_inner_steps(value: int) -> None:
+    """Raise ValueError unless `value` can be K, the number of steps of a visit."""
+    require_whole("inner_steps", value, least=1, why="a visit lasts a whole number K >= 1 of steps")
+
+
 class Visits(torch.optim.Optimizer):
     """The part of `BlockCoordinateDescent` that starts and ends visits; its constructor sets what is named here.
 
@@ -33,7 +40,6 @@ class Visits(torch.optim.Optimizer):
     partition: Partition
     rule: Rule
     order: Order
-    inner_steps: int
     state_lifetime: Lifetime
     master: Master
     expansion: Expansion | None
@@ -49,7 +55,19 @@ class Visits(torch.optim.Optimizer):
     _drawn: tuple[int, ...]
     _choosing: bool
     _before: list[list[Tensor]]
+    _reached: set[int]
+    _warned: bool
     _visit_hooks: OrderedDict[int, dict[str, VisitHook | None]]
+
+    @property
+    def inner_steps(self) -> int:
+        """K, optimizer steps of one visit; a visit that has as many steps or more ends with the next one."""
+        return self._inner_steps
+
+    @inner_steps.setter
+    def inner_steps(self, value: int) -> None:
+        require_inner_steps(value)
+        self._inner_steps = plain(value)
 
     @property
     def num_blocks(self) -> int:
@@ -148,13 +166,15 @@ class Visits(torch.optim.Optimizer):
     def _end_visit(self) -> None:
         self._apply.end_visit()
         blocks = self.partition.blocks
+        self._warn_of_blocks_without_gradient()
         if self.track_unchanged:
             for index, before in zip(self.active_blocks, self._before, strict=True):
                 same = sum(
                     int(part.of(part.parameter).eq(old).sum())
                     for part, old in zip(blocks[index].parts, before, strict=True)
                 )
-                self.unchanged[blocks[index].name] = same / blocks[index].numel
+                size = blocks[index].numel
+                self.unchanged[blocks[index].name] = same / size if size else 1.0
         self._drop_gradients()
         self._expanded = None
         for index in self.active_blocks:
@@ -163,6 +183,19 @@ class Visits(torch.optim.Optimizer):
             for part in blocks[index].parts:
                 part.parameter.requires_grad_(False)
                 self._leave(part)
+
+    def _warn_of_blocks_without_gradient(self) -> None:
+        """Say once that a visit moved nothing, since no backward reached its block."""
+        still = [self.partition.blocks[i].name for i in self.active_blocks if i not in self._reached]
+        if still and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the block {still[0]!r} met no gradient in the {self.inner_steps} steps of its visit, so nothing "
+                "moved: the loss does not depend on it, or its parameters are no longer those of the model "
+                "(fully_shard or another change of the model after the optimizer was made), or something else set "
+                "requires_grad=False (a second optimizer)",
+                stacklevel=4,
+            )
 
     def _leave(self, part: Part) -> None:
         """Drop, move or keep the state of a part whose visit ends."""
@@ -183,6 +216,7 @@ class Visits(torch.optim.Optimizer):
 
     def _next_visit(self) -> None:
         self.steps_in_visit = 0
+        self._reached = set()
         self.visits_started += 1
         if getattr(self.order, "needs_gradients", False):
             self._choosing = True

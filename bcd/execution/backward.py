@@ -55,6 +55,11 @@ def step_in_backward(optimizer: BlockCoordinateDescent) -> Callable[[], None]:
                 "a second backward came before optimizer.step(): the step in backward uses every gradient at once, so "
                 "gradients cannot be accumulated"
             )
+        if _processes() > 1:
+            raise RuntimeError(
+                "a process group of several processes came after step_in_backward was turned on, whose gradients are "
+                "averaged after the step in backward has used them: leave it off"
+            )
         moved.add(id(parameter))
         alive.step_on(parameter)
 

@@ -13,6 +13,8 @@ the last matrix product: `Rest.recomputed` asks the next wrapper for its own way
 brings weights to a layer and takes them away again belongs outside both.
 """
 
+import inspect
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -29,8 +31,8 @@ Kwargs = dict[str, Any]
 INNERMOST = 100
 """Priority of `compiled`, the highest: nothing is between a graph and its layer."""
 
-WITHOUT_CACHE = {"past_key_values": None, "past_key_value": None, "layer_past": None, "use_cache": False}
-"""Keyword arguments of Hugging Face layers that would cache keys and values, and what turns that off."""
+CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
+"""Names under which Hugging Face layers take a cache; some take it without a name, see `is_cache`."""
 
 
 class Wrapper(Protocol):
@@ -83,7 +85,8 @@ class LayerCall:
     """Callable in place of `layer.forward`: the layer inside its wrappers.
 
     In training, keys and values are not cached: a cache would keep them for the whole pass, and a recomputation would
-    store them twice. In evaluation mode it is the layer's own forward, but for wrappers that are there too.
+    store them twice. In evaluation mode it is the layer's own forward, but for wrappers that are there too; and so it
+    is for a call with a cache where gradients are disabled, such as `generate` of a model in training mode.
 
     Attributes:
         layer: whose forward it stands for.
@@ -99,13 +102,34 @@ class LayerCall:
         self.original: Call = layer.forward
         self.before: Any = vars(layer).get("forward")
         self.wrappers: tuple[Wrapper, ...] = ()
+        parameters = inspect.signature(layer.forward).parameters.values()
+        self._names = tuple(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.layer.training:
+        """The layer's result.
+
+        Raises:
+            ValueError: for a cache that holds tokens already where gradients are enabled in training mode.
+        """
+        given = dict(zip(self._names, args, strict=False)) | kwargs
+        caches = [*filter(is_cache, args), *(given[name] for name in CACHES if given.get(name) is not None)]
+        # Some layers keep states by themselves if they are told to.
+        generates = not torch.is_grad_enabled() and (bool(caches) or given.get("use_cache") is True)
+        if not self.layer.training or generates:
             return Rest(self, [wrapper for wrapper in self.wrappers if wrapper.in_evaluation])(args, kwargs)
-        for name, without in WITHOUT_CACHE.items():
-            if name in kwargs:
-                kwargs[name] = without
+        if self.index == 0 and any(holds_tokens(cache, self.layer) for cache in caches):
+            raise ValueError(
+                "the model is given a cache with the keys and values of earlier tokens, which backward would not "
+                "reach: in training mode give whole sequences (use_cache=False), or call it under torch.no_grad()"
+            )
+        named = zip(itertools.chain(self._names, itertools.repeat("")), args, strict=False)
+        args = tuple(
+            False if name == "use_cache" else None if name in CACHES or is_cache(value) else value
+            for name, value in named
+        )
+        kwargs |= {name: None for name in CACHES if name in kwargs}
+        if "use_cache" in kwargs:
+            kwargs["use_cache"] = False
         return Rest(self, self.wrappers)(args, kwargs)
 
     def add(self, wrapper: Wrapper) -> None:
@@ -144,6 +168,25 @@ class LayerCall:
     def trains(self) -> bool:
         """Whether a parameter of the layer is trained at present."""
         return any(p.requires_grad for p in self.layer.parameters())
+
+
+def is_cache(value: Any) -> bool:
+    """Whether an argument of a layer is a cache of transformers."""
+    return callable(getattr(value, "get_seq_length", None))
+
+
+def holds_tokens(cache: Any, layer: nn.Module) -> bool:
+    """Whether a layer's place in a cache was filled by an earlier call: one of transformers, or a tuple of tensors.
+
+    Other places say nothing: layers in another list of the model may have filled them in the same call.
+    """
+    if not is_cache(cache):
+        return any(True for _ in tensors(cache))
+    place = next((m.layer_idx for m in layer.modules() if isinstance(getattr(m, "layer_idx", None), int)), 0)
+    try:
+        return bool(cache.get_seq_length(place) > 0)
+    except ValueError:  # of a place without keys and values, for recurrent layers
+        return bool(cache.has_previous_state(place))
 
 
 def tensors(tree: Any) -> Iterable[Tensor]:

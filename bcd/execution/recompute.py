@@ -6,7 +6,10 @@ layers, c_i the bytes that layer i keeps, r the bytes of its input (all that a r
     layer i keeps its activations  <=>  n r + sum over kept layers j >= i of (c_j - r)  <=  B
 
 Layers are kept from the top downwards: backward frees them first, so that a recomputed layer below finds their memory
-free. c_i is measured once for each kind of layer and shape of input, by a trial call that is dropped.
+free. c_i is measured once for each kind of layer and shape of input, by a trial call that is dropped. Layers may take
+different arguments (masks, rotary tables, states of other layers), so a trial is with a layer's own ones, at its own
+call; only for layers with parameters of the same shapes the lowest layer's are tried before. Until a layer is measured
+it recomputes, for one pass.
 """
 
 import weakref
@@ -35,7 +38,7 @@ class Recompute:
 
     Attributes:
         kept: indices of the layers that kept their activations in the last forward pass.
-        cost: (kind of layer, shape, dtype, device) -> bytes that it keeps.
+        cost: (kind of layer, layout of its arguments, shape, dtype) -> bytes that it keeps.
         available: what the budget "free" asks, see the function; a prediction for another device sets its own.
     """
 
@@ -61,6 +64,8 @@ class Recompute:
         self.kept: frozenset[int] = frozenset()
         self.cost: dict[Any, int] = {}
         self._plans: dict[Any, frozenset[int]] = {}
+        self._layouts: dict[int, Any] = {}  # index of a layer -> layout of the arguments of its last call
+        self._measures = False  # whether the plan of the present pass asks what layers cost
 
     def forget_plans(self) -> None:
         """Plan anew at the next forward pass: a visit starts, which makes other state than the one before."""
@@ -74,9 +79,18 @@ class Recompute:
     def keeps(self, call: LayerCall, args: Args, kwargs: Kwargs) -> bool:
         """Whether the layer keeps its activations; the lowest one that is asked in a pass makes the plan for all."""
         hidden = next(iter(tensors((args, kwargs))))
-        if call.index == 0 or not hidden.requires_grad:
+        lowest = call.index == 0 or not hidden.requires_grad
+        if lowest:
             self._check_start(call, hidden)
-            self.kept = self._plan(call, hidden, args, kwargs)
+        if self.budget is None or self.budget == 0:
+            if lowest:
+                self.kept = frozenset(each.index for each in self.calls[call.index :] if self.budget is None)
+        else:
+            self._layouts[call.index] = _layout((args, kwargs))
+            if lowest:
+                self.kept = self._plan(call, hidden, args, kwargs)
+            elif self._measures:
+                self._cost_of(call, hidden, args, kwargs, lowest=False)
         return call.index in self.kept
 
     def _check_start(self, layer: LayerCall, hidden: Tensor) -> None:
@@ -91,28 +105,61 @@ class Recompute:
 
     def _plan(self, first: LayerCall, hidden: Tensor, args: Args, kwargs: Kwargs) -> frozenset[int]:
         above = self.calls[first.index :]
-        if self.budget is None or self.budget == 0:
-            return frozenset(call.index for call in above if self.budget is None)
-        kinds = [self._kind(call, hidden, lowest=call is first) for call in above]
-        optimizer = self._optimizer()
-        key = (first.index, tuple(kinds))
+
+        def key_of() -> tuple[int, tuple[Any, ...]]:
+            layouts = [self._layouts.get(call.index) for call in above]
+            kinds = [self._kind(c, hidden, w, lowest=c is first) for c, w in zip(above, layouts, strict=True)]
+            return first.index, tuple(kinds)
+
+        optimizer, key = self._optimizer(), key_of()
+        self._measures = False  # where there is a plan all is known
         if key not in self._plans:
             budget = self.available(self.model, optimizer) if self.budget == "free" else self.budget
+            self._measures = budget is not None
             if budget is None:
                 return frozenset(call.index for call in above)
-            for call, kind in zip(above, kinds, strict=True):
-                if kind not in self.cost:
-                    self.cost[kind] = self._measure(call, args, kwargs, lowest=call is first)
-            costs = [self.cost[kind] for kind in kinds]
-            if self.budget == "free":
-                budget -= self.reserve + max(costs)  # backward through one layer needs about as much as it keeps
-            self._plans = {key: _choose(above, costs, nbytes([hidden]), budget)}
+            costs: list[int | None] = [self._cost_of(first, hidden, args, kwargs, lowest=True)]
+            for call, kind in zip(above[1:], key[1][1:], strict=True):
+                known = kind in self.cost
+                costs.append(self.cost[kind] if known else self._guess(call, first, hidden, args, kwargs))
+            if self.budget == "free":  # backward through one layer needs about as much as it keeps
+                budget -= self.reserve + max(cost for cost in costs if cost is not None)
+            plan = _choose(above, costs, nbytes([hidden]), budget)
+            key = key_of()
+            if any(kind not in self.cost for kind in key[1]):
+                return plan  # the next pass knows better
+            self._plans = {key: plan}
         return self._plans[key]
 
+    def _cost_of(self, call: LayerCall, hidden: Tensor, args: Args, kwargs: Kwargs, *, lowest: bool) -> int:
+        """Cost of a layer with its own arguments, measured if it is not known."""
+        kind = self._kind(call, hidden, self._layouts[call.index], lowest=lowest)
+        if kind not in self.cost:
+            self.cost[kind] = self._measure(call, args, kwargs, lowest=lowest)
+        return self.cost[kind]
+
+    def _guess(self, call: LayerCall, first: LayerCall, hidden: Tensor, args: Args, kwargs: Kwargs) -> int | None:
+        """Cost of a layer that has not been called yet, with the lowest layer's arguments; None if that says nothing.
+
+        Layers of one shape may still differ in what they need of their arguments, and then anything may be raised.
+        """
+        if _shapes(call.layer) != _shapes(first.layer):
+            return None
+        kind = self._kind(call, hidden, self._layouts[first.index], lowest=False)
+        if kind not in self.cost:
+            try:
+                self.cost[kind] = self._measure(call, args, kwargs, lowest=False)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception:
+                return None
+        self._layouts[call.index] = self._layouts[first.index]  # until it is called with others
+        return self.cost[kind]
+
     @staticmethod
-    def _kind(call: LayerCall, hidden: Tensor, *, lowest: bool) -> Any:
-        shapes = tuple((p.shape, p.dtype, p.requires_grad) for p in call.layer.parameters())
-        return type(call.layer), shapes, lowest and not hidden.requires_grad, hidden.shape, hidden.dtype
+    def _kind(call: LayerCall, hidden: Tensor, layout: Any, *, lowest: bool) -> Any:
+        trains = tuple(p.requires_grad for p in call.layer.parameters())
+        return _shapes(call.layer), trains, lowest and not hidden.requires_grad, layout, hidden.shape, hidden.dtype
 
     def _measure(self, call: LayerCall, args: Args, kwargs: Kwargs, *, lowest: bool) -> int:
         """Bytes that the layer keeps for backward, its input included, without what is there anyway."""
@@ -138,11 +185,31 @@ class Recompute:
         return size
 
 
-def _choose(above: list[LayerCall], costs: list[int], carried: int, budget: int) -> frozenset[int]:
-    """Indices of the layers that keep their activations, by the rule of the module's docstring; carried is r."""
+def _shapes(layer: nn.Module) -> Any:
+    return type(layer), tuple((p.shape, p.dtype) for p in layer.parameters())
+
+
+def _layout(tree: Any) -> Any:
+    """What arguments are without their sizes and values, which change from batch to batch."""
+    if isinstance(tree, Tensor):
+        return tree.ndim, tree.dtype
+    if isinstance(tree, dict):
+        return tuple((name, _layout(value)) for name, value in tree.items())
+    if isinstance(tree, list | tuple):
+        return tuple(map(_layout, tree))
+    return type(tree)
+
+
+def _choose(above: list[LayerCall], costs: list[int | None], carried: int, budget: int) -> frozenset[int]:
+    """Indices of the layers that keep their activations, by the rule of the module's docstring; carried is r.
+
+    A layer whose cost is not known is recomputed.
+    """
     budget -= len(above) * carried
     kept = set()
     for call, cost in zip(reversed(above), reversed(costs), strict=True):
+        if cost is None:
+            continue
         budget -= max(0, cost - carried)
         if budget < 0:
             break

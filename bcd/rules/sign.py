@@ -14,6 +14,8 @@ from bcd.rules.rule import State
 class Sign:
     """x <- x - lr (sign(g) + weight_decay x): every weight with a gradient moves by lr; decay is decoupled.
 
+    The sign of a complex number is g / |g|.
+
     Raises:
         ValueError: when weight_decay is negative.
     """
@@ -43,7 +45,7 @@ class Sign:
     ) -> None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.mul_(1 - lr * hyperparameters["weight_decay"])
-            parameter.sub_(gradient.sign() * lr)
+            parameter.sub_(gradient.sgn() * lr)
 
     def coefficients(self, lr: float, hyperparameters: Mapping[str, Any], step: int) -> tuple[float, ...]:
         return lr, lr * hyperparameters["weight_decay"]
@@ -53,4 +55,4 @@ class Sign:
         x: Tensor, g: Tensor, state: Sequence[Tensor], coefficients: Sequence[Tensor]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         rate, shrink = coefficients
-        return x - shrink * x - rate * g.sign(), ()
+        return x - shrink * x - rate * g.sgn(), ()

@@ -88,10 +88,6 @@ CASES = {
         lambda: Block("a", {"w": torch.tensor(1.0)}, {"w": (0, 1)}),
         "block 'a' has the rows 0:1 of w, which has 0 rows",
     ),
-    "a module without parameters": (
-        lambda: single(nn.Tanh()),
-        "block 'all' has no parameters; drop it from the partition",
-    ),
     "half a layer": (
         lambda: by_groups(model(), 1.5),
         "size=1.5 is not possible: a block has a whole number of layers, at least one",
@@ -127,6 +123,10 @@ CASES = {
     "a pattern twice": (
         lambda: by_regex(model(), ["0.*", "0.*"], rest="freeze"),
         "pattern '0.*' matches no parameter that is left; there are 1.weight",
+    ),
+    "a word for what is trainable": (
+        lambda: single(model(), only_trainable="yes"),
+        "only_trainable='yes' is not one of True, False",
     ),
     "an unknown choice for the head": (
         lambda: single(model(), head="tied"),

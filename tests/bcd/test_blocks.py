@@ -77,6 +77,11 @@ def test_single_needs_no_layers():
     assert names(single(nn.Linear(2, 2))) == ["all"]
 
 
+def test_single_needs_parameters():
+    with pytest.raises(ValueError, match="a partition needs at least one block; everything is frozen or nothing"):
+        single(nn.Tanh())
+
+
 def test_sequential_layers_without_parameters_are_no_blocks():
     assert names(by_layer(nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)))) == ["0", "2"]
 

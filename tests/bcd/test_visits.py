@@ -7,6 +7,7 @@ from bcd import (
     AdamW,
     BlockCoordinateDescent,
     Cyclic,
+    Fixed,
     Greedy,
     RandomReshuffle,
     Uniform,
@@ -55,13 +56,10 @@ def test_a_switch_drops_gradients_and_state(decoder):
 
 def test_autograd_stops_at_the_active_block(decoder):
     model = decoder()
-    bcd(model, order=Cyclic())
     hidden = {}
     for i, layer in enumerate(model.layers):
         layer.register_forward_hook(lambda module, args, output, i=i: hidden.__setitem__(i, output.requires_grad))
-    optimizer = bcd(model)
-    optimizer._end_visit()
-    optimizer._start_visit((1,))
+    train(model, bcd(model, order=Fixed([0, 1]), inner_steps=1), 1)
     loss_of(model)
     assert hidden == {0: False, 1: True, 2: True}
 

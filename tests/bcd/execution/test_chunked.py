@@ -2,14 +2,17 @@
 
 import copy
 
+import peft
 import pytest
 import torch
+import transformers as hf
 from transformers import Trainer, TrainingArguments
 
 from bcd.execution import Execution, chunked_loss, linear_cross_entropy
 from tests.cover import tiered
 
 RTOL = 1e-5  # same mathematics in float32
+OF_PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 
 def labelled(tokens):
@@ -139,3 +142,145 @@ def test_refusals(llama):
     chunked_loss(model)
     with pytest.raises(ValueError, match="has a chunked loss already"):
         chunked_loss(model)
+
+
+SMALL = {
+    "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}  # fmt: skip
+
+
+def seeded(make):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make().train()
+
+
+def llava():
+    vision = hf.CLIPVisionConfig(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=8, patch_size=4
+    )
+    config = hf.LlavaConfig(
+        vision_config=vision, text_config=hf.LlamaConfig(**SMALL), image_token_index=40, image_token_id=40,
+        vision_feature_select_strategy="default", vision_feature_layer=-1,
+    )  # fmt: skip
+    return hf.LlavaForConditionalGeneration(config)
+
+
+def mixtral(**options):
+    return hf.MixtralForCausalLM(hf.MixtralConfig(**SMALL, num_local_experts=4, **options))
+
+
+def test_images_are_seen():
+    usual, chunked = seeded(llava), seeded(llava)
+    chunked_loss(chunked, chunk=3)
+    ids = torch.tensor([[1, 40, 40, 40, 40, 5, 6, 7]])
+    picture = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    losses = [m(input_ids=ids, labels=ids, pixel_values=picture).loss for m in (usual, chunked)]
+    torch.testing.assert_close(losses[1], losses[0], rtol=RTOL, atol=0)
+    for loss in losses:
+        loss.backward()
+    for a, b in zip(chunked.parameters(), usual.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        if b.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+    without = seeded(lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SMALL)))
+    assert not torch.allclose(losses[1], chunked(input_ids=ids.clamp(max=39), labels=ids).loss)
+    chunked_loss(without)
+    assert torch.equal(without(input_ids=ids, labels=ids, pixel_values=None).loss, without(ids, labels=ids).loss)
+
+
+class TakesAPicture(hf.LlamaForCausalLM):
+    """Adds something to its inputs outside of its body."""
+
+    def forward(self, input_ids=None, labels=None, picture=None, **options):
+        embedded = self.get_input_embeddings()(input_ids)
+        if picture is not None:
+            embedded = embedded + picture
+        return super().forward(inputs_embeds=embedded, labels=labels, **options)
+
+
+@OF_PEFT
+def test_what_a_model_uses_outside_its_body_is_refused(tokens):
+    model = seeded(lambda: TakesAPicture(hf.LlamaConfig(**SMALL)))
+    adapted = peft.get_peft_model(
+        seeded(lambda: TakesAPicture(hf.LlamaConfig(**SMALL))), peft.LoraConfig(target_modules=["q_proj"])
+    )
+    for each in (model, adapted):
+        chunked_loss(each)
+        each(input_ids=tokens, labels=tokens, picture=None)
+        message = "picture is not possible with a chunked loss: .* uses it outside its body"
+        with pytest.raises(ValueError, match=message):
+            each(input_ids=tokens, labels=tokens, picture=torch.ones(1))
+
+
+def test_the_loss_of_routers_is_refused(tokens):
+    usual, model = seeded(mixtral), seeded(mixtral)
+    chunked_loss(model)
+    inputs = {"input_ids": tokens, "labels": tokens}
+    torch.testing.assert_close(model(**inputs).loss, usual(**inputs).loss, rtol=RTOL, atol=0)
+    with pytest.raises(ValueError, match="output_router_logits=True is not possible with a chunked loss"):
+        model(**inputs, output_router_logits=True)
+    model.config.output_router_logits = usual.config.output_router_logits = True
+    with pytest.raises(ValueError, match="output_router_logits=True is not possible with a chunked loss"):
+        model(**inputs)
+    off = {"output_router_logits": False}
+    torch.testing.assert_close(model(**inputs, **off).loss, usual(**inputs, **off).loss, rtol=RTOL, atol=0)
+    with pytest.raises(ValueError, match="is not the cross-entropy of its head"):
+        chunked_loss(seeded(lambda: mixtral(output_router_logits=True, router_aux_loss_coef=1.0)))
+
+
+def test_a_configuration_or_loss_that_changes_later_is_checked_again(tokens):
+    def cohere():
+        return hf.CohereForCausalLM(hf.CohereConfig(**SMALL, logit_scale=1.0))
+
+    model = seeded(cohere)
+    chunked_loss(model)
+    model(input_ids=tokens, labels=tokens)
+    model.config.use_cache = False
+    model(input_ids=tokens, labels=tokens)
+    model.logit_scale = model.config.logit_scale = 0.5
+    with pytest.raises(ValueError, match="is not the cross-entropy of its head"):
+        model(input_ids=tokens, labels=tokens)
+    assert model.training
+    assert model.lm_head.training
+    model = seeded(lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SMALL)))
+    chunked_loss(model)
+    usual = model.loss_function
+    model.loss_function = lambda *given, **options: 2 * usual(*given, **options)
+    with pytest.raises(ValueError, match="is not the cross-entropy of its head"):
+        model(input_ids=tokens, labels=tokens)
+
+
+class DropsBeforeItsHead(hf.LlamaForCausalLM):
+    def forward(self, input_ids=None, labels=None, **options):
+        hidden = self.model(input_ids=input_ids, **options)[0]
+        logits = self.lm_head(torch.nn.functional.dropout(hidden, 0.1, training=self.training))
+        loss = None if labels is None else self.loss_function(logits, labels, self.config.vocab_size)
+        return hf.modeling_outputs.CausalLMOutputWithPast(loss=loss, logits=logits)
+
+
+def test_what_happens_in_training_only_is_found():
+    model = seeded(lambda: DropsBeforeItsHead(hf.LlamaConfig(**SMALL)))
+    before = torch.random.get_rng_state()
+    with pytest.raises(ValueError, match="DropsBeforeItsHead is not the cross-entropy of its head"):
+        chunked_loss(model)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@OF_PEFT
+def test_a_model_without_such_a_head_is_refused_in_one_line():
+    classifier = seeded(lambda: hf.LlamaForSequenceClassification(hf.LlamaConfig(**SMALL, pad_token_id=0)))
+    with pytest.raises(TypeError, match="LlamaForSequenceClassification has no head that turns"):
+        chunked_loss(classifier)
+    with pytest.raises(TypeError, match="LlamaForSequenceClassification has no head that turns"):
+        chunked_loss(classifier, fused=True)
+    electra = {key: value for key, value in SMALL.items() if key != "num_key_value_heads"}
+    model = seeded(lambda: hf.ElectraForCausalLM(hf.ElectraConfig(**electra, embedding_size=16, is_decoder=True)))
+    with pytest.raises(ValueError, match="the loss of ElectraForCausalLM cannot be computed by its head on its body"):
+        chunked_loss(model)
+    adapted = peft.get_peft_model(
+        seeded(lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SMALL))), peft.LoraConfig(target_modules=["lm_head"])
+    )
+    with pytest.raises(TypeError, match=r"is more than a matrix and a bias: it has .*, such as an adapter"):
+        chunked_loss(adapted)

@@ -1,13 +1,18 @@
 """Which layers recompute: the budget, the bytes, and gradients that stay bitwise."""
 
+import itertools
+
 import pytest
 import torch
+import transformers as hf
 from transformers import Trainer, TrainingArguments
 
 from bcd import Adam, BlockCoordinateDescent, Descending, Fixed, by_layer
 from bcd.execution import chunked_loss, compile_layers, recompute, recompute_layers, recomputed_layers
 from bcd.memory import measured_held
 from bcd.memory.activations import LivePeak, SavedTensors
+from bcd.partitions import find_layers
+from tests.cover import tiered
 
 LAYERS = 4
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
@@ -267,3 +272,62 @@ def test_free_keeps_within_the_process_memory_fraction():
         assert torch.cuda.max_memory_allocated() <= limit
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+SMALL = {
+    "vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+MIXED = {  # decoders whose layers take different arguments
+    "Gemma 4": lambda: hf.Gemma4ForCausalLM(
+        hf.Gemma4TextConfig(
+            **SMALL, head_dim=8, hidden_size_per_layer_input=8, vocab_size_per_layer_input=96,
+            layer_types=["sliding_attention", "full_attention"] * 2,
+        )
+    ),
+    "Gemma 3": lambda: hf.Gemma3ForCausalLM(
+        hf.Gemma3TextConfig(
+            **SMALL, head_dim=8, sliding_window=8, layer_types=["sliding_attention", "full_attention"] * 2
+        )
+    ),
+    "LFM 2": lambda: hf.Lfm2ForCausalLM(hf.Lfm2Config(**SMALL, layer_types=["conv", "full_attention"] * 2)),
+    "MiniMax": lambda: hf.MiniMaxForCausalLM(
+        hf.MiniMaxConfig(
+            **SMALL, head_dim=8, num_local_experts=2, layer_types=["linear_attention", "full_attention"] * 2
+        )
+    ),
+}  # fmt: skip
+
+
+def mixed(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return MIXED[name]().train()
+
+
+@pytest.mark.parametrize(
+    ("active", "budget"),
+    tiered(list(itertools.product([0, 1], [20_000, 10**9, "free"])), quick=[(0, 10**9), (1, "free")]),
+)
+@pytest.mark.parametrize("name", MIXED)
+def test_layers_that_take_other_arguments_than_the_lowest(name, active, budget, tokens, monkeypatch):
+    monkeypatch.setattr(recompute, "available", lambda *_: 400_000)
+    usual, model = mixed(name), mixed(name)
+    recompute_layers(model, budget, reserve=0)
+    for each in (usual, model):
+        each.requires_grad_(False)
+        find_layers(each)[1][active].requires_grad_(True)
+    expected, held_by_all = backward(usual, tokens)
+    decided = recomputed_layers(model)
+    costs = []
+    for _ in range(3):
+        gradients, held = backward(model, tokens)
+        assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+        costs.append(dict(decided.cost))
+    assert costs[1] == costs[2], "everything is measured once"
+    assert decided.kept == set(range(min(decided.kept, default=LAYERS), LAYERS))
+    if budget == 10**9:
+        assert decided.kept == set(range(active, LAYERS))
+        assert held == held_by_all
+    else:
+        assert len(decided.kept) < LAYERS - active
