@@ -28,7 +28,7 @@ def rows(task, n=7):
     fruit = ["apple pie", "pear", "plum and cherry", "fig"]
     letters = {"text": fruit, "label": ["A", "B", "C", "D"]}
     subjects = ["abstract_algebra", "college_mathematics", "astronomy"]
-    return {
+    known = {
         "gsm8k": [{"question": f"{i} + 1?", "answer": f"It is {i + 1}.\n#### {i + 1}"} for i in range(n)],
         "svamp": [{"Body": f"There are {i}.", "Question": "How many?", "Answer": f"{i}.0"} for i in range(n)],
         "mawps": [{"input": f"Add {i} and 2.", "target": i + 2.0} for i in range(n)],
@@ -47,7 +47,10 @@ def rows(task, n=7):
         "mmlu_math": [
             {"question": f"Q{i}", "subject": subjects[i % 3], "choices": fruit, "answer": i % 4} for i in range(n)
         ],
-    }[task]
+    }
+    if task not in known:
+        pytest.fail(f"experiments/evaluate/tasks/{task}.yaml is new: add rows of it to `rows` in this file")
+    return known[task]
 
 
 def write_rows(folder, name, content):

@@ -204,12 +204,12 @@ def test_equal_time_is_the_time_of_the_steps_of_lora():
 
 
 @pytest.mark.integration
-def test_the_plan_counts_the_runs_of_every_study():
+def test_the_plan_counts_the_runs_of_every_reported_study():
     rows = [line.split("|")[2:4] for line in (ROOT / "results" / "PLAN.md").read_text().splitlines() if "| " in line]
     planned = {name.strip(): int(runs) for name, runs in rows if runs.strip().isdigit()}
-    assert planned == {
-        name: len(cells_of(name)) for name in STUDIES if name not in ("digits", "execution", "quick", "tuning")
-    }
+    reported = [name for name in STUDIES if (COMMITTED / f"{name}.jsonl").exists() and name != "execution"]
+    assert set(reported) <= planned.keys(), "execution alone, which checks the code, has none"
+    assert planned == {name: len(cells_of(name)) for name in planned}
     assert f"The stages have {sum(planned.values())} runs" in (ROOT / "results" / "PLAN.md").read_text()
 
 
