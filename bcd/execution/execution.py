@@ -93,7 +93,7 @@ class Execution:
     ) -> Callable[[], None]:
         """Turn the options on; call the function that it returns to turn them off.
 
-        What raises leaves no option on. A warning names parameters of the model that are trainable and in no block of a
+        What raises leaves no option on. A warning names parameters that are trainable and in no block of a
         `BlockCoordinateDescent`: their gradients pile up, since its `zero_grad` does not know them.
 
         Args:
