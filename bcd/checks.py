@@ -60,7 +60,8 @@ def require_number(
         return
     lowest = -math.inf if above is None else above
     too_low = least is not None and isinstance(value, Real) and value < least
-    if isinstance(value, bool) or not isinstance(value, Real) or too_low or not lowest < value < below:
+    in_range = isinstance(value, Real) and lowest < value < below  # pyright: ignore[reportOperatorIssue]
+    if isinstance(value, bool) or too_low or not in_range:
         bounds = [f"at least {least:g}"] if least is not None else [f"above {above:g}"] if above is not None else []
         bounds.append("finite" if below == math.inf else f"below {below:g}")
         refuse(name, value, why or f"it must be a number, {' and '.join(bounds)}{', or None' * or_none}")

@@ -298,7 +298,7 @@ def _by_pieces(
     inside = {id(p): p for layer in layers for p in layer.parameters()}
     outside = outside_layers(module, prefix, layers, set(inside))
     require_one_choice_for_a_tied_head(module, outside["embedding"], choices)
-    frozen = {name: p for name, p in module.named_parameters() if not taken(p)}
+    frozen: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if not taken(p)}
     for key, parameters in outside.items():
         mine = {name: p for name, p in parameters.items() if name not in frozen}
         if not mine:
@@ -317,7 +317,7 @@ def _by_pieces(
 
 
 def _finished(
-    blocks: tuple[Block, ...], frozen: dict[str, Tensor], tied: Mapping[str, str], only_trainable: bool
+    blocks: tuple[Block, ...], frozen: Mapping[str, Tensor], tied: Mapping[str, str], only_trainable: bool
 ) -> Partition:
     if not blocks and only_trainable:
         raise ValueError(

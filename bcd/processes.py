@@ -56,7 +56,7 @@ def is_sharded(tensor: Tensor) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor: of a DTensor its shard, whose memory is the same."""
-    return tensor.to_local() if is_sharded(tensor) else tensor  # pyright: ignore[reportCallIssue]
+    return tensor.to_local() if is_sharded(tensor) else tensor  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def require_group(group: object) -> None:

@@ -1,5 +1,6 @@
 """All options of `bcd.execution` in one value, for a configuration file or one line of a script."""
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from bcd.execution.frozen_products import float8_products, fused_products
 from bcd.execution.host import host_embedding
 from bcd.execution.kernels.loss import CHUNK
 from bcd.execution.recompute import RESERVE, Budget, recompute_layers
+from bcd.optimizer import BlockCoordinateDescent
 
 Loss = Literal["plain", "chunked", "fused"]
 Autocast = Literal["bfloat16"] | None
@@ -91,7 +93,8 @@ class Execution:
     ) -> Callable[[], None]:
         """Turn the options on; call the function that it returns to turn them off.
 
-        What raises leaves no option on.
+        What raises leaves no option on. A warning names parameters that are trainable and in no block of a
+        `BlockCoordinateDescent`: their gradients pile up, since its `zero_grad` does not know them.
 
         Args:
             model: see the functions' own docstrings; on the device where it is trained.
@@ -101,6 +104,7 @@ class Execution:
         """
         if self.step_in_backward:
             require_possible(optimizer)
+        _warn_of_trainable_parameters_outside(model, optimizer)
         with ExitStack() as on:
             if self.embedding == "host":
                 on.callback(host_embedding(model, optimizer))
@@ -124,3 +128,17 @@ class Execution:
             if self.step_in_backward:
                 on.callback(step_in_backward(optimizer))  # pyright: ignore[reportArgumentType]
             return on.pop_all().close
+
+
+def _warn_of_trainable_parameters_outside(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+    if not isinstance(optimizer, BlockCoordinateDescent):
+        return
+    known = {id(p) for block in optimizer.partition.blocks for p in block.parameters.values()}
+    known |= {id(p) for p in optimizer.partition.frozen.values()}
+    if outside := [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in known]:
+        warnings.warn(
+            f"{len(outside)} trainable parameters of {type(model).__name__} are in no block of the optimizer "
+            f"({outside[0]} the first): they get gradients that nothing uses or clears; freeze them with "
+            "requires_grad_(False), or make the partition of the whole model",
+            stacklevel=3,
+        )

@@ -153,3 +153,17 @@ def test_the_optimizers_kernel_and_state_are_its_own_matter(llama, tokens, train
     Execution(recompute=0, step_in_backward=True)(model, optimizer)
     train(model, optimizer, tokens, 3)
     assert {name for state in optimizer.state.values() for name in state} >= {"remainder", "exp_avg", "exp_avg_sq"}
+
+
+def test_trainable_parameters_in_no_block_are_named(llama):
+    model = llama()
+    options = {"rule": SGD(), "order": Descending(), "inner_steps": 2, "lr": 0.1}
+    optimizer = BlockCoordinateDescent(by_layer(model.model), **options)
+    with pytest.warns(
+        UserWarning, match=r"1 trainable parameters of LlamaForCausalLM .* \(lm_head.weight the first\)"
+    ):
+        Execution(recompute=0)(model, optimizer)()
+    model.lm_head.requires_grad_(False)
+    Execution(recompute=0)(model, optimizer)()
+    model = llama()
+    Execution(recompute=0)(model, bcd(model))()

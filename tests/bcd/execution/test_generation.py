@@ -48,7 +48,9 @@ PAIRS = [
     (model, option)
     for model in MODELS
     for option in OPTIONS
-    if model != "mamba" or option in ("checkpoint_active_layers", "budget")
+    if option in ("checkpoint_active_layers", "budget")
+    or model in ("llama", "gpt2")
+    or (model == "recurrent gemma" and option != "together")  # its logits are capped
 ]
 
 
@@ -63,8 +65,17 @@ def made(name):
 
 
 def generated(model):
+    """Tokens and their logits, which differ where tokens may be equal by chance."""
     with torch.no_grad():
-        return model.generate(PROMPT, max_new_tokens=8, min_new_tokens=8, do_sample=False)[0].tolist()
+        result = model.generate(
+            PROMPT, max_new_tokens=8, min_new_tokens=8, do_sample=False, return_dict_in_generate=True,
+            output_logits=True,
+        )  # fmt: skip
+    return result.sequences, torch.stack(result.logits)
+
+
+def equal(a, b):
+    return all(map(torch.equal, a, b))
 
 
 @pytest.mark.integration
@@ -80,10 +91,9 @@ def test_a_model_in_training_mode_generates_what_it_generates_plain(model, optio
     model = copy.deepcopy(plain)
     OPTIONS[option](model)
     expected = generated(plain)
-    assert len(set(expected[4:])) > 1, "a model that repeats one token would show nothing"
-    assert generated(model) == expected
+    assert equal(generated(model), expected)
     assert model.training
-    assert generated(model.eval()) == generated(plain.eval())
+    assert equal(generated(model.eval()), generated(plain.eval()))
 
 
 @pytest.mark.integration
