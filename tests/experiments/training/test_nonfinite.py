@@ -6,12 +6,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from experiments.evaluate import __main__ as evaluate
+from experiments.interruption import Interrupted
 from experiments.studies import runner
 from experiments.training.loop import ROLLBACKS
 from experiments.training.run import Run
 from experiments.training.running import execute
 from experiments.workloads.finetuning import FinetuningTask
 from records import load
+from tests.experiments.conftest import terminate
 
 
 @pytest.fixture
@@ -61,6 +63,16 @@ def test_rollback_goes_back_to_the_checkpoint_and_on_with_other_data(tiny, poiso
     assert record.measurements["rollbacks"] == [3]
     assert len(record.measurements["steps"]["loss"]) == 6
     assert seen == [1, 2, 3, 4, 5, 6, 7, 8], "after batch 4 the run is at step 2 again and goes on with batch 5"
+
+
+def test_a_run_that_was_rolled_back_and_preempted_goes_on_with_the_same_data(tiny, poisoned, at_step):
+    seen = poisoned(4)
+    run = Run(tiny("method=badam", "nonfinite=rollback", "checkpoint.every=2"))
+    at_step(4, terminate)
+    with pytest.raises(Interrupted):
+        execute(run)
+    assert execute(run).status == "finished"
+    assert seen == [1, 2, 3, 4, 5, 6, 7, 8], "each batch once: after the rollback to step 2 batch 5 comes"
 
 
 def test_rollbacks_that_do_not_help_end_the_run(tiny, poisoned):

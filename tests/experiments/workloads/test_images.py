@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 from experiments import configuration
 from experiments.errors import UserError
 from experiments.studies import study
-from experiments.training import planning
+from experiments.training import course, planning
 from experiments.training.run import Run
 from experiments.training.running import execute
 from experiments.workloads.images import Accuracy, Digits, Images, RandomVisionTransformer
@@ -74,6 +74,14 @@ def test_a_budget_ends_a_run_unreached(digits):
     record = execute(Run(digits("method=sgd", target, "evaluate_every=2", *TINY)))
     assert record.measurements["target"]["reached"] is False
     assert "loss" not in record.measurements["steps"], "no step fits the budget"
+
+
+def test_a_budget_is_of_the_seconds_of_training_steps(digits, monkeypatch):
+    monkeypatch.setattr(course, "seconds", lambda training: float(training.steps))
+    target = "target={metric: accuracy, at_least: 2.0, budget: 3.0}"
+    record = execute(Run(digits("method=sgd", target, "evaluate_every=2", "steps=6")))
+    assert len(record.measurements["steps"]["loss"]) == 3
+    assert not record.measurements["target"]["reached"]
 
 
 def test_without_a_target_the_record_has_none(digits):
