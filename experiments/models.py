@@ -254,7 +254,7 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> "tuple[PreTrainedModel, An
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = _read(folder, str(folder), dtype=dtype)
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = len(model.get_input_embeddings().weight)  # pyright: ignore[reportArgumentType]
     if len(tokenizer) > rows:
         raise UserError(
             f"the tokenizer in {folder} has {len(tokenizer)} ids and the model's embedding {rows} rows; take the "
@@ -276,9 +276,10 @@ def _read(folder: Path, name: str, **options: Any) -> "PreTrainedModel":
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
+        model, report = loaded
     except Exception as error:  # safetensors, transformers and the system raise many kinds
         raise UserError(f"the model {name} cannot be read ({_first_line(error)})") from error
     if missing := sorted(report["missing_keys"]):

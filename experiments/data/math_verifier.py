@@ -88,7 +88,7 @@ def serve() -> None:
     import math_verify
 
     def parsed(text: str) -> Any:
-        return math_verify.parse(text, raise_on_error=False, parsing_timeout=None)
+        return math_verify.parse(text, raise_on_error=False, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
 
     print("ready", flush=True)
     for line in sys.stdin:
