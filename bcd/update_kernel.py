@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bcd import precision
 from bcd.rules.rule import Elementwise, Rule, State
+from bcd.toolchain import name_libraries_plainly
 
 Formula = Callable[
     [Tensor, Tensor, Sequence[Tensor], Sequence[Tensor]],
@@ -102,4 +103,5 @@ def _kernel(formula: Formula) -> Callable[..., None]:
             else:
                 precision.split(moved, weight, remainder)
 
+    name_libraries_plainly()
     return torch.compile(step, fullgraph=True, dynamic=False)

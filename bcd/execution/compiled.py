@@ -35,6 +35,7 @@ from bcd.execution.layers import (
     wrap,
     wrappers_of,
 )
+from bcd.toolchain import name_libraries_plainly
 
 _kept: dict[Any, dict[Any, Call]] | None = None
 
@@ -98,6 +99,7 @@ class CompiledLayers:
         # The compiler keeps its graphs with the code of a function and looks through them one by one: a copy of the
         # code for each pattern finds its graph at once, and never meets the limit of graphs.
         function = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
+        name_libraries_plainly()
         if self.backend != "inductor":  # others have no place for passes
             return torch.compile(function, backend=self.backend, mode=self.mode, dynamic=self.dynamic)
         options = {} if self.mode is None else torch._inductor.list_mode_options(self.mode)

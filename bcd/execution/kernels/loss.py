@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from bcd.checks import require_flag, require_number, require_whole
 from bcd.execution.kernels.operators import quack, require_quack
 from bcd.execution.kernels.versions import SOFTMAX_COMPILES_ON_CPU
+from bcd.toolchain import name_libraries_plainly
 
 CHUNK = 1024
 """Tokens whose logits exist at the same time, enough to fill a GPU: 0.26 GB in bfloat16 for 128,000 words."""
@@ -222,6 +223,7 @@ def _differentiate(
 
 @functools.cache
 def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    name_libraries_plainly()
     return torch.compile(function, fullgraph=True, backend=backend)
 
 
