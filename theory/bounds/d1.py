@@ -48,7 +48,7 @@ R is a hypothesis; unless one is given, the run takes the largest |gt_c| of all 
 Controls: the floor's term dropped (from where D3 says that visits drift away); R halved; weights without bias
 correction; h arithmetic with the s of the geometric mean; `cross` without its right side; bound divided by 8.
 In the paper: thm:d1, proof in app:d1.
-Source: |gt| <= R: Defossez, Bottou, Bach and Usunier, arXiv 2003.02395; the rest is worked out here, not searched for.
+Source: |gt| <= R is of Defossez, Bottou, Bach, Usunier, arXiv 2003.02395; the rest of this project, no full search.
 """
 
 import math
