@@ -73,7 +73,7 @@ class Line:
         kind: "inequality", or "identity" where both sides must agree.
         checks: evaluations of the line.
         resolved: those with a right side far above rounding.
-        zeros: those whose two sides are exactly 0.
+        zeros: those whose right side is exactly 0, and the left side too or else by the constants of the line.
         instances: ledgers that were merged into this one.
         largest_ratio: largest lhs/rhs among the resolved checks; infinity if a violated check has rhs <= 0.
         smallest_ratio: smallest lhs/rhs among them; infinity if there is none.
@@ -156,7 +156,7 @@ class Ledger:
         """Violated checks over all lines."""
         return sum(line.violations for line in self.lines.values())
 
-    def check(self, name: str, lhs: ArrayLike, rhs: Side, *, scale: ArrayLike) -> None:
+    def check(self, name: str, lhs: ArrayLike, rhs: Side, *, scale: ArrayLike, zero: ArrayLike = False) -> None:
         """Evaluate lhs <= rhs elementwise; NaN on any side is a violation.
 
         Args:
@@ -164,14 +164,15 @@ class Ledger:
             lhs: of one common shape with the next two after broadcasting.
             rhs: see `lhs`.
             scale: size of the terms that were rounded.
+            zero: where the right side is 0 by its constants, such as for K = 1, so that the left side is rounding.
         """
-        self._add(name, "inequality", lhs, rhs, scale)
+        self._add(name, "inequality", lhs, rhs, scale, zero)
 
     def equal(self, name: str, lhs: ArrayLike, rhs: ArrayLike, *, scale: ArrayLike) -> None:
         """Evaluate lhs = rhs elementwise, up to the tolerance in both directions; otherwise as `check`."""
         self._add(name, "identity", lhs, rhs, scale)
 
-    def _add(self, name: str, kind: Any, lhs: Side, rhs: Side, scale: ArrayLike) -> None:
+    def _add(self, name: str, kind: Any, lhs: Side, rhs: Side, scale: ArrayLike, zero: ArrayLike = False) -> None:
         left, right, unit = np.broadcast_arrays(*map(_numbers, (lhs, rhs, scale)))
         if not left.size:
             return
@@ -195,7 +196,7 @@ class Ledger:
         np.divide(-excess.astype(np.float64), unit, out=slack, where=unit > 0)
         line.checks += left.size
         line.resolved += int(resolved.sum())
-        line.zeros += int(((left == 0) & (right == 0)).sum())
+        line.zeros += int((((left == 0) | np.asarray(zero, dtype=bool)) & (right == 0)).sum())
         line.largest_ratio = max(line.largest_ratio, float(np.nanmax(ratio, initial=0.0)))
         line.smallest_ratio = min(line.smallest_ratio, float(np.nanmin(ratio[resolved], initial=np.inf)))
         line.smallest_slack = min(line.smallest_slack, float(slack.min()))

@@ -15,5 +15,6 @@ def text(theory: Sequence[Record]) -> str:
     for name, line in record.measurements["lines"].items():
         ratio = "--" if line["largest_ratio"] is None else f"{line['largest_ratio']:.4f}"
         counts = [str(line[count]) for count in ("checks", "resolved", "instances")]
-        lines.append(" & ".join([NAMES.get(name, name), *counts, ratio, str(line["violations"])]) + r" \\")
+        cells = [str(NAMES.get(name, name)), *counts, ratio, str(line["violations"])]
+        lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

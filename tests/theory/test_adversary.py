@@ -174,8 +174,8 @@ def test_a_line_that_is_compared_with_itself_is_a_failure(line: str, monkeypatch
     """Doubling its left side always refutes it, so that no mutant tells."""
     true = Ledger._add
 
-    def same(self: Ledger, name: str, kind: str, lhs: object, rhs: object, scale: object) -> None:
-        true(self, name, kind, rhs if name == line else lhs, rhs, scale)  # type: ignore[arg-type]
+    def same(self: Ledger, name: str, kind: str, lhs: object, rhs: object, *rest: object) -> None:
+        true(self, name, kind, rhs if name == line else lhs, rhs, *rest)  # type: ignore[arg-type]
 
     target = replace(NAMED["a1"], lines=("epoch", line), loose=())
     monkeypatch.setattr(run, "TARGETS", (target,))

@@ -79,7 +79,7 @@ def test_no_line_is_compared_with_itself(name: str, sweeps: Sweeps, monkeypatch:
     assert [line for line, found in lines.items() if found.indistinct] == []
     true = Ledger._add
     monkeypatch.setattr(
-        Ledger, "_add", lambda self, line, kind, lhs, rhs, scale: true(self, line, kind, rhs, rhs, scale)
+        Ledger, "_add", lambda self, line, kind, lhs, rhs, *rest: true(self, line, kind, rhs, rhs, *rest)
     )
     same = some_of_all_families(name, sweeps).lines
     assert same.keys() == lines.keys()

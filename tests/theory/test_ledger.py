@@ -93,8 +93,10 @@ def test_a_line_without_a_check_above_rounding_is_unresolved() -> None:
     ledger.check("above", [1e-20, 0.5], [2e-20, 1.0], scale=1.0)
     ledger.check("nothing", [0.0, 0.0], [0.0, 0.0], scale=1.0)
     ledger.check("nearly", [0.0, 1e-20], [0.0, 0.0], scale=1.0)
+    ledger.check("by its constants", [1e-20, 0.5], [0.0, 1.0], scale=1.0, zero=[True, False])
+    ledger.check("absorbed", [1e-20, 1e-20], [0.0, 1e-18], scale=1.0, zero=[True, True])
     ledger.equal("identity", 1e-20, 1e-20, scale=1.0)
-    assert [name for name, line in ledger.lines.items() if line.unresolved] == ["below", "nearly"]
+    assert [name for name, line in ledger.lines.items() if line.unresolved] == ["below", "nearly", "absorbed"]
     assert (ledger.lines["nothing"].zeros, ledger.lines["nearly"].zeros) == (2, 1)
     assert ledger.close(1 - 1e-6), "it asks for more digits"
     total = Ledger()

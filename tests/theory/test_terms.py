@@ -146,10 +146,10 @@ def right_sides(monkeypatch: pytest.MonkeyPatch, bound: Any, problem: Any, **set
     seen: dict[str, dict[str, np.ndarray]] = {}
     true = Ledger.check
 
-    def spy(self: Ledger, name: str, lhs: Any, rhs: Any, *, scale: Any) -> None:
+    def spy(self: Ledger, name: str, lhs: Any, rhs: Any, **rest: Any) -> None:
         if isinstance(rhs, Terms):
             seen[name] = rhs.terms
-        true(self, name, lhs, rhs, scale=scale)
+        true(self, name, lhs, rhs, **rest)
 
     monkeypatch.setattr(Ledger, "check", spy)
     bound.evaluate(problem, **setting)

@@ -158,8 +158,8 @@ def test_a_line_that_is_compared_with_itself_fails_the_whole_sweep(
 ) -> None:
     true = Ledger._add
 
-    def same(self: Ledger, name: str, kind: str, lhs: object, rhs: object, scale: object) -> None:
-        true(self, name, kind, rhs if name == "A1a" else lhs, rhs, scale)  # type: ignore[arg-type]
+    def same(self: Ledger, name: str, kind: str, lhs: object, rhs: object, *rest: object) -> None:
+        true(self, name, kind, rhs if name == "A1a" else lhs, rhs, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Ledger, "_add", same)
     monkeypatch.setattr(A1, "controls", lambda self: iter(()))
@@ -219,6 +219,26 @@ def test_lines_that_say_nothing_for_one_block_are_no_failure(
 ) -> None:
     assert run(tmp_path, "problem.num_blocks=[1]") == 0
     assert re.search(r"^T +\d+ +0 .*  0 <= 0$", capsys.readouterr().out, re.MULTILINE), "Lemma T couples no blocks"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("bound", "problem", "grid", "line"),
+    [
+        ("b1_plus", "quadratic", "bound.grid.inner_steps=[1]", "B.3'"),
+        ("b1_plus", "quadratic", "bound.grid.betas=[[0.0,0.999]]", "B1.11"),
+        ("b2", "quadratic", "bound.grid.inner_steps=[1]", "B2.e"),
+        ("d1", "quadratic", "bound.grid.inner_steps=[1]", "cross"),
+        ("c4", "finite_sum", "bound.grid.inner_steps=[1]", "limit"),
+    ],
+)
+def test_right_sides_that_are_zero_by_their_constants_are_no_failure(
+    bound: str, problem: str, grid: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one step a visit nothing is averaged, and the left side is rounding."""
+    assert verified(tmp_path, f"bound={bound}", f"problem={problem}", grid, "cases=2") == 0
+    out = capsys.readouterr().out
+    assert re.search(rf"^{re.escape(line)} .*  0 <= 0$", out, re.MULTILINE), out
 
 
 @pytest.mark.integration

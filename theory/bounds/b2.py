@@ -227,7 +227,7 @@ class B2(Bound):
         reach = abs(path.z[:, :-1]).max(axis=2)
         ledger.check("B.7", abs(path.dx).max(axis=2), alpha * constants.rho, scale=reach + alpha)
         ledger.check("B2.1", abs(g * H * active).max(axis=2), constants.tau, scale=1.0)
-        ledger.check("B2.e", norm(error), alpha * L * root * constants.M, scale=size)
+        ledger.check("B2.e", norm(error), alpha * L * root * constants.M, scale=size, zero=constants.M == 0)
         g_H = dot(H * g, g)
         unit = alpha**2 * L * d
         paid = Terms(

@@ -285,7 +285,7 @@ def aliased(ledger: Ledger, run: Run) -> tuple[Array, Array]:
         reaches.append(run.statement.slack * rate * run.Lh * (K - 1) / (2 * lam * (1 - q)) * g)
     # I minus the map of a block epoch is of the size of alpha lam (1-q)
     rough = size / (alpha * lam * (1 - q)) * 2 ** np.arange(halvings)
-    ledger.check("limit", np.array(gaps), np.array(reaches)[:, None], scale=rough[:, None])
+    ledger.check("limit", np.array(gaps), np.array(reaches)[:, None], scale=rough[:, None], zero=K == 1)
     reach = reaches[0]
 
     slope, mu, L = norm(data.gradient(y)), like(data.mu, data.start), like(data.L, data.start)

@@ -48,8 +48,7 @@ R is a hypothesis; unless one is given, the run takes the largest |gt_c| of all 
 Controls: the floor's term dropped (from where D3 says that visits drift away); R halved; weights without bias
 correction; h arithmetic with the s of the geometric mean; `cross` without its right side; bound divided by 8.
 In the paper: thm:d1, proof in app:d1.
-Source: |gt| <= R as in Defossez, Bottou, Bach and Usunier, arXiv 2003.02395; the splitting by a geometric mean and all
-constants with resets are worked out in this project; the literature was not searched exhaustively for them.
+Source: |gt| <= R is of Defossez, Bottou, Bach, Usunier, arXiv 2003.02395; the rest of this project, no full search.
 """
 
 import math
@@ -312,7 +311,8 @@ class D1(StochasticBound):
             right = Terms(gradient=g_H / 2, error=dot(e, e) / eps, noise=constants.s2 * dot(n, n))
             ledger.check("young", left, right, scale=size**2 / eps)
             inner, square = conditional_mean(dot(g, n), chance, roots), conditional_mean(dot(n, n), chance, roots)
-            ledger.check("cross", abs(inner), statement.cross * alpha * E[k - 1] * sqrt(sigma2), scale=size**2)
+            right = statement.cross * alpha * E[k - 1] * sqrt(sigma2)
+            ledger.check("cross", abs(inner), right, scale=size**2, zero=E[k - 1] == 0)
             ledger.equal("n", square, (w**2).sum() * sigma2, scale=size**2)
             mean, half = conditional_mean(drop, chance, roots), alpha / 2 * conditional_mean(g_H, chance, roots)
             right = Terms(decrease=mean, **{name: term[block, k - 1] for name, term in errors.items()})

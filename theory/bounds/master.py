@@ -186,13 +186,14 @@ def check_visits(
         low, high = np.where(active, H, hmax).min(axis=2), np.where(active, H, 0 * hmax).max(axis=2)
         ledger.check("B.2", 1 / (gamma + 1 / hmax), low, scale=low)
         ledger.check("B.2", high, hmax, scale=hmax)
-    ledger.check("B.3", norm(e), L * (moved @ W.T), scale=size)
+    still = (W == 0).all(axis=1)  # a step whose average has one gradient: the first, and all for beta1 = 0
+    ledger.check("B.3", norm(e), L * (moved @ W.T), scale=size, zero=still)
     errors = (s * dot(e, e)).sum(axis=1)
     sigma = like(recipe.sigma, x)
     reach = norm(path.z[:, :-1])
     # ||e|| carries the rounding of gradients, ||Delta x|| that of points
     noise = size * (s * norm(e)).sum(axis=1) + L[:, 0] ** 2 * sigma**2 * (moved * reach / s).sum(axis=1)
-    ledger.check("B.3'", errors, L[:, 0] ** 2 * sigma**2 * (moved**2 / s).sum(axis=1), scale=noise)
+    ledger.check("B.3'", errors, L[:, 0] ** 2 * sigma**2 * (moved**2 / s).sum(axis=1), scale=noise, zero=still.all())
 
     g_H, m_H, e_H = (dot(H * y, y) for y in (g, m.m_hat, e))
     step = alpha * s / 2
@@ -205,7 +206,7 @@ def check_visits(
 
     sums = [sqrt((s * y).sum(axis=1)) for y in (g_H, m_H, e_H)]
     rough = size * sqrt(abs(H * path.mask).max(axis=(1, 2)))
-    ledger.check("B1.11", sums[2], a * sigma * sums[1], scale=rough)
+    ledger.check("B1.11", sums[2], a * sigma * sums[1], scale=rough, zero=still.all())
     ledger.check("B1.12", sums[0], Terms(average=sums[1], error=a * sigma * sums[1]), scale=rough)
     return total[:, -1], total_scale[:, -1]
 
