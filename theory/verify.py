@@ -311,6 +311,9 @@ codes: list[int] = []
 """Exit codes of the runs of this process: Hydra drops what the runs of a multirun return."""
 
 
+OmegaConf.register_new_resolver("root", lambda: str(records.ROOT), replace=True)  # of places in conf/verify.yaml
+
+
 @hydra.main(config_path="../conf", config_name="verify", version_base="1.3")
 def main(config: DictConfig) -> None:
     try:
