@@ -139,7 +139,8 @@ def test_the_hub_is_asked_by_name_and_gives_the_same_subset(data, monkeypatch):
         return name if name and name.startswith("ARC") else "-"
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    names = [name for name in NAMES if name != "mawps"]
+    names = [name for name in NAMES if definition(name)["metadata"]["source"].get("hub")]
+    assert len(names) >= 11
     module._read.cache_clear()
     for task in names:
         there, origin = downstream(None, [task], items=3).rows(task)
@@ -191,7 +192,9 @@ def test_a_damaged_file_is_refused(data):
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the local copies of the test sets are not beside the repository")
 def test_the_real_test_sets_have_the_schema_and_their_own_answers_are_right():
     part = downstream(SHARED, items=60)
-    for task in NAMES:
+    there = [task for task in NAMES if [*SHARED.glob(f"{definition(task)['metadata']['source']['local']}.*")]]
+    assert len(there) >= 12
+    for task in there:
         found, _ = part.rows(task)
         assert len(found) == 60
         about = definition(task)
