@@ -150,6 +150,7 @@ class Running:
         planned, into = self.planned, self.measurements
         model, processor = self._loading.model(planned)
         task = planned.workload.task(processor, self._loading.data(planned, processor), planned.setting)
+        task.require_model(model)
         task.announce(planned.name)
         into["data"] = task.about
         execution = planned.execution()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from bcd.execution import Execution
 from experiments.data import Batch, Dataset, DataSource, Example, batches
 from experiments.data.bucketing import groups, padding_waste
+from experiments.errors import UserError
 from experiments.methods import Trainable
 from experiments.models import ModelSource
 from experiments.randomness import DATA_ORDER, stream_seed
@@ -77,6 +78,19 @@ class FinetuningTask:
             f"{self.about['padding_waste']:.1%} padding besides (data.bucket={self._workload.data.bucket})",
             file=sys.stderr,
         )
+
+    def require_model(self, model: nn.Module) -> None:
+        """Raise UserError for an example that is longer than the model has positions.
+
+        Learned positions would end the run in an index, and rotary ones would be computed beyond what was trained.
+        """
+        limit = getattr(model.config, "max_position_embeddings", None)
+        longest = max(example.length for example in (*self._dataset.train, *self._dataset.heldout))
+        if limit is not None and longest > limit:
+            raise UserError(
+                f"the longest example has {longest} tokens and the model {limit} positions (max_position_embeddings); "
+                f"give data.max_tokens={limit}"
+            )
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The stream of batches after the first `start`."""

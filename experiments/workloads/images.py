@@ -185,6 +185,9 @@ class ClassificationTask:
     def announce(self, name: str) -> None:
         """The sizes of the parts are in the configuration."""
 
+    def require_model(self, model: nn.Module) -> None:
+        """Every image has the one size that the model is made for."""
+
     def batches(self, start: int) -> Iterator[Images]:
         """Every image once in a random order, then all again in another; what does not fill a batch is left out."""
         size = self._setting.batch_size

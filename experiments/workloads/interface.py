@@ -104,6 +104,10 @@ class Task(Protocol):
         """Say on stderr what was counted, for the run of this name."""
         ...
 
+    def require_model(self, model: nn.Module) -> None:
+        """Raise UserError unless the loaded model can take the examples."""
+        ...
+
     def batches(self, start: int) -> Iterator[Any]:
         """The stream of batches after the first `start`, on the run's device; the same for every method."""
         ...

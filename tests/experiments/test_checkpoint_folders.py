@@ -1,6 +1,7 @@
 """A folder with a model is whole and has a tokenizer that fits, or is refused in one message before training."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -77,4 +78,15 @@ def test_a_run_on_such_a_folder_fails_before_its_first_step_with_that_message(fo
     record = execute(Run(tiny("method=badam", f"model.path={folder}")))
     assert record.status == "failed"
     assert f"lacks {DOWN}" in record.error
+    assert "steps" not in record.measurements
+
+
+def test_an_example_that_is_longer_than_the_model_has_positions_is_refused_before_the_first_step(folder, tiny):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 64}))
+    record = execute(Run(tiny("method=badam", f"model.path={folder}")))
+    assert record.status == "failed"
+    assert re.search(
+        r"the longest example has \d+ tokens and the model 64 positions .*data.max_tokens=64", record.error
+    )
     assert "steps" not in record.measurements
