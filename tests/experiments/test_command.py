@@ -73,6 +73,10 @@ REFUSED = [
 ]
 
 
+EACH = {given[0]: given for given in REFUSED}
+"""One for each command: a process of its own takes seconds."""
+
+
 @pytest.mark.parametrize(("module", "argument", "message"), REFUSED)
 def test_bad_input_ends_with_2_and_one_line(module, argument, message, command):
     done = command(importlib.import_module(f"experiments.{module}").main, argument)
@@ -83,7 +87,8 @@ def test_bad_input_ends_with_2_and_one_line(module, argument, message, command):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("module", "argument", "message"), [*REFUSED, ("replay", "no/such.json", "error: there is no record no/such.json")]
+    ("module", "argument", "message"),
+    [*EACH.values(), ("replay", "no/such.json", "error: there is no record no/such.json")],
 )
 def test_a_process_of_the_command_does_the_same(module, argument, message):
     arguments = [sys.executable, "-W", "error", "-m", f"experiments.{module.removesuffix('.__main__')}", argument]

@@ -11,7 +11,7 @@ from experiments.errors import UserError
     [
         (
             {"_target_": "bcd.find_layers"},
-            "_target_=bcd.find_layers is not there; write _target_=bcd.partitions.find_layers",
+            "_target_=bcd.find_layers is not there; write _target_=bcd.outside.find_layers",
         ),
         (
             {"_target_": "experiments.methods.BlockMethod", "order": {"_target_": "bcd.Elementwise"}},

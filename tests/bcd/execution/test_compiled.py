@@ -1,6 +1,7 @@
 """Layers compiled one by one: how many graphs, and that a switch makes none."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -26,14 +27,16 @@ def graphs():
     return counters["stats"]["unique_graphs"]
 
 
+PAIRS = [*itertools.product(["eager", "aot_eager"], [None, 0, 40_000]), ("inductor", 0)]
+
+
 def bcd(model, partition=by_layer, **options):
     options = {"rule": SGD(), "order": Descending(), "inner_steps": 2, "lr": 0.1} | options
     return BlockCoordinateDescent(partition(model, **FREEZE), **options)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("recompute", tiered([None, 0, 40_000], quick=[None, 0]))
-@pytest.mark.parametrize("backend", tiered(["eager", "aot_eager", "inductor"], quick=["eager", "aot_eager"]))
+@pytest.mark.parametrize(("backend", "recompute"), tiered(PAIRS, quick=PAIRS[:5]))
 def test_a_handful_of_graphs_serves_every_block(backend, recompute, llama, tokens, train):
     usual, compiled = llama(), llama()
     compile_layers(compiled, backend=backend)

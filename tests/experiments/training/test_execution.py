@@ -1,5 +1,7 @@
 """Ways to compute a step: all train to the same losses, and autocast rounds products alone."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -7,18 +9,16 @@ from bcd.execution import Execution
 from experiments.errors import UserError
 from experiments.training.run import Run
 from experiments.training.running import execute, start
+from tests.cover import tiered
 from tests.experiments.conftest import ROOT, measured
 
 EXECUTIONS = sorted(path.stem for path in (ROOT / "conf" / "execution").glob("*.yaml"))
 QUICK = [("fused", "lora"), ("plain", "adamw"), ("small", "badam")]  # what compiles takes long
-CELLS = [
-    pytest.param(execution, method, marks=() if (execution, method) in QUICK else pytest.mark.slow)
-    for execution in EXECUTIONS
-    for method in ("badam", "lora", "adamw")
-]
+EACH = dict(zip(EXECUTIONS, itertools.cycle(("badam", "lora", "adamw")), strict=False))
+CELLS = sorted({*EACH.items(), *QUICK, ("cheap", "badam"), ("all", "badam")})
 
 
-@pytest.mark.parametrize(("execution", "method"), CELLS)
+@pytest.mark.parametrize(("execution", "method"), tiered(CELLS, quick=QUICK))
 def test_every_execution_trains_to_the_same_losses(execution, method, tiny, trained):
     """The plain one is the default; the others differ by rounding, products in 8 bits by a coarser one."""
     overrides = [f"method={method}", f"execution={execution}", "max_grad_norm=null"]

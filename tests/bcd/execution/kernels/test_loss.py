@@ -110,7 +110,7 @@ def test_only_gradients_that_are_needed_take_memory(needs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("z_loss", [0.0, 1e-2])
+@pytest.mark.parametrize("z_loss", [1e-2])
 def test_the_compiled_kernel_agrees(z_loss):
     hidden, weight, _, labels = inputs()
     found = [

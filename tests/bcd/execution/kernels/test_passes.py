@@ -68,8 +68,7 @@ def test_which_sums_are_in_products(name, keep):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dynamic", [None, True])
-@pytest.mark.parametrize("recompute", [None, 0])
+@pytest.mark.parametrize(("recompute", "dynamic"), [(None, None), (0, True)])
 def test_sums_are_in_products_and_nothing_is_kept_before_a_recomputation(recompute, dynamic, llama, tokens, activate):
     """One layer below the active one, two above it; two sums in each, of which the last is not computed again."""
     torch.compiler.reset()
