@@ -146,7 +146,7 @@ def test_real_sets_fit_their_schema_and_score_their_own_answers(name, local, row
     assert len(texts) == rows
     assert all(text.prompt and text.answer for text in texts)
     assert all(data.schema.right(text.answer, text.answer) for text in texts)
-    pairs = itertools.pairwise(parts.train)
+    pairs = itertools.islice(itertools.pairwise(parts.train), 300)
     wrong = [data.schema.right(one.answer, other.answer) for one, other in pairs]
     assert sum(wrong) < len(wrong) / 10, "the score tells answers apart"
     prompts = [{identity(text.prompt) for text in part} for part in (parts.train, parts.heldout, parts.test or [])]
