@@ -10,7 +10,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bcd import Adam, AdamW, BlockCoordinateDescent, Cyclic, RandomReshuffle, by_layer, by_regex
 from tests.conftest import RTOL
-from tests.cover import tiered
 
 pytestmark = pytest.mark.filterwarnings("ignore:BAdam expect model to be loaded in fp16/bf16 precision:UserWarning")
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
@@ -61,8 +60,8 @@ def layer_of_each_step(model, optimizer, steps):
     return list(layers)
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize("decay", tiered([0.0, 0.1], quick=[0.1]))
+@pytest.mark.slow
+@pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_the_same_trajectory_once_two_defects_are_neutralised(decay):
     theirs, mine = llama(), llama()
     # Decay: given to the base optimizer's class defaults, which badam uses instead of the groups' own value.

@@ -93,7 +93,7 @@ def test_complex_weights_move(rule):
         again.step()
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("master", ["off", "discard"])
 def test_a_compiled_update_of_weights_that_are_not_contiguous(master):
     dtype = torch.bfloat16 if master != "off" else torch.float32

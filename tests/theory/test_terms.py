@@ -110,7 +110,7 @@ def decisive(name: str, sweeps: Sweeps) -> Ledger:
     return total
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tiered(SUMS, [name for name in SUMS if name not in ("a1", "c4")]))
 def test_every_term_is_needed_somewhere_or_is_said_to_be_untested(name: str, sweeps: Sweeps) -> None:
     lines = decisive(name, sweeps).lines

@@ -241,7 +241,7 @@ def test_right_sides_that_are_zero_by_their_constants_are_no_failure(
     assert re.search(rf"^{re.escape(line)} .*  0 <= 0$", out, re.MULTILINE), out
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_last_line_of_a_refuted_statement_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verified(tmp_path, "bound=badam_d5_printed") == 0
     assert capsys.readouterr().out.strip().splitlines()[-1].startswith("REFUTED: 1 published statements, ")

@@ -25,6 +25,7 @@ def sizes(*overrides: str) -> dict[str, int | None]:
         return {job.problem: job.config["cases"] for job in verify.plan(list(overrides))}
 
 
+@pytest.mark.slow
 def test_cases_of_the_command_line_are_divided_by_the_families_that_run() -> None:
     assert sizes("bound=b3", "problem=quadratic", "cases=6") == {"quadratic": 6}
     assert sizes("bound=b3", "problems=[quadratic,plsin]", "cases=6") == {"quadratic": 3, "plsin": 3}
