@@ -42,6 +42,7 @@ def make(model):
     return optimizer, get_linear_schedule_with_warmup(optimizer, 1, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_hugging_face_trainer_makes_the_steps_of_a_plain_loop(accumulation, tmp_path):
     plain, trained = llama(), llama()

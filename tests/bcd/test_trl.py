@@ -89,6 +89,7 @@ def sft(model, tmp_path, optimizers, watch):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sft_trainer_makes_the_steps_of_a_plain_loop_one_block_at_a_time(tmp_path):
     plain, trained = llama(), llama()
     optimizer, schedule = make(plain)

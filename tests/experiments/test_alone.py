@@ -6,6 +6,7 @@ from experiments import alone, configuration
 from experiments.training.loading import Loading
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_step_is_measured_once_for_each_method(entries):
     listed = entries("grid", {"method": ["sgd", "badam"], "seed": [0, 1], "method.lr": [0.1, 0.01]})
     chosen = alone.configurations(listed)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import records
+from tests.cover import tiered
 from theory import verify
 from theory.bounds import Bound, master
 from theory.ledger import Ledger
@@ -72,7 +73,7 @@ def some_of_all_families(name: str, sweeps: Sweeps) -> Ledger:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", tiered(list(PROBLEMS), quick=list(PROBLEMS)[::4]))
 def test_no_line_is_compared_with_itself(name: str, sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tautology looks perfectly tight, and no factor of its left side survives; nothing tells its sides apart."""
     lines = some_of_all_families(name, sweeps).lines

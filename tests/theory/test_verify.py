@@ -46,7 +46,7 @@ def run(folder: Path, *overrides: str) -> int:
     return verify.run([replace(job, study="theory") for job in jobs])
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_command_writes_a_record_and_reports(workers: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "theory.verify", *TINY, f"workers={workers}"]
@@ -221,7 +221,7 @@ def test_lines_that_say_nothing_for_one_block_are_no_failure(
     assert re.search(r"^T +\d+ +0 .*  0 <= 0$", capsys.readouterr().out, re.MULTILINE), "Lemma T couples no blocks"
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bound", "problem", "grid", "line"),
     [

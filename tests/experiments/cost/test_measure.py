@@ -130,7 +130,7 @@ def test_fused_graphs_save_what_others_save_and_write_no_more(recompute, other):
 # --- peers from packages ---
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_package_badam_holds_what_is_predicted_of_it():
     pytest.importorskip("badam")
     fake = BadamPackage(lr=1e-3)(llama(torch.bfloat16))
