@@ -108,8 +108,9 @@ def same_expression(answer: str, truth: str) -> bool:
     Results in one normal form are the same; of others the library math-verify decides, which gives up after seconds.
     """
     expression, wanted = boxed(answer), boxed(truth)
-    both = expression is not None and wanted is not None
-    if answer == truth or (both and normal(expression) == normal(wanted)):
+    if answer == truth:
+        return True
+    if expression is not None and wanted is not None and normal(expression) == normal(wanted):
         return True
     texts = (text if box is None else rf"$\boxed{{{box}}}$" for text, box in ((truth, wanted), (answer, expression)))
     return math_verifier.equal(*texts)
