@@ -63,6 +63,17 @@ def tokenize(
     return pairs
 
 
+def system_text(value: Any) -> str | None:
+    """A system message from a configuration, where YAML has made a number of ``data.system=42``.
+
+    Raises:
+        UserError: for what is neither a text nor a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise UserError(f"data.system={value!r} is not possible: give a text, in quotes, or null")
+    return None if value is None else str(value)
+
+
 def encode(tokenizer: Any, messages: Sequence[Message], *, generate: bool = True, end: str | None = None) -> list[int]:
     """Token ids of messages; a control token that a message quotes is text.
 

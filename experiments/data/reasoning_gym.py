@@ -11,7 +11,7 @@ from reasoning_gym.factory import DATASETS
 from bcd.checks import require_flag, require_whole
 from experiments.data import Dataset, Example
 from experiments.data.bucketing import require_bucket
-from experiments.data.chat import tokenize
+from experiments.data.chat import system_text, tokenize
 from experiments.errors import UserError
 from records import digest
 
@@ -73,7 +73,7 @@ class ReasoningGym:
         self.heldout_size = heldout_size
         self.train_seed = train_seed
         self.heldout_seed = heldout_seed
-        self.system = system
+        self.system = system_text(system)
         self.max_tokens = self.tokens_per_example = max_tokens
         self.test, self.test_size, self.test_seed, self.bucket = test, test_size, test_seed, bucket
         for one, other in itertools.combinations(sorted(seeds, key=lambda name: seeds[name]), 2):

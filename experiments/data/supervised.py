@@ -9,7 +9,7 @@ from bcd.checks import require_choice, require_flag, require_whole
 from experiments.configuration import input_path
 from experiments.data import Dataset, Example
 from experiments.data.bucketing import require_bucket
-from experiments.data.chat import tokenize
+from experiments.data.chat import system_text, tokenize
 from experiments.data.schemas import Schema, Text
 from experiments.data.source import Source
 from experiments.data.splits import at_most, first, identity, require_shares, split
@@ -92,7 +92,8 @@ class Supervised:
         self.source, self.schema, self.loss_on = source, schema, loss_on
         self.validation_share, self.test_share, self.split_seed = validation_share, test_share, split_seed
         self._sizes = (train_size, heldout_size, test_size)
-        self.test, self.system, self.max_tokens, self.bucket, self.exclude = test, system, max_tokens, bucket, exclude
+        self.test, self.max_tokens, self.bucket, self.exclude = test, max_tokens, bucket, exclude
+        self.system = system_text(system)
 
     def _parts(self) -> Parts:
         rows = self.source.rows("train", self.schema.fields, self.schema.optional)

@@ -5,7 +5,7 @@ import datetime
 import pytest
 
 from experiments.data import chat
-from experiments.data.chat import encode, end_of_turn, stops, tokenize
+from experiments.data.chat import encode, end_of_turn, stops, system_text, tokenize
 from experiments.errors import UserError
 
 CHATML = (
@@ -153,3 +153,11 @@ def test_a_template_whose_generation_prompt_is_another_is_refused(tokenizer):
     tokenizer.chat_template = template().replace("<|im_start|>assistant", "<|im_start|>model")
     with pytest.raises(UserError, match=r"generated with 'model\\n' and one that is there with 'assis"):
         trained_on(tokenizer, "So.")
+
+
+def test_a_system_message_that_yaml_takes_for_a_number_is_text(tiny):
+    assert system_text(42) == "42"
+    assert system_text(None) is None
+    assert tiny("data.system=42").workload.data.system == "42"
+    with pytest.raises(UserError, match="data.system=True is not possible: give a text, in quotes"):
+        system_text(True)
