@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
+from experiments.errors import first_line
+
 SECONDS = 10
 """How long the hub may take to answer at all."""
 
@@ -40,5 +42,5 @@ def unreachable() -> str:
     try:
         get_session().head(constants.ENDPOINT, timeout=SECONDS)
     except Exception as error:  # the client raises many kinds; each means that there is no answer
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return ""

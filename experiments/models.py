@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from experiments.configuration import input_path
-from experiments.errors import UserError
+from experiments.errors import UserError, first_line
 from experiments.randomness import seeded
 from records import ROOT, digest
 
@@ -150,7 +150,7 @@ class Pretrained:
         try:
             return Path(snapshot_download(self.path, allow_patterns=list(FILES)))
         except Exception as error:  # the hub client raises many kinds; each means that the model is not there
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise UserError(
                 f"model.path={self.path!r} is no folder with a config.json and cannot be had from the hub ({reason})"
             ) from error
@@ -246,7 +246,7 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> "tuple[PreTrainedModel, An
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # many kinds; each means that there is no tokenizer to be had
-        raise UserError(f"the tokenizer in {folder} cannot be read ({_first_line(error)})") from error
+        raise UserError(f"the tokenizer in {folder} cannot be read ({first_line(error)})") from error
     if tokenizer.chat_template is None:
         raise UserError(f"the tokenizer in {folder} has no chat template; use an instruction-tuned model")
     if tokenizer.eos_token_id is None:
@@ -281,7 +281,7 @@ def _read(folder: Path, name: str, **options: Any) -> "PreTrainedModel":
         )
         model, report = loaded
     except Exception as error:  # safetensors, transformers and the system raise many kinds
-        raise UserError(f"the model {name} cannot be read ({_first_line(error)})") from error
+        raise UserError(f"the model {name} cannot be read ({first_line(error)})") from error
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"the model {name} lacks {_few(missing)}; random numbers would take their place")
     if mismatched := sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]):
@@ -295,7 +295,3 @@ def _few(names: Sequence[str], most: int = 5) -> str:
     """The first of the names, and how many there are besides."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.configuration import input_path
-from experiments.errors import UserError
+from experiments.errors import UserError, first_line
 from experiments.hub import one_try
 
 SUFFIXES = (".jsonl", ".jsonl.xz", ".json", ".parquet")
@@ -183,7 +183,7 @@ def _hub_rows(source: Source, split: str) -> list[dict[str, Any]]:
             with one_try():
                 rows += load_dataset(source.hub, config, split=split, revision=source.revision).to_list()  # pyright: ignore
         except Exception as error:  # the hub client raises many kinds; each means that the data are not there
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise UserError(
                 f"{source.hub}{f' ({config})' if config else ''}, split {split}, cannot be had from the hub "
                 f"({reason}); {_local_files(source, split)}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.source import SUFFIXES, read_file
-from experiments.errors import UserError
+from experiments.errors import UserError, first_line
 from experiments.hub import one_try
 
 
@@ -72,7 +72,7 @@ class Source:
                 with one_try():
                     rows += [dict(row) for row in load_dataset(self.hub, name, split=self.split)]  # pyright: ignore[reportArgumentType, reportCallIssue]
             except Exception as error:  # the hub client raises many kinds; each means that the data is not there
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                reason = first_line(error)
                 raise UserError(
                     f"the hub's {self.hub} ({name or 'default'}, {self.split}) cannot be had ({reason}); "
                     f"give {self.option}=... to read a local copy"
