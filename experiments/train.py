@@ -10,6 +10,7 @@ Every run leaves a record; a run that is finished is not run again.
 """
 
 import sys
+from collections.abc import Callable
 
 from cli.help import answer
 
@@ -27,6 +28,7 @@ from experiments.training import planning
 from experiments.training.checkpoint import BusyError
 from experiments.training.run import Run
 from experiments.training.running import execute
+from records import Record
 
 
 @command("train")
@@ -74,13 +76,17 @@ def run_studies(config: DictConfig) -> bool:
     """
     command_line = HydraConfig.get().overrides
     extra, controls = overrides.extra_overrides(command_line.task), overrides.passed_on(command_line.task)
-    listed, names, shared = [], [], planning.Shared()
-    for each in overrides.chosen_studies(config, controls):
-        names.append(study.study_name(each, extra))
-        runs = study.runs(each, extra, controls, shared, dry=config.how.dry)
-        listed += runs
-        if not config.how.dry:
-            runner.remove_strangers(runs, configuration.folder(config) / names[-1])
+    chosen, shared = overrides.chosen_studies(config, controls), planning.Shared()
+    names = [study.study_name(each, extra) for each in chosen]
+
+    def listing() -> list[Run]:
+        return [run for each in chosen for run in study.runs(each, extra, controls, shared, dry=config.how.dry)]
+
+    listed = listing()
+    if not config.how.dry:
+        for name in names:
+            of_study = [run for run in listed if run.study == name]
+            runner.remove_strangers(of_study, configuration.folder(config) / name)
     print(show.table(listed), flush=True)
     if config.how.dry:
         return True
@@ -89,12 +95,37 @@ def run_studies(config: DictConfig) -> bool:
         listed = [run for run in listed if run.name == config.how.only]
         if not listed:
             raise UserError(f"only={config.how.only!r} is no run of the study {title}; dry=true lists them")
-    records = runner.execute(listed, title, force=config.how.force, retry=config.how.retry, workers=config.how.workers)
+    listed, records = execute_listed(listed, listing, title, config.how)
     places = ", ".join(str(configuration.folder(config) / name) for name in names)
     print("\n".join([f"study {title}: records in {places}", *map(show.summary, records)]))
     finished = {(record.study, record.name) for record in records if record.status == "finished"}
     unfinished = [run for run in listed if run.place not in finished]
     return all(run.busy for run in unfinished)  # what another process works on is its own affair
+
+
+def execute_listed(
+    listed: list[Run], listing: Callable[[], list[Run]], title: str, how: DictConfig
+) -> tuple[list[Run], list[Record]]:
+    """Execute the runs, and then those that a tuning study adds beyond the edge of a grid, see `study.runs`.
+
+    Args:
+        listed: the runs.
+        listing: lists the studies anew, with what their records say by then.
+        title: of the studies, for tables.
+        how: how runs are made; with `only`, nothing is added.
+
+    Returns:
+        All runs, and their records.
+    """
+    todo, force, records = listed, how.force, list[Record]()
+    while todo:
+        records += runner.execute(todo, title, force=force, retry=how.retry, workers=how.workers)
+        there = {run.place for run in listed}
+        todo = [] if how.only is not None else [run for run in listing() if run.place not in there]
+        listed, force = [*listed, *todo], False
+        if todo:
+            print(f"the best learning rate is at the edge, so more are tried: {', '.join(r.name for r in todo)}")
+    return listed, records
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Entry point: `python -m experiments.tuning study=NAME` records the learning rates that a tuning study found.
 
-    python -m experiments.train study=tuning        # every method at each of its learning rates
+    python -m experiments.train study=tuning        # every method at each of its learning rates, and beyond an edge
     python -m experiments.tuning study=tuning       # the choice by the rule of `studies.rates`, as a record
 
 Studies with `tuned: tuning` then take their learning rates from the record, see `experiments.studies.study.entries`.
@@ -27,7 +27,7 @@ from records import Record, run_key, write
 from records.provenance import provenance
 
 
-def choice_record(name: str, listed: Sequence[Run]) -> Record:
+def choice_record(name: str, listed: Sequence[Run], extend: int = 0) -> Record:
     """The choice from the runs of a tuning study, as a record.
 
     A cell whose every learning rate failed has no choice and is named; other studies leave it out.
@@ -35,10 +35,11 @@ def choice_record(name: str, listed: Sequence[Run]) -> Record:
     Args:
         name: of the study.
         listed: its runs.
+        extend: how many learning rates the study adds at an edge; with 0 a choice at the edge is one.
 
     Raises:
-        UserError: when a run is missing, when the study does not vary the learning rate, when the grids differ in
-            size, and when no cell has a choice.
+        UserError: when a run is missing, when the study does not vary the learning rate, when a choice is at the edge
+            although the study extends its grids, and when no cell has a choice.
     """
     if any(rates.RATE not in run.cell for run in listed):
         raise UserError(f"study={name} has no axis {rates.RATE}, so there is nothing to choose")
@@ -48,19 +49,16 @@ def choice_record(name: str, listed: Sequence[Run]) -> Record:
             f"{len(waiting)} of {len(listed)} runs of study={name} are not finished, the first is {waiting[0]}; "
             f"`python -m experiments.train study={name}` runs them"
         )
-    losses: dict[tuple[tuple[str, object], ...], dict[float, list[float | None]]] = {}
-    for run in listed:
-        cell = tuple((key, value) for key, value in run.cell.items() if key not in (rates.RATE, "seed"))
-        losses.setdefault(cell, {}).setdefault(float(run.cell[rates.RATE]), []).append(validation_loss(run))
     choices, failed = [], []
-    for cell, by_rate in losses.items():
+    for cell, losses in rates.by_cell((run.cell, study.validation_loss(run)) for run in listed).items():
         try:
-            choices.append(rates.choose(dict(cell), by_rate))
+            choices.append(rates.choose(dict(cell), losses))
         except rates.NoRateError:
             failed.append(dict(cell))
     if not choices:
         raise UserError(f"every learning rate of study={name} has a failed run")
-    rates.require_equal_grids(choices)
+    if extend:
+        rates.require_inside(choices)
     first = listed[0].plan
     common = {key: first.config.choices[key] for key in rates.COMMON if key not in listed[0].cell}
     sizes = {key: first.config[key] for key in ("steps", "batch_size")}
@@ -81,12 +79,6 @@ def choice_record(name: str, listed: Sequence[Run]) -> Record:
         measurements={"choices": rates.to_json(choices), "failed": failed, "runs": keys},
         provenance=provenance(configuration.device_name(first.device.type)),
     )
-
-
-def validation_loss(run: Run) -> float | None:
-    """Held-out loss after training; None for a run that failed."""
-    assert run.record is not None
-    return run.record.measurements["after"]["heldout_loss"] if run.state == "finished" else None
 
 
 def table(record: Record) -> str:
@@ -123,7 +115,7 @@ def main(config: DictConfig) -> None:
     extra = extra_overrides(overrides)
     name = study.study_name(config.study, extra)
     listed = study.runs(config.study, extra, passed_on(overrides))
-    record = choice_record(name, listed)
+    record = choice_record(name, listed, study.extend(config.study))
     path = write(record, configuration.folder(config))
     print("\n".join([table(record), *other_failures(listed), str(path)]))
 

@@ -2,10 +2,14 @@
 
 The rule: the lowest held-out loss after training, averaged over the seeds; ties go to the smaller learning rate. A run
 that failed counts as an infinite loss: a learning rate at which a method diverges is not chosen.
+
+Where the lowest loss is at the edge of the grid, the next half decade beyond it is tried too, until the choice lies
+inside (`further`): every method gets the same grid and the same rule for going on.
 """
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -22,6 +26,11 @@ RATE = "method.lr"
 FOLDER = "tuned"
 """Study that the choices are recorded under, each by the name of its tuning study."""
 COMMON = ("model", "data")  # choices that a learning rate is tuned for, whether or not the study has them as axes
+EXTEND = 4
+"""How many learning rates a tuning study adds to a grid whose edge is best, where it does not say `extend` itself."""
+
+Losses = dict[float, list[float | None]]
+"""Learning rate -> held-out loss of each seed, None for a run that failed."""
 
 
 class NoRateError(UserError):
@@ -47,6 +56,52 @@ class Choice:
     at_edge: bool
 
 
+def by_cell(runs: Iterable[tuple[Mapping[str, Any], float | None]]) -> dict[tuple[tuple[str, Any], ...], Losses]:
+    """Cell, as items without learning rate and seed -> its losses.
+
+    Args:
+        runs: the value of every axis, and the held-out loss of the run.
+    """
+    losses: dict[tuple[tuple[str, Any], ...], Losses] = {}
+    for axes, loss in runs:
+        cell = tuple((key, value) for key, value in axes.items() if key not in (RATE, "seed"))
+        losses.setdefault(cell, {}).setdefault(float(axes[RATE]), []).append(loss)
+    return losses
+
+
+def further(losses: Mapping[float, Sequence[float | None]]) -> float | None:
+    """The next learning rate to try for one cell: half a decade beyond the edge that is best; None for one inside.
+
+    Where every one failed, it is the next smaller one.
+
+    Args:
+        losses: learning rate -> held-out loss of each seed, None for a run that failed.
+
+    Raises:
+        UserError: for a grid whose steps are not half decades, of which nobody knows how it goes on.
+
+    >>> further({1e-3: [0.7], 3e-3: [0.6], 1e-2: [0.5]}), further({1e-3: [0.7], 3e-3: [0.6], 1e-2: [0.8]})
+    (0.03, None)
+    """
+    rates = sorted(losses)
+    if len(rates) < 2 or not all(2.9 < b / a < 3.5 for a, b in itertools.pairwise(rates)):
+        raise UserError(
+            f"the learning rates {', '.join(map(str, rates))} are no grid of half decades, such as 0.001, 0.003, "
+            "0.01, and so cannot be extended; give one, or the study extend: 0"
+        )
+    try:
+        choice = choose({}, losses)
+    except NoRateError:
+        return _neat(rates[1] / 10)
+    if not choice.at_edge:
+        return None
+    return _neat(rates[1] / 10 if choice.rate == rates[0] else rates[-2] * 10)
+
+
+def _neat(rate: float) -> float:
+    return float(f"{rate:.6g}")
+
+
 def choose(cell: Mapping[str, Any], losses: Mapping[float, Sequence[float | None]]) -> Choice:
     """Apply the rule.
 
@@ -68,13 +123,26 @@ def choose(cell: Mapping[str, Any], losses: Mapping[float, Sequence[float | None
     return Choice(dict(cell), rate, means[rate], tried, rate in (min(means), max(means)))
 
 
-def require_equal_grids(choices: Sequence[Choice]) -> None:
-    """Raise UserError unless as many learning rates were tried everywhere: more tries are an advantage."""
-    sizes = {describe(choice.cell): len(choice.tried) for choice in choices}
+def require_equal_grids(losses: Mapping[tuple[tuple[str, Any], ...], Losses]) -> None:
+    """Raise UserError unless as many learning rates are tried for every cell: more tries are an advantage.
+
+    Args:
+        losses: as `by_cell` gives them, before `further`.
+    """
+    sizes = {describe(dict(cell)): len(tried) for cell, tried in losses.items()}
     if len(set(sizes.values())) > 1:
         few, many = min(sizes, key=lambda cell: sizes[cell]), max(sizes, key=lambda cell: sizes[cell])
         raise UserError(
-            f"{many} was tried at {sizes[many]} learning rates and {few} at {sizes[few]}: give both as many"
+            f"{many} is tried at {sizes[many]} learning rates and {few} at {sizes[few]}: give both as many"
+        )
+
+
+def require_inside(choices: Sequence[Choice]) -> None:
+    """Raise UserError where a choice is still at the edge of what was tried."""
+    if edges := [f"{describe(choice.cell)} at {RATE}={choice.rate:g}" for choice in choices if choice.at_edge]:
+        raise UserError(
+            f"the best learning rate is at the edge of what was tried, also after the grid was extended: "
+            f"{'; '.join(edges)}. Let the study extend: more, or give it another grid"
         )
 
 

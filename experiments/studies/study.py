@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from bcd.checks import require_whole
 from experiments import configuration
 from experiments.command import spelled_out
 from experiments.data.splits import require_tuning
@@ -88,6 +89,10 @@ def runs(
     `python -m experiments.tuning study=NAME` recorded; a run whose method has none, because all that were tried
     failed, is left out and named.
 
+    A tuning study (`tuning: true`) adds the next learning rate for every cell whose best one is at the edge of its
+    grid, at most `extend` of them (default `rates.EXTEND`; 0 leaves the edge). They are listed once the runs before
+    them have records.
+
     Args:
         study: its configuration, a file of conf/study.
         extra: overrides that change the runs.
@@ -98,7 +103,7 @@ def runs(
     Raises:
         UserError: when an override names an axis of the study, when two runs would have the same name (and with it the
             same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a
-            seed of reported runs or reads a test part.
+            seed of reported runs, reads a test part, or has cells whose grids differ in size.
     """
     for override in extra:
         if (key := override.lstrip("+~").partition("=")[0]) in study.axes:
@@ -109,8 +114,9 @@ def runs(
     name = study_name(study, extra)
     composer = Composer(study.overrides, [*extra, *controls])
     shared = planning.Shared() if shared is None else shared
-    listed, names = list[Run](), set[str]()
-    for cell in cells(study, extra, composer):
+    names = set[str]()
+
+    def planned(cell: Mapping[str, Any]) -> Run | None:
         if label(cell) in names:
             raise UserError(
                 f"study={study.name} has two runs named {label(cell)}; values of an axis must differ in print"
@@ -123,18 +129,59 @@ def runs(
                 OmegaConf.update(config, rates.RATE, rates.rate(study.tuned, config, choices))
             except rates.NoRateError as error:
                 print(f"{label(cell)}: left out, {error}", file=sys.stderr)
-                continue
+                return None
             except UserError:
                 if not dry:
                     raise
-        planned = planning.plan(config, choices, label(cell), shared)
+        plan = planning.plan(config, choices, label(cell), shared)
         if study.get("tuning"):
-            require_tuning(config.seed, test=planned.workload.data.test)
-        run = Run(planned, name, cell)
+            require_tuning(config.seed, test=plan.workload.data.test)
+        run = Run(plan, name, cell)
         if not run.finished:
-            _ = planned.expected  # a method that does not fit the model should be told before the first run starts
-        listed.append(run)
+            _ = plan.expected  # a method that does not fit the model should be told before the first run starts
+        return run
+
+    given = cells(study, extra, composer)
+    if study.get("tuning") and rates.RATE in study.axes:
+        rates.require_equal_grids(rates.by_cell((cell, None) for cell in given))
+    listed = [run for cell in given if (run := planned(cell)) is not None]
+    for _ in range(extend(study)):
+        listed += [run for cell in beyond(listed) if (run := planned(cell)) is not None]
     return listed
+
+
+def extend(study: DictConfig) -> int:
+    """How many learning rates the study adds to a grid whose edge is best; 0 for one that tunes none."""
+    if not study.get("tuning") or rates.RATE not in study.axes:
+        return 0
+    require_whole("extend", study.get("extend", rates.EXTEND), least=0)
+    return study.get("extend", rates.EXTEND)
+
+
+def beyond(listed: Sequence[Run]) -> list[dict[str, Any]]:
+    """The next learning rate, of each seed, for every cell of a tuning study whose best one is at the edge.
+
+    A cell of which a run is still to do has none.
+    """
+    by_cell: dict[tuple[tuple[str, Any], ...], list[Run]] = {}
+    for run in listed:
+        cell = tuple((key, value) for key, value in run.cell.items() if key not in (rates.RATE, "seed"))
+        by_cell.setdefault(cell, []).append(run)
+    new = []
+    for runs_of_cell in by_cell.values():
+        if any(run.state not in ("finished", "failed") for run in runs_of_cell):
+            continue
+        ((_, losses),) = rates.by_cell((run.cell, validation_loss(run)) for run in runs_of_cell).items()
+        if (rate := rates.further(losses)) is not None:
+            first = runs_of_cell[0].cell[rates.RATE]
+            new += [dict(run.cell) | {rates.RATE: rate} for run in runs_of_cell if run.cell[rates.RATE] == first]
+    return new
+
+
+def validation_loss(run: Run) -> float | None:
+    """Held-out loss after training; None for a run that failed."""
+    assert run.record is not None
+    return run.record.measurements["after"]["heldout_loss"] if run.state == "finished" else None
 
 
 def cells(study: DictConfig, extra: Sequence[str], composer: Composer | None = None) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments import tuning
+from experiments import train, tuning
 from experiments.errors import UserError
 from experiments.studies import estimate, overrides, runner, study
 from experiments.studies import rates as tuned
@@ -89,12 +89,85 @@ def test_a_method_that_always_fails_has_no_choice():
         tuned.choose({"method": "x"}, {1.0: [None], 0.1: [None, 1.0]})
 
 
-def test_unequal_grids_are_refused():
-    choices = [
-        tuned.choose({"method": name}, {rate: [1.0] for rate in rates}) for name, rates in (("x", [1]), ("y", [1, 2]))
-    ]
-    with pytest.raises(UserError, match="method=y was tried at 2 learning rates and method=x at 1: give both as many"):
-        tuned.require_equal_grids(choices)
+def test_unequal_grids_are_refused_before_any_run(small):
+    axes = {"method": ["sgd", "lora"], "method.lr": {"method": {"sgd": [0.01], "lora": [0.01, 0.03]}}, "seed": [1000]}
+    with pytest.raises(UserError, match="method=lora is tried at 2 learning rates and method=sgd at 1: give both as"):
+        small(axes, tuning=True)
+
+
+# --- beyond the edge ---
+
+
+@pytest.mark.parametrize(
+    ("losses", "rate"),
+    [
+        ({1e-3: [1.0], 3e-3: [0.9], 1e-2: [0.8]}, 3e-2),
+        ({3e-4: [1.0], 1e-3: [0.9], 3e-3: [0.8]}, 1e-2),
+        ({1e-3: [0.7], 3e-3: [0.9], 1e-2: [None]}, 3e-4),
+        ({3e-3: [0.7], 1e-2: [0.7], 3e-2: [0.8]}, 1e-3),  # a tie goes to the smaller one, which is the edge
+        ({1e-3: [1.0], 3e-3: [0.9], 1e-2: [None]}, None),
+        ({1e-3: [None], 3e-3: [None]}, 3e-4),
+    ],
+)
+def test_the_next_rate_is_half_a_decade_beyond_the_best_edge(losses, rate):
+    assert tuned.further(losses) == rate
+
+
+@pytest.mark.parametrize("grid", [[1e-3], [1e-3, 2e-3, 4e-3], [1e-3, 1e-2]])
+def test_a_grid_that_nobody_knows_to_go_on_with_is_refused(grid):
+    with pytest.raises(UserError, match=r"no grid of half decades, such as .*extend: 0"):
+        tuned.further({rate: [1.0] for rate in grid})
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """measured(loss) lets every run of the studies end with loss(learning rate, seed) or None for a failure."""
+
+    def set_losses(loss):
+        done = {}
+        monkeypatch.setattr(study.Run, "state", property(lambda run: done.get(run.place, "to do")))
+        monkeypatch.setattr(study, "validation_loss", lambda run: loss(run.cell["method.lr"], run.cell["seed"]))
+        return lambda runs: done.update({run.place: "finished" for run in runs})
+
+    return set_losses
+
+
+def test_a_study_grows_until_the_best_rate_is_inside(small, measured):
+    axes = {"method": ["sgd"], "method.lr": [1e-3, 3e-3], "seed": [1000, 1001]}
+    finish = measured(lambda rate, seed: abs(rate - 0.03) + seed)
+
+    def listed(**keys):
+        return [(run.cell["method.lr"], run.cell["seed"]) for run in small(axes, tuning=True, **keys)]
+
+    grid = [(rate, seed) for rate in (1e-3, 3e-3) for seed in (1000, 1001)]
+    assert listed() == grid, "nothing is known yet"
+    finish(small(axes, tuning=True)[:3])
+    assert listed() == grid, "one run is still to do"
+    for most in (1e-2, 3e-2, 1e-1):
+        finish(small(axes, tuning=True))
+        grid += [(most, 1000), (most, 1001)]
+        assert listed() == grid
+    finish(small(axes, tuning=True))
+    assert listed() == grid, "0.03 is inside"
+    assert listed(extend=1) == grid[:6]
+    assert listed(extend=0) == grid[:4]
+    with pytest.raises(ValueError, match=r"extend=-1"):
+        listed(extend=-1)
+
+
+@pytest.mark.integration
+def test_training_goes_on_beyond_the_edge_and_an_edge_is_no_choice(small, tmp_path, capsys):
+    def listing():
+        return small({"method": ["sgd"], "method.lr": [1e-5, 3e-5], "seed": [1000]}, tuning=True, extend=2)
+
+    how = OmegaConf.create({"only": None, "force": True, "retry": False, "workers": 1})
+    listed, records = train.execute_listed(listing(), listing, "small", how)
+    assert [run.cell["method.lr"] for run in listed] == [1e-5, 3e-5, 1e-4, 3e-4]
+    assert [record.name for record in records] == [run.name for run in listed]
+    assert "more are tried: sgd-lr0.0001-seed1000" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"at the edge of what was tried.*: method=sgd at method\.lr=0\.0003\. Let"):
+        tuning.choice_record("small", listing(), 2)
+    assert tuning.choice_record("small", listing()).measurements["choices"][0]["at_edge"], "extend: 0 tells it"
 
 
 # --- from runs to a record to the studies that take it ---
