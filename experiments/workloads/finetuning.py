@@ -113,11 +113,20 @@ class FinetuningTask:
         """Metrics of the workload's evaluation on the held-out examples."""
         return self._workload.evaluation(model, self._tokenizer, self._dataset.heldout, label)
 
-    def test(self, model: nn.Module, label: str) -> tuple[dict[str, float | int], str]:
-        """The same on the test part, and the SHA-256 of its rows."""
+    def test(self, model: nn.Module, label: str) -> tuple[dict[str, Any], str]:
+        """The same on the test part, and the SHA-256 of its rows.
+
+        Of a held-out loss alone, `losses` (nats, 5 decimals) and `tokens` are those of each answer, so that runs can
+        be compared item by item.
+        """
         examples: list[Example] = self._workload.data.load_test(self._tokenizer)
         rows = digest([[example.prompt, example.answer] for example in examples])
-        return self._workload.evaluation(model, self._tokenizer, examples, label), rows
+        evaluation = self._workload.evaluation
+        metrics: dict[str, Any] = evaluation(model, self._tokenizer, examples, label)
+        if isinstance(evaluation, HeldOutLoss):
+            losses, tokens = evaluation.each(model, self._tokenizer, examples)
+            metrics |= {"losses": [round(loss, 5) for loss in losses], "tokens": tokens}
+        return metrics, rows
 
     def export(self, trainable: Trainable, folder: Path) -> None:
         """Config, safetensors, tokenizer and chat template in the Hugging Face format; adapters are merged."""

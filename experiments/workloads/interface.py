@@ -124,8 +124,10 @@ class Task(Protocol):
         """Metrics on the held-out examples, `heldout_loss` among them; `label` names the progress bar."""
         ...
 
-    def test(self, model: nn.Module, label: str) -> tuple[dict[str, float | int], str]:
-        """The same on the test part, which is read now, and the SHA-256 of its examples."""
+    def test(self, model: nn.Module, label: str) -> tuple[dict[str, Any], str]:
+        """The same on the test part, which is read now, with what it was for each example if the workload has it, and
+        the SHA-256 of its examples.
+        """
         ...
 
     def export(self, trainable: Trainable, folder: Path) -> None:

@@ -40,6 +40,12 @@ def answer_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     return logits, batch.labels[:, 1:][:, columns]
 
 
+def answer_sums(logits: Tensor, labels: Tensor) -> Tensor:
+    """Nats of each answer, (examples,) in double precision, from what `answer_logits` gives."""
+    flat = (logits.flatten(0, 1), labels.flatten())
+    return F.cross_entropy(*flat, ignore_index=IGNORED, reduction="none").view_as(labels).double().sum(1)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Held-out loss and exact match.
@@ -83,7 +89,7 @@ class Evaluation:
                 logits, labels = answer_logits(model, collate(group, tokenizer.pad_token_id).to(model.device))
                 flat = (logits.flatten(0, 1), labels.flatten())
                 total += F.cross_entropy(*flat, ignore_index=IGNORED, reduction="sum").item()
-                each = F.cross_entropy(*flat, ignore_index=IGNORED, reduction="none").view_as(labels).double().sum(1)
+                each = answer_sums(logits, labels)
                 answers = generate(model, tokenizer, [example.prompt for example in group], self.max_new_tokens)
                 for row, (i, example, answer) in enumerate(zip(places, group, answers, strict=True)):
                     losses[i], tokens[i] = each[row].item(), int((labels[row] != IGNORED).sum())
@@ -125,6 +131,23 @@ class HeldOutLoss:
                 sums.append(self._sum(model, batch.to(model.device)).double())
         model.train(was_training)
         return {"heldout_loss": torch.stack(sums).sum().item() / tokens, "items": len(examples)}
+
+    def each(self, model: Any, tokenizer: Any, examples: Sequence[Example]) -> tuple[list[float], list[int]]:
+        """Nats and number of tokens of each answer, in the order of the examples, by the model's own logits."""
+        was_training = model.training
+        model.eval()
+        ordered = sorted(range(len(examples)), key=lambda i: examples[i].length)
+        losses, tokens = torch.zeros(len(examples), dtype=torch.float64), [0] * len(examples)
+        with torch.no_grad():
+            for start in range(0, len(ordered), self.batch_size):
+                places = ordered[start : start + self.batch_size]
+                batch = collate([examples[i] for i in places], tokenizer.pad_token_id).to(model.device)
+                logits, labels = answer_logits(model, batch)
+                losses[places] = answer_sums(logits, labels).cpu()
+                for i, count in zip(places, (labels != IGNORED).sum(1).tolist(), strict=True):
+                    tokens[i] = count
+        model.train(was_training)
+        return losses.tolist(), tokens
 
     def _sum(self, model: Any, batch: Batch) -> Tensor:
         if self.chunk is None:

@@ -82,6 +82,12 @@ def test_a_test_split_with_a_fault_costs_no_training(tiny_gsm8k, files, monkeypa
     assert again is not None, "a finished run is not run again, so the test is read once"
 
 
+def test_the_loss_of_every_test_answer_is_recorded(tiny_gsm8k):
+    test = execute(Run(tiny_gsm8k("data.test=true", "evaluation=loss"))).measurements["test"]
+    assert len(test["losses"]) == len(test["tokens"]) == len(TESTS)
+    assert sum(test["losses"]) / sum(test["tokens"]) == pytest.approx(test["heldout_loss"], rel=1e-5)
+
+
 def test_the_final_test_of_generated_questions_is_disjoint(tiny_gsm8k):
     from transformers import AutoTokenizer
 
