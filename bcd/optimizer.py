@@ -23,8 +23,8 @@ from bcd.expansion import Expansion
 from bcd.orders import Order
 from bcd.processes import Averaging, ProcessGroup
 from bcd.resume import Resumable
-from bcd.rules.rule import Rule
-from bcd.update import Update
+from bcd.rules.rule import Rule, as_tensorwise
+from bcd.update import Update, require_whole_tensors
 from bcd.visits import Lifetime, Master, require_inner_steps
 
 Nonfinite = Literal["ignore", "skip", "raise"]
@@ -92,7 +92,8 @@ class BlockCoordinateDescent(Resumable):
 
     Raises:
         ValueError: for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
-            name or option, or float16 weights: their updates underflow; train float32 weights under float16 autocast.
+            name or option, a rule that needs whole tensors with parts of them (rows, DTensors), or float16 weights:
+            their updates underflow; train float32 weights under float16 autocast.
 
     >>> from torch import nn
     >>> from bcd import RandomReshuffle, SGD, by_layer
@@ -127,6 +128,7 @@ class BlockCoordinateDescent(Resumable):
         process_group: ProcessGroup = None,
     ) -> None:
         require_axes(partition, rule, order)
+        require_whole_tensors(rule, partition)
         require_inner_steps(inner_steps)
         if isinstance(lr, str | Tensor | Mapping):  # iterable, but no list of numbers
             raise ValueError(f"lr={lr!r} is not possible: give one number, or a list with one a block")
@@ -334,7 +336,8 @@ class BlockCoordinateDescent(Resumable):
             if part.parameter.grad is None or part.parameter.grad.layout == torch.strided:
                 continue
             master = self.master != "off" and part.parameter.dtype == torch.bfloat16
-            if part.rows is not None or self.rule.state_tensors > 1 or self.compiled or master:
+            whole = self.rule.state_tensors > 1 or as_tensorwise(self.rule) is not None
+            if part.rows is not None or whole or self.compiled or master:
                 raise ValueError(
                     f"the gradient of {part.name} is sparse, which {type(self.rule).__name__} so cannot "
                     "use: make the table without sparse=True, or train it with SGD() and no master"

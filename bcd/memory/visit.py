@@ -1,5 +1,6 @@
 """Bytes held during one visit, with what is kept of other visits: from shapes, or of the live tensors."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from bcd.blocks import Part
 from bcd.memory.tensors import by_place, nbytes
 from bcd.optimizer import BlockCoordinateDescent, Lifetime, Master
+from bcd.rules.rule import StateShapes
 
 STEP_BYTES = 4
 """Adam-like rules keep one float32 step counter for each parameter tensor, as torch.optim does."""
@@ -50,13 +52,21 @@ def _remainders(parts: Iterable[Part], master: Master) -> int:
     return sum(REMAINDER_BYTES * part.numel for part in parts if has_master(part, master))
 
 
-def _states(parts: Iterable[Part], state_tensors: int, counts_steps: bool, master: Master) -> int:
+def _states(
+    parts: Iterable[Part], state_tensors: int, counts_steps: bool, master: Master, state_shapes: StateShapes | None
+) -> int:
     """The rule sees the float32 master where there is one, and makes its state of the same dtype."""
     return sum(
         state_tensors * part.numel * (FLOAT32_BYTES if has_master(part, master) else part.parameter.element_size())
+        + (0 if state_shapes is None else _small_state(part, state_shapes))
         + STEP_BYTES * counts_steps
         for part in parts
     )
+
+
+def _small_state(part: Part, state_shapes: StateShapes) -> int:
+    numbers = sum(math.prod(shape) for shape in state_shapes(part.of(part.parameter).shape).values())
+    return numbers * max(FLOAT32_BYTES, part.parameter.element_size())
 
 
 def held(
@@ -66,6 +76,7 @@ def held(
     *,
     state_tensors: int,
     counts_steps: bool,
+    state_shapes: StateShapes | None = None,
     state: Lifetime = "reset",
     master: Master = "off",
 ) -> Held:
@@ -74,7 +85,8 @@ def held(
         weights   = all parameters, without an embedding on the host
         master    = 2 bytes a weight of each active bfloat16 part, 0 when master="off"
         gradients = parameters with an active part, whole: autograd knows no rows
-        state     = active parts x state_tensors, in float32 under a master; state="device": visited parts too
+        state     = active parts x state_tensors, in float32 under a master, and the tensors of state_shapes;
+                    state="device": visited parts too
         host      = state of the visited parts for state="host", and their remainders for master="host"; that embedding
 
     Args:
@@ -83,12 +95,13 @@ def held(
         visited: the parts of earlier visits that are not active now; every other part after a block epoch.
         state_tensors: of the rule.
         counts_steps: of the rule.
+        state_shapes: of a rule that is `bcd.rules.rule.Tensorwise`, whose state has shapes of its own in float32.
         state: see `BlockCoordinateDescent`.
         master: see `BlockCoordinateDescent`.
     """
     weights, embedding = by_place(parameters)
-    on_device = _states(active, state_tensors, counts_steps, master)
-    of_visited = _states(visited, state_tensors, counts_steps, master)
+    on_device = _states(active, state_tensors, counts_steps, master, state_shapes)
+    of_visited = _states(visited, state_tensors, counts_steps, master, state_shapes)
     return Held(
         weights=weights,
         master=_remainders(active, master),

@@ -102,6 +102,7 @@ class BlockFootprint(Footprint):
             [part for part in self.parts if _place(part) not in places],
             state_tensors=optimizer.rule.state_tensors,
             counts_steps=optimizer.rule.counts_steps,
+            state_shapes=getattr(optimizer.rule, "state_shapes", None),
             state=optimizer.state_lifetime,
             master=optimizer.master,
         )

@@ -12,14 +12,18 @@ from bcd import (
     AdamW,
     BlockCoordinateDescent,
     Expansion,
+    Factored,
     Greedy,
     Momentum,
     RandomReshuffle,
+    RowNormalised,
+    Sign,
     SlidingWindow,
     by_groups,
     by_layer,
     by_matrix,
     by_ratio,
+    single,
 )
 from bcd.execution import compile_layers, recompute_layers, step_in_backward
 from bcd.memory.activations import LivePeak
@@ -66,6 +70,10 @@ CASES = {
     "groups": {"partition": lambda m: by_groups(m, 2, **FREEZE)},
     "matrices": {"partition": lambda m: by_matrix(m, **FREEZE), "inner_steps": 1},
     "rows": {"partition": lambda m: by_ratio(m, 3)},
+    "row-normalised": {"rule": RowNormalised(weight_decay=0.1), "master": "discard"},
+    "factored kept": {"rule": Factored(), "state": "device"},
+    "sign on all": {"rule": Sign(), "partition": lambda m: single(m, **FREEZE)},
+    "factored on all": {"rule": Factored(), "partition": lambda m: single(m, **FREEZE), "state": "device"},
 }
 
 
