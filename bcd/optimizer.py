@@ -60,7 +60,8 @@ class BlockCoordinateDescent(Resumable):
     use) run the same code.
 
     `used_lr` is the step size that the last step used, by block name: that of the block's parameter group (what a
-    scheduler shows) times the factor of the warm-up after a switch. torch.compile leaves `step` as it is.
+    scheduler shows) times the factor of the warm-up after a switch. `expansion_state` is what an expansion keeps for
+    inactive blocks, by block and place in it. torch.compile leaves `step` as it is.
 
     The optimizer owns ``requires_grad`` of every parameter of the partition, whatever it was before.
 
@@ -170,10 +171,11 @@ class BlockCoordinateDescent(Resumable):
         self._apply = Update(rule, compiled)
         self.expansion = expansion
         if expansion is not None:
-            expansion.require_possible(order, partition, nonfinite)
+            expansion.require_possible(order, partition, nonfinite, lrs)
         self._averaging = Averaging(process_group)
         self._averaging.require_possible(expansion)
         self._expanded = None
+        self.expansion_state = {}
         self.visits_started = 0
         self.steps_in_visit = 0
         self.skipped_steps = 0
@@ -198,6 +200,8 @@ class BlockCoordinateDescent(Resumable):
             parameters = [p for p in block.parameters.values() if id(p) not in listed]
             listed.update(map(id, parameters))
             groups.append({"params": parameters, "lr": value, "name": block.name})
+            if expansion is not None and expansion.lr is not None:
+                groups[-1]["first_lr"] = value
         super().__init__(groups, {"lr": lrs[0], **{name: plain(v) for name, v in rule.hyperparameters().items()}})
         manage(partition)
         for parameter in partition.frozen.values():
@@ -262,7 +266,7 @@ class BlockCoordinateDescent(Resumable):
             self._update(index)
         self.used_lr, self._using_lr = self._using_lr, {}
         if self._expanded is not None:
-            self._expanded.step([group["lr"] for group in self.param_groups])
+            self._expanded.step(self._step_size_while_inactive)
         self._apply.drop_freed()
         self.steps_in_visit += 1
         if self.steps_in_visit >= self.inner_steps:

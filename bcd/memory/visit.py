@@ -1,13 +1,14 @@
 """Bytes held during one visit, with what is kept of other visits: from shapes, or of the live tensors."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bcd.blocks import Part
+from bcd.blocks import Part, Partition
+from bcd.expansion import Expansion
 from bcd.memory.tensors import by_place, nbytes
 from bcd.optimizer import BlockCoordinateDescent, Lifetime, Master
 from bcd.rules.rule import StateShapes
@@ -27,7 +28,7 @@ class Held:
         weights: all parameters on the device.
         master: remainders of the active weights.
         gradients: of the active parameters.
-        state: optimizer state on the device.
+        state: optimizer state on the device, that of an expansion included.
         host: what is kept on the CPU: of the blocks that are not active, and an embedding that is read from there.
     """
 
@@ -111,6 +112,33 @@ def held(
     )
 
 
+def expansion_bytes(
+    expansion: Expansion, partition: Partition, active: Collection[int], others: Iterable[Collection[int]] = ()
+) -> int:
+    """Bytes of the state that an expansion keeps for inactive blocks during a visit, from shapes alone.
+
+        without a rank   the small state of every part that this visit or another one has moved
+        rank=r           state_tensors x r x columns numbers, in float32, of each matrix that this visit moves
+
+    `Held` of `held` is without them.
+
+    Args:
+        expansion: of the optimizer.
+        partition: of the optimizer.
+        active: indices of the blocks that are active.
+        others: those of the visits made before.
+    """
+    rule, rank = expansion.rule, expansion.rank
+    visits = [active] if rank is not None else [active, *others]
+    moving = {each.key: each.part for visit in visits for each in expansion.moving(partition, visit)}.values()
+    if rank is None:
+        parts = list(moving)
+    else:
+        factors = (torch.empty(rank, part.parameter.shape[1], device="meta") for part in moving)
+        parts = [Part("factor", factor) for factor in factors]
+    return _states(parts, rule.state_tensors, rule.counts_steps, "off", getattr(rule, "state_shapes", None))
+
+
 def measured_held(parameters: Iterable[Tensor], optimizer: BlockCoordinateDescent) -> Held:
     """The categories of `held` on the live tensors of `optimizer`, right now.
 
@@ -132,5 +160,6 @@ def measured_held(parameters: Iterable[Tensor], optimizer: BlockCoordinateDescen
                 away = name == "remainder" or optimizer.state_lifetime == "host"
                 category = "host" if away else "state"
             bytes_of[category] += nbytes([value])
+    bytes_of["state"] += nbytes(value for values in optimizer.expansion_state.values() for value in values.values())
     gradients = nbytes(p.grad for p in everything if p.grad is not None)
     return Held(weights=weights, gradients=gradients, **bytes_of)
