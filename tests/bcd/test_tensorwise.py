@@ -16,7 +16,7 @@ from bcd import (
     single,
 )
 from bcd.precision import join
-from tests.bcd.conftest import FREEZE, bcd, train, weights
+from tests.bcd.conftest import FREEZE, bcd, loss_of, train, weights
 
 RULES = [RowNormalised(), Factored()]
 BY_NAME = {"ids": lambda rule: type(rule).__name__}
@@ -134,6 +134,24 @@ def test_blocks_are_trained_with_bfloat16_weights(rule, state, master, decoder):
     held = [value for values in optimizer.state.values() for name, value in values.items() if name != "remainder"]
     assert all(value.dtype == torch.float32 for value in held)
     assert bool(held) == (state != "reset" and isinstance(rule, Factored))
+
+
+def test_without_blocks_the_second_moment_goes_on_over_visits(decoder):
+    """The reduction: one block whose state is kept is the rule on all weights, by hand."""
+    model, plain = decoder(), decoder()
+    optimizer = BlockCoordinateDescent(
+        single(model, **FREEZE), rule=Factored(), order=Cyclic(), inner_steps=2, lr=1e-2, state="device"
+    )
+    inside = [p for name, p in plain.named_parameters() if name.startswith("layers.")]
+    states = Factored().init([p.detach() for p in inside])
+    for _ in range(7):
+        train(model, optimizer, 1)
+        plain.zero_grad()
+        loss_of(plain).backward()
+        gradients = [p.grad for p in inside]
+        Factored().update([p.detach() for p in inside], gradients, states, 1e-2, Factored().hyperparameters())
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), plain.parameters(), strict=True))
+    assert {float(state["step"]) for state in optimizer.state.values()} == {7.0}
 
 
 def test_rows_of_a_matrix_are_normalised_alone_as_in_the_whole(decoder):
