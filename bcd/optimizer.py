@@ -23,8 +23,8 @@ from bcd.expansion import Expansion
 from bcd.orders import Order
 from bcd.processes import Averaging, ProcessGroup
 from bcd.resume import Resumable
-from bcd.rules.rule import Rule
-from bcd.update import Update
+from bcd.rules.rule import Rule, as_tensorwise
+from bcd.update import Update, require_whole_tensors
 from bcd.visits import Lifetime, Master, require_inner_steps
 
 Nonfinite = Literal["ignore", "skip", "raise"]
@@ -60,7 +60,8 @@ class BlockCoordinateDescent(Resumable):
     use) run the same code.
 
     `used_lr` is the step size that the last step used, by block name: that of the block's parameter group (what a
-    scheduler shows) times the factor of the warm-up after a switch. torch.compile leaves `step` as it is.
+    scheduler shows) times the factor of the warm-up after a switch. `expansion_state` is what an expansion keeps for
+    inactive blocks, by block and place in it. torch.compile leaves `step` as it is.
 
     The optimizer owns ``requires_grad`` of every parameter of the partition, whatever it was before.
 
@@ -92,7 +93,8 @@ class BlockCoordinateDescent(Resumable):
 
     Raises:
         ValueError: for K < 1, a negative or non-finite learning rate or the wrong number of them, an unknown block
-            name or option, or float16 weights: their updates underflow; train float32 weights under float16 autocast.
+            name or option, a rule that needs whole tensors with parts of them (rows, DTensors), or float16 weights:
+            their updates underflow; train float32 weights under float16 autocast.
 
     >>> from torch import nn
     >>> from bcd import RandomReshuffle, SGD, by_layer
@@ -127,6 +129,7 @@ class BlockCoordinateDescent(Resumable):
         process_group: ProcessGroup = None,
     ) -> None:
         require_axes(partition, rule, order)
+        require_whole_tensors(rule, partition)
         require_inner_steps(inner_steps)
         if isinstance(lr, str | Tensor | Mapping):  # iterable, but no list of numbers
             raise ValueError(f"lr={lr!r} is not possible: give one number, or a list with one a block")
@@ -168,10 +171,11 @@ class BlockCoordinateDescent(Resumable):
         self._apply = Update(rule, compiled)
         self.expansion = expansion
         if expansion is not None:
-            expansion.require_possible(order, partition, nonfinite)
+            expansion.require_possible(order, partition, nonfinite, lrs)
         self._averaging = Averaging(process_group)
         self._averaging.require_possible(expansion)
         self._expanded = None
+        self.expansion_state = {}
         self.visits_started = 0
         self.steps_in_visit = 0
         self.skipped_steps = 0
@@ -196,6 +200,8 @@ class BlockCoordinateDescent(Resumable):
             parameters = [p for p in block.parameters.values() if id(p) not in listed]
             listed.update(map(id, parameters))
             groups.append({"params": parameters, "lr": value, "name": block.name})
+            if expansion is not None and expansion.lr is not None:
+                groups[-1]["first_lr"] = value
         super().__init__(groups, {"lr": lrs[0], **{name: plain(v) for name, v in rule.hyperparameters().items()}})
         manage(partition)
         for parameter in partition.frozen.values():
@@ -260,7 +266,7 @@ class BlockCoordinateDescent(Resumable):
             self._update(index)
         self.used_lr, self._using_lr = self._using_lr, {}
         if self._expanded is not None:
-            self._expanded.step([group["lr"] for group in self.param_groups])
+            self._expanded.step(self._step_size_while_inactive)
         self._apply.drop_freed()
         self.steps_in_visit += 1
         if self.steps_in_visit >= self.inner_steps:
@@ -334,7 +340,8 @@ class BlockCoordinateDescent(Resumable):
             if part.parameter.grad is None or part.parameter.grad.layout == torch.strided:
                 continue
             master = self.master != "off" and part.parameter.dtype == torch.bfloat16
-            if part.rows is not None or self.rule.state_tensors > 1 or self.compiled or master:
+            whole = self.rule.state_tensors > 1 or as_tensorwise(self.rule) is not None
+            if part.rows is not None or whole or self.compiled or master:
                 raise ValueError(
                     f"the gradient of {part.name} is sparse, which {type(self.rule).__name__} so cannot "
                     "use: make the table without sparse=True, or train it with SGD() and no master"

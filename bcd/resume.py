@@ -128,7 +128,7 @@ class Resumable(Visits):
             "setting": self._setting(),
             "order": self.order.state_dict(),
             "held": sorted(state["state"]),
-            "expansion": self._expanded.state_dict() if self._expanded else {},
+            "expansion": {key: dict(values) for key, values in self.expansion_state.items()},
         }
         for hook in hooks:
             changed = hook(self, state)
@@ -197,8 +197,11 @@ class Resumable(Visits):
         self._reached = set(self.active_blocks) if self.steps_in_visit else set()
         if not self._choosing:
             self._bring()
-        if self._expanded is not None:
-            self._expanded.load_state_dict(copy.deepcopy(visit.get("expansion", {})))
+        self.expansion_state.clear()
+        for key, values in copy.deepcopy(visit.get("expansion", {})).items():
+            index, place = map(int, key.split("."))
+            device = self.partition.blocks[index].parts[place].parameter.device
+            self.expansion_state[key] = {n: v if n == "step" else v.to(device) for n, v in values.items()}
         for hook in after:
             hook(self)
         self._call_visit_hooks("start")

@@ -7,9 +7,31 @@ import torch
 from torch import Tensor
 
 from bcd import precision
-from bcd.processes import local
-from bcd.rules.rule import Rule, State
+from bcd.blocks import Partition
+from bcd.processes import is_sharded, local
+from bcd.rules.rule import Rule, State, as_tensorwise
 from bcd.update_kernel import compiled_update, supports
+
+
+def require_whole_tensors(rule: Rule, partition: Partition) -> None:
+    """Raise ValueError where a rule that needs whole tensors would get a part of one and take it for the whole."""
+    tensorwise = as_tensorwise(rule)
+    if tensorwise is None:
+        return
+    for block in partition.blocks:
+        for part in block.parts:
+            if is_sharded(part.parameter):
+                raise ValueError(
+                    f"rule={rule!r} is not possible with DTensors (fully_shard) such as {part.name}: its step of a "
+                    "weight depends on others of the tensor, which are in several processes; give a rule that moves "
+                    "every weight by itself, such as Adam() or Sign()"
+                )
+            if part.rows is not None and not tensorwise.splits(part.parameter.shape):
+                raise ValueError(
+                    f"rule={rule!r} is not possible with rows {part.rows[0]}:{part.rows[1]} of {part.name} in block "
+                    f"{block.name!r}: its step depends on all of the tensor; give whole parameters, as by_layer does, "
+                    "or a rule that moves every weight by itself, such as Adam() or Sign()"
+                )
 
 
 class Update:
@@ -57,7 +79,7 @@ class Update:
             active: every weight of the visit, for the size of the buffers.
         """
         exact = [i for i, w in enumerate(weights) if master and w.dtype == torch.bfloat16]
-        if exact:  # a master's halves are those of the shard, and rules move every element by itself
+        if exact:  # a master's halves are those of the shard; rules that need whole tensors have no shards
             weights, gradients, active = ([local(t) for t in each] for each in (weights, gradients, active))
         for i in exact:
             if "remainder" not in states[i]:

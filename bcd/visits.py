@@ -50,6 +50,7 @@ class Visits(torch.optim.Optimizer):
     full_backwards: int
     unchanged: dict[str, float]
     _apply: Update
+    expansion_state: dict[str, State]
     _expanded: Expanded | None
     _always: tuple[int, ...]
     _drawn: tuple[int, ...]
@@ -146,8 +147,8 @@ class Visits(torch.optim.Optimizer):
             parameter.grad = None
         if self._expanded is not None:
             self._expanded.drop_gradients()
-            for _, part in self._expanded.parts:
-                part.parameter.grad = None
+            for each in self._expanded.moving:
+                each.part.parameter.grad = None
 
     def _choose(self) -> None:
         """Pick the blocks of a visit whose order asked for all gradients, and drop the gradients of the others."""
@@ -177,6 +178,8 @@ class Visits(torch.optim.Optimizer):
                 self.unchanged[blocks[index].name] = same / size if size else 1.0
         self._drop_gradients()
         self._expanded = None
+        if self.expansion is not None and self.expansion.rank is not None:
+            self.expansion_state.clear()  # that of factors, which start anew
         for index in self.active_blocks:
             if index in self._always:
                 continue
@@ -239,21 +242,25 @@ class Visits(torch.optim.Optimizer):
         def consume(parameter: Tensor) -> None:
             if (optimizer := itself()) is not None and optimizer._expanded is not None:
                 with torch.no_grad():
-                    optimizer._expanded.consume(parameter, [group["lr"] for group in optimizer.param_groups])
+                    optimizer._expanded.consume(parameter, optimizer._step_size_while_inactive)
 
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.requires_grad_(True).register_post_accumulate_grad_hook(consume)
 
+    def _step_size_while_inactive(self, index: int) -> float:
+        """Of a block under an expansion."""
+        assert self.expansion is not None
+        group = self.param_groups[index]
+        return self.expansion.step_size(group["lr"], group.get("first_lr", group["lr"]))
+
     def _activate(self, blocks: tuple[int, ...]) -> None:
         self.active_blocks = blocks
         if self.expansion is not None:
-            first = min(blocks) if self.expansion.reach == "above" else 0
-            inactive = [i for i in range(first, self.num_blocks) if i not in blocks]
-            parts = [(i, part) for i in inactive for part in self.partition.blocks[i].parts]
-            self._expanded = Expanded(self.expansion, parts, self.visits_started)
+            expanded = self.expansion.moving(self.partition, blocks)
+            self._expanded = Expanded(self.expansion, expanded, self.expansion_state, self.visits_started)
         moving = {id(p) for p in self.active_parameters}
-        moving |= {id(part.parameter) for _, part in self._expanded.parts} if self._expanded else set()
+        moving |= {id(each.part.parameter) for each in self._expanded.moving} if self._expanded else set()
         for block in self.partition.blocks:
             for parameter in block.parameters.values():
                 parameter.requires_grad_(id(parameter) in moving)

@@ -246,8 +246,13 @@ def pending(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> int:
     parts = [part for i in optimizer.active_blocks for part in optimizer.partition.blocks[i].parts]
     rule = optimizer.rule
     wanted = held(
-        [], parts, state_tensors=rule.state_tensors, counts_steps=False, master=optimizer.master
-    ).device  # fmt: skip
+        [],
+        parts,
+        state_tensors=rule.state_tensors,
+        counts_steps=False,
+        state_shapes=getattr(rule, "state_shapes", None),
+        master=optimizer.master,
+    ).device
     parameters = {id(part.parameter): part.parameter for part in parts}.values()
     there = [t for p in parameters for t in tensors(dict(optimizer.state.get(p, {})))]
     there += [p.grad for p in parameters if p.grad is not None]

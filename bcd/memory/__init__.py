@@ -12,7 +12,7 @@ All figures are bytes (1 GB = 10^9).
 from bcd.memory.phases import Phases, phases, scratch_bytes, update_bytes
 from bcd.memory.run import Bytes, measured
 from bcd.memory.tensors import ON_HOST, nbytes, on_host
-from bcd.memory.visit import FLOAT32_BYTES, REMAINDER_BYTES, STEP_BYTES, Held, held, measured_held
+from bcd.memory.visit import FLOAT32_BYTES, REMAINDER_BYTES, STEP_BYTES, Held, expansion_bytes, held, measured_held
 
 __all__ = [
     "FLOAT32_BYTES",
@@ -22,6 +22,7 @@ __all__ = [
     "Bytes",
     "Held",
     "Phases",
+    "expansion_bytes",
     "held",
     "measured",
     "measured_held",

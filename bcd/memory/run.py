@@ -35,8 +35,12 @@ def _tensors(state: Any) -> Iterable[Tensor]:
 
 
 def measured(parameters: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> Bytes:
-    """Bytes that `parameters`, their gradients and the state of `optimizer` hold right now, on their device."""
+    """Bytes that `parameters`, their gradients and the state of `optimizer` hold right now, on their device.
+
+    The state of an expansion is included.
+    """
     everything = list(parameters)
     state = [tensor for values in optimizer.state.values() for tensor in _tensors(values)]
+    state += _tensors(getattr(optimizer, "expansion_state", {}))
     gradients = nbytes(p.grad for p in everything if p.grad is not None)
     return Bytes(by_place(everything)[0], gradients, nbytes(state))

@@ -1,6 +1,6 @@
 """What a rule is, and the check of kernels that rules share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -69,6 +69,31 @@ class Elementwise(Rule, Protocol):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The new x and state; all of one dtype, coefficients of one element."""
         ...
+
+
+Shape = Sequence[int]
+StateShapes = Callable[[Shape], Mapping[str, Shape]]
+
+
+class Tensorwise(Rule, Protocol):
+    """A rule that moves every tensor by itself, but not every element: a step depends on other elements of the tensor.
+
+    It has no formula, so it is not compiled, and no part of a tensor may stand for the whole: see `splits`. Its state
+    has shapes of its own, in float32 (float64 for float64 weights), and `state_tensors` is 0.
+    """
+
+    def state_shapes(self, shape: Shape) -> Mapping[str, Shape]:
+        """Names and shapes of the state of a tensor of this shape, without the step counter."""
+        ...
+
+    def splits(self, shape: Shape) -> bool:
+        """Whether some rows of a tensor of this shape (of its first dimension) move alone as they do in the whole."""
+        ...
+
+
+def as_tensorwise(rule: Rule) -> Tensorwise | None:
+    """The rule if it is tensorwise; its attributes say so and not its class, since it may be wrapped."""
+    return rule if hasattr(rule, "state_shapes") else None  # pyright: ignore[reportReturnType]
 
 
 def require_kernel(foreach: bool | None, fused: bool | None) -> None:

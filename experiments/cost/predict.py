@@ -6,7 +6,7 @@ values; the kernels that `bcd` takes on a GPU; an allocator without fragmentatio
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,12 @@ from experiments.methods import Method, Trainable
 ATTENTION = "sdpa_without_mask"
 CONTEXT = 5 * 10**8
 """Bytes that a process takes on a GPU for its CUDA context, about: 0.5 GB on an H100."""
-Consumed = Callable[[Tensor], None] | None
-"""What backward does with a parameter whose gradient is complete; None: nothing, the gradient stays."""
+Consumed = Callable[[Tensor], None]
+"""What backward does with a parameter whose gradient is complete and used up."""
+
+
+def _drop(parameter: Tensor) -> None:
+    parameter.grad = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,13 @@ def predict(
     trainable = method(model)
     set_up(execution, trainable, limit)
     footprint = trainable.footprint
-    consumed = _drop if execution.step_in_backward else footprint.consumed
+    inside = execution.step_in_backward
+    consumed = _drop if inside else footprint.consumed or _drop
     static = {i: (footprint.held(i), footprint.update(i), footprint.scratch(i)) for i in candidates(trainable)}
     with FakeTensorMode():
         copies = fake_parameters(trainable.model)
         tokens = torch.zeros(batch, sequence, dtype=torch.long)
-        each = [_visit(trainable, index, *sizes, copies, tokens, consumed) for index, sizes in static.items()]
+        each = [_visit(trainable, index, *sizes, copies, tokens, consumed, inside) for index, sizes in static.items()]
     if accumulated:
         each = [_with_gradients(prediction) for prediction in each]
     return max(each, key=lambda prediction: prediction.phases.peak)
@@ -117,10 +122,6 @@ def set_up(execution: Execution, trainable: Trainable, limit: int | None) -> Non
     if keeps is not None and limit is not None:
         largest = max(trainable.footprint.held(index).device for index in candidates(trainable))
         keeps.available = lambda model, optimizer: limit - CONTEXT - largest
-
-
-def _drop(parameter: Tensor) -> None:
-    parameter.grad = None
 
 
 def without_mask(model: Any) -> None:
@@ -156,22 +157,22 @@ def fake_parameters(model: nn.Module) -> dict[int, nn.Parameter]:
     return copies
 
 
-def activations(model: Any, tokens: Tensor, consumed: Consumed = None) -> tuple[int, int, int]:
+def activations(
+    model: Any, tokens: Tensor, consumed: Consumed = _drop, used_up: Sequence[Tensor] = ()
+) -> tuple[int, int, int]:
     """Run forward and backward on the parameters that require a gradient, and drop the gradients again.
 
     Args:
         model: real or fake.
         tokens: (sequences, length).
-        consumed: what happens to a parameter as soon as its gradient is complete.
+        consumed: what happens to a parameter of `used_up` as soon as its gradient is complete.
+        used_up: parameters of the model.
 
     Returns:
         Bytes saved by the model, bytes saved by the loss, and the live peak of both passes.
     """
     before = [*model.parameters(), *model.buffers(), tokens]
-    hooks = []
-    if consumed is not None:
-        trained = (p for p in model.parameters() if p.requires_grad)
-        hooks = [parameter.register_post_accumulate_grad_hook(consumed) for parameter in trained]
+    hooks: list[Any] = [parameter.register_post_accumulate_grad_hook(consumed) for parameter in used_up]
     with SavedTensors() as saved, LivePeak() as live:
         seen: list[int] = []
         hooks.append(model.get_decoder().register_forward_hook(lambda *_: seen.append(saved.nbytes(before))))
@@ -218,13 +219,15 @@ def _visit(
     copies: Mapping[int, nn.Parameter],
     tokens: Tensor,
     consumed: Consumed,
+    inside: bool,
 ) -> Prediction:
     visit, model = trainable.visits[index], trainable.model
-    graph = set(map(id, trainable.footprint.differentiated(index)))
+    graph = {id(p): copies[id(p)] for p in trainable.footprint.differentiated(index)}
+    used_up = list(graph.values()) if inside else [copies[id(p)] for p in trainable.footprint.used_up(index)]
     for former, parameter in copies.items():
         parameter.requires_grad_(former in graph)
-    by_model, by_loss, peak = activations(model, tokens, consumed)
-    if consumed is not None:
+    by_model, by_loss, peak = activations(model, tokens, consumed, used_up)
+    if len(used_up) == len(graph):
         now = dataclasses.replace(now, gradients=0)
     return Prediction(
         weights_count=sum(p.numel() for p in model.parameters()),

@@ -2,19 +2,26 @@
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from bcd import BlockCoordinateDescent, Fixed, Part, Partition
-from bcd.memory import Bytes, Held, held, measured, measured_held, nbytes, scratch_bytes, update_bytes
+from bcd.checks import require_choice
+from bcd.memory import Bytes, Held, expansion_bytes, held, measured, measured_held, nbytes, scratch_bytes, update_bytes
+from bcd.memory.activations import LivePeak
 from bcd.optimizer import require_inner_steps
 from bcd.rules.rule import require
 from bcd.update_kernel import supports
+from experiments.methods.fake_steps import Answers
 from experiments.methods.footprint import Footprint
 from experiments.methods.interface import Method, Trainable
+
+Clip = Literal["all", "active"]
 
 
 class BlockMethod(Method):
@@ -25,21 +32,25 @@ class BlockMethod(Method):
 
     Args:
         partition: makes the partition of a model.
+        clip: which gradients count in the norm that is clipped, and are scaled by it. "all": every gradient that there
+            is when backward returns, with an expansion whose `when` is "step" those of inactive blocks too, and of
+            row blocks the inactive rows. "active": those of the active blocks alone.
         options: of `bcd.BlockCoordinateDescent`, all by name; rule, order, inner_steps and lr are needed.
 
     Raises:
-        ValueError: for an impossible inner_steps or lr, and for an axis that is a name.
+        ValueError: for an impossible clip, inner_steps or lr, and for an axis that is a name.
         TypeError: for an option that the optimizer does not have, and for a needed one that is missing.
     """
 
-    def __init__(self, partition: Callable[[nn.Module], Partition], **options: Any) -> None:
+    def __init__(self, partition: Callable[[nn.Module], Partition], *, clip: Clip = "all", **options: Any) -> None:
         inspect.signature(BlockCoordinateDescent).bind(partition, **options)
         for axis, value in (("partition", partition), ("order", options["order"]), ("rule", options["rule"])):
             if isinstance(value, str):
                 raise ValueError(f"method.{axis}={value} is no {axis}; choose one with {axis}={value}")
+        require_choice("clip", clip, get_args(Clip))
         require_inner_steps(options["inner_steps"])
         require("lr", options["lr"], least=0.0)
-        self.partition, self.options = partition, options
+        self.partition, self.clip, self.options = partition, clip, options
 
     def __call__(self, model: nn.Module) -> Trainable:
         partition = self.partition(model)
@@ -55,7 +66,12 @@ class BlockMethod(Method):
             counted = ("visits_started", "skipped_steps", "full_backwards", "unchanged")
             return {name: getattr(optimizer, name) for name in counted}
 
-        return Trainable(model, optimizer, visits, BlockFootprint(model, optimizer, visits), report)
+        def clip_active(max_norm: float) -> Tensor:
+            return clip_active_gradients(optimizer, max_norm)
+
+        footprint = BlockFootprint(model, optimizer, visits)
+        clip = clip_active if self.clip == "active" else None
+        return Trainable(model, optimizer, visits, footprint, report, clip=clip)
 
     @property
     def _width(self) -> int:
@@ -70,6 +86,18 @@ class BlockMethod(Method):
 
     def _optimizer(self, partition: Partition) -> BlockCoordinateDescent:
         return BlockCoordinateDescent(partition, **self.options)
+
+
+def clip_active_gradients(optimizer: BlockCoordinateDescent, max_norm: float) -> Tensor:
+    """As torch's clip_grad_norm_ on what the active blocks hold of their parameters; returns the norm before."""
+    parts = [part for i in optimizer.active_blocks for part in optimizer.partition.blocks[i].parts]
+    gradients = [part.of(g) for part in parts if (g := part.parameter.grad) is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if gradients and max_norm < math.inf:
+        scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale)
+    return norm
 
 
 class BlockFootprint(Footprint):
@@ -92,6 +120,8 @@ class BlockFootprint(Footprint):
         self.parameters = list(model.parameters())  # collecting them takes milliseconds, and steps are measured
         self.optimizer, self.visits, self.beside = optimizer, visits, beside
         self.parts = [part for block in optimizer.partition.blocks for part in block.parts]
+        if optimizer.expansion is not None and optimizer.expansion.rank is None:
+            self.consumed = self._consumed
 
     def held(self, visit: int) -> Held:
         active, optimizer = self.visits[visit], self.optimizer
@@ -102,10 +132,13 @@ class BlockFootprint(Footprint):
             [part for part in self.parts if _place(part) not in places],
             state_tensors=optimizer.rule.state_tensors,
             counts_steps=optimizer.rule.counts_steps,
+            state_shapes=getattr(optimizer.rule, "state_shapes", None),
             state=optimizer.state_lifetime,
             master=optimizer.master,
         )
-        return replace(now, gradients=nbytes(self.differentiated(visit)), state=now.state + nbytes(self.beside))
+        used_up = set(map(id, self.used_up(visit)))
+        gradients = nbytes(p for p in self.differentiated(visit) if id(p) not in used_up)
+        return replace(now, gradients=gradients, state=now.state + self._expansion(visit) + nbytes(self.beside))
 
     def update(self, visit: int) -> int:
         optimizer, places = self.optimizer, set(map(_place, self.visits[visit]))
@@ -128,8 +161,48 @@ class BlockFootprint(Footprint):
         return supports(self.optimizer.rule) if chosen is None else chosen
 
     def differentiated(self, visit: int) -> list[Tensor]:
-        greedy = getattr(self.optimizer.order, "needs_gradients", False)  # it chooses the next blocks by all of them
-        return [part.parameter for part in (self.parts if greedy else self.visits[visit])]
+        if getattr(self.optimizer.order, "needs_gradients", False):  # it chooses the next blocks by all of them
+            return [part.parameter for part in self.parts]
+        active = [part.parameter for part in self.visits[visit]]
+        return list({id(p): p for p in [*active, *self._moving(visit)]}.values())
+
+    def used_up(self, visit: int) -> list[Tensor]:
+        expansion = self.optimizer.expansion
+        return self._moving(visit) if expansion is not None and expansion.consumes else []
+
+    def _consumed(self, parameter: Tensor) -> None:
+        """The expansion's own step inside backward, on a fresh state, which is part of `held`."""
+        rule = self.optimizer.expansion.rule  # pyright: ignore[reportOptionalMemberAccess]
+        weight, gradient, parameter.grad = parameter.detach(), parameter.grad, None
+        assert gradient is not None
+        with torch.no_grad(), Answers():
+            with LivePeak.unseen():
+                states = rule.init([weight])
+            rule.update([weight], [gradient], states, 1.0, rule.hyperparameters())
+
+    def _moving(self, visit: int) -> list[Tensor]:
+        """What an expansion moves during a visit."""
+        expansion, partition = self.optimizer.expansion, self.optimizer.partition
+        moving = [] if expansion is None else expansion.moving(partition, self._active(visit))
+        return [each.part.parameter for each in moving]
+
+    def _active(self, visit: int) -> list[int]:
+        """Indices of the blocks that are active during a visit."""
+        places = set(map(_place, self.visits[visit]))
+        return [i for i, block in enumerate(self.optimizer.partition.blocks) if _place(block.parts[0]) in places]
+
+    def _expansion(self, visit: int) -> int:
+        """Bytes of an expansion's state during a visit, once each block has been inactive above another if it can."""
+        optimizer = self.optimizer
+        if optimizer.expansion is None:
+            return 0
+        blocks, width = optimizer.partition.blocks, getattr(optimizer.order, "width", 1)
+        always = [i for i, block in enumerate(blocks) if block.name in optimizer.always_active]
+        drawn = [i for i in range(len(blocks)) if i not in always]
+        # The lowest visit without a block is the one that has it within reach if any has.
+        without = [[i for i in drawn if i != block][:width] for block in drawn]
+        others = [[*always, *visit] for visit in without if len(visit) == width]
+        return expansion_bytes(optimizer.expansion, optimizer.partition, self._active(visit), others)
 
     def held_now(self) -> Held:
         now = measured_held(self.parameters, self.optimizer)

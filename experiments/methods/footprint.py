@@ -17,8 +17,8 @@ class Footprint(Protocol):
     Predictions touch no memory, so that the model may be on the meta device.
 
     Attributes:
-        consumed: what backward does with a parameter as soon as its gradient is complete, for predictions, which run
-            it on fake tensors; None: the gradient stays until the step.
+        consumed: what backward does with a parameter of `used_up` as soon as its gradient is complete, for
+            predictions, which run it on fake tensors; None: the gradient is dropped.
     """
 
     consumed: Callable[[Tensor], None] | None = None
@@ -41,6 +41,10 @@ class Footprint(Protocol):
     def differentiated(self, visit: int) -> list[Tensor]:
         """The parameters that backward computes a gradient of during a visit."""
         ...
+
+    def used_up(self, visit: int) -> list[Tensor]:
+        """The parameters whose gradients backward uses up during a visit; those of the others stay until the step."""
+        return []
 
     def held_now(self) -> Held:
         """Measured bytes of the live tensors, in the categories of `held`."""

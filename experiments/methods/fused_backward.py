@@ -121,6 +121,9 @@ class FusedBackwardFootprint(WholeFootprint):
         names = ("exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col")
         return [moment for name in names for moment in getattr(self.optimizer, name, {}).values()]
 
+    def used_up(self, visit: int) -> list[Tensor]:
+        return self.differentiated(visit)
+
     def held(self, visit: int) -> Held:
         largest = max(nbytes([part.parameter]) for part in self.trained)  # one gradient at a time is there
         return replace(super().held(visit), gradients=largest)

@@ -51,8 +51,11 @@ class Shared:
 
 
 def execution(config: DictConfig) -> Execution:
-    """How steps are computed; records from before this axis have the plain way."""
-    return build(config.execution) if config.get("execution") else PLAIN
+    """How steps are computed; records from before this axis, and commands without it, have the plain way.
+
+    Without the axis a method may still name an option of it, which changes nothing of what is computed.
+    """
+    return build(config.execution) if "_target_" in (config.get("execution") or {}) else PLAIN
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bcd import (
     Momentum,
     Partition,
     RandomReshuffle,
+    RowNormalised,
     Sign,
     SlidingWindow,
     Uniform,
@@ -146,7 +147,9 @@ def test_sparse_gradients_of_rules_that_can_use_them(rule, nonfinite):
     assert results[0][1] == pytest.approx(results[1][1])
 
 
-@pytest.mark.parametrize("options", [{"rule": Adam()}, {"rule": SGD(), "compiled": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"rule": Adam()}, {"rule": SGD(), "compiled": True}, {"rule": RowNormalised()}], ids=str
+)
 def test_sparse_gradients_without_arithmetic_are_refused(options):
     model, optimizer = table(**options)
     model(torch.tensor([1])).sum().backward()

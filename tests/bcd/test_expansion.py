@@ -7,7 +7,23 @@ import pytest
 import torch
 from torch import nn
 
-from bcd import SGD, Adam, BlockCoordinateDescent, Cyclic, Expansion, Greedy, Momentum, Sign, by_layer, by_ratio
+from bcd import (
+    SGD,
+    Adam,
+    BlockCoordinateDescent,
+    Cyclic,
+    Descending,
+    Expansion,
+    Factored,
+    Fixed,
+    Greedy,
+    Momentum,
+    RowNormalised,
+    Sign,
+    by_layer,
+    by_ratio,
+)
+from bcd.memory.activations import LivePeak
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 TOKENS = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 0]])
@@ -17,6 +33,9 @@ WAYS = {
     "in backward": Expansion(ratio=0.5, when="backward"),
     "low rank, sgd": Expansion(SGD(), rank=2, seed=3),
     "low rank, adam": Expansion(Adam(), ratio=0.1, rank=2, max_norm=1.0),
+    "factored": Expansion(Factored(), ratio=0.1),
+    "factored above, in backward": Expansion(Factored(), lr=1e-3, reach="above", when="backward"),
+    "row-normalised": Expansion(RowNormalised(weight_decay=0.1), lr=2e-3),
 }
 
 
@@ -105,7 +124,7 @@ def test_the_low_rank_step_is_the_gradient_step_of_the_factor(decoder):
     assert changed > 0
 
 
-@pytest.mark.parametrize("way", ["sgd", "sign above", "low rank, sgd", "low rank, adam"])
+@pytest.mark.parametrize("way", ["sgd", "sign above", "low rank, sgd", "low rank, adam", "factored", "row-normalised"])
 def test_accumulated_gradients_move_it_as_the_whole_batch_does(way, decoder):
     whole, halves = decoder().double(), decoder().double()
     one, two = bcd(whole, WAYS[way]), bcd(halves, WAYS[way])
@@ -128,6 +147,129 @@ def test_accumulation_is_refused_where_backward_moves(decoder):
     with pytest.raises(RuntimeError, match=r"a second backward before step\(\) reached layers.*accumulation needs"):
         backward(model)
     assert optimizer.steps_in_visit == 0
+
+
+@pytest.mark.parametrize("when", ["step", "backward"])
+@pytest.mark.parametrize("reach", ["all", "above"])
+@pytest.mark.parametrize("rule", [Factored(weight_decay=0.1), RowNormalised(), Sign()], ids=str)
+def test_inactive_blocks_keep_a_small_state_for_the_whole_run(rule, reach, when, decoder):
+    """Against a loop that moves each tensor by hand: the active layer by a fresh Adam, the others by the rule."""
+    model, plain = decoder(), decoder()
+    visits = [1, 0, 2, 1, 0]
+    optimizer = bcd(model, Expansion(rule, ratio=0.2, reach=reach, when=when), order=Fixed(visits), inner_steps=2)
+    kept = {}
+    for active in visits:
+        mine = [p for n, p in layers(plain).items() if n.startswith(f"layers.{active}.")]
+        adam = torch.optim.Adam(mine, lr=1e-2)
+        for _ in range(2):
+            train(model, optimizer, 1)
+            plain.zero_grad()
+            backward(plain)
+            adam.step()
+            for name, p in layers(plain).items():
+                layer = int(name.split(".")[1])
+                if layer == active or (reach == "above" and layer < active):
+                    continue
+                state = kept.setdefault(name, rule.init([p.detach()])[0])
+                rule.update([p.detach()], [p.grad], [state], 0.2 * 1e-2, rule.hyperparameters())
+    assert equal(model, plain)
+    names = [list(block.parameters) for block in optimizer.partition.blocks]
+    found = {names[int(key.split(".")[0])][int(key.split(".")[1])]: v for key, v in optimizer.expansion_state.items()}
+    stateful = {name: state for name, state in kept.items() if state}
+    assert found.keys() == stateful.keys()
+    for name, state in stateful.items():
+        assert all(torch.equal(found[name][entry], value) for entry, value in state.items())
+    assert bool(found) == isinstance(rule, Factored)
+
+
+def test_an_absolute_rate_follows_the_schedule_of_each_block(decoder):
+    def moved(expansion, factor, lrs):
+        model, start = decoder(), decoder()
+        optimizer = bcd(model, expansion, order=Fixed([0]), lr=lrs)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: factor)
+        train(model, optimizer, 1)
+        schedule.step()
+        last = {n: (p - layers(start)[n]).abs().max().item() for n, p in layers(model).items()}
+        return last["layers.1.mlp.0.weight"], last["layers.2.mlp.0.weight"]
+
+    sign = {"rule": Sign(), "reach": "above"}
+    assert moved(Expansion(lr=1e-3, **sign), 0.5, [1e-2, 3e-2, 0.5]) == pytest.approx((5e-4, 5e-4), rel=1e-3)
+    assert moved(Expansion(ratio=0.1, **sign), 0.5, [1e-2, 3e-2, 0.5]) == pytest.approx((1.5e-3, 2.5e-2), rel=1e-3)
+    assert moved(Expansion(**sign), 1.0, [1e-2, 3e-2, 0.5]) == pytest.approx((3e-2, 0.5), rel=1e-3)
+
+
+def test_the_start_of_an_absolute_rate_is_saved(decoder):
+    model = decoder()
+    optimizer = bcd(model, Expansion(Sign(), lr=1e-3))
+    for group in optimizer.param_groups:
+        group["lr"] /= 4
+    other = decoder()
+    resumed = bcd(other, Expansion(Sign(), lr=1e-3), lr=0.7)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(other, resumed, 1)
+    change = layers(other)["layers.2.mlp.0.weight"] - layers(model)["layers.2.mlp.0.weight"]
+    torch.testing.assert_close(change.abs(), torch.full_like(change, 2.5e-4), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("when", ["step", "backward"])
+@pytest.mark.parametrize("reach", ["all", "above"])
+def test_backward_reaches_no_layer_below_the_active_one(reach, when, decoder):
+    model = decoder(layers=5)
+    optimizer = bcd(model, Expansion(Sign(), ratio=0.1, reach=reach, when=when), order=Descending(), inner_steps=1)
+    ran = []
+
+    def watch(index, output):
+        if output.requires_grad:
+            output.register_hook(lambda _: ran.append(index))
+
+    for index, layer in enumerate(model.layers):
+        layer.register_forward_hook(lambda _, args, output, index=index: watch(index, output))
+    for active in (4, 3, 2, 1, 0):
+        ran.clear()
+        assert optimizer.active_blocks == (active,)
+        train(model, optimizer, 1)
+        assert ran == list(range(4, (active if reach == "above" else 0) - 1, -1))
+
+
+def test_in_backward_one_gradient_at_a_time_is_held():
+    peaks = {}
+    for when in ("step", "backward"):
+        model = nn.Sequential(*(nn.Linear(64, 64, bias=False) for _ in range(12)))
+        optimizer = BlockCoordinateDescent(
+            by_layer(model), rule=SGD(), order=Fixed([0]), inner_steps=99, lr=1e-3,
+            expansion=Expansion(Factored(), ratio=0.1, when=when),
+        )  # fmt: skip
+        with LivePeak() as live:
+            model(torch.ones(1, 64)).sum().backward()
+        peaks[when] = live.peak
+        assert optimizer.active_parameters[0].grad is not None
+    matrix = 4 * 64 * 64
+    assert peaks["step"] > 12 * matrix
+    assert peaks["backward"] < 4 * matrix, "one gradient with what its step takes, and the active one"
+
+
+def test_clipping_the_active_gradients_leaves_the_others(decoder):
+    model, plain = decoder(), decoder()
+    optimizer = bcd(model, Expansion(), rule=SGD())
+    for each in (model, plain):
+        backward(each)
+    nn.utils.clip_grad_norm_(optimizer.active_parameters, 1e-3)
+    active = [p for n, p in layers(plain).items() if n.startswith("layers.0.")]
+    nn.utils.clip_grad_norm_(active, 1e-3)
+    for p, q in zip(layers(model).values(), layers(plain).values(), strict=True):
+        assert torch.equal(p.grad, q.grad)
+
+
+def test_clipping_in_backward_reaches_the_active_gradients_alone(decoder):
+    one, two = decoder(), decoder()
+    norms = []
+    for model, parameters in ((one, one.parameters()), (two, None)):
+        optimizer = bcd(model, Expansion(ratio=0.5, when="backward"))
+        backward(model)
+        norms.append(nn.utils.clip_grad_norm_(parameters or optimizer.active_parameters, 1e-3))
+        optimizer.step()
+    assert norms[0] == norms[1]
+    assert equal(one, two)
 
 
 def test_clipping_together_and_alone(decoder):
@@ -228,6 +370,18 @@ def test_rows_move_at_the_step(decoder):
     ("make", "message"),
     [
         (lambda m: Expansion(ratio=-1.0), "ratio=-1.0 is not possible"),
+        (lambda m: Expansion(lr=-1.0), "lr=-1.0 is not possible"),
+        (lambda m: Expansion(ratio=0.5, lr=1e-3), "ratio=0.5 with lr=0.001 is not possible: give one step size"),
+        (
+            lambda m: bcd(m, Expansion(Sign(), lr=1e-3), lr=[1e-3, 0.0, 1e-3]),
+            "lr=0.001 of the expansion follows .* which is 0 for 'layers.1'; give a ratio",
+        ),
+        (
+            lambda m: BlockCoordinateDescent(
+                by_ratio(m, 2), rule=Adam(), order=Cyclic(), inner_steps=1, lr=0.1, expansion=Expansion(Factored())
+            ),
+            r"rule=Factored\(.* is not possible with rows 0:3 of embed.weight in block 'part 0 of 2'",
+        ),
         (lambda m: Expansion(rank=0), "rank=0 is not possible: it must be a whole number, at least 1, or None"),
         (lambda m: Expansion(reach="below"), "reach='below' is not one of all, above"),
         (lambda m: Expansion(when="later"), "when='later' is not one of step, backward"),

@@ -128,6 +128,7 @@ def test_what_a_sharded_model_cannot_do_is_refused_in_one_line(shards):
         "rows": "block 'part 0 of 2' has rows of 0.0.weight, a DTensor (fully_shard)",
         "rank": "an expansion that uses gradients inside backward is not possible with DTensors",
         "backward": "an expansion that uses gradients inside backward is not possible with DTensors",
+        "whole tensors": "rule=Factored(beta2_decay=-0.8, eps=1e-30, weight_decay=0.0) is not possible with DTensors",
     }
     for of_rank in shards:
         for name, start in starts.items():

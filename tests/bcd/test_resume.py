@@ -12,6 +12,7 @@ from bcd import (
     BlockCoordinateDescent,
     Cyclic,
     Descending,
+    Factored,
     Fixed,
     Greedy,
     Momentum,
@@ -33,6 +34,7 @@ RESUMED = {
     "greedy": {"order": Greedy},
     "lisa": {"order": lambda: Uniform(count=2), "always_active": ["layers.1"]},
     "rows": {"rows": True, "state": "host"},
+    "factored kept": {"rule": Factored(), "state": "host", "master": "host", "dtype": torch.bfloat16},
 }
 
 

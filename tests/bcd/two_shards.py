@@ -8,7 +8,7 @@ import torch
 from torch import distributed, nn
 from torch.distributed.fsdp import fully_shard
 
-from bcd import Adam, BlockCoordinateDescent, Cyclic, Expansion, Greedy, by_layer, by_ratio
+from bcd import Adam, BlockCoordinateDescent, Cyclic, Expansion, Factored, Greedy, by_layer, by_ratio
 
 STEPS = 9
 CASES = {
@@ -116,6 +116,7 @@ def main(folder):
         "rows": refused(partition=lambda model: by_ratio(model, 2)),
         "rank": refused(expansion=Expansion(rank=2)),
         "backward": refused(expansion=Expansion(when="backward"), process_group=False),
+        "whole tensors": refused(rule=Factored()),
     }
     results["too early"] = too_early()
     torch.save(results, Path(folder) / f"{rank}.pt")

@@ -66,7 +66,7 @@ def test_a_choice_that_is_no_name_is_one_line(typed):
 
 
 def test_a_choice_in_a_folder_shows_that_folder():
-    assert "is not one of variant/badam_average_steps, " in refusal("train", "method=variant/nope")
+    assert "is not one of variant/above_factored, " in refusal("train", "method=variant/nope")
     assert refusal("train", "method=nope").endswith("soap, peer/..., variant/...")
 
 

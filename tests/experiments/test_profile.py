@@ -11,7 +11,19 @@ from hydra import initialize_config_dir
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bcd import Adam, BlockCoordinateDescent, Cyclic, Fixed, by_layer, by_matrix, by_ratio
+from bcd import (
+    Adam,
+    BlockCoordinateDescent,
+    Cyclic,
+    Expansion,
+    Factored,
+    Fixed,
+    RowNormalised,
+    Sign,
+    by_layer,
+    by_matrix,
+    by_ratio,
+)
 from bcd.execution import Execution
 from bcd.integrations import checkpoint_active_layers
 from bcd.memory import measured_held
@@ -169,6 +181,35 @@ def test_a_backward_that_moves_the_weights_takes_what_is_predicted(kind, dtype):
         trainable.clipped(float("inf"))
         trainable.optimizer.step()
     assert found.phases.backward - found.held.device == pytest.approx(live.peak, rel=1e-3)
+
+
+EXPANSIONS = {
+    "factored in backward": Expansion(Factored(), ratio=0.1, when="backward"),
+    "sign above, in backward": Expansion(Sign(), ratio=0.1, when="backward", reach="above"),
+    "row-normalised": Expansion(RowNormalised(), ratio=0.1),
+    "none": None,
+}
+
+
+def test_an_expansion_takes_what_is_predicted():
+    """So few tokens that gradients are most of it."""
+    chosen, sizes, peaks = partial(by_layer, **FROZEN), {"batch": 1, "sequence": 2}, {}
+    for name, expansion in EXPANSIONS.items():
+        found = predict(meta_llama(), method(chosen, expansion=expansion), plain(False), **sizes)
+        model = llama()
+        trainable = method(chosen, expansion=expansion, order=Fixed([1, 0]), inner_steps=2)(model)
+        tokens = torch.zeros(1, 2, dtype=torch.long)
+        for _ in range(4):
+            with LivePeak() as live:
+                model(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
+            now = measured_held(model.parameters(), trainable.optimizer)
+            trainable.optimizer.step()
+            trainable.optimizer.zero_grad()
+        assert found.visit == 0
+        assert now == found.held
+        assert now.device - now.gradients + live.peak == pytest.approx(found.phases.backward, rel=2e-3)
+        peaks[name] = live.peak
+    assert peaks["none"] <= peaks["sign above, in backward"] <= peaks["factored in backward"] < peaks["row-normalised"]
 
 
 def test_candidates_are_few_and_hold_the_lowest_layer():

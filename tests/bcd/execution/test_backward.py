@@ -12,18 +12,22 @@ from bcd import (
     AdamW,
     BlockCoordinateDescent,
     Expansion,
+    Factored,
     Greedy,
     Momentum,
     RandomReshuffle,
+    RowNormalised,
+    Sign,
     SlidingWindow,
     by_groups,
     by_layer,
     by_matrix,
     by_ratio,
+    single,
 )
 from bcd.execution import compile_layers, recompute_layers, step_in_backward
 from bcd.memory.activations import LivePeak
-from tests.cover import crossed
+from tests.cover import crossed, tiered
 
 FREEZE = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
 
@@ -66,6 +70,10 @@ CASES = {
     "groups": {"partition": lambda m: by_groups(m, 2, **FREEZE)},
     "matrices": {"partition": lambda m: by_matrix(m, **FREEZE), "inner_steps": 1},
     "rows": {"partition": lambda m: by_ratio(m, 3)},
+    "row-normalised": {"rule": RowNormalised(weight_decay=0.1), "master": "discard"},
+    "factored kept": {"rule": Factored(), "state": "device"},
+    "sign on all": {"rule": Sign(), "partition": lambda m: single(m, **FREEZE)},
+    "factored on all": {"rule": Factored(), "partition": lambda m: single(m, **FREEZE), "state": "device"},
 }
 
 
@@ -215,11 +223,17 @@ def test_other_optimizers_are_refused(llama):
         step_in_backward(torch.optim.SGD(llama().parameters()))
 
 
-@pytest.mark.slow
-def test_with_compiled_layers(llama, tokens):
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "case", tiered(["badam", "sign on all", "factored on all", "row-normalised"], ["sign on all"])
+)
+def test_with_compiled_layers(case, llama, tokens):
     usual, model = llama(), llama()
-    optimizers = bcd(usual), bcd(model)
+    optimizers = []
     for each in (usual, model):
+        options = copy.deepcopy({k: v for k, v in CASES[case].items() if k != "partition"})
+        make = CASES[case].get("partition", lambda m: by_layer(m, **FREEZE))
+        optimizers.append(bcd(each, make(each), **options))
         compile_layers(each, backend="aot_eager")
     step_in_backward(optimizers[1])
     for each, optimizer in zip((usual, model), optimizers, strict=True):

@@ -3,7 +3,21 @@
 import pytest
 import torch
 
-from bcd import SGD, Adam, AdamW, BlockCoordinateDescent, Cyclic, Momentum, Sign, SlidingWindow, by_layer, single
+from bcd import (
+    SGD,
+    Adam,
+    AdamW,
+    BlockCoordinateDescent,
+    Cyclic,
+    Factored,
+    Momentum,
+    Part,
+    RowNormalised,
+    Sign,
+    SlidingWindow,
+    by_layer,
+    single,
+)
 from bcd.memory import Held, held, measured_held
 from tests.bcd.memory.conftest import PARTITIONS, backward, split_parts
 from tests.cover import crossed
@@ -23,6 +37,7 @@ def check_every_visit(model, optimizer):
                 visited,
                 state_tensors=rule.state_tensors,
                 counts_steps=rule.counts_steps,
+                state_shapes=getattr(rule, "state_shapes", None),
                 state=optimizer.state_lifetime,
                 master=optimizer.master,
             )
@@ -44,13 +59,24 @@ def test_every_lifetime_holds_what_is_predicted(make, state, master, dtype, deco
     check_every_visit(model, optimizer)
 
 
-@pytest.mark.parametrize("rule", [SGD(), Momentum(), Sign(), AdamW()])
-def test_every_rule_holds_what_is_predicted(rule, decoder):
-    model = decoder().to(torch.bfloat16)
+@pytest.mark.parametrize("rule", [SGD(), Momentum(), Sign(), AdamW(), RowNormalised(), Factored()])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_every_rule_holds_what_is_predicted(rule, dtype, decoder):
+    model = decoder().to(dtype)
     optimizer = BlockCoordinateDescent(
         by_layer(model), rule=rule, order=Cyclic(), inner_steps=2, lr=1e-3, state="host", master="host"
     )
     check_every_visit(model, optimizer)
+
+
+def test_a_factored_second_moment_is_a_row_and_a_column_a_matrix():
+    parts = [Part("w", torch.empty(576, 1536, dtype=torch.bfloat16)), Part("norm", torch.empty(576))]
+    rule = Factored()
+    numbers = (576 + 1536) + 576  # the vector is not factored
+    for master in ("off", "host"):
+        visit = held([], parts, state_tensors=0, counts_steps=True, state_shapes=rule.state_shapes, master=master)
+        assert visit.state == 4 * numbers + 2 * 4
+    assert visit.state < 0.01 * visit.gradients
 
 
 @pytest.mark.parametrize("state", ["reset", "host", "device"])

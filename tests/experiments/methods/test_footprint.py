@@ -7,7 +7,21 @@ import pytest
 import torch
 import yaml
 
-from bcd import Adam, BlockCoordinateDescent, Cyclic, Greedy, by_layer, by_matrix
+from bcd import (
+    Adam,
+    BlockCoordinateDescent,
+    Cyclic,
+    Expansion,
+    Factored,
+    Greedy,
+    RowNormalised,
+    Sign,
+    SlidingWindow,
+    by_layer,
+    by_matrix,
+    by_ratio,
+)
+from bcd.memory import Bytes
 from experiments.configuration import build
 from experiments.errors import UserError
 from experiments.methods import BlockMethod
@@ -87,6 +101,77 @@ def test_after_a_block_epoch_every_visit_holds_what_is_predicted(partition, stat
             assert trainable.measured().state == trainable.predicted().state
         trainable.optimizer.step()
         trainable.optimizer.zero_grad()
+
+
+EXPANSIONS = {
+    "factored": Expansion(Factored(), ratio=0.1),
+    "factored in backward": Expansion(Factored(), ratio=0.1, when="backward"),
+    "factored above": Expansion(Factored(), ratio=0.1, reach="above"),
+    "factored above, in backward": Expansion(Factored(), ratio=0.1, reach="above", when="backward"),
+    "sign above": Expansion(Sign(), ratio=0.1, reach="above"),
+    "row-normalised": Expansion(RowNormalised(), lr=1e-4),
+    "low rank": Expansion(Adam(), ratio=0.1, rank=2),
+}
+
+
+@pytest.mark.parametrize("expansion", EXPANSIONS.values(), ids=EXPANSIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("always", [[], ["embedding"]], ids=["", "lisa"])
+def test_with_an_expansion_every_visit_holds_what_is_predicted(expansion, dtype, always, small):
+    outside = FROZEN | ({"embedding": "train"} if always else {})
+    settings = options(expansion=expansion, order=Cyclic(), always_active=always, state="device", inner_steps=3)
+    trainable = BlockMethod(partial(by_layer, **outside), **settings)(small(dtype))
+    count, largest = len(trainable.visits), Bytes(0, 0, 0)
+    for step in range(2 * 3 * count):
+        trainable.backward(trainable.model.loss())
+        largest = largest.peak(trainable.measured())
+        if step >= 3 * count and step % 3:
+            assert trainable.footprint.held_now() == trainable.footprint.held(step // 3 - count)
+        trainable.optimizer.step()
+        if step % 3 < 2:
+            largest = largest.peak(trainable.measured())
+        trainable.optimizer.zero_grad()
+    assert largest == trainable.predicted()
+
+
+@pytest.mark.parametrize("reach", ["all", "above"])
+def test_windows_of_an_expansion_hold_at_most_what_is_predicted(reach, small):
+    expansion = Expansion(Factored(), ratio=0.1, reach=reach)
+    settings = options(expansion=expansion, order=SlidingWindow(2), inner_steps=1)
+    trainable = BlockMethod(partial(by_layer, **FROZEN), **settings)(small())
+    steps(trainable, 6)
+    held = sum(value.nbytes for state in trainable.optimizer.expansion_state.values() for value in state.values())
+    without = BlockMethod(partial(by_layer, **FROZEN), **options(order=SlidingWindow(2)))(small())
+    assert held == trainable.footprint.held(0).state - without.footprint.held(0).state
+
+
+@pytest.mark.parametrize("partition", [by_layer, partial(by_ratio, parts=3)], ids=["layers", "rows"])
+def test_clipping_of_the_active_blocks_leaves_the_others(partition, small):
+    """The norm, the clipped gradients and the untouched ones, against torch's on copies of the active parts."""
+    method = BlockMethod(partial(partition, **FROZEN), clip="active", **options(expansion=Expansion(ratio=0.1)))
+    trainable = method(small())
+    trainable.backward(trainable.model.loss())
+    before = {p: p.grad.clone() for p in trainable.parameters if p.grad is not None}
+    parts = trainable.optimizer.partition.blocks[trainable.optimizer.active_blocks[0]].parts
+    copies = [torch.zeros_like(part.of(part.parameter)) for part in parts]
+    for copy, part in zip(copies, parts, strict=True):
+        copy.grad = part.of(before[part.parameter]).clone()
+    norm = trainable.clipped(1e-3)
+    assert norm == torch.nn.utils.clip_grad_norm_(copies, 1e-3)
+    assert norm > 1e-3
+    for copy, part in zip(copies, parts, strict=True):
+        assert torch.equal(part.of(part.parameter.grad), copy.grad)
+        part.of(part.parameter.grad).copy_(part.of(before[part.parameter]))
+    assert all(torch.equal(p.grad, gradient) for p, gradient in before.items()), "nothing else was scaled"
+    assert trainable.clipped(float("inf")) == norm
+    everything = BlockMethod(partial(partition, **FROZEN), **options(expansion=Expansion(ratio=0.1)))(small())
+    everything.backward(everything.model.loss())
+    assert everything.clipped(1e-3) > norm
+
+
+def test_an_unknown_clip_is_refused():
+    with pytest.raises(ValueError, match="clip='none' is not one of all, active"):
+        BlockMethod(by_layer, clip="none", **options())
 
 
 def test_a_greedy_order_is_predicted_to_hold_all_gradients(small):

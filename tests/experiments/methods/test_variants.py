@@ -60,6 +60,16 @@ def differing(one, other):
         ("badam_bf16_exact", "badam", {"dtype", "method.master"}),
         ("badam_bf16_remainder", "badam", {"dtype", "method.master"}),
         ("badam_blocks5_slow", "variant/badam_blocks5", {"method.inner_steps"}),
+        ("bread_sign", "bread", {"method.expansion.rule._target_", "method.expansion.ratio"}),
+        ("above_factored", "variant/above_sign", {"method.expansion.rule._target_"}),
+        ("above_row_normalised", "variant/above_sign", {"method.expansion.rule._target_"}),
+        (
+            "above_factored_blocks5",
+            "variant/above_factored",
+            {"method.expansion.ratio", "choices.partition"}
+            | {f"{node}.{key}" for node in ("partition", "method.partition") for key in ("size", "_target_")},
+        ),
+        ("row_normalised", "variant/sign", {"choices.rule", "rule._target_", "method.rule._target_"}),
         ("badam_average_visits", "variant/badam_average_steps", {"method.decay", "method.every"}),
     ],
 )

@@ -129,3 +129,9 @@ def test_impossible_values_are_refused_before_any_work(override, tiny, monkeypat
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match=REFUSALS[override]):
         _ = tiny(override).skeleton
+
+
+def test_a_command_without_the_axis_computes_steps_the_plain_way():
+    """A method such as variant/sign sets an option of the execution, which experiments.curvature does not have."""
+    for config in ({}, {"execution": {"step_in_backward": True}}):
+        assert planning.execution(OmegaConf.create(config)) == planning.PLAIN
