@@ -11,6 +11,7 @@ from bcd import (
     SGD,
     Adam,
     AdamW,
+    Balanced,
     BlockCoordinateDescent,
     Cyclic,
     Descending,
@@ -136,6 +137,7 @@ def orders(draw, num_blocks):
                     lambda: RandomReshuffle(seed),
                     lambda: Uniform(count, seed),
                     lambda: Weighted([1.0 + i for i in range(num_blocks)], count, seed),
+                    lambda: Balanced((1 + seed) / 101, seed),
                     lambda: Greedy(count),
                 ]
             ),
