@@ -170,9 +170,9 @@ COMPILED = [("aot_eager", None), ("aot_eager", "bfloat16"), ("inductor", "bfloat
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("backend", "autocast"), tiered(COMPILED, COMPILED[:2]))
+@pytest.mark.parametrize(("backend", "autocast"), tiered(COMPILED, COMPILED[1:2]))
 def test_with_compiled_layers(backend, autocast, llama, tokens):
-    models = [llama(), llama()]
+    models = [llama(num_hidden_layers=2) for _ in range(2)]
     for model, gradients in zip(models, ("whole", "sliced"), strict=True):
         optimizer = bcd(model, parts=5, rule=SGD())
         execution = Execution(compiled=True, backend=backend, row_gradients=gradients, autocast=autocast)
@@ -185,7 +185,9 @@ def test_with_compiled_layers(backend, autocast, llama, tokens):
             optimizer.step()
             optimizer.zero_grad()
         undo()
-    for a, b, start in zip(*(model.parameters() for model in models), llama().parameters(), strict=True):
+    for a, b, start in zip(
+        *(model.parameters() for model in models), llama(num_hidden_layers=2).parameters(), strict=True
+    ):
         assert (a - b).norm() <= (0.05 if autocast else 1e-4) * (a - start).norm()
 
 
