@@ -19,6 +19,9 @@ from theory.bounds.c2 import C2
 from theory.bounds.c4 import C4, two_samples
 from theory.bounds.d1 import D1
 from theory.bounds.d2 import D2
+from theory.bounds.f1 import F1
+from theory.bounds.f1 import constants_of as constants_of_f1
+from theory.bounds.f1_order import F1Order
 from theory.ledger import Ledger, Terms
 from theory.measure import Part, cases, climb, instantiate
 from theory.problems.finite_sum import FiniteSum
@@ -43,6 +46,7 @@ HALF: dict[str, set[tuple[str, str]]] = {
     "d1": {("epoch", "decrease"), ("step", "curvature"), ("step", "decrease"), ("step", "noise"), ("young", "noise")},
     "d2": {("last", "descent"), ("last", "last"), ("step", "decrease"), ("step", "last")},
     "e": {("B1.12", "error")},
+    "f1_order": {("bound", "visit")},
 }
 """Bound -> line and term: half of it is enough on all of these instances, but it is needed."""
 
@@ -73,6 +77,8 @@ NOT_AT_ALL: dict[str, set[tuple[str, str]]] = {
         ("visit", "last"),
         ("visit", "step"),
     },
+    "f1": {("F1.5", "inside"), ("adam", "eps"), ("bound", "eps"), ("bound", "inside")},
+    "f1_order": {("F1.7", "inside"), ("bound", "between"), ("bound", "eps"), ("bound", "inside")},
 }
 """Bound -> line and term that none of these instances needs: not tested."""
 
@@ -228,3 +234,25 @@ def test_terms_that_nothing_needs_are_those_of_the_theorems_c(monkeypatch: pytes
     assert lines["bound"]["noise"] == pytest.approx(alpha * V * K / 2 / (1 - gamma / 2))
     assert lines["bound"]["gap"] == pytest.approx(2 * GAP / alpha / (1 - gamma / 2))
     assert lines["tuned"]["slow"] == pytest.approx(2 * (2 * 2 * GAP * K * V) ** 0.5)
+
+
+def test_terms_that_nothing_needs_are_those_of_the_theorem_f1(monkeypatch: pytest.MonkeyPatch) -> None:
+    rate, eps, K = 0.3, 0.2, 3
+    setting: dict[str, Any] = {"rate": rate, "eps": eps, "betas": (0.5, 0.9), "inner_steps": K, "epochs": 1}
+    known, total, whole = constants_of_f1((0.5, 0.9), K), 3.0, 4.0  # l_i = 2, 1 and l = 2 + 1 + 2 0.5
+    alpha = rate * (GAP / total) ** 0.5
+    lines = right_sides(monkeypatch, F1(), PAIR, **setting)
+    each = {"visit": known.c * total, "inside": known.n * total, "eps": 2 * eps / alpha}
+    for name, value in each.items():
+        assert lines["bound"][name] == pytest.approx([alpha * value]), name
+        assert lines["F1.5"][name] == pytest.approx([alpha**2 * K * value]), name
+    assert lines["bound"]["gap"] == pytest.approx([2 * GAP / (alpha * K)])
+    own = rate * (GAP / whole) ** 0.5
+    wanted = {"gap": GAP / (own * K), "visit": own * known.c * whole, "eps": 2 * eps}
+    assert lines["adam"] == {name: pytest.approx([value]) for name, value in wanted.items()}
+    lines = right_sides(monkeypatch, F1Order(), PAIR, order="cyclic", **setting)
+    each["between"] = known.rho.sum() * 0.5
+    for name, value in each.items():
+        assert lines["bound"][name] == pytest.approx([alpha * value]), name
+        assert lines["F1.7"][name] == pytest.approx([alpha**2 * K * value]), name
+    assert lines["bound"]["gap"] == pytest.approx([GAP / (alpha * K)])
