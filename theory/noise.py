@@ -102,7 +102,7 @@ class VectorNoise:
     def __post_init__(self) -> None:
         if not self.chances or len(self.chances) != len(self.vectors):
             raise ValueError(
-                f"{len(self.chances)} chances and {len(self.vectors)} vectors are not possible: give one of each or more"
+                f"{len(self.chances)} chances and {len(self.vectors)} vectors are not possible: give as many, one or more"
             )
         if not all(chance > 0 for chance in self.chances) or not sum(self.chances) < 1:
             raise ValueError(f"chances={self.chances} is not possible: they are positive with a sum below 1")
