@@ -100,10 +100,9 @@ class VectorNoise:
     vectors: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        if not self.chances or len(self.chances) != len(self.vectors):
-            raise ValueError(
-                f"{len(self.chances)} chances and {len(self.vectors)} vectors are not possible: give as many, one or more"
-            )
+        given = len(self.chances), len(self.vectors)
+        if not given[0] or given[0] != given[1]:
+            raise ValueError(f"{given[0]} chances and {given[1]} vectors are not possible: give one of each or more")
         if not all(chance > 0 for chance in self.chances) or not sum(self.chances) < 1:
             raise ValueError(f"chances={self.chances} is not possible: they are positive with a sum below 1")
         if len({len(vector) for vector in self.vectors}) > 1 or not np.isfinite(np.array(self.vectors)).all():

@@ -23,6 +23,7 @@ from theory.bounds.c3 import C3
 from theory.bounds.e import E
 from theory.bounds.f1 import F1
 from theory.bounds.f1_order import F1Order
+from theory.bounds.f2 import F2
 from theory.problems import Problem
 from theory.problems.plsin import PLSin
 from theory.problems.quadratic import Quadratic
@@ -315,5 +316,33 @@ TARGETS = (
         ONCE,
         (*F_VISIT, "F1.6", "F1.7"),
         loose=("bound",),
+    ),
+    Target(
+        "f2_one",
+        F2(),
+        single,
+        (SIZE, Axis("L", 0.1, 10.0, log=True)),
+        (Axis("rate", 0.1, 10.0, log=True), Axis("eps", 1e-8, 1.0, log=True)),
+        {**ONCE, "betas": (0.9, 0.999), "inner_steps": 1, "s": 1.0, "sigma": 0.0, "p": 0.5, "outcomes": 2},
+        ("rho", "size", "step", "visit", "bound"),
+        least={"bound": 0.98},
+        equal=("m_hat", "size"),
+    ),
+    Target(
+        "f2",
+        F2(),
+        triple,
+        ADAM_TRIPLE,
+        (
+            *ADAM_AXES[:-1],
+            Axis("inner_steps", values=(1, 2)),
+            Axis("s", 0.05, 1.0),
+            Axis("sigma", 1e-3, 10.0, log=True),
+            Axis("p", 0.05, 0.95),
+            Axis("outcomes", values=(2, 3)),
+        ),
+        ONCE,
+        ("m_hat", "rho", "e", "split", "size", "descent", "inside", "n", "xi", "step"),
+        loose=("visit", "bound"),
     ),
 )
