@@ -140,6 +140,16 @@ def constants_of(
     return F1Constants(known.w, known.u, known.rho, known.tau, M, V, before, c, before.sum() / K)
 
 
+def penalty(betas: tuple[float, float], K: int, chi: float) -> float:
+    """N_BAdam/N_Adam of the theorem: the ratio of the gradients that the two bounds need for one accuracy.
+
+    >>> penalty((0.9, 0.999), 1, 0.25)
+    4.0
+    """
+    known = constants_of(betas, K)
+    return float((known.c + known.n) / known.c) / chi
+
+
 @dataclass(frozen=True)
 class Visits:
     """V visits of K steps of Adam from fresh state, each on one block or on all coordinates.

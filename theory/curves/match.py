@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.bounds.f1 import constants_of
+from theory.bounds.f1 import penalty
 from theory.bounds.f2 import floor
 from theory.numbers import Array
 from theory.problems.sup import block_sup_norms, sup_norm
@@ -84,9 +84,8 @@ def chi(setting: Setting, coupling: float) -> float:
 
 
 def predicted(setting: Setting, coupling: float, inner_steps: int) -> float:
-    """((c_K + n_K)/c_K)/chi of Theorem F1."""
-    known = constants_of(setting.betas, inner_steps)
-    return float((known.c + known.n) / known.c) / chi(setting, coupling)
+    """The ratio of Theorem F1."""
+    return penalty(setting.betas, inner_steps, chi(setting, coupling))
 
 
 def slopes(
