@@ -40,13 +40,16 @@ QUANTITIES = {
     "d2": MEAN,
     "d3": r"$|g^*|/\sigma$",
     "e": SMALLEST,
+    "f1": r"mean $\mathrm{E}\Vert\nabla f\Vert_1$",
+    "f2": r"mean $\mathrm{E}\Vert\nabla f\Vert_1$",
+    "f1_order": r"mean $\Vert\nabla f\Vert_1$",
 }
 """What is bounded; a bound that is not here has a panel without this label."""
 
 OTHERS = {"published": "published bound", "floor": "its floor for small steps"}
 """Further series of a showcase that are drawn."""
 
-AXES = {"a4": "random step", "c1": "random visit", "d3": "$K$"}
+AXES = {"a4": "random step", "c1": "random visit", "d3": "$K$", "f1": "random visit", "f2": "random visit"}
 """Where the horizontal axis is not the block epoch."""
 
 
