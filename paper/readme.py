@@ -101,13 +101,14 @@ def _losses(headline: Sequence[Row], equal_time: Sequence[Row], alone: Sequence[
 def _verdict(first: Row, judged: Sequence[Judged]) -> str:
     """What the records say of the claims about the loss of two methods."""
     sentences = []
-    for each in judged:
+    for each in verdicts.first(judged):
         (contrast, *_) = each.claim.contrasts
         if each.claim.measure != "final loss" or each.claim.axis != "method" or len(contrast) != 2:
             continue
         ours, theirs = sorted(contrast, key=lambda cell: -contrast[cell])
         differences = " and ".join(
-            f"{d.effect:+.3f} [{d.low:+.3f}, {d.high:+.3f}] on {d.comparison.partition(',')[0]}" for d in each.findings
+            f"{d.effect:+.3f} [{d.low:+.3f}, {d.high:+.3f}] on {d.setting.data if d.setting else ''}"
+            for d in each.findings
         )
         sentences.append(
             f"{named(ours)}'s loss minus {named(theirs)}'s is {differences}: "
@@ -146,11 +147,12 @@ def _speed(profile: Profile | None) -> tuple[str, str]:
 
 def _claims(judged: Sequence[Judged]) -> str:
     """How many claims of the method's paper the committed results support."""
-    counts = Counter(each.verdict for each in judged)
+    counts = Counter(each.verdict for each in verdicts.first(judged))
+    few = counts[verdicts.TOO_FEW_SEEDS] + counts[verdicts.TOO_FEW_ITEMS]
     return _wrapped(
-        f"Of {len(judged)} claims of the method's paper, {counts[verdicts.SUPPORTED]} are supported, "
-        f"{counts[verdicts.NOT_SUPPORTED]} are not, and {counts[verdicts.NOT_TESTABLE]} cannot be tested at this "
-        "scale; the PDF has each with its numbers and its rule."
+        f"Of {counts.total()} claims of the method's paper, {counts[verdicts.SUPPORTED]} are supported by these runs, "
+        f"{counts[verdicts.NOT_SUPPORTED]} are not, and {few} have too few seeds or items; at the paper's scale and "
+        "length none about quality was tested. The PDF has each with its numbers, its rule and its regime."
     )
 
 

@@ -31,7 +31,7 @@ def at_equal_time(
         )
         or "--",
         "StudyEqualTimeEdges": ", ".join(at_edge) or "none",
-        "StudyEqualTimeTimed": source_of_all(steps_alone) if steps_alone else "no records",
+        "StudyEqualTimeTimed": source_of_all(steps_alone) if steps_alone else "not run",
     }
 
 

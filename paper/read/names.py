@@ -44,6 +44,7 @@ LABELS = {
 }
 
 
+MODELS = {"smollm2_135m": "SmolLM2-135M", "llama3_8b": "Llama 3-8B"}
 DATA = {"gsm8k": "GSM8K", "math": "MATH", "alpaca": "Alpaca-GPT4", "alpaca_cleaned": "Alpaca"}
 
 
@@ -55,6 +56,11 @@ def named(method: str) -> str:
 def data_named(data: str) -> str:
     """The name of a data set in print."""
     return DATA.get(data, data.replace("_", " "))
+
+
+def model_named(model: str) -> str:
+    """The name of a model in print."""
+    return MODELS.get(model, model.replace("_", " "))
 
 
 def about(record: Record, label: str) -> Any:

@@ -127,6 +127,21 @@ def equal_time_runs(generator: np.random.Generator) -> Iterator[Record]:
                 yield run("equal_time", name, method, seed, found, choices={"data": data}, config=config)
 
 
+def regime_runs(generator: np.random.Generator) -> Iterator[Record]:
+    """Three epochs; with the twin of one block method, which moves all weights by its rule."""
+    losses = {name: LOSSES[name] for name in ("badam", "adamw", "lora")} | {"above_sign": 0.616, "sign": 0.618}
+    for data, shift in (("gsm8k", 0.0), ("alpaca_cleaned", 0.4)):
+        for seed in range(5):
+            for method, loss in losses.items():
+                found = loss + shift + noise(generator, 0.0005) + (0.01 if method == "adamw" else 0.0)
+                choices = {"data": data} | ({"partition": "by_layer"} if method == "above_sign" else {})
+                values = {"inner_steps": 3} if method == "above_sign" else {}
+                config = {"steps": 1258}
+                yield run(
+                    "regime", f"{data}-{method}", method, seed, found, choices=choices, values=values, config=config
+                )
+
+
 def axis_runs(generator: np.random.Generator) -> Iterator[Record]:
     for seed in range(3):
         shared = noise(generator)  # runs of one seed share their data, so their losses move together
@@ -263,6 +278,7 @@ def studies() -> tuple[Record, ...]:
         *method_runs(generator),
         *axis_runs(generator),
         *equal_time_runs(generator),
+        *regime_runs(generator),
         *alone_runs(),
         *tuned(),
         *downstream(),
