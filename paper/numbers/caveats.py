@@ -95,15 +95,15 @@ def of_clipping(headline: Sequence[Record]) -> dict[str, str]:
     """In how many per cent of the steps the gradient of SGD's rule was clipped, with blocks and without."""
     shares = []
     for data, cells in studies.by_data(studies.rows(headline)).items():
-        both = [_clipped(cells[name]) for name in ("sgd", "bsgd") if name in cells]
-        if len(both) == 2 and None not in both:
-            shares.append(f"{100 * both[0]:.0f}\\,\\% against {100 * both[1]:.0f}\\,\\% on {data_named(data)}")
+        full, block = (_clipped(cells.get(name, ())) for name in ("sgd", "bsgd"))
+        if full is not None and block is not None:
+            shares.append(f"{100 * full:.0f}\\,\\% against {100 * block:.0f}\\,\\% on {data_named(data)}")
     return {"StudyHeadlineClipped": " and ".join(shares) or "--"}
 
 
 def _clipped(runs: Sequence[Row]) -> float | None:
-    """Share of steps whose gradient was longer than the bound, None where there is no bound."""
-    bound = runs[0].config.get("max_grad_norm")
+    """Share of steps whose gradient was longer than the bound, None where there is no run or no bound."""
+    bound = runs[0].config.get("max_grad_norm") if runs else None
     if bound is None:
         return None
     norms = [norm for row in runs for norm in row.steps["grad_norm"] if norm is not None]
