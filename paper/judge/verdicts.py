@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from paper.judge.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RECOMMENDED, SUPERIOR, Claim
+from paper.judge.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RECOMMENDED, REGIME, SUPERIOR, Claim
 from paper.read import cost, downstream, statistics, studies
 from paper.read.names import about, data_named, model_named
 from paper.read.studies import Row
@@ -164,7 +164,8 @@ class Judged:
     def in_print(self) -> str:
         """The verdict with its regime, and the claim."""
         regime = f" at {self.regime}" if self.regime else ""
-        return rf"\textbf{{{self.verdict}{regime}}}: {self.claim.said} ({self.claim.place})"
+        place = self.claim.place.replace("Section ", r"\S")
+        return rf"\textbf{{{self.verdict}{regime}}}: {self.claim.said} ({place})"
 
 
 def judge(records: Mapping[str, Sequence[Record]], claims: Sequence[Claim] = CLAIMS) -> list[Judged]:
@@ -173,6 +174,7 @@ def judge(records: Mapping[str, Sequence[Record]], claims: Sequence[Claim] = CLA
     Args:
         records: study -> its records; a study without any may be missing or empty.
     """
+    records = {**records, REGIME: studies.over_epochs(records)}
     judged = []
     for claim in claims:
         study = next((name for name in claim.studies if records.get(name)), claim.studies[0])

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from paper.judge import claims, verdicts
-from paper.numbers.caveats import of_clipping, of_equal_time, of_inner_steps, of_methods, of_scale
+from paper.numbers.caveats import of_clipping, of_equal_time, of_frontier, of_inner_steps, of_methods, of_scale
 from paper.numbers.equal_time import at_equal_time
-from paper.numbers.regime import of_regime
+from paper.numbers.regime import gaps_of, of_regime
 from paper.numbers.tasks import of_tasks
 from paper.read import axes, frontier, gap, statistics, studies, tuning
 from paper.read.formats import camel, interval
@@ -27,7 +27,7 @@ STUDIES: dict[str, tuple[str, str]] = {
         *(
             "headline",
             "equal_time",
-            "regime",
+            *studies.REGIME,
             "methods",
             "learning_rate",
             "order",
@@ -40,6 +40,8 @@ STUDIES: dict[str, tuple[str, str]] = {
     )
 } | {
     "steps_alone": ("profile", "steps_alone"),
+    "predicted_large": ("profile", frontier.PREDICTED),
+    "measured_large": ("profile", frontier.MEASURED),
     "evaluated": ("evaluate", "downstream"),
     "downstream": ("compare", "downstream"),
     "tuned": ("tuning", "tuned"),
@@ -55,6 +57,9 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
         studied: study -> its records, may be empty.
     """
     present = {name: records for name, records in studied.items() if records}
+    if over_epochs := studies.over_epochs(present):
+        present = {name: records for name, records in present.items() if name not in studies.REGIME}
+        present["regime"] = over_epochs
     macros = {f"Study{camel(name)}Source": source_of_all(records) for name, records in present.items()}
     for name in present:
         if runs := _trained(name, present):
@@ -68,7 +73,8 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
         macros |= _set_up(trained)
     for name in ("headline", "equal_time", "regime"):
         if name in present:
-            macros |= _main(camel(name), studies.rows(present[name]))
+            rows = studies.rows(present[name])
+            macros |= _main(camel(name), rows) | gaps_of(camel(name), rows)
     if "equal_time" in present:
         macros |= at_equal_time(*(present.get(name, ()) for name in ("equal_time", "steps_alone", "tuned")))
         macros |= of_equal_time(present["equal_time"], present.get("steps_alone", ()))
@@ -86,6 +92,7 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
         macros["StudyRankList"] = _ranks(studies.rows(present["rank"]))
     if "variants" in present:
         macros |= _variants(*(studied.get(name, ()) for name in frontier.STUDIES))
+        macros |= of_frontier(studied, cost)
         macros |= _gap({name: studied.get(name, ()) for name in gap.STUDIES})
     if "tuned" in present:
         edges = [choice for choice in tuning.choices(present["tuned"]) if choice.at_edge]
@@ -110,7 +117,7 @@ def recommended(row: Row) -> str:
 
 
 def _trained(name: str, present: Mapping[str, Sequence[Record]]) -> list[Row]:
-    return studies.rows(present.get(name, ())) if STUDIES[name][0] == "train" else []
+    return studies.rows(present.get(name, ())) if STUDIES.get(name, ("train",))[0] == "train" else []
 
 
 def _set_up(rows: Sequence[Row]) -> dict[str, str]:

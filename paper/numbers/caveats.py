@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from paper.read import frontier, statistics, studies
 from paper.read.cost import card_name
 from paper.read.formats import interval
-from paper.read.names import data_named, named
+from paper.read.names import data_named, named, sources
 from paper.read.studies import Row
 from records import Record
 
@@ -48,6 +48,24 @@ def _within(cells: Mapping[str, Sequence[Row]], seconds: Mapping[str, float]) ->
             + ")"
         )
     return found
+
+
+def of_frontier(studied: Mapping[str, Sequence[Record]], cost: Sequence[Record]) -> dict[str, str]:
+    """Who is within LoRA's box at 8B on each data set, and which records that is from."""
+    predicted, measured = (list(studied.get(name, ())) for name in ("predicted_large", "measured_large"))
+    shorter = (studied.get(name, ()) for name in ("variants", "methods"))
+    sets = frontier.losses_of(studies.over_epochs(studied), *shorter)
+    boxes = []
+    for data, rows in sets.items():
+        entries = frontier.large(rows, predicted, measured, cost)
+        within = ", ".join(named(entry.method) for entry in entries if entry.within) or "none"
+        undecided = sum(entry.within is None and entry.method != frontier.TARGET for entry in entries)
+        untimed = f" ({undecided} cannot be told, because no step of theirs was timed)" if undecided else ""
+        boxes.append(f"on {data_named(data)} {within}{untimed}")
+    return {
+        "StudyVariantsBox": "; ".join(boxes),
+        "StudyVariantsCost": sources([predicted, measured or list(cost)]),
+    }
 
 
 def of_inner_steps(inner_steps: Sequence[Record]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The numbers of the study over whole epochs, as macro name -> text: what block coordinate descent is for."""
+"""BAdam's gaps in every comparison, and the numbers of that over whole epochs, as macro name -> text."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,27 +9,37 @@ from paper.read.studies import Row
 from records import Record
 
 BADAM, TARGETS = "badam", ("lora", "adamw")
-TWINS = ("sign", "row_normalised", "factored")
-"""Methods that move all weights by one of these rules and have no active block, the twins of those with one."""
+RULES = ("sign", "row_normalised", "factored")
+"""Methods that move all layers by one of these rules and have no active block."""
+TWIN = "_twin"
+"""What the name of a method ends with that is another one with its rule for inactive layers on the block too."""
 
 
 def of_regime(regime: Sequence[Record]) -> dict[str, str]:
-    """Lengths, BAdam's gaps, who reaches LoRA's mean loss, and the best block method beside its twin."""
+    """Lengths, who reaches LoRA's mean loss, and the best block method beside its twin."""
     sets = studies.by_data(studies.rows(regime))
     every = [row for cells in sets.values() for runs in cells.values() for row in runs]
     lengths = {data: studies.regime(row for runs in cells.values() for row in runs) for data, cells in sets.items()}
     batches = sorted({row.config["batch_size"] for row in every})
-    macros = {
+    return {
         "StudyRegimeLengths": _each({data: lengths[data] for data in sets}),
         "StudyRegimeBatch": " or ".join(map(str, batches)),
         "StudyRegimeReach": _each({data: _reach(cells) for data, cells in sets.items()}),
         "StudyRegimePurpose": _each({data: _purpose(cells) for data, cells in sets.items()}),
     }
+
+
+def gaps_of(study: str, rows: Sequence[Row]) -> dict[str, str]:
+    """BAdam's loss minus those of `TARGETS` on each data set of a study.
+
+    Args:
+        study: as in the names of macros.
+    """
+    macros = {}
     for target in TARGETS:
-        gaps = {data: _difference(cells, BADAM, target) for data, cells in sets.items()}
-        macros[f"StudyRegimeGap{target.capitalize()}"] = (
-            _each({data: gap for data, gap in gaps.items() if gap}) or "--"
-        )
+        found = {data: _difference(cells, BADAM, target) for data, cells in studies.by_data(rows).items()}
+        shown = _each({data: gap for data, gap in found.items() if gap})
+        macros[f"Study{study}Gap{target.capitalize()}"] = shown or "--"
     return macros
 
 
@@ -55,19 +65,17 @@ def _reach(cells: Mapping[str, Sequence[Row]]) -> str:
 
 def _purpose(cells: Mapping[str, Sequence[Row]]) -> str:
     """The block method of the lowest loss, against LoRA, AdamW and its twin without blocks."""
-    blocks = {name: studies.loss(runs).mean for name, runs in cells.items() if is_block_method(runs[0])}
+    blocks = {
+        name: studies.loss(runs).mean for name, runs in cells.items() if runs[0].has_blocks and not name.endswith(TWIN)
+    }
     if not blocks:
         return "no block method was run"
     best = min(blocks, key=lambda name: blocks[name])
-    twin = next((name for name in TWINS if f"_{name}" in best), None)
-    others = [*TARGETS, *([twin] if twin else [])]
-    shown = {other: _difference(cells, best, other) for other in others}
-    parts = [f"{text} to {named(other)}" for other, text in shown.items() if text]
-    if twin and shown[twin]:
-        parts[-1] += ", its twin without blocks"
-    return f"the block method of the lowest loss is {named(best)}, {'; '.join(parts) or 'alone'}"
-
-
-def is_block_method(row: Row) -> bool:
-    """Whether the run trains one part of the weights at a time."""
-    return row.choice("partition") not in ("", "single") and row.value("method.inner_steps") is not None
+    twins = [f"{best}{TWIN}", *(rule for rule in RULES if f"_{rule}" in best)]
+    shown = {other: _difference(cells, best, other) for other in (*TARGETS, *twins)}
+    parts = [
+        f"{text} to {named(other)}{', a twin without it' if other in twins else ''}"
+        for other, text in shown.items()
+        if text
+    ]
+    return f"the lowest loss with an active block of Adam has {named(best)}, {'; '.join(parts) or 'alone'}"

@@ -22,7 +22,7 @@ ENOUGH = 5
 VARIANTS = {
     "size of a block": ("blocks2", "blocks5", "blocks10", "blocks5_slow"),
     "overlapping blocks": ("window2", "window5"),
-    "the other blocks move too": ("bread", "bread_low_rank"),
+    "other blocks move too": ("bread", "bread_low_rank"),
     "two causes at once": ("bread_blocks5", "blocks5_embedding"),
     "embedding always active": ("embedding",),
     "averaged weights": ("average_steps", "average_visits"),

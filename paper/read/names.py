@@ -41,6 +41,23 @@ LABELS = {
     "badam_bf16": "bfloat16 weights",
     "badam_bf16_exact": "bfloat16, exact master",
     "badam_bf16_remainder": "bfloat16, remainder kept",
+    "badam_k50": "BAdam, $K=50$",
+    "bread_sign": "BREAD, sign",
+    "above_sign": "sign above",
+    "above_sign_twin": "sign above, no Adam",
+    "above_sign_blocks2": "2 layers, sign above",
+    "above_sign_blocks3": "3 layers, sign above",
+    "above_sign_blocks5": "5 layers, sign above",
+    "above_sign_blocks5_twin": "5 layers, sign above, no Adam",
+    "above_sign_blocks10": "10 layers, sign above",
+    "above_row_normalised": "row-normalised above",
+    "above_factored": "factored above",
+    "above_factored_blocks5": "5 layers, factored above",
+    "sign": "sign on all layers",
+    "row_normalised": "row-normalised on all",
+    "factored": "factored on all",
+    "rows16": "16 parts of rows",
+    "rows30": "30 parts of rows",
 }
 
 

@@ -19,7 +19,9 @@ from records import Record, RecordError
 EQUAL_TIME = "equal_time"
 """The study whose runs have the time of LoRA's steps, each method its own number of steps."""
 REFERENCE_OF_TIME = "lora"
-TESTED = ("headline", EQUAL_TIME, "regime")
+REGIME = ("regime_gsm8k", "regime_rules_gsm8k", "regime_alpaca", "regime_rules_alpaca")
+"""The studies over whole epochs, which are shown together: the published methods, and rules for inactive layers."""
+TESTED = ("headline", EQUAL_TIME, *REGIME)
 """Studies whose final losses are those of the test part, which is read once. All others report the held-out part, so
 that their numbers can be compared with each other."""
 EPOCH = 0.02
@@ -66,6 +68,11 @@ class Row:
     def model(self) -> str:
         """Configuration name of the model."""
         return self.choice("model")
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the method trains one part of the weights at a time."""
+        return self.choice("partition") not in ("", "single")
 
     @property
     def epochs(self) -> float:
@@ -183,6 +190,11 @@ def rows(records: Iterable[Record]) -> list[Row]:
     places = {name: i for i, name in enumerate(LABELS)}
     finished = [Row(record) for record in records if record.status == "finished"]
     return sorted(finished, key=lambda row: (places.get(row.method, len(places)), row.method, row.record.name))
+
+
+def over_epochs(records: Mapping[str, Sequence[Record]]) -> list[Record]:
+    """The records of the studies of `REGIME` together."""
+    return [record for name in REGIME for record in records.get(name, ())]
 
 
 def cells(runs: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:

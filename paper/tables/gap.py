@@ -20,14 +20,15 @@ def text(**records: Sequence[Record]) -> str:
     wide = {name: whole for name, whole in gap.gaps(records["methods"]).items() if whole.mean > 0}
     lines = [rf"\begin{{tabular}}{{@{{}}llrrr{'r' * (pooled + len(wide))}@{{}}}}", r"\toprule"]
     if wide:
-        lines.append(rf" & & & &{' &' * pooled} & \multicolumn{{{len(wide)}}}{{c@{{}}}}{{of the gap to}} \\")
-    p = ["$p$, paired", "$p$, pooled"] if pooled else ["$p$"]
+        p = r"\multicolumn{2}{c}{$p$}" if pooled else ""
+        lines.append(rf" & & & & {p} & \multicolumn{{{len(wide)}}}{{c@{{}}}}{{\% of the gap to}} \\")
+    p = ["paired", "pooled"] if pooled else ["$p$"]
     heads = ["cause", "best choice", "of", r"change of the loss", *p, *map(named, wide)]
     lines.append(" & ".join(heads) + r" \\")
     lines.append(r"\midrule")
     for cause in causes:
         d = cause.difference
-        shares = [rf"${round(-100 * d.mean / whole.mean):+d}\,\%$" for whole in wide.values()]
+        shares = [f"${round(-100 * d.mean / whole.mean):+d}$" for whole in wide.values()]
         p = [p_value(cause.p), *([p_value(cause.pooled)] if pooled else [])]
         cells = [cause.name, cause.choice, str(cause.number), interval(d), *p, *shares]
         lines.append(" & ".join(cells) + r" \\")

@@ -19,7 +19,7 @@ def of_losses(judged: Judged) -> bool:
 def tabular(judged: Sequence[Judged]) -> str:
     """The claims in their order; effects are ours minus theirs."""
     lines = [rf"\begin{{tabular}}{{@{{\quad}}llrl{'r' * (COLUMNS - 4)}@{{}}}}", r"\toprule"]
-    lines.append(r"data & model & steps & compared & $n$ & effect [95\,\% interval] & $p$ & margin & detectable \\")
+    lines.append(r"data & model & steps & compared & $n$ & effect [95\,\% interval] & $p$ & margin & detects \\")
     lines.append(r"\midrule")
     for i, each in enumerate(judged):
         if i:

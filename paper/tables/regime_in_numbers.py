@@ -7,13 +7,13 @@ from paper.read.formats import p_value, plus_minus, scientific
 from paper.read.names import data_named, named
 from records import Record
 
-STUDIES = {"regime": ("train", "regime")}
+STUDIES = {name: ("train", name) for name in studies.REGIME}
 REFERENCES = ("lora", "adamw")
 
 
-def text(regime: Sequence[Record]) -> str:
+def text(**regime: Sequence[Record]) -> str:
     """The methods of each data set, the lowest loss first; p is two-sided, adjusted by Holm's method over them."""
-    rows = studies.rows(regime)
+    rows = studies.rows(studies.over_epochs(regime))
     lines = [r"\begin{tabular}{@{}lrrrrrrr@{}}", r"\toprule"]
     heads = " & ".join(rf"minus {named(reference)} & $p$" for reference in REFERENCES)
     lines.append(rf"method & learning rate & $n$ & {studies.part(rows)} loss & {heads} \\")

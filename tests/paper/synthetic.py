@@ -129,17 +129,18 @@ def equal_time_runs(generator: np.random.Generator) -> Iterator[Record]:
 
 def regime_runs(generator: np.random.Generator) -> Iterator[Record]:
     """Three epochs; with the twin of one block method, which moves all weights by its rule."""
-    losses = {name: LOSSES[name] for name in ("badam", "adamw", "lora")} | {"above_sign": 0.616, "sign": 0.618}
+    losses = {name: LOSSES[name] for name in ("badam", "adamw", "lora")} | {"above_sign": 0.616}
+    losses |= {"above_sign_twin": 0.617, "sign": 0.618}
     for data, shift in (("gsm8k", 0.0), ("alpaca_cleaned", 0.4)):
         for seed in range(5):
             for method, loss in losses.items():
                 found = loss + shift + noise(generator, 0.0005) + (0.01 if method == "adamw" else 0.0)
-                choices = {"data": data} | ({"partition": "by_layer"} if method == "above_sign" else {})
-                values = {"inner_steps": 3} if method == "above_sign" else {}
+                choices = {"data": data}
+                if method.startswith("above"):
+                    choices["partition"] = "by_layer"
                 config = {"steps": 1258}
-                yield run(
-                    "regime", f"{data}-{method}", method, seed, found, choices=choices, values=values, config=config
-                )
+                study = f"regime_{'rules_' if 'sign' in method else ''}{data.removesuffix('_cleaned')}"
+                yield run(study, f"{data}-{method}", method, seed, found, choices=choices, config=config)
 
 
 def axis_runs(generator: np.random.Generator) -> Iterator[Record]:
@@ -268,6 +269,16 @@ def evaluated(kind: str, part: str, measured: dict[str, Any], **labels: str) -> 
     name = "-".join([part, *labels.values()])
     config = {"part": part, "about": {"model": "smollm2_135m", "data": "gsm8k"} | labels}
     return Record(kind, "downstream", name, name, "finished", config, measured, PROVENANCE)
+
+
+def frontier_cost(method: str, **measured: float) -> Record:
+    """A step of a large model: its predicted peak, or its seconds."""
+    study = "frontier" if "seconds" in measured else "frontier_predicted"
+    measurements: dict[str, Any] = {"predicted": {"phases": {"forward": 1.0, "backward": measured.get("peak")}}}
+    if "seconds" in measured:
+        measurements = {"seconds": {"step": measured["seconds"]}}
+    config = {"about": {"family": method, "version": "frontier"}}
+    return Record("profile", study, method, method, "finished", config, measurements, PROVENANCE)
 
 
 @cache

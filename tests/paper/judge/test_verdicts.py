@@ -279,7 +279,7 @@ def test_a_claim_is_judged_again_on_every_longer_study_that_has_runs() -> None:
     ]
     assert verdicts.first(both) == both[:1]
     assert [each.regime for each in both] == ["one epoch", "LoRA's time of 420 steps"]
-    assert both[0].in_print == r"\textbf{not supported at one epoch}: x (Section 1)"
+    assert both[0].in_print == r"\textbf{not supported at one epoch}: x (\S1)"
 
 
 def test_a_regime_that_differs_between_data_sets_names_them() -> None:
