@@ -10,6 +10,9 @@ from records import ROOT
 QUOTING = (
     "abstract",
     "introduction",
+    "related",
+    "limitations",
+    "conclusion",
     "experiments",
     "practice",
 )  # sections that could quote a result
