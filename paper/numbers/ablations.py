@@ -275,6 +275,9 @@ def _claims(cost: Sequence[Record], studied: Mapping[str, Sequence[Record]]) -> 
     return {
         "ClaimsCount": str(claimed.total()),
         "ClaimsSupported": str(claimed[verdicts.SUPPORTED]),
+        "ClaimsSupportedByCost": str(
+            sum(each.verdict == verdicts.SUPPORTED and each.claim.rule == claims.MEASURED for each in judged)
+        ),
         "ClaimsNotSupported": str(claimed[verdicts.NOT_SUPPORTED]),
         "ClaimsTooFew": str(claimed[verdicts.TOO_FEW_SEEDS] + claimed[verdicts.TOO_FEW_ITEMS]),
         "ClaimsWithout": f"; {claimed[verdicts.NOT_RUN]} were not run" if claimed[verdicts.NOT_RUN] else "",

@@ -38,7 +38,7 @@ def gaps_of(study: str, rows: Sequence[Row]) -> dict[str, str]:
     macros = {}
     for target in TARGETS:
         found = {data: _difference(cells, BADAM, target) for data, cells in studies.by_data(rows).items()}
-        shown = _each({data: gap for data, gap in found.items() if gap})
+        shown = " and ".join(f"{gap} on {data_named(data)}" for data, gap in found.items() if gap)
         macros[f"Study{study}Gap{target.capitalize()}"] = shown or "--"
     return macros
 
