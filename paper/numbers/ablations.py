@@ -79,7 +79,8 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
         macros |= at_equal_time(*(present.get(name, ()) for name in ("equal_time", "steps_alone", "tuned")))
         macros |= of_equal_time(present["equal_time"], present.get("steps_alone", ()))
     if "regime" in present:
-        macros |= of_regime(present["regime"])
+        costs = (present.get(name, ()) for name in ("predicted_large", "measured_large"))
+        macros |= of_regime(present["regime"], *costs)
     if "headline" in present:
         macros |= of_clipping(present["headline"])
     if "methods" in present:

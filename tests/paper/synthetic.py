@@ -137,7 +137,7 @@ def regime_runs(generator: np.random.Generator) -> Iterator[Record]:
                 found = loss + shift + noise(generator, 0.0005) + (0.01 if method == "adamw" else 0.0)
                 choices = {"data": data}
                 if method.startswith("above"):
-                    choices["partition"] = "by_layer"
+                    choices |= {"partition": "by_layer", "rule": "sign" if method.endswith("twin") else "adam"}
                 config = {"steps": 1258}
                 study = f"regime_{'rules_' if 'sign' in method else ''}{data.removesuffix('_cleaned')}"
                 yield run(study, f"{data}-{method}", method, seed, found, choices=choices, config=config)
