@@ -41,4 +41,10 @@ if large=$(grep -a "Float too large" build/paper.log); then
   echo "error: a float is too large for its page, at the input lines above; divide the table, or make the figure lower" >&2
   exit 1
 fi
+# Nor does it stop for what runs over the margin; a few points cannot be seen.
+if wide=$(grep -aE 'Overfull \\hbox \(([5-9]|[0-9]{2,})(\.[0-9]+)?pt too wide' build/paper.log); then
+  echo "$wide" >&2
+  echo "error: a line or a table is wider than the text, at the input lines above; shorten it, or drop a column" >&2
+  exit 1
+fi
 echo "$PWD/build/paper.pdf"

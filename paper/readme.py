@@ -57,14 +57,14 @@ def text() -> str:
     """The part of README.md between the markers."""
     headline, equal_time = (studies.rows(committed("train", study)) for study in ("headline", "equal_time"))
     measured = committed("profile", "cost")
-    sources = claims.SOURCES | claims.STUDIES
-    judged = verdicts.judge({name: committed(kind, study) for name, (kind, study) in sources.items()})
+    studied = {name: load_study(study, kind=kind, folder=COMMITTED) for name, (kind, study) in claims.STUDIES.items()}
+    judged = verdicts.judge(studied | {name: committed(*place) for name, place in claims.SOURCES.items()})
     picture = f"![Loss against memory at 135M parameters, speed against memory at 8B]({FIGURE.relative_to(ROOT)})"
     parts = [
         "## Results",
         picture,
         *_losses(headline, equal_time, committed("profile", "steps_alone")),
-        _verdict(headline[0], judged),
+        _verdict(judged),
         *_speeds(cost.rows(measured), cost.card_name(measured)),
         _claims(judged),
     ]
@@ -98,25 +98,26 @@ def _losses(headline: Sequence[Row], equal_time: Sequence[Row], alone: Sequence[
     yield _table(table)
 
 
-def _verdict(first: Row, judged: Sequence[Judged]) -> str:
-    """What the records say of the claims about the loss of two methods."""
-    sentences = []
+def _verdict(judged: Sequence[Judged]) -> str:
+    """What the records say of the claims about the loss of two methods, for every length of training."""
+    regimes: dict[str, list[str]] = {}
     for each in judged:
         (contrast, *_) = each.claim.contrasts
         if each.claim.measure != "final loss" or each.claim.axis != "method" or len(contrast) != 2:
             continue
         ours, theirs = sorted(contrast, key=lambda cell: -contrast[cell])
         differences = " and ".join(
-            f"{d.effect:+.3f} [{d.low:+.3f}, {d.high:+.3f}] on {d.comparison.partition(',')[0]}" for d in each.findings
+            f"{d.effect:+.3f} [{d.low:+.3f}, {d.high:+.3f}] on {d.setting.data if d.setting else ''}"
+            for d in each.findings
         )
-        sentences.append(
+        regimes.setdefault(each.regime, []).append(
             f"{named(ours)}'s loss minus {named(theirs)}'s is {differences}: "
             f'"{each.claim.said.partition(":")[0]}" is {each.verdict}.'
         )
-    return _wrapped(
-        f"**Verdict for this model and {first.config['steps']} steps.** {' '.join(sentences)} "
-        "Larger models and longer training were not measured."
-    )
+    longer = any(each.study == claims.REGIME for each in judged)
+    sentences = [f"*At {regime}*: {' '.join(found)}" for regime, found in regimes.items()]
+    missing = "Larger models were" if longer else "Larger models and longer training were"
+    return _wrapped(f"**Verdicts for this model.** {' '.join(sentences)} {missing} not measured.")
 
 
 def _speeds(profiles: Sequence[Profile], card: str) -> Iterator[str]:
@@ -146,11 +147,12 @@ def _speed(profile: Profile | None) -> tuple[str, str]:
 
 def _claims(judged: Sequence[Judged]) -> str:
     """How many claims of the method's paper the committed results support."""
-    counts = Counter(each.verdict for each in judged)
+    counts = Counter(each.verdict for each in verdicts.first(judged))
+    few = counts[verdicts.TOO_FEW_SEEDS] + counts[verdicts.TOO_FEW_ITEMS]
     return _wrapped(
-        f"Of {len(judged)} claims of the method's paper, {counts[verdicts.SUPPORTED]} are supported, "
-        f"{counts[verdicts.NOT_SUPPORTED]} are not, and {counts[verdicts.NOT_TESTABLE]} cannot be tested at this "
-        "scale; the PDF has each with its numbers and its rule."
+        f"Of {counts.total()} claims of the method's paper, {counts[verdicts.SUPPORTED]} are supported by these runs, "
+        f"{counts[verdicts.NOT_SUPPORTED]} are not, and {few} have too few seeds or items; at the paper's scale and "
+        "length none about quality was tested. The PDF has each with its numbers, its rule and its regime."
     )
 
 

@@ -11,10 +11,10 @@ from records import Record
 SOURCES = {"cost": ("profile", "cost")}
 LINES = {
     ("reference", "documented"): ("badam 1.4", "#56B4E9", "s"),
-    ("badam", "recomputed"): ("ours, least memory", "#009E73", "."),
-    ("badam", "keep"): ("ours, activations kept", "#0072B2", "."),
-    ("badam", "fused"): ("ours, fused products", "#882255", "."),
-    ("badam", "float8"): ("ours, 8-bit products", "#D55E00", "."),
+    ("badam", "recomputed"): ("ours, least memory", "#009E73", "v"),
+    ("badam", "keep"): ("ours, activations kept", "#0072B2", "o"),
+    ("badam", "fused"): ("ours, fused products", "#882255", "x"),
+    ("badam", "float8"): ("ours, 8-bit products", "#D55E00", "D"),
 }
 
 
@@ -31,12 +31,12 @@ def draw(cost: Sequence[Record]) -> Figure:
             visits = sorted(row.visits)
             indices = [index for index, _, _ in visits]
             axes.plot(
-                indices, [seconds for _, seconds, _ in visits], color=colour, marker=mark, markersize=5, label=name
+                indices, [seconds for _, seconds, _ in visits], color=colour, marker=mark, markersize=4, label=name
             )
             if version == "keep":
                 floor = [floor for _, _, floor in visits]
                 axes.plot(indices, floor, color="black", linestyle="--", label="floor")
         axes.set(xlabel="active block", title=f"{tokens:,} tokens a step", ylim=(0, None))
     panels[0].set(ylabel="seconds a step")
-    drawn.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7)
+    drawn.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7.5)
     return drawn

@@ -17,8 +17,8 @@ NAMES = {"state": "optimizer state", "master": "float32 master", "rest": "activa
 
 def draw(cost: Sequence[Record], predicted: Sequence[Record]) -> Figure:
     shown = study.compared(study.rows(cost, predicted), TOKENS)[::-1]
-    drawn, (axes,) = style.figure(height=0.8 + 0.3 * len(shown))
-    places = np.arange(len(shown))
+    places = np.array(study.places_by_family(shown))
+    drawn, (axes,) = style.figure(height=0.8 + 0.27 * (max(places) + 1))
     for offset, hatch in ((-0.2, "////"), (0.2, "")):
         left = np.zeros(len(shown))
         for category, colour in COLOURS.items():
@@ -28,8 +28,9 @@ def draw(cost: Sequence[Record], predicted: Sequence[Record]) -> Figure:
             axes.barh(places + offset, width, 0.36, left=left, **options)
             left += width
     axes.barh(0, 0, color="#cccccc", hatch="////", edgecolor="white", label="(hatched: predicted)")
-    axes.axvline(80, color="black", linewidth=0.6, linestyle=":")
-    axes.set_yticks(places, [f"{row.label}{'*' if row.layers else ''}, {study.in_print(row)}" for row in shown])
+    for card in (24, 80):
+        axes.axvline(card, color="black", linewidth=0.8, linestyle=":")
+    axes.set_yticks(places, study.names_by_family(shown))
     axes.tick_params(axis="y", labelsize=7)
     axes.set(xlabel="bytes at the peak (GB)")
     axes.grid(visible=False, axis="y")

@@ -11,6 +11,8 @@ from records import Record
 
 SOURCES = {"cost": ("profile", "cost")}
 COLOURS = {"": style.COLOURS["badam"], "fused": "#882255", "float8": "#D55E00"}
+CARD = 24
+"""GB of the card that the method's paper is about."""
 MARKS = {"reference": "s", "lora": "o", "lisa": "^", "galore": "v", "lomo": "D", "adalomo": "d", "adamw": "P"}
 
 
@@ -35,13 +37,13 @@ def draw(cost: Sequence[Record]) -> Figure:
                 row.tokens_per_second / 1e3,
                 "*" if card else "X",
                 color=COLOURS[products],
+                markersize=8 if card else 6,
                 label=None if card and products else f"ours, {name}",  # a star in the colour of its products
             )
         for row in (row for row in here if row.family != "badam" and not _slower_twin(row, here)):
-            colour = {"reference": "#56B4E9", "galore": "#009E73", "lomo": "#E69F00"}.get(
-                row.family, style.COLOURS.get(row.family, style.FALLBACK)
-            )
+            colour = style.COLOURS["badam_all"] if row.family == "reference" else style.colour(row.family)
             documented = row.version == "documented"
+            width = 0.6 if row.layers else 1.2  # thin: estimated from fewer layers
             axes.plot(
                 row.peak / 1e9,
                 row.tokens_per_second / 1e3,
@@ -49,12 +51,24 @@ def draw(cost: Sequence[Record]) -> Figure:
                 color=colour,
                 markerfacecolor=colour if documented else "none",
                 markersize=5,
-                label=f"{row.label}{'*' if row.layers else ''}" if documented else None,
+                markeredgewidth=width,
+                label=f"{row.label}{'* (estimated)' if row.layers else ''}" if documented else None,
             )
+        axes.axvline(CARD, color="black", linewidth=0.8, linestyle=":", zorder=0)
+        axes.annotate(
+            f"{CARD} GB",
+            (CARD, 0.02),
+            (2, 0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=7,
+        )
         axes.set(xlabel="peak allocated (GB)", title=f"{tokens:,} tokens a step", ylim=(0, None))
     panels[0].set(ylabel="thousand tokens a second")
+    for face, text in (("#555555", "filled: documented"), ("none", "open: our options")):
+        panels[1].plot([], [], "o", color="#555555", markerfacecolor=face, markersize=5, label=text)
     entries, names = panels[1].get_legend_handles_labels()
-    drawn.legend(entries, names, loc="outside lower center", ncols=5, fontsize=7)
+    drawn.legend(entries, names, loc="outside lower center", ncols=4, fontsize=7)
     return drawn
 
 

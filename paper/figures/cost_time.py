@@ -16,19 +16,20 @@ COLOURS = {"forward": "#56B4E9", "backward": "#0072B2", "update": "#E69F00"}
 
 def draw(cost: Sequence[Record]) -> Figure:
     shown = study.compared(study.rows(cost), TOKENS)[::-1]
-    drawn, (axes,) = style.figure(height=0.5 + 0.26 * len(shown))
-    places = np.arange(len(shown))
+    places = study.places_by_family(shown)
+    drawn, (axes,) = style.figure(height=0.5 + 0.24 * (max(places) + 1))
     left = np.zeros(len(shown))
     for phase, colour in COLOURS.items():
         width = np.array([row.seconds[phase] for row in shown])
         axes.barh(places, width, 0.7, left=left, color=colour, label=phase)
         left += width
     for place, row in zip(places, shown, strict=True):
+        if row.options.products == "float8":  # the rate of 8-bit products alone was not measured
+            continue
         floor = row.share * row.seconds["step"]
         axes.plot([floor, floor], [place - 0.4, place + 0.4], color="black", linewidth=1.4)
     axes.plot([], [], color="black", linewidth=1.4, label="floor of its arithmetic")
-    names = [f"{row.label}{'*' if row.layers else ''}, {study.in_print(row)}" for row in shown]
-    axes.set_yticks(places, names)
+    axes.set_yticks(places, study.names_by_family(shown))
     axes.tick_params(axis="y", labelsize=7)
     axes.set(xlabel=f"seconds a step of {TOKENS:,} tokens")
     axes.grid(visible=False, axis="y")

@@ -9,6 +9,7 @@ from paper.figures import style
 from records import Record
 
 SOURCES = {"worst_case": ("verify", "worst_case"), "curves": ("verify", "curves")}
+MARKS = "osD^v"
 SHADES = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7")
 
 
@@ -17,10 +18,9 @@ def draw(worst_case: Sequence[Record], curves: Sequence[Record]) -> Figure:
     (record,), (worst,) = curves, worst_case
 
     kappas = record.measurements["gain"]
-    for (gamma, values), colour in zip(kappas["kappa"].items(), SHADES, strict=False):
-        gain.semilogx(
-            kappas["inner_steps"], values, color=colour, marker=".", markersize=3, label=rf"$\gamma={gamma}$"
-        )
+    for (gamma, values), colour, mark in zip(kappas["kappa"].items(), SHADES, MARKS, strict=False):
+        look = {"color": colour, "marker": mark, "markersize": 3.2, "markevery": 2}
+        gain.semilogx(kappas["inner_steps"], values, label=rf"$\gamma={gamma}$", **look)
     gain.set(xlabel="$K$", ylabel=r"$\kappa_K$", ylim=(0, 1.05), title="gain of a visit")
     gain.legend(fontsize=7, loc="lower right", handlelength=1.2)
 

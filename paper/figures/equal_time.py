@@ -26,11 +26,12 @@ def draw(equal_time: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
             raise RecordError(f"no step of {untimed} on {data} was timed alone; run experiments.alone study=headline")
         ends, times = [], []
         for name, runs in cells.items():
-            colour = style.COLOURS.get(name, style.FALLBACK)
+            colour, mark = style.COLOURS.get(name, style.FALLBACK), style.mark(name)
             times.append(runs[0].config["steps"] * seconds[name])
-            last = style.curve(axes, [row.curve for row in runs], colour, [times[-1] / row.tokens for row in runs])
+            scales = [times[-1] / row.tokens for row in runs]
+            last = style.curve(axes, [row.curve for row in runs], colour, scales, mark)
             ends.append((last, named(name), colour))
-        axes.set(xlabel="time of the steps alone (s)", ylabel=f"{data_named(data)}: held-out loss")
+        axes.set(xlabel="time of the steps alone (s)", ylabel=f"{data_named(data)}: held-out loss (nats a token)")
         axes.set_xlim(axes.get_xlim()[0], 1.002 * max(times))
         style.end_labels(axes, ends)
     return drawn

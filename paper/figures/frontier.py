@@ -1,4 +1,8 @@
-"""Variants of BAdam and the other methods: final loss against peak memory and against the time of a step alone."""
+"""Loss at 135M against the cost of a step at 8B: predicted bytes at the peak, and seconds.
+
+The peak of a small model is mostly its activations; at 8B it is what the method holds. A method must lie in the green
+box to need no more than LoRA and reach its loss.
+"""
 
 from collections.abc import Sequence
 
@@ -9,45 +13,69 @@ from matplotlib.patches import Rectangle
 
 from paper.figures import placement, style
 from paper.read import frontier, studies
-from paper.read.frontier import Entry
-from paper.read.names import named
+from paper.read.frontier import Large
+from paper.read.names import data_named, named
 from records import Record
 
-STUDIES = frontier.STUDIES
+STUDIES = {
+    "variants": ("train", "variants"),
+    "methods": ("train", "methods"),
+    "predicted": ("profile", frontier.PREDICTED),
+    "measured": ("profile", frontier.MEASURED),
+    "cost": ("profile", "cost"),
+    **{name: ("train", name) for name in studies.REGIME},
+}
 TARGET_COLOUR = "#009E73"
-LEAST = 0.01
-"""Nats that a variant must be below BAdam with its whole interval for its name to be written."""
-BEYOND = 3.0
+CARD = 24
+"""GB of the card that the method's paper is about."""
+BEYOND = 1.5
 """Losses above the upper quartile by more than this many interquartile ranges are named at the top, not drawn."""
+BLOCK = "badam"
+"""The method in whose colour all block methods are drawn."""
 
 
-def draw(variants: Sequence[Record], methods: Sequence[Record], steps_alone: Sequence[Record]) -> Figure:
-    """The green box is where a variant must lie to need no more than LoRA and reach its loss."""
-    entries = frontier.entries(variants, methods, steps_alone)
-    part = studies.part([*studies.rows(variants), *studies.rows(methods)])
-    memory = [(entry, entry.peak / 1e9) for entry in entries if entry.peak is not None]
-    time = [(entry, entry.seconds * 1e3) for entry in entries if entry.seconds is not None]
-    shown = [(memory, "peak allocated (GB)"), (time, "time of a step alone (ms)")]
-    shown = [(points, text) for points, text in shown if points]
-    drawn = Figure(figsize=(style.WIDTH, max(1, len(shown)) * 3.4))
-    panels = drawn.subplots(max(1, len(shown)), 1, squeeze=False)[:, 0]
-    for axes, (points, text) in zip(panels, shown, strict=False):
-        _panel(axes, points)
-        axes.set(xlabel=text, ylabel=f"{part} loss (nats a token)")
+def draw(
+    variants: Sequence[Record],
+    methods: Sequence[Record],
+    predicted: Sequence[Record],
+    measured: Sequence[Record],
+    cost: Sequence[Record],
+    **over_epochs: Sequence[Record],
+) -> Figure:
+    """A column for each data set: against bytes, and below against seconds where any method was timed."""
+    sets = frontier.losses_of(studies.over_epochs(over_epochs), variants, methods)
+    drawn = Figure(figsize=(style.WIDTH, 6.6))
+    panels = drawn.subplots(2, len(sets), squeeze=False, sharey="col")
+    for (above, below), (data, rows) in zip(panels.T, sets.items(), strict=True):
+        shown, beyond = _drawn(frontier.large(rows, predicted, measured, cost))
+        for axes, of, scale in ((above, "peak", 1e-9), (below, "seconds", 1.0)):
+            points = [(entry, getattr(entry, of) * scale) for entry in shown if getattr(entry, of) is not None]
+            if points:
+                _panel(axes, points)
+            else:
+                axes.set(xticks=[])
+                axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color="0.4")
+        above.axvline(CARD, color="black", linestyle=":", linewidth=0.9, zorder=1)
+        corner = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 7}
+        above.annotate(f"{CARD} GB", (CARD, 0), (2, 3), **corner)
+        above.set(title=f"{data_named(data)}, {studies.regime(rows)}", xlabel="predicted peak of Llama 3-8B (GB)")
+        below.set(xlabel="step of Llama 3-8B (s)")
+        if beyond:
+            below.set_title(f"above: {', '.join(beyond)}", fontsize=7.5, loc="right")
+        for axes in (above, below):
+            axes.set(ylabel=f"{studies.part(rows)} loss (nats a token)")
     return drawn
 
 
-def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
-    points, above = _drawn(points)
-    if above:
-        axes.set_title(f"above: {', '.join(above)}", fontsize=7.5, loc="right")
+def _panel(axes: Axes, points: Sequence[tuple[Large, float]]) -> None:
     for entry, x in points:
         loss = entry.loss
-        colour = style.PAIRED if entry.variant else style.COLOURS.get(entry.method, style.OTHERS)
+        colour = style.COLOURS[BLOCK] if entry.block else style.colour(entry.method)
+        mark = style.MARK if entry.block else style.mark(entry.method)
         axes.plot([x, x], [loss.low, loss.high], color=colour, linewidth=1.2, alpha=0.6, zorder=3)
-        mark = "o" if entry.variant else "D"
-        axes.plot(x, loss.mean, mark, color=colour, markeredgecolor="white", markersize=5.5, zorder=4)
-    axes.margins(x=0.12, y=0.12)
+        axes.plot(x, loss.mean, mark, color=colour, markersize=4.5, zorder=4)
+    axes.set(xscale="log")
+    axes.margins(x=0.1, y=0.08)
     for entry, x in points:
         if entry.method == frontier.TARGET:
             (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
@@ -55,20 +83,15 @@ def _panel(axes: Axes, points: Sequence[tuple[Entry, float]]) -> None:
             box.set(linewidth=0, zorder=0)
             axes.add_patch(box)
             axes.set(xlim=(left, right), ylim=(bottom, top))
+    style.plain_ticks(axes.xaxis)
     places = [(x, entry.loss.mean) for entry, x in points]
     spans = [(entry.loss.low, entry.loss.high) for entry, _ in points]
-    placement.label(axes, places, [_name(entry) for entry, _ in points], spans)
+    placement.label(axes, places, [named(entry.method) for entry, _ in points], spans, size=7)
 
 
-def _name(entry: Entry) -> str:
-    """Empty for a variant that may be no better than BAdam: a dozen names at one loss could not be read."""
-    gain = entry.against.get("badam")
-    return named(entry.method) if not entry.variant or (gain and gain.difference.high < -LEAST) else ""
-
-
-def _drawn(points: Sequence[tuple[Entry, float]]) -> tuple[list[tuple[Entry, float]], list[str]]:
+def _drawn(entries: Sequence[Large]) -> tuple[list[Large], list[str]]:
     """What fits into the panel, and the names and losses of the others."""
-    lower, upper = np.percentile([entry.loss.mean for entry, _ in points], (25, 75))
+    lower, upper = np.percentile([entry.loss.mean for entry in entries], (25, 75))
     top = float(upper + BEYOND * (upper - lower))
-    above = [f"{named(entry.method)} ({entry.loss.mean:.2f})" for entry, _ in points if entry.loss.mean > top]
-    return [point for point in points if point[0].loss.mean <= top], above
+    above = [f"{named(entry.method)} ({entry.loss.mean:.2f})" for entry in entries if entry.loss.mean > top]
+    return [entry for entry in entries if entry.loss.mean <= top], above

@@ -9,6 +9,8 @@ from paper.judge.verdicts import loss_margin
 from paper.read import studies
 from records import Record
 
+LEAST, MOST = 50, 100
+"""Bounds of the K that the readme of the method's authors recommends."""
 STUDIES = {"inner_steps": ("train", "inner_steps")}
 
 
@@ -31,16 +33,24 @@ def draw(inner_steps: Sequence[Record]) -> Figure:
         axes.plot(
             [value * 1.06] * len(runs), [r.reported for r in runs], "o", color=style.PAIRED, markersize=2.4, alpha=0.45
         )
-    axes.axvline(K, color="#D55E00", linewidth=1, linestyle="--", zorder=1)
-    axes.annotate(
-        f"recommended, $n/(BD)={K:.0f}$",
-        (K, 1),
-        (4, -9),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        color="#D55E00",
-        fontsize=8,
-    )
+    readme = min(max(K, LEAST), MOST)
+    words = rf"readme: $\min(\max(n/(BD),{LEAST}),{MOST})={readme:.0f}$, not run"
+    for place, text, height, line in (
+        (K, f"paper: $n/(BD)={K:.0f}$", -9, "--"),
+        (readme, words, -20, ":"),
+    ):
+        axes.axvline(place, color="#D55E00", linewidth=1, linestyle=line, zorder=1)
+        axes.annotate(
+            text,
+            (place, 1),
+            (4 if place == K else -4, height),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="left" if place == K else "right",
+            color="#D55E00",
+            fontsize=8,
+            bbox={"facecolor": "white", "linewidth": 0, "pad": 0.5, "alpha": 0.8},
+        )
     axes.set(xscale="log", xlabel="steps a visit, $K$", ylabel=f"{studies.part(rows)} loss (nats a token)")
     axes.set_xticks(values, [str(value) for value in values])
     axes.minorticks_off()

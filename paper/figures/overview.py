@@ -16,7 +16,6 @@ from paper.read.names import data_named, named
 from paper.read.studies import Row
 
 TOKENS = 8192
-COLOURS = {"reference": "#56B4E9", "galore": "#009E73", "lomo": "#E69F00", "adalomo": "#B8860B"}
 OURS = ("keep", "fused", "fused_host_card24", "0gb")
 """Versions of ours that are drawn."""
 
@@ -40,12 +39,12 @@ def _losses(axes: Axes, cells: dict[str, Sequence[Row]]) -> None:
         estimate = studies.loss(runs)
         memory = max(row.held for row in runs) / 1e6
         colour = style.COLOURS.get(runs[0].method, style.PAIRED)
-        axes.plot([memory] * 2, [estimate.low, estimate.high], color=colour, linewidth=1.6, zorder=3)
-        axes.plot(memory, estimate.mean, "o", color=colour, markeredgecolor="white", markersize=6, zorder=4)
+        axes.plot([memory] * 2, [estimate.low, estimate.high], "_-", color=colour, linewidth=1.4, zorder=3)
+        axes.plot(memory, estimate.mean, style.mark(runs[0].method), color=colour, markersize=5, zorder=4)
         points.append((memory, estimate.mean))
         spans.append((estimate.low, estimate.high))
     axes.set(xscale="log", xlabel="gradients and optimizer state (MB)")
-    axes.margins(x=0.2, y=0.1)
+    axes.margins(x=0.28, y=0.1)
     placement.label(axes, points, list(cells), spans, size=8)
 
 
@@ -56,7 +55,8 @@ def _speeds(axes: Axes, profiles: Sequence[Profile]) -> None:
     names = []
     for profile, (x, y) in zip(shown, points, strict=True):
         colour, ours, documented = _colour(profile), profile.family == "badam", profile.version == "documented"
-        face, mark, size = "white" if documented else colour, "*" if ours else "o", 9 if ours else 6
+        face, mark = "white" if documented else colour, "*" if ours else style.mark(profile.family)
+        size = 9 if ours else 6
         axes.plot(x, y, mark, color=colour, markerfacecolor=face, markersize=size, zorder=3)
         names.append(f"BAdam, {cost.in_print(profile)}" if ours else profile.label if documented else "")
         if documented and (faster := cost.one(shown, profile.family, "options", TOKENS)):
@@ -72,4 +72,5 @@ def _speeds(axes: Axes, profiles: Sequence[Profile]) -> None:
 
 
 def _colour(profile: Profile) -> str:
-    return COLOURS.get(profile.family, style.COLOURS.get(profile.family, style.FALLBACK))
+    """badam 1.4 has the lighter colour of BAdam."""
+    return style.COLOURS["badam_all"] if profile.family == "reference" else style.colour(profile.family)

@@ -12,6 +12,7 @@ from paper.read.practice import SHOWN_STEPS, pooled, share, states
 from records import Record
 
 SOURCES = {"practice": ("verify", "practice")}
+MARKS = "os^v"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
@@ -28,7 +29,7 @@ def draw(practice: Sequence[Record]) -> Figure:
         for name, line in (("zero", "-"), ("predicted", "--")):
             middle = [np.median(np.abs(pooled(state, name, K))) for K in steps]
             label_of = f"measured, {label}" if name == "zero" else f"first order, {label}"
-            size.loglog(steps, middle, line, color=colour, label=label_of)
+            size.loglog(steps, middle, line, color=colour, marker=marker, markersize=3.5, label=label_of)
         wrong.semilogx(
             steps, [share(state, "wrong", K) for K in steps], "-" + marker, color=colour, markersize=3, label=label
         )
@@ -38,13 +39,13 @@ def draw(practice: Sequence[Record]) -> Figure:
     size.set(xlabel="steps of a visit $K$", ylabel=r"median |zero| / $\sigma$")
     wrong.set(xlabel="steps of a visit $K$", ylabel="coordinates moved uphill (%)", ylim=(0, None))
     for axes in (visit, scatter, size, wrong):
-        axes.legend(fontsize=6.5)
+        axes.legend(fontsize=7)
     return drawn
 
 
 def _visit(axes: Axes, state: dict[str, Any]) -> None:
     """One step from the untrained weights: observed decrease, and the parabola of Theorem B2."""
-    for block, colour in zip(state["sources"], COLOURS, strict=False):
+    for block, colour, mark in zip(state["sources"], COLOURS, MARKS, strict=False):
         steps = [
             v
             for v in state["visits"]
@@ -53,13 +54,15 @@ def _visit(axes: Axes, state: dict[str, Any]) -> None:
         axes.loglog(
             [v["lr"] for v in steps],
             [v["observed"] for v in steps],
-            "o-",
+            "-",
             color=colour,
-            markersize=3,
+            marker=mark,
+            markersize=4,
             label=f"block {block['block']}",
         )
         best, promised = steps[0]["b2_best_alpha"], steps[0]["b2_best"]
         alpha = np.geomspace(best / 100, 1.98 * best, 100)
         axes.loglog(alpha, promised * (2 * alpha / best - (alpha / best) ** 2), "--", color=colour, linewidth=1)
+        axes.loglog(best, promised, mark, color=colour, markersize=4)
     axes.plot([], [], "--", color="black", linewidth=1, label="Theorem B2")
     axes.set(xlabel="learning rate", ylabel="decrease of $f$ in one step")

@@ -17,7 +17,7 @@ STUDIES = {"rank": ("train", "rank")}
 def draw(rank: Sequence[Record]) -> Figure:
     """Left: median over matrices and seeds, band from the 10th to the 90th percentile. Others: every matrix."""
     cells = studies.cells(studies.rows(rank), lambda row: row.method)
-    drawn, (spectra, shares, stable) = style.figure(3, height=2.7)
+    drawn, (spectra, shares, stable) = style.figure(3, height=2.5)
     names = list(cells)
     for place, (name, runs) in enumerate(cells.items()):
         colour = style.COLOURS.get(name, style.OTHERS)
@@ -25,21 +25,20 @@ def draw(rank: Sequence[Record]) -> Figure:
         position = np.linspace(0, 1, values.shape[1])
         low, middle, high = np.maximum(np.percentile(values, (10, 50, 90), axis=0), 1e-6)
         spectra.fill_between(position, low, high, color=colour, alpha=0.18, linewidth=0)
-        spectra.plot(position, middle, color=colour)
+        line = style.LINES[place % len(style.LINES)]
+        spectra.plot(position, middle, color=colour, linestyle=line, label=named(name))
         for axes, numbers in ((shares, _shares(runs)), (stable, _stable(runs))):
             spread = np.random.default_rng(0).uniform(-0.22, 0.22, len(numbers))
-            axes.plot(place + spread, numbers, "o", color=colour, markersize=1.6, alpha=0.35, markeredgewidth=0)
-            axes.plot([place - 0.3, place + 0.3], [np.median(numbers)] * 2, color=colour, linewidth=2)
+            axes.plot(numbers, place + spread, "o", color=colour, markersize=1.6, alpha=0.35, markeredgewidth=0)
+            axes.plot([np.median(numbers)] * 2, [place - 0.36, place + 0.36], color="black", linewidth=1.6)
     spectra.set(
         yscale="log", ylim=(1e-4, 1.3), xlabel="index over full rank", ylabel="singular value over the largest"
     )
+    spectra.legend(fontsize=7, loc="lower left", handlelength=2.6)
     for axes, text in ((shares, "effective rank over full rank"), (stable, "stable rank")):
-        axes.set_xticks(range(len(names)), [named(name) for name in names], rotation=35, ha="right", fontsize=7.5)
-        axes.set(ylabel=text, ylim=(0, None))
-        axes.grid(visible=False, axis="x")
-        for tick, name in zip(axes.get_xticklabels(), names, strict=True):
-            tick.set_color(style.COLOURS.get(name, style.OTHERS))
-    stable.set(yscale="log", ylim=(1, None))
+        style.named_rows(axes, [named(name) for name in names] if axes is shares else [""] * len(names))
+        axes.set(xlabel=text, xlim=(0, None))
+    stable.set(xscale="log", xlim=(1, None))
     return drawn
 
 

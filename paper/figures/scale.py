@@ -22,7 +22,7 @@ def draw(scale: Sequence[Record]) -> Figure:
         colour = style.COLOURS.get(name, style.OTHERS)
         here = [depth for depth in cells if name in cells[depth]]
         means = [studies.loss(cells[depth][name]) for depth in here]
-        absolute.plot(here, [item.mean for item in means], color=colour, marker="o", markersize=3.5)
+        absolute.plot(here, [item.mean for item in means], color=colour, marker=style.mark(name), markersize=4)
         for depth, item in zip(here, means, strict=True):
             absolute.plot([depth] * 2, [item.low, item.high], color=colour, linewidth=1.2)
     style.end_labels(
@@ -43,8 +43,8 @@ def draw(scale: Sequence[Record]) -> Figure:
             [d * shift for d in differences],
             [d.mean for d in differences.values()],
             color=colour,
-            marker="o",
-            markersize=4,
+            marker=style.mark(name),
+            markersize=4.5,
             label=f"BAdam $-$ {named(name)}",
         )
         for depth, difference in differences.items():
@@ -56,5 +56,5 @@ def draw(scale: Sequence[Record]) -> Figure:
         axes.set_xticks(list(cells), [str(depth) for depth in cells])
         axes.minorticks_off()
     absolute.set(ylabel=f"{studies.part(studies.rows(scale))} loss (nats a token)")
-    gap.set(ylabel="difference of the loss (nats)")
+    gap.set(ylabel="BAdam minus other (nats)", ylim=(0, None))
     return drawn

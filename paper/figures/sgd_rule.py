@@ -12,6 +12,9 @@ from records import Record
 STUDIES = {"headline": ("train", "headline")}
 RULES = {"Adam's rule": ("adamw", "badam"), "SGD's rule": ("sgd", "bsgd")}
 COLOURS = {"Adam's rule": "#0072B2", "SGD's rule": "#E69F00"}
+LOOKS = {"Adam's rule": {"marker": "o"}, "SGD's rule": {"marker": "s", "linestyle": "--"}}
+SETS = ({"marker": "o"}, {"marker": "s", "markerfacecolor": "white"})
+"""Looks of the data sets on the right."""
 CONTRASTS = {
     "BCD's cost under Adam's rule": {"badam": 1, "adamw": -1},
     "BCD's cost under SGD's rule": {"bsgd": 1, "sgd": -1},
@@ -37,12 +40,12 @@ def draw(headline: Sequence[Record]) -> Figure:
                 [place + shift for place, _ in here],
                 [item.mean for item in means],
                 color=colour,
-                marker="o",
                 markersize=4,
                 label=rule,
+                **LOOKS[rule],
             )
             for (place, runs), item in zip(here, means, strict=True):
-                axes.plot([place + shift] * 2, [item.low, item.high], color=colour, linewidth=1.4)
+                axes.plot([place + shift] * 2, [item.low, item.high], "_-", color=colour, linewidth=1.4)
                 axes.plot(
                     [place + 3 * shift] * len(runs),
                     [row.reported for row in runs],
@@ -59,9 +62,11 @@ def draw(headline: Sequence[Record]) -> Figure:
             if difference := statistics.contrast(contrast, losses):
                 colour = ("#000000", style.OTHERS)[index % 2]
                 row = place + 0.18 * (index - (len(sets) - 1) / 2) * 2
-                style.interval(effects, row, difference.mean, difference.low, difference.high, colour)
+                look = SETS[index % 2]
+                style.interval(effects, row, difference.mean, difference.low, difference.high, colour, **look)
     for index, data in enumerate(sets):
-        effects.plot([], [], "o-", color=("#000000", style.OTHERS)[index % 2], markersize=4, label=data_named(data))
+        look = {"color": ("#000000", style.OTHERS)[index % 2], "markersize": 4} | SETS[index % 2]
+        effects.plot([], [], label=data_named(data), **look)
     effects.axvline(0, color="black", linewidth=0.7)
     style.named_rows(effects, ["BCD's cost,\nAdam's rule", "BCD's cost,\nSGD's rule", "interaction"])
     effects.set(xlabel="difference (nats)")

@@ -20,16 +20,16 @@ def draw(curves: Sequence[Record]) -> Figure:
     floor = record.measurements["floor"]
     K, simulated = floor["inner_steps"], floor["simulated"]
     smallest = min(row["alpha"] for row in simulated)
-    for p, zeros in floor["zero"].items():
+    for (p, zeros), mark in zip(floor["zero"].items(), MARKERS, strict=False):
         colour = SHADES.get(p, style.FALLBACK)
-        over_steps.loglog(K, zeros, color=colour, label=f"$p={p}$")
+        over_steps.loglog(K, zeros, color=colour, label=f"$p={p}$", marker=mark, ms=3, markevery=len(K) - 1)
         over_steps.loglog(K, floor["bound"][p], color=colour, linestyle="--")
         points = [row for row in simulated if f"{row['p']:g}" == p and row["alpha"] == smallest]
         columns = [[row[key] for row in points] for key in ("inner_steps", "mean", "error")]
-        over_steps.errorbar(*columns[:2], yerr=[2 * error for error in columns[2]], fmt="o", color=colour, ms=4)
+        over_steps.errorbar(*columns[:2], yerr=[2 * error for error in columns[2]], fmt=mark, color=colour, ms=4.5)
     over_steps.plot([], [], color="#555555", label="zero of the mean field")
     over_steps.plot([], [], color="#555555", linestyle="--", label="lower bound (D3)")
-    over_steps.plot([], [], "o", color="#555555", ms=4, label=rf"simulated, $\alpha={smallest:g}$")
+    over_steps.plot([], [], "d", color="#555555", ms=4, label=rf"simulated, $\alpha={smallest:g}$")
     over_steps.set(xlabel="steps a visit $K$", ylabel=r"$|g^*|/\sigma$")
     over_steps.legend(fontsize=7, loc="lower left")
 

@@ -2,23 +2,49 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 WIDTH = 6.5  # inches, the text width of main.tex
+HEIGHT = 7.6  # inches, of its text height what a long caption leaves
 
 COLOURS = {  # Okabe-Ito, distinguishable with any colour vision
     "badam": "#0072B2",
     "badam_all": "#56B4E9",
     "bsgd": "#009E73",
-    "lisa": "#F0E442",
+    "lisa": "#8C6D1F",  # its yellow can hardly be seen on white
     "adamw": "#D55E00",
     "sgd": "#E69F00",
     "lora": "#CC79A7",
+    "galore": "#117733",
+    "lomo": "#882255",
+    "adalomo": "#332288",
 }
+MARKS = {
+    "badam": "o",
+    "badam_all": "p",
+    "badam_blocks5": "h",
+    "bsgd": "v",
+    "lisa": "<",
+    "adamw": "D",
+    "sgd": "s",
+    "lora": "^",
+    "galore": ">",
+    "lomo": "X",
+    "adalomo": "P",
+    "bread": "*",
+}
+"""Shapes that tell methods apart where their colours cannot be seen."""
+MARK = "o"
+"""Of a method without a shape of its own."""
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+"""Dashes of lines that have no shapes."""
 PAIRED = "#0072B2"
 OTHERS = "#767676"
 FALLBACK = "#000000"
@@ -51,7 +77,23 @@ def figure(columns: int = 1, height: float = 2.6) -> tuple[Figure, list]:
     return drawn, list(axes)
 
 
-def curve(axes: Axes, runs: Sequence[Sequence[tuple[float, float]]], colour: str, scales: Sequence[float]) -> float:
+def colour(method: str) -> str:
+    """The colour of a method, grey where it has none of its own."""
+    return COLOURS.get(method, OTHERS)
+
+
+def mark(method: str) -> str:
+    """The shape of a method's points."""
+    return MARKS.get(method, MARK)
+
+
+def curve(
+    axes: Axes,
+    runs: Sequence[Sequence[tuple[float, float]]],
+    colour: str,
+    scales: Sequence[float],
+    marker: str = MARK,
+) -> float:
     """The mean of the runs of a method at the points that all share, and their range; returns the last mean.
 
     The untrained model is left out where there are points on the way: it would flatten all the rest.
@@ -64,15 +106,18 @@ def curve(axes: Axes, runs: Sequence[Sequence[tuple[float, float]]], colour: str
     points = np.array([run[1 if length > 2 else 0 : length] for run in runs])
     places, losses = (points[:, :, 0] * np.array(scales)[:, None]).mean(axis=0), points[:, :, 1]
     axes.fill_between(places, losses.min(axis=0), losses.max(axis=0), color=colour, alpha=0.2, linewidth=0)
-    axes.plot(places, losses.mean(axis=0), color=colour, marker="o", markersize=2.4)
+    axes.plot(places, losses.mean(axis=0), color=colour, marker=marker, markersize=3.2)
     return float(losses[:, -1].mean())
 
 
-def interval(axes: Axes, place: float, mean: float, low: float, high: float, colour: str) -> None:
-    """A mean as a dot with its interval, which is left out where it is infinite, on a row of horizontal values."""
+def interval(axes: Axes, place: float, mean: float, low: float, high: float, colour: str, **look: Any) -> None:
+    """A mean as a dot with its interval, which is left out where it is infinite, on a row of horizontal values.
+
+    The ends of the interval are higher than the dot, so that one which is shorter than the dot shows too.
+    """
     if np.isfinite([low, high]).all():
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
-    axes.plot(mean, place, "o", color=colour, markersize=4.5, markeredgecolor="white", markeredgewidth=0.6, zorder=4)
+        axes.plot([low, high], [place] * 2, "|-", color=colour, linewidth=1.4, markersize=6, zorder=3)
+    axes.plot(mean, place, **{"marker": MARK, "linestyle": "", "color": colour, "markersize": 3.4, "zorder": 4} | look)
 
 
 def runs(axes: Axes, places: Iterable[float], values: Iterable[float], colour: str) -> None:
@@ -135,6 +180,13 @@ def named_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelsize=8)
     axes.grid(visible=False, axis="y")
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Few round numbers, written out, on a logarithmic axis of about a decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6, 8), numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def save(drawn: Figure, files: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,6 +50,9 @@ QUANTITIES = {
 OTHERS = {"published": "published bound", "floor": "its floor for small steps"}
 """Further series of a showcase that are drawn."""
 
+MARKS = {"bound": "_", "measured": "o", "published": "s", "floor": "^"}
+"""Shapes of single points, which no dashes tell apart."""
+
 AXES = {"a4": "random step", "c1": "random visit", "d3": "$K$", "f1": "random visit", "f2": "random visit"}
 """Where the horizontal axis is not the block epoch."""
 
@@ -60,7 +64,7 @@ def draw(theory: Sequence[Record]) -> Figure:
         if first is not None and not theorems.refuted(group):
             shown[bound] = first
     rows = math.ceil(len(shown) / COLUMNS)
-    drawn = Figure(figsize=(style.WIDTH, 0.35 + 1.5 * rows))
+    drawn = Figure(figsize=(style.WIDTH, min(0.35 + 1.5 * rows, style.HEIGHT)))
     panels = drawn.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes, (bound, record) in zip(panels, shown.items(), strict=False):
         _panel(axes, bound, record)
@@ -68,7 +72,9 @@ def draw(theory: Sequence[Record]) -> Figure:
         axes.set_visible(False)
     handles = {}
     for axes in panels[: len(shown)]:
-        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            if label not in handles or handle.get_marker():
+                handles[label] = handle
     drawn.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
     return drawn
 
@@ -83,12 +89,15 @@ def _panel(axes: Axes, bound: str, record: Record) -> None:
     # a mean over block epochs begins after the first one, a series with the start in it before
     first = int(length <= record.config["bound"]["example"]["epochs"])
     x = np.array(showcase.get("inner_steps", np.arange(length) + first), dtype=float)
-    marker = "o" if length == 1 else ""
+    shapes = MARKS if length == 1 else {}
     for name, label in OTHERS.items():
         if name in showcase:
-            axes.plot(x, showcase[name], color="#009E73", linestyle=":", marker=marker, markersize=4, label=label)
-    axes.plot(x, series["bound"], color="#D55E00", linestyle="--", marker=marker, markersize=4, label="bound")
-    axes.plot(x, series["measured"], color="#0072B2", marker=marker, markersize=4, label="measured")
+            look: dict[str, Any] = {"color": "#009E73", "linestyle": ":", "marker": shapes.get(name, "")}
+            axes.plot(x, showcase[name], markersize=4.5, label=label, **look)
+    axes.plot(x, series["bound"], "--", color="#D55E00", marker=shapes.get("bound", ""), markersize=5, label="bound")
+    axes.plot(
+        x, series["measured"], color="#0072B2", marker=shapes.get("measured", ""), markersize=4, label="measured"
+    )
     axes.set_yscale("log")
     axes.margins(y=0.3 if kind == "lower" else 0.15)
     drawn = [*series.values(), *(np.array(showcase[name], dtype=float) for name in OTHERS if name in showcase)]

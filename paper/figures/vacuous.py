@@ -14,45 +14,46 @@ from records import Record
 
 SOURCES = {"curves": ("verify", "curves")}
 TITLES = {"b1_plus": "B1+", "b2": "B2", "published": "D.5, printed", "d1": "D1", "d2": r"D2 ($\beta_1=0$)"}
+BETTER = "better of B1+, B2"
 NEVER = "#bbbbbb"
+MOST = 6
+"""Logarithm of epochs from which on all have one shade: nobody trains for a million."""
 
 
 def draw(curves: Sequence[Record]) -> Figure:
+    """Above: epochs that are needed, all in one scale. Below: floors over what is known without a theorem."""
     (record,) = curves
     measured = record.measurements["vacuous"]
-    drawn = Figure(figsize=(style.WIDTH, 4.6))
-    panels = drawn.subplots(2, 3)
     logs, maps = np.array(measured["log_eps"]), measured["maps"]
+    counted = {
+        TITLES[name]: (maps[name]["inner_steps"], _values(maps[name])) for name in TITLES if maps[name]["epochs"]
+    }
+    # the better of the two theorems that hold
+    counted[BETTER] = maps["b2"]["inner_steps"], np.fmin(_values(maps["b1_plus"]), _values(maps["b2"]))
+    floors = [name for name in TITLES if not maps[name]["epochs"]]
 
-    counted = [name for name in TITLES if maps[name]["epochs"]]
-    whole = Normalize(0, max(np.nanmax(_values(maps[name])) for name in counted))
-    for axes, name in zip(panels[0], counted, strict=True):
-        _map(axes, logs, maps[name]["inner_steps"], _values(maps[name]), whole, "viridis_r")
-        axes.set_title(TITLES[name])
-    bar = drawn.colorbar(ScalarMappable(whole, "viridis_r"), ax=panels[0].tolist(), shrink=0.9, aspect=15)
-    bar.set_label("block epochs needed, $\\log_{10}$")
-
-    # below both: the better of the two theorems that hold
-    better = np.fmin(_values(maps["b1_plus"]), _values(maps["b2"]))
-    low = Normalize(0, np.nanmax(better))
-    image = _map(panels[1, 0], logs, maps["b2"]["inner_steps"], better, low, "viridis_r")
-    panels[1, 0].set_title("better of B1+ and B2")
-    bar = drawn.colorbar(image, ax=panels[1, 0], shrink=0.9, aspect=15, location="left")
+    drawn = Figure(figsize=(style.WIDTH, 4.3))
+    halves = drawn.add_gridspec(2, 1)
+    above, below = (drawn.add_subfigure(halves[row]) for row in range(2))
+    panels, whole = above.subplots(1, len(counted), sharey=True), Normalize(0, MOST)
+    for axes, (title, (steps, values)) in zip(panels, counted.items(), strict=True):
+        _map(axes, logs, steps, values, whole, "viridis_r")
+        axes.set_title(title)
+    bar = above.colorbar(ScalarMappable(whole, "viridis_r"), ax=panels.tolist(), aspect=15, extend="max")
     bar.set_label("block epochs needed, $\\log_{10}$")
 
     both = TwoSlopeNorm(0, -3, 3)
-    floors = [name for name in TITLES if not maps[name]["epochs"]]
-    for axes, name in zip(panels[1, 1:], floors, strict=True):
+    lower = below.subplots(1, len(floors), sharey=True)
+    for axes, name in zip(lower, floors, strict=True):
         values = _values(maps[name])
         _map(axes, logs, maps[name]["inner_steps"], values, both, "PuOr_r")
         axes.contour(_edges(maps[name]["inner_steps"])[1], logs, values, levels=[0.0], colors="black", linewidths=1)
         axes.set_title(f"floor of {TITLES[name]}")
-    shades = ScalarMappable(both, "PuOr_r")
-    bar = drawn.colorbar(shades, ax=panels[1, 1:].tolist(), shrink=0.9, aspect=15, extend="max")
+    bar = below.colorbar(ScalarMappable(both, "PuOr_r"), ax=lower.tolist(), aspect=15, extend="max")
     bar.set_label("floor / what is known, $\\log_{10}$")
-    for axes in panels.ravel():
+    for axes in (*panels, *lower):
         axes.set_xlabel("$K$", labelpad=1)
-    for axes in panels[:, 0]:
+    for axes in (panels[0], lower[0]):
         axes.set_ylabel(r"$\varepsilon$")
     return drawn
 

@@ -7,6 +7,8 @@ A contrast gives cells of a study weights that sum to 0: {"badam": 1, "lora": -1
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from paper.read.studies import REGIME as OVER_EPOCHS
+
 SUPERIOR, NOT_INFERIOR, EQUIVALENT, MEASURED = "superior", "not inferior", "equivalent", "measured"
 RULES = (SUPERIOR, NOT_INFERIOR, EQUIVALENT, MEASURED)
 
@@ -21,6 +23,7 @@ class Claim:
         rule: one of `RULES`.
         measure: what is compared, a key of `paper.judge.verdicts.MEASURES`.
         studies: where the runs are; the first of them that has any is used.
+        longer: studies of the same comparison with more training, each of which is judged beside it.
         axis: what a cell of the study is: "method", "order" or "inner_steps".
         contrasts: the comparisons, each must hold. The first negative cell is the one that sets the margin.
         bound: of a measured ratio, what it may not exceed.
@@ -34,6 +37,7 @@ class Claim:
     contrasts: tuple[Mapping[str, int], ...]
     axis: str = "method"
     bound: float = 1.0
+    longer: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -47,13 +51,15 @@ def _against(reference: str, *cells: str) -> tuple[Mapping[str, int], ...]:
 
 
 HEADLINE, COST = ("headline", "methods"), ("cost",)
+EQUAL_TIME, REGIME = "equal_time", "regime"
+"""LoRA's time instead of its steps; and whole epochs, as in the method's paper, which are the studies together."""
 TOLERANCE = 1.1
 """Times the ratio that the paper reports: as far as ours may be off where it claims a ratio."""
 RECOMMENDED = "recommended"
 """The cell of the study of K with the K that the paper recommends, see `paper.read.studies.is_recommended`."""
 SOURCES = {"cost": ("profile", "cost")}
 STUDIES = {
-    **{name: ("train", name) for name in ("headline", "methods", "rank", "order", "inner_steps")},
+    **{name: ("train", name) for name in (*HEADLINE, EQUAL_TIME, *OVER_EPOCHS, "rank", "order", "inner_steps")},
     "downstream": ("compare", "downstream"),
 }
 """Where the claims look: SOURCES are needed, STUDIES may be missing."""
@@ -87,6 +93,7 @@ CLAIMS = (
         measure="training loss",
         studies=HEADLINE,
         contrasts=_against("lora", "badam"),
+        longer=(REGIME,),
     ),
     Claim(
         said="better than LoRA: final loss",
@@ -95,6 +102,7 @@ CLAIMS = (
         measure="final loss",
         studies=HEADLINE,
         contrasts=_against("lora", "badam"),
+        longer=(EQUAL_TIME, REGIME),
     ),
     Claim(
         said="on par with Adam or better: final loss",
@@ -103,6 +111,7 @@ CLAIMS = (
         measure="final loss",
         studies=HEADLINE,
         contrasts=_against("adamw", "badam"),
+        longer=(EQUAL_TIME, REGIME),
     ),
     Claim(
         said="better than LoRA downstream",
@@ -147,6 +156,7 @@ CLAIMS = (
         measure="training loss",
         studies=HEADLINE,
         contrasts=_against("sgd", "bsgd"),
+        longer=(REGIME,),
     ),
     Claim(
         said="BCD narrows the gap between SGD's rule and Adam's",
@@ -155,5 +165,6 @@ CLAIMS = (
         measure="final loss",
         studies=HEADLINE,
         contrasts=({"bsgd": 1, "badam": -1, "sgd": -1, "adamw": 1},),
+        longer=(REGIME,),
     ),
 )

@@ -8,25 +8,30 @@ and the margin m, p adjusted by Holm over the comparisons of the claim:
     equivalent:    supported if p(|d| < m) <= 0.05 by two one-sided tests; not supported if low > m or high < -m
     measured:      a ratio without repetitions; supported if it is at most the bound of the claim, else not
 
-and everything else is not testable at this scale. The final loss is that of the part which the study reports
+and everything else has too few seeds, or downstream, where the error is that of the items, too few items.
+Every verdict is of a regime: how long the runs trained. A claim is judged once for each study of it, and the longer
+ones are left out where they have no runs. The final loss is that of the part which the study reports
 (`paper.read.studies.Row.part`). A claim is supported if all comparisons are, not supported if one
 of them is not. The margin of a loss is a twentieth of what the method compared with gains over the untrained model,
 that of a rank a tenth of the full rank, that of the mean share of right answers two hundredths; all were fixed before
 the runs.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from paper.judge.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RECOMMENDED, SUPERIOR, Claim
+from paper.judge.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RECOMMENDED, REGIME, SUPERIOR, Claim
 from paper.read import cost, downstream, statistics, studies
-from paper.read.names import about, data_named
+from paper.read.names import about, data_named, model_named
 from paper.read.studies import Row
 from records import Record
 
-SUPPORTED, NOT_SUPPORTED, NOT_TESTABLE = "supported", "not supported", "not testable at this scale"
-NO_RECORDS = "no records"
+SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
+TOO_FEW_SEEDS, TOO_FEW_ITEMS = "too few seeds", "too few items"
+NOT_RUN = "not run"
+NOT_TESTABLE = "not testable at this scale"
+"""What `experiments.evaluate.significance` says of one task."""
 LOSS_MARGIN, RANK_MARGIN, DOWNSTREAM_MARGIN = 0.05, 0.1, 0.02
 PAIRS = (
     ("as documented", ("reference", "documented"), "documented"),
@@ -35,6 +40,8 @@ PAIRS = (
 TOKENS = 8192
 CARD, CARD_TOKENS, CARD_BYTES = ("badam", "card24"), 2048, 24e9
 FINAL_LOSS = "final loss"
+TRAINED = "headline"
+"""The study of which the models were exported that are evaluated downstream."""
 LAST = 0.1
 """Share of the steps at the end whose mean is the training loss of a run."""
 
@@ -82,11 +89,30 @@ RATIOS: dict[str, Callable[[cost.Row], float]] = {
 
 
 @dataclass(frozen=True)
+class Setting:
+    """Which runs a comparison is of, in print.
+
+    Attributes:
+        part: of the data that the loss is of, or what else was measured.
+        steps: of each run, or their range.
+        regime: how long they trained, as `paper.read.studies.regime` says it.
+    """
+
+    data: str
+    model: str
+    part: str = ""
+    steps: str = ""
+    regime: str = ""
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
 class Finding:
     """One comparison of a claim.
 
     Attributes:
-        comparison: which runs, in print.
+        comparison: which cells, in print, "" where the claim has one comparison a data set.
+        setting: which runs; None of what was measured once.
         effect: ours minus theirs, or their ratio.
         low: lower end of its 95 % interval, None where it was measured once.
         high: upper end of it.
@@ -105,6 +131,7 @@ class Finding:
     margin: float | None = None
     smallest: float | None = None
     worse: bool = False
+    setting: Setting | None = None
 
 
 @dataclass(frozen=True)
@@ -117,37 +144,59 @@ class Judged:
 
     @property
     def verdict(self) -> str:
-        verdicts = {finding.verdict for finding in self.findings}
+        verdicts = [finding.verdict for finding in self.findings]
         if not verdicts:
-            return NO_RECORDS
-        return SUPPORTED if verdicts == {SUPPORTED} else NOT_SUPPORTED if NOT_SUPPORTED in verdicts else NOT_TESTABLE
+            return NOT_RUN
+        if NOT_SUPPORTED in verdicts:
+            return NOT_SUPPORTED
+        return next((verdict for verdict in verdicts if verdict != SUPPORTED), SUPPORTED)
+
+    @property
+    def regime(self) -> str:
+        """How long the runs trained, of every data set where that differs; "" of what was measured once."""
+        settings = [finding.setting for finding in self.findings if finding.setting]
+        regimes = dict.fromkeys(setting.regime for setting in settings)
+        if len(regimes) < 2:
+            return next(iter(regimes), "")
+        return " and ".join(dict.fromkeys(f"{setting.regime} on {setting.data}" for setting in settings))
 
     @property
     def in_print(self) -> str:
-        """The verdict and the claim."""
-        return rf"\textbf{{{self.verdict}}}: {self.claim.said} ({self.claim.place})"
+        """The verdict with its regime, and the claim."""
+        regime = f" at {self.regime}" if self.regime else ""
+        place = self.claim.place.replace("Section ", r"\S")
+        return rf"\textbf{{{self.verdict}{regime}}}: {self.claim.said} ({place})"
 
 
 def judge(records: Mapping[str, Sequence[Record]], claims: Sequence[Claim] = CLAIMS) -> list[Judged]:
-    """Every claim.
+    """Every claim: once on the first of its studies that has runs, and once on every longer one that has them.
 
     Args:
         records: study -> its records; a study without any may be missing or empty.
     """
+    records = {**records, REGIME: studies.over_epochs(records)}
     judged = []
     for claim in claims:
         study = next((name for name in claim.studies if records.get(name)), claim.studies[0])
-        judged.append(Judged(claim, study, list(_findings(claim, records.get(study, ())))))
+        judged.append(Judged(claim, study, list(_findings(claim, study, records))))
+        longer = [Judged(claim, name, list(_findings(claim, name, records))) for name in claim.longer]
+        judged += [each for each in longer if each.findings]
     return judged
 
 
-def _findings(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
+def first(judged: Iterable[Judged]) -> list[Judged]:
+    """Every claim once, on the study that it is judged on whatever the others have."""
+    return [each for each in judged if each.study not in each.claim.longer]
+
+
+def _findings(claim: Claim, study: str, records: Mapping[str, Sequence[Record]]) -> Iterator[Finding]:
+    found = records.get(study, ())
     if claim.rule == MEASURED:
-        yield from _measured(claim, records)
+        yield from _measured(claim, found)
     elif claim.measure == "downstream":
-        yield from _downstream(claim, records)
+        yield from _downstream(claim, found, studies.rows(records.get(TRAINED, ())))
     else:
-        yield from _compared(claim, studies.rows(records))
+        yield from _compared(claim, studies.rows(found))
 
 
 def _compared(claim: Claim, rows: Sequence[Row]) -> Iterator[Finding]:
@@ -166,29 +215,42 @@ def _compared(claim: Claim, rows: Sequence[Row]) -> Iterator[Finding]:
             reference = next(cell for cell, weight in contrast.items() if weight < 0)
             margin = RANK_MARGIN if claim.measure == "rank" else loss_margin(list(cells[reference].values()))
             tests.append(tested(claim.rule, difference, margin, lower=measure.lower))
-            what = _in_print(claim, contrast) if len(claim.contrasts) > 1 else data_named(data)
-            if claim.measure == FINAL_LOSS:
-                what += f", {studies.part(row for row in rows if row.data == data)}"
-            found = _finding(f"{what}, $n={difference.n}$", difference, measure.unit, margin)
+            what = _in_print(claim, contrast) if len(claim.contrasts) > 1 else ""
+            setting = _setting([run for cell in contrast for run in cells[cell].values()], cells)
+            final = claim.measure == FINAL_LOSS
+            part = studies.part(row for row in rows if row.data == data) if final else claim.measure
+            setting = replace(setting, seeds=difference.n, part=part)
+            found = replace(_finding(what, difference, measure.unit, margin), setting=setting)
             findings.append(replace(found, worse=is_worse(claim.rule, difference, margin, lower=measure.lower)))
     yield from _adjusted(findings, tests)
+
+
+def _setting(runs: Sequence[Row], cells: Mapping[str, Mapping[int, Row]]) -> Setting:
+    """Of the runs of one comparison among these cells of one data set."""
+    steps = sorted({row.config["steps"] for row in runs})
+    regime = studies.regime(row for cell in cells.values() for row in cell.values())
+    shown = str(steps[0]) if len(steps) == 1 else f"{steps[0]}--{steps[-1]}"
+    return Setting(data_named(runs[0].data), model_named(runs[0].model), steps=shown, regime=regime)
 
 
 def _finding(comparison: str, d: statistics.Difference, unit: str, margin: float) -> Finding:
     """Without p and verdict, which depend on the other comparisons of the claim."""
     small = d.smallest_detectable()
-    return Finding(comparison, d.mean, NOT_TESTABLE, unit, d.low, d.high, margin=margin, smallest=small)
+    return Finding(comparison, d.mean, TOO_FEW_SEEDS, unit, d.low, d.high, margin=margin, smallest=small)
 
 
-def _adjusted(findings: Sequence[Finding], tests: Sequence[tuple[float, bool]]) -> Iterator[Finding]:
+def _adjusted(
+    findings: Sequence[Finding], tests: Sequence[tuple[float, bool]], undecided: str = TOO_FEW_SEEDS
+) -> Iterator[Finding]:
     """The findings with p adjusted by Holm's method and the verdict.
 
     Args:
         tests: (p, refuted) of each.
+        undecided: the verdict where the test neither supports nor refutes.
     """
     adjusted = statistics.holm([p for p, _ in tests])
     for finding, p, (_, refuted) in zip(findings, adjusted, tests, strict=True):
-        verdict = SUPPORTED if p <= statistics.ALPHA else NOT_SUPPORTED if refuted else NOT_TESTABLE
+        verdict = SUPPORTED if p <= statistics.ALPHA else NOT_SUPPORTED if refuted else undecided
         yield replace(finding, p=p, verdict=verdict)
 
 
@@ -240,8 +302,12 @@ def _measured(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
             yield Finding(comparison, ratio, SUPPORTED if ratio <= claim.bound else NOT_SUPPORTED, "times")
 
 
-def _downstream(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
-    """The mean over the tasks of the difference of two trained models; its error is that of the items alone."""
+def _downstream(claim: Claim, records: Sequence[Record], trained: Sequence[Row]) -> Iterator[Finding]:
+    """The mean over the tasks of the difference of two trained models; its error is that of the items alone.
+
+    Args:
+        trained: the runs that one seed was exported of.
+    """
     (contrast,) = claim.contrasts
     ours, theirs = sorted(contrast, key=lambda cell: -contrast[cell])
     findings, tests = [], []
@@ -252,10 +318,13 @@ def _downstream(claim: Claim, records: Sequence[Record]) -> Iterator[Finding]:
             [(test["difference"], test["standard_error"], test["items"]) for test in record.measurements.values()]
         )
         tests.append(tested(claim.rule, difference, DOWNSTREAM_MARGIN, lower=False))
-        what = f"mean of {len(record.measurements)} tasks, $n=1$"
+        what = f"mean of {len(record.measurements)} tasks"
+        runs = [row for row in trained if row.data == about(record, "data") and row.method in (ours, theirs)]
+        alone = Setting(data_named(about(record, "data")), model_named(about(record, "model")))
         found = _finding(what, difference, "of items", DOWNSTREAM_MARGIN)
+        found = replace(found, setting=_setting(runs, {"": dict(enumerate(runs))}) if runs else alone)
         findings.append(replace(found, worse=is_worse(claim.rule, difference, DOWNSTREAM_MARGIN, lower=False)))
-    yield from _adjusted(findings, tests)
+    yield from _adjusted(findings, tests, TOO_FEW_ITEMS)
 
 
 def _in_print(claim: Claim, contrast: Mapping[str, int]) -> str:

@@ -1,16 +1,19 @@
 """The numbers of the section on the studies, as LaTeX macros for `paper.numbers`.
 
 A study without records gives no macro at all: the text asks with \\ifstudy{Name} whether \\StudyNameSource exists and
-says "no records" otherwise. Means are over seeds; lists go from the lowest loss up.
+says "not run" otherwise. Means are over seeds; lists go from the lowest loss up.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from paper.judge import claims, verdicts
+from paper.numbers.caveats import of_clipping, of_equal_time, of_frontier, of_inner_steps, of_methods, of_scale
 from paper.numbers.equal_time import at_equal_time
+from paper.numbers.regime import gaps_of, of_regime
 from paper.numbers.tasks import of_tasks
 from paper.read import axes, frontier, gap, statistics, studies, tuning
 from paper.read.formats import camel, interval
@@ -21,11 +24,24 @@ from records import Record
 STUDIES: dict[str, tuple[str, str]] = {
     name: ("train", name)
     for name in (
-        *("headline", "equal_time", "methods", "learning_rate", "order", "inner_steps", "partition", "state", "rank"),
+        *(
+            "headline",
+            "equal_time",
+            *studies.REGIME,
+            "methods",
+            "learning_rate",
+            "order",
+            "inner_steps",
+            "partition",
+            "state",
+            "rank",
+        ),
         *("outside_layers", "variants", "scale"),
     )
 } | {
     "steps_alone": ("profile", "steps_alone"),
+    "predicted_large": ("profile", frontier.PREDICTED),
+    "measured_large": ("profile", frontier.MEASURED),
     "evaluated": ("evaluate", "downstream"),
     "downstream": ("compare", "downstream"),
     "tuned": ("tuning", "tuned"),
@@ -41,6 +57,9 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
         studied: study -> its records, may be empty.
     """
     present = {name: records for name, records in studied.items() if records}
+    if over_epochs := studies.over_epochs(present):
+        present = {name: records for name, records in present.items() if name not in studies.REGIME}
+        present["regime"] = over_epochs
     macros = {f"Study{camel(name)}Source": source_of_all(records) for name, records in present.items()}
     for name in present:
         if runs := _trained(name, present):
@@ -52,20 +71,29 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
     trained = [row for name in STUDIES for row in _trained(name, present)]
     if trained:
         macros |= _set_up(trained)
-    for name in ("headline", "equal_time"):
+    for name in ("headline", "equal_time", "regime"):
         if name in present:
-            macros |= _main(camel(name), studies.rows(present[name]))
+            rows = studies.rows(present[name])
+            macros |= _main(camel(name), rows) | gaps_of(camel(name), rows)
     if "equal_time" in present:
         macros |= at_equal_time(*(present.get(name, ()) for name in ("equal_time", "steps_alone", "tuned")))
+        macros |= of_equal_time(present["equal_time"], present.get("steps_alone", ()))
+    if "regime" in present:
+        costs = (present.get(name, ()) for name in ("predicted_large", "measured_large"))
+        macros |= of_regime(present["regime"], *costs)
+    if "headline" in present:
+        macros |= of_clipping(present["headline"])
+    if "methods" in present:
+        macros |= of_methods(present["methods"], present.get("steps_alone", ()))
     if "inner_steps" in present:
-        rows = studies.rows(present["inner_steps"])
-        macros["StudyInnerStepsRecommended"] = f"{studies.recommended_inner_steps(rows[0]):.0f}"
+        macros |= of_inner_steps(present["inner_steps"])
     if "learning_rate" in present:
         macros["StudyLearningRateDiverged"] = _diverged(present["learning_rate"])
     if "rank" in present:
         macros["StudyRankList"] = _ranks(studies.rows(present["rank"]))
     if "variants" in present:
         macros |= _variants(*(studied.get(name, ()) for name in frontier.STUDIES))
+        macros |= of_frontier(studied, cost)
         macros |= _gap({name: studied.get(name, ()) for name in gap.STUDIES})
     if "tuned" in present:
         edges = [choice for choice in tuning.choices(present["tuned"]) if choice.at_edge]
@@ -76,6 +104,7 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
     if "steps_alone" in present:
         macros |= _spread(present["steps_alone"])
     if "scale" in present:
+        macros |= of_scale(present["scale"])
         macros["StudyScaleList"] = _gaps(studies.rows(present["scale"]))
         chosen = tuning.choices_by_model(present.get("tuned", ()))
         macros["StudyScaleChoices"] = str(len(chosen))
@@ -89,7 +118,7 @@ def recommended(row: Row) -> str:
 
 
 def _trained(name: str, present: Mapping[str, Sequence[Record]]) -> list[Row]:
-    return studies.rows(present.get(name, ())) if STUDIES[name][0] == "train" else []
+    return studies.rows(present.get(name, ())) if STUDIES.get(name, ("train",))[0] == "train" else []
 
 
 def _set_up(rows: Sequence[Row]) -> dict[str, str]:
@@ -167,11 +196,20 @@ def _variants(*records: Sequence[Record]) -> dict[str, str]:
 def _gap(records: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     """BAdam above LoRA and AdamW, and how many choices of which causes were tried for it."""
     gaps, causes = gap.gaps(records["methods"]), gap.causes(**records)
+    choices = gap.choices(**records)
+    better = [each for each in choices if each.pooled is not None and each.pooled <= statistics.ALPHA]
+    better = [each for each in better if each.difference.mean < 0]
+    additive = (
+        f"Under the model loss = cell + seed + noise over all runs of these studies, each counted once, "
+        f"{len(better)} choices of {len({each.name for each in better})} causes are better than BAdam after Holm's "
+        "correction; the model was chosen after the runs, and it takes the noise of all cells for equal"
+    )
     macros = {f"StudyVariantsGap{camel(name)}": interval(gaps[name]) if name in gaps else "--" for name in gap.GAPS}
     return macros | {
         "StudyVariantsGapSource": sources([finished(runs) for runs in records.values()]),
         "StudyVariantsGapSeeds": str(len({row.seed for row in studies.rows(records["variants"])})),
         "StudyVariantsGapChoices": str(sum(cause.number for cause in causes)),
+        "StudyVariantsGapPooled": f"{additive}." if gap.beside(choices) else "",
         "StudyVariantsGapSignificant": str(sum(cause.p <= statistics.ALPHA for cause in causes)),
     }
 
@@ -216,21 +254,37 @@ def _spread(alone: Sequence[Record]) -> dict[str, str]:
     }
 
 
+def _longer(judged: Sequence[verdicts.Judged], study: str) -> str:
+    """What a study of more training says of the claims that it is put against."""
+    there = [each for each in judged if each.study == study]
+    if not there:
+        return "not run"
+    counted = Counter(each.verdict for each in there)
+    few = counted[verdicts.TOO_FEW_SEEDS]
+    return (
+        f"at {there[0].regime}, of {len(there)} claims {counted[verdicts.SUPPORTED]} are supported and "
+        f"{counted[verdicts.NOT_SUPPORTED]} are not" + (f"; {few} have too few seeds" if few else "")
+    )
+
+
 def _claims(cost: Sequence[Record], studied: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     used = {"cost": cost} | {name: studied.get(name, ()) for name in claims.STUDIES}
     judged = verdicts.judge(used)
-    counted = {
-        "Supported": verdicts.SUPPORTED,
-        "NotSupported": verdicts.NOT_SUPPORTED,
-        "NotTestable": verdicts.NOT_TESTABLE,
-        "NoRecords": verdicts.NO_RECORDS,
-    }
-    macros = {f"Claims{name}": str(sum(j.verdict == verdict for j in judged)) for name, verdict in counted.items()}
+    claimed = Counter(each.verdict for each in verdicts.first(judged))
+    regimes = dict.fromkeys(each.regime for each in verdicts.first(judged) if each.regime)
     source_of_all = sources([finished(records) for records in used.values()])
-    without = macros.pop("ClaimsNoRecords")
-    return macros | {
-        "ClaimsCount": str(len(judged)),
-        "ClaimsWithout": "" if without == "0" else f"; for {without} there are no records",
+    return {
+        "ClaimsCount": str(claimed.total()),
+        "ClaimsSupported": str(claimed[verdicts.SUPPORTED]),
+        "ClaimsSupportedByCost": str(
+            sum(each.verdict == verdicts.SUPPORTED and each.claim.rule == claims.MEASURED for each in judged)
+        ),
+        "ClaimsNotSupported": str(claimed[verdicts.NOT_SUPPORTED]),
+        "ClaimsTooFew": str(claimed[verdicts.TOO_FEW_SEEDS] + claimed[verdicts.TOO_FEW_ITEMS]),
+        "ClaimsWithout": f"; {claimed[verdicts.NOT_RUN]} were not run" if claimed[verdicts.NOT_RUN] else "",
+        "ClaimsAt": f"at {' and '.join(regimes)}" if regimes else "of none that was run",
+        "ClaimsAtEqualTime": _longer(judged, claims.EQUAL_TIME),
+        "ClaimsAtRegime": _longer(judged, claims.REGIME),
         "ClaimsSource": source_of_all,
         "ClaimsCostSource": sources([finished(cost)]),
     }

@@ -19,7 +19,7 @@ def at_equal_time(
     """
     rows = studies.rows(equal_time)
     cells = studies.by_data(rows)
-    edges = {(choice.method, choice.data) for choice in tuning.choices(tuned) if choice.at_edge}
+    edges = {(choice.method, choice.data) for choice in _short(tuned) if choice.at_edge}
     at_edge = {named(row.method): None for row in rows if (row.method, row.data) in edges}
     printed = {data: data_named(data) for data in cells}
     both = [data for data in cells if {"badam", frontier.TARGET} <= cells[data].keys()]
@@ -31,8 +31,13 @@ def at_equal_time(
         )
         or "--",
         "StudyEqualTimeEdges": ", ".join(at_edge) or "none",
-        "StudyEqualTimeTimed": source_of_all(steps_alone) if steps_alone else "no records",
+        "StudyEqualTimeTimed": source_of_all(steps_alone) if steps_alone else "not run",
     }
+
+
+def _short(tuned: Sequence[Record]) -> list[tuning.Choice]:
+    """The choices that the runs at equal time have: those of the main comparison."""
+    return [choice for choice in tuning.choices(tuned) if not choice.over_epochs]
 
 
 def _within(cells: Mapping[str, Sequence[Row]]) -> str:

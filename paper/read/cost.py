@@ -7,6 +7,7 @@ bytes wherever it is.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from paper.read.names import about
@@ -233,6 +234,26 @@ def compared(all_rows: Iterable[Row], tokens: int) -> list[Row]:
     """The rows of the comparison: every method as documented and with options; of ours, activations kept."""
     shown = ("documented", "options", "keep", "fused", "float8")
     return [row for row in all_rows if row.tokens == tokens and row.version in shown]
+
+
+APART = 0.6
+"""Of a row, between two families in a figure."""
+ONE_METHOD = {"reference": "badam"}
+"""Family -> the one beside which it stands, since both train by one method."""
+
+
+def places_by_family(shown: Sequence[Row]) -> list[float]:
+    """Places of rows in a figure, those of one method together."""
+    places = [0.0]
+    for row, after in pairwise(shown):
+        one, other = (ONE_METHOD.get(each.family, each.family) for each in (row, after))
+        places.append(places[-1] + 1 + (APART if one != other else 0))
+    return places[: len(shown)]
+
+
+def names_by_family(shown: Sequence[Row]) -> list[str]:
+    """Names of the rows; a star marks what was followed from fewer layers."""
+    return [f"{row.label}{'*' if row.layers else ''}, {in_print(row)}" for row in shown]
 
 
 PRODUCTS = {"fused": "fused", "float8": "8-bit"}

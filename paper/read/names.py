@@ -41,9 +41,27 @@ LABELS = {
     "badam_bf16": "bfloat16 weights",
     "badam_bf16_exact": "bfloat16, exact master",
     "badam_bf16_remainder": "bfloat16, remainder kept",
+    "badam_k50": "BAdam, $K=50$",
+    "bread_sign": "BREAD, sign",
+    "above_sign": "sign above",
+    "above_sign_twin": "sign above, no Adam",
+    "above_sign_blocks2": "2 layers, sign above",
+    "above_sign_blocks3": "3 layers, sign above",
+    "above_sign_blocks5": "5 layers, sign above",
+    "above_sign_blocks5_twin": "5 layers, sign above, no Adam",
+    "above_sign_blocks10": "10 layers, sign above",
+    "above_row_normalised": "row-normalised above",
+    "above_factored": "factored above",
+    "above_factored_blocks5": "5 layers, factored above",
+    "sign": "sign on all layers",
+    "row_normalised": "row-normalised on all",
+    "factored": "factored on all",
+    "rows16": "16 parts of rows",
+    "rows30": "30 parts of rows",
 }
 
 
+MODELS = {"smollm2_135m": "SmolLM2-135M", "llama3_8b": "Llama 3-8B"}
 DATA = {"gsm8k": "GSM8K", "math": "MATH", "alpaca": "Alpaca-GPT4", "alpaca_cleaned": "Alpaca"}
 
 
@@ -55,6 +73,11 @@ def named(method: str) -> str:
 def data_named(data: str) -> str:
     """The name of a data set in print."""
     return DATA.get(data, data.replace("_", " "))
+
+
+def model_named(model: str) -> str:
+    """The name of a model in print."""
+    return MODELS.get(model, model.replace("_", " "))
 
 
 def about(record: Record, label: str) -> Any:

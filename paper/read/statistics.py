@@ -6,9 +6,10 @@ D < margin and D > -margin at level alpha.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -109,6 +110,47 @@ def contrast(weights: Mapping[str, float], cells: Mapping[str, Mapping[int, floa
     values = [sum(weight * cells[cell][seed] for cell, weight in weights.items()) for seed in seeds]
     estimate = mean(values)
     return Difference(estimate.mean, estimate.low, estimate.high, estimate.n, _error(values))
+
+
+def additive(cells: Mapping[Any, Mapping[int, float]]) -> Callable[[Any, Any], Difference]:
+    """The difference of any two cells under value = cell + seed + noise, whose variance all cells share.
+
+    The fit is by least squares over all values, so that cells with few seeds borrow the spread of the others: with R
+    the residuals, N values, C cells and S seeds, s^2 = |R|^2/(N - C - S + 1), and the error of a difference is s times
+    the root of c'(X'X)^+ c.
+
+    Args:
+        cells: cell -> seed -> value.
+
+    Raises:
+        ValueError: when no value is left to estimate the noise from.
+
+    >>> d = additive({"a": {0: 1.0, 1: 2.1}, "b": {0: 3.0, 1: 4.0}})("b", "a")
+    >>> round(d.mean, 6), d.n
+    (1.95, 2)
+    """
+    names, seeds = list(cells), sorted({seed for values in cells.values() for seed in values})
+    values = [(names.index(name), seeds.index(seed), y) for name in names for seed, y in cells[name].items()]
+    freedom = len(values) - len(names) - len(seeds) + 1
+    if freedom < 1:
+        raise ValueError(f"{len(values)} values of {len(names)} cells and {len(seeds)} seeds leave none for the noise")
+    design = np.zeros((len(values), len(names) + len(seeds)))
+    for row, (cell, seed, _) in enumerate(values):
+        design[row, cell] = design[row, len(names) + seed] = 1.0
+    y = np.array([value for *_, value in values])
+    inverse = np.linalg.pinv(design.T @ design)
+    fitted = inverse @ design.T @ y
+    spread = math.sqrt(float(np.sum((y - design @ fitted) ** 2)) / freedom)
+    quantile = float(stats.t.ppf(1 - ALPHA / 2, freedom))
+
+    def difference(ours: Any, theirs: Any) -> Difference:
+        weights = np.zeros(design.shape[1])
+        weights[names.index(ours)] += 1.0
+        weights[names.index(theirs)] -= 1.0
+        estimate, error = float(weights @ fitted), spread * math.sqrt(float(weights @ inverse @ weights))
+        return Difference(estimate, estimate - quantile * error, estimate + quantile * error, freedom + 1, error)
+
+    return difference
 
 
 def mean_of(measured: Sequence[tuple[float, float, int]]) -> Difference:

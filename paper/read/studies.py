@@ -11,13 +11,21 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
+from paper.read.formats import DIGITS
 from paper.read.names import LABELS, named
 from paper.read.statistics import Difference, Estimate, contrast, holm, mean
 from records import Record, RecordError
 
-TESTED = ("headline", "equal_time")
+EQUAL_TIME = "equal_time"
+"""The study whose runs have the time of LoRA's steps, each method its own number of steps."""
+REFERENCE_OF_TIME = "lora"
+REGIME = ("regime_gsm8k", "regime_rules_gsm8k", "regime_alpaca", "regime_rules_alpaca")
+"""The studies over whole epochs, which are shown together: the published methods, and rules for inactive layers."""
+TESTED = ("headline", EQUAL_TIME, *REGIME)
 """Studies whose final losses are those of the test part, which is read once. All others report the held-out part, so
 that their numbers can be compared with each other."""
+EPOCH = 0.02
+"""Share of an epoch by which the steps of whole epochs may miss it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,21 @@ class Row:
     def data(self) -> str:
         """Configuration name of the data set."""
         return self.choice("data")
+
+    @property
+    def model(self) -> str:
+        """Configuration name of the model."""
+        return self.choice("model")
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the method trains one part of the weights at a time."""
+        return self.choice("partition") not in ("", "single")
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training part."""
+        return self.config["steps"] * self.config["batch_size"] / self.train_examples
 
     @property
     def layers(self) -> int:
@@ -169,6 +192,11 @@ def rows(records: Iterable[Record]) -> list[Row]:
     return sorted(finished, key=lambda row: (places.get(row.method, len(places)), row.method, row.record.name))
 
 
+def over_epochs(records: Mapping[str, Sequence[Record]]) -> list[Record]:
+    """The records of the studies of `REGIME` together."""
+    return [record for name in REGIME for record in records.get(name, ())]
+
+
 def cells(runs: Iterable[Row], of: Callable[[Row], Any]) -> dict[Any, list[Row]]:
     """As `groups`, with at most one run a seed.
 
@@ -231,6 +259,23 @@ def seeds(runs: Iterable[Row]) -> str:
     counts = [len(cell) for cell in groups(runs, _without_seed).values()]
     least, most = min(counts), max(counts)
     return str(most) if least == most else f"{least} to {most}"
+
+
+def regime(runs: Iterable[Row]) -> str:
+    """How long runs trained, as every verdict says it: "180 steps", "three epochs", "LoRA's time of 180 steps".
+
+    Epochs are named where the steps are whole passes over the data, up to one example in fifty.
+    """
+    rows = list(runs)
+    if rows[0].record.study == EQUAL_TIME:
+        lora = sorted({str(row.config["steps"]) for row in rows if row.method == REFERENCE_OF_TIME})
+        return f"LoRA's time of {' or '.join(lora) or 'its'} steps"
+    steps = [row.config["steps"] for row in rows]
+    passes = {round(row.epochs) if abs(row.epochs - round(row.epochs)) <= EPOCH * row.epochs else 0 for row in rows}
+    if len(passes) == 1 and 0 not in passes:
+        (number,) = passes
+        return f"{DIGITS[number] if number < len(DIGITS) else number} {'epoch' if number == 1 else 'epochs'}"
+    return f"{min(steps)} steps" if min(steps) == max(steps) else f"{min(steps)} to {max(steps)} steps"
 
 
 def _without_seed(row: Row) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from records import Record
 
 METHOD = "method"
+OVER_EPOCHS = "tuning_regime"
+"""What the names of the tuning studies over whole epochs begin with."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Choice:
         tried: how many learning rates were tried.
         failed: how many of them failed.
         at_edge: whether it is the least or the largest that was tried.
+        over_epochs: whether the runs had whole epochs.
     """
 
     method: str
@@ -28,6 +31,7 @@ class Choice:
     tried: int
     failed: int
     at_edge: bool
+    over_epochs: bool
 
 
 def choices(tuned: Iterable[Record]) -> Iterator[Choice]:
@@ -42,6 +46,7 @@ def choices(tuned: Iterable[Record]) -> Iterator[Choice]:
                     tried=len(choice["tried"]),
                     failed=sum(loss is None for _, loss in choice["tried"]),
                     at_edge=choice["at_edge"],
+                    over_epochs=record.config["study"].startswith(OVER_EPOCHS),
                 )
 
 

@@ -25,5 +25,5 @@ def text(cost: Sequence[Record]) -> str:
             ours = f"{finding.effect:.2f} {finding.unit}"
             lines.append(rf"{judged.study} & {finding.comparison} & {ours} & {bound:.2f} \\")
         if not judged.findings:
-            lines.append(rf"\multicolumn{{4}}{{@{{\quad}}l}}{{study {judged.study}: no records}} \\")
+            lines.append(rf"\multicolumn{{4}}{{@{{\quad}}l}}{{study {judged.study}: {judged.verdict}}} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

@@ -357,7 +357,7 @@ def test_the_command_says_which_cards_hold_llama_3_8b():
         (["--cfg", "job"], "error: job is no option=value"),
         (["tokens=2047"], "error: tokens=2047 is not possible: it must be a multiple of sequence=1024"),
         (["device=tpu"], "error: device='tpu' is not one of"),
-        (["sweep=nothing"], "error: sweep=nothing is not one of cost"),
+        (["sweep=nothing"], "error: sweep=nothing is not one of cost, frontier"),
         (["only=badam"], "error: only=badam chooses runs of a sweep"),
         (["method.depth=3"], "error: there is no option 'method.depth' here"),
         (["execution.embedding=host"], "has those of a step"),

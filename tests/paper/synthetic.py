@@ -127,6 +127,22 @@ def equal_time_runs(generator: np.random.Generator) -> Iterator[Record]:
                 yield run("equal_time", name, method, seed, found, choices={"data": data}, config=config)
 
 
+def regime_runs(generator: np.random.Generator) -> Iterator[Record]:
+    """Three epochs; with the twin of one block method, which moves all weights by its rule."""
+    losses = {name: LOSSES[name] for name in ("badam", "adamw", "lora")} | {"above_sign": 0.616}
+    losses |= {"above_sign_twin": 0.617, "sign": 0.618}
+    for data, shift in (("gsm8k", 0.0), ("alpaca_cleaned", 0.4)):
+        for seed in range(5):
+            for method, loss in losses.items():
+                found = loss + shift + noise(generator, 0.0005) + (0.01 if method == "adamw" else 0.0)
+                choices = {"data": data}
+                if method.startswith("above"):
+                    choices |= {"partition": "by_layer", "rule": "sign" if method.endswith("twin") else "adam"}
+                config = {"steps": 1258}
+                study = f"regime_{'rules_' if 'sign' in method else ''}{data.removesuffix('_cleaned')}"
+                yield run(study, f"{data}-{method}", method, seed, found, choices=choices, config=config)
+
+
 def axis_runs(generator: np.random.Generator) -> Iterator[Record]:
     for seed in range(3):
         shared = noise(generator)  # runs of one seed share their data, so their losses move together
@@ -255,6 +271,16 @@ def evaluated(kind: str, part: str, measured: dict[str, Any], **labels: str) -> 
     return Record(kind, "downstream", name, name, "finished", config, measured, PROVENANCE)
 
 
+def frontier_cost(method: str, **measured: float) -> Record:
+    """A step of a large model: its predicted peak, or its seconds."""
+    study = "frontier" if "seconds" in measured else "frontier_predicted"
+    measurements: dict[str, Any] = {"predicted": {"phases": {"forward": 1.0, "backward": measured.get("peak")}}}
+    if "seconds" in measured:
+        measurements = {"seconds": {"step": measured["seconds"]}}
+    config = {"about": {"family": method, "version": "frontier"}}
+    return Record("profile", study, method, method, "finished", config, measurements, PROVENANCE)
+
+
 @cache
 def studies() -> tuple[Record, ...]:
     """Every study, all of it."""
@@ -263,6 +289,7 @@ def studies() -> tuple[Record, ...]:
         *method_runs(generator),
         *axis_runs(generator),
         *equal_time_runs(generator),
+        *regime_runs(generator),
         *alone_runs(),
         *tuned(),
         *downstream(),

@@ -50,6 +50,15 @@ def test_a_table_that_runs_over_its_page_is_an_error(tmp_path: Path, program: st
     assert error.startswith("error: a float is too large for its page")
 
 
+@pytest.mark.parametrize(("points", "stays"), [("4.9", True), ("5.0", False), ("59.97", False), ("107", False)])
+def test_what_is_wider_than_the_text_is_an_error(tmp_path: Path, points: str, stays: bool) -> None:
+    line = f"Overfull \\hbox ({points}pt too wide) in paragraph at lines 2--39"
+    done = compiled(tmp_path, f"This is a log\n{line}\n", "latexmk")
+    assert done.returncode == (0 if stays else 1)
+    if not stays:
+        assert done.stderr.startswith(f"{line}\nerror: a line or a table is wider than the text")
+
+
 @pytest.mark.parametrize("program", ["latexmk", "tectonic"])
 def test_the_pdf_is_named_where_all_fits(tmp_path: Path, program: str) -> None:
     done = compiled(tmp_path, "This is a log\nOverfull \\hbox (1.0pt too wide)\n", program)

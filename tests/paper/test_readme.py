@@ -31,7 +31,8 @@ def test_every_method_has_a_loss_with_its_interval_memory_and_time(results: str)
 
 def test_the_verdict_names_its_regime(results: str) -> None:
     text = " ".join(results.split())
-    assert "Verdict for this model and 180 steps." in text
+    assert "**Verdicts for this model.** *At 180 steps*: BAdam's loss minus LoRA's is" in text
+    assert "*At LoRA's time of 180 steps*: BAdam's" in text
     assert '"better than LoRA" is not supported.' in text
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from paper.figures import equal_time as equal_time_figure
 from paper.figures import frontier as frontier_figure
@@ -11,7 +12,7 @@ from paper.figures import headline, inner_steps, learning_rate, order, placement
 from paper.read import statistics, studies
 from records import RecordError
 from tests.paper import synthetic
-from tests.paper.synthetic import of
+from tests.paper.synthetic import frontier_cost, of
 
 
 def test_the_figure_of_the_order_shows_the_paired_differences():
@@ -40,9 +41,35 @@ def test_diverged_runs_are_marked_and_no_mean():
     assert len(np.asarray(sgd.get_xdata())) == 4, "the fifth learning rate diverged"
 
 
-def test_without_times_the_curves_are_drawn_against_tokens_alone():
-    assert len(headline.draw(of("headline"), []).axes) == 2
-    assert len(headline.draw(of("headline"), of("steps_alone")).axes) == 4
+PREDICTED = [frontier_cost("badam", peak=21e9), frontier_cost("lora", peak=23e9), frontier_cost("adamw", peak=64e9)]
+OVER_EPOCHS = {name: of(name) for name in studies.REGIME}
+
+
+def means(axes: Axes) -> set[float]:
+    """Places of the dots of a figure of rows."""
+    lines = [line for line in axes.lines if line.get_marker() in ("o", "^") and len(line.get_xdata()) == 1]
+    return {round(float(np.asarray(line.get_xdata())[0]), 9) for line in lines}
+
+
+def test_the_main_result_has_both_lengths_and_what_a_large_model_would_need():
+    drawn = headline.draw(of("headline"), of("equal_time"), PREDICTED)
+    *sets, needed = drawn.axes
+    assert [axes.get_title() for axes in sets] == ["GSM8K, one epoch", "Alpaca, one epoch"]
+    for axes, data in zip(sets, ("gsm8k", "alpaca_cleaned"), strict=True):
+        rows = [row for name in ("headline", "equal_time") for row in studies.rows(of(name)) if row.data == data]
+        groups = studies.groups(rows, lambda row: (row.record.study, row.method)).values()
+        assert means(axes) == {round(studies.loss(runs).mean, 9) for runs in groups}
+    assert sorted(patch.get_width() for patch in needed.patches) == [21.0, 23.0, 64.0]
+    assert len(headline.draw(of("headline"), [], []).axes) == 2
+
+
+def test_over_whole_epochs_those_are_the_main_result():
+    drawn = headline.draw(of("headline"), of("equal_time"), PREDICTED, **OVER_EPOCHS)
+    assert [axes.get_title() for axes in drawn.axes] == ["GSM8K, three epochs", "Alpaca, three epochs", "Llama 3-8B"]
+    rows = [row for row in studies.rows(studies.over_epochs(OVER_EPOCHS)) if row.data == "gsm8k"]
+    cells = studies.cells(rows, lambda row: row.method)
+    assert means(drawn.axes[0]) == {round(studies.loss(runs).mean, 9) for runs in cells.values()}
+    assert drawn.axes[0].get_yticklabels()[0].get_text() == "sign above"
 
 
 def test_a_matrix_that_did_not_change_has_a_rank_and_no_spectrum():
@@ -61,23 +88,43 @@ def test_the_gap_against_depth_is_paired():
     assert list(np.asarray(line.get_ydata())) == sorted(np.asarray(line.get_ydata()))
 
 
+def frontier(variants=(), measured=(), **over_epochs):
+    return frontier_figure.draw(variants, of("methods"), PREDICTED, measured, [], **over_epochs)
+
+
 def test_a_loss_far_above_is_named_and_not_drawn():
     worse = [
-        replace(r, measurements=r.measurements | {"after": {"heldout_loss": 1.3}}) if "bf16-" in r.name else r
+        replace(r, measurements=r.measurements | {"after": {"heldout_loss": 1.3}}) if "blocks2-" in r.name else r
         for r in of("variants")
     ]
-    axes = frontier_figure.draw(worse, of("methods"), of("steps_alone")).axes[0]
-    assert axes.get_title(loc="right") == "above: bfloat16 weights (1.30)"
-    assert axes.get_ylim()[1] < 1
-    assert "bfloat16 weights" not in [text.get_text() for text in axes.texts]
-    assert frontier_figure.draw(of("variants"), of("methods"), []).axes[0].get_title(loc="right") == ""
+    predicted = [*PREDICTED, frontier_cost("badam_blocks2", peak=24e9), frontier_cost("badam_blocks5", peak=30e9)]
+    above, below = frontier_figure.draw(worse, of("methods"), predicted, [], []).axes
+    assert below.get_title(loc="right") == "above: 2 layers a block (1.30)"
+    assert above.get_ylim()[1] < 1
+    written = [text.get_text() for text in above.texts]
+    assert "2 layers a block" not in written
+    assert {"5 layers a block", "BAdam", "LoRA", "AdamW", "24 GB"} <= set(written)
+    assert [text.get_text() for text in below.texts] == ["not run"]
 
 
-def test_a_variant_is_named_where_it_is_clearly_below_badam():
-    axes = frontier_figure.draw(of("variants"), of("methods"), of("steps_alone")).axes[0]
-    written = {text.get_text() for text in axes.texts}
-    assert {"10 layers a block", "BAdam", "LoRA"} <= written
-    assert not {"bfloat16, exact master", "state kept"} & written
+def test_the_frontier_has_the_bytes_and_the_seconds_of_a_large_model():
+    measured = [frontier_cost("badam", seconds=0.3), frontier_cost("lora", seconds=0.6)]
+    above, below = frontier(of("variants"), measured).axes
+    bytes_of, seconds_of = (
+        sorted(float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() in ("o", "^", "D"))
+        for axes in (above, below)
+    )
+    assert bytes_of == [21.0, 23.0, 64.0]
+    assert seconds_of == [0.3, 0.6]
+    (box,) = above.patches
+    lora = studies.loss([row for row in studies.rows(of("methods")) if row.method == "lora"]).mean
+    assert box.get_x() + box.get_width() == pytest.approx(23.0)
+    assert box.get_y() + box.get_height() == pytest.approx(lora)
+
+
+def test_over_whole_epochs_the_frontier_has_a_column_for_each_data_set():
+    drawn = frontier(of("variants"), **OVER_EPOCHS)
+    assert [axes.get_title() for axes in drawn.axes[:2]] == ["GSM8K, three epochs", "Alpaca, three epochs"]
 
 
 def test_methods_at_equal_time_end_at_one_time():

@@ -56,14 +56,14 @@ def test_the_map_is_grey_where_a_bound_says_nothing(curves_record: Record) -> No
         "B1+",
         "B2",
         "D.5, printed",
-        "better of B1+ and B2",
+        "better of B1+, B2",
         "floor of D1",
         r"floor of D2 ($\beta_1=0$)",
     ]
-    masked = {title: panels[title].collections[0].get_array().mask for title in ("B1+", "B2", "better of B1+ and B2")}
+    masked = {title: panels[title].collections[0].get_array().mask for title in ("B1+", "B2", "better of B1+, B2")}
     assert not masked["B1+"].any()
     assert masked["B2"].tolist() == [[False, False], [False, False], [True, True]]
-    assert not masked["better of B1+ and B2"].any()
+    assert not masked["better of B1+, B2"].any()
 
 
 def test_the_match_of_block_descent_is_drawn_from_the_record(curves_record: Record) -> None:

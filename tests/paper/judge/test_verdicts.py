@@ -11,7 +11,7 @@ from paper.judge import claims, verdicts
 from paper.judge.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RULES, SUPERIOR, Claim
 from paper.read import statistics, studies
 from paper.tables import claims as table
-from paper.tables import claims_of_cost
+from paper.tables import claims_of_cost, claims_of_options
 from records import COMMITTED, ROOT, Record, load_study
 from tests.paper.synthetic import PROVENANCE, run
 
@@ -80,12 +80,12 @@ OPEN = {"badam": [0.50, 0.72, 0.60], "lora": [0.70, 0.60, 0.65]}
 def test_a_claim_holds_only_if_it_holds_on_every_data_set() -> None:
     both = losses(**BETTER) + losses(data="alpaca_cleaned", **BETTER)
     assert judged({"headline": both}).verdict == verdicts.SUPPORTED
-    assert [f.comparison for f in judged({"headline": both}).findings] == [
-        "GSM8K, held-out, $n=3$",
-        "Alpaca, held-out, $n=3$",
+    settings = [f.setting for f in judged({"headline": both}).findings]
+    assert settings == [
+        verdicts.Setting(data, "SmolLM2-135M", "held-out", "420", "one epoch", 3) for data in ("GSM8K", "Alpaca")
     ]
     one = losses(**BETTER) + losses(data="alpaca_cleaned", **OPEN)
-    assert judged({"headline": one}).verdict == verdicts.NOT_TESTABLE
+    assert judged({"headline": one}).verdict == verdicts.TOO_FEW_SEEDS
     assert judged({"headline": one + losses(data="math", **WORSE)}).verdict == verdicts.NOT_SUPPORTED
 
 
@@ -105,9 +105,9 @@ def test_the_first_study_with_records_is_used_and_a_test_part_counts_where_it_wa
 
 
 def test_without_records_or_without_a_side_there_is_no_verdict() -> None:
-    assert judged({}).verdict == verdicts.NO_RECORDS
-    assert judged({"headline": losses(badam=[0.5, 0.6])}).verdict == verdicts.NO_RECORDS
-    assert judged({"headline": losses(badam=[0.5], lora=[0.6])}).verdict == verdicts.NO_RECORDS
+    assert judged({}).verdict == verdicts.NOT_RUN
+    assert judged({"headline": losses(badam=[0.5, 0.6])}).verdict == verdicts.NOT_RUN
+    assert judged({"headline": losses(badam=[0.5], lora=[0.6])}).verdict == verdicts.NOT_RUN
 
 
 def test_the_margin_is_a_twentieth_of_what_the_other_gains() -> None:
@@ -146,10 +146,10 @@ def compared(after: str, before: str, part: str = "downstream", **differences: f
     ("rule", "differences", "verdict"),
     [
         (verdicts.SUPERIOR, (0.05, 0.0), verdicts.SUPPORTED),
-        (verdicts.SUPERIOR, (0.03, -0.01), verdicts.NOT_TESTABLE),
+        (verdicts.SUPERIOR, (0.03, -0.01), verdicts.TOO_FEW_ITEMS),
         (verdicts.SUPERIOR, (-0.02, 0.01), verdicts.NOT_SUPPORTED),
         (verdicts.NOT_INFERIOR, (0.02, -0.02), verdicts.SUPPORTED),
-        (verdicts.NOT_INFERIOR, (-0.02, -0.01), verdicts.NOT_TESTABLE),
+        (verdicts.NOT_INFERIOR, (-0.02, -0.01), verdicts.TOO_FEW_ITEMS),
         (verdicts.NOT_INFERIOR, (-0.05, -0.04), verdicts.NOT_SUPPORTED),
     ],
 )
@@ -173,7 +173,7 @@ def test_the_claims_about_cost_are_judged_on_the_committed_runs() -> None:
     measured = [j for j in found if j.claim.rule == MEASURED]
     assert len(measured) == 5
     assert all(j.findings for j in measured)
-    assert all(j.verdict == verdicts.NO_RECORDS for j in found if j.claim.rule != MEASURED)
+    assert all(j.verdict == verdicts.NOT_RUN for j in found if j.claim.rule != MEASURED)
     too_much = [replace(j.claim, bound=0.01) for j in measured]
     stricter = verdicts.judge({"cost": load_study("cost", kind="profile", folder=COMMITTED)}, too_much)
     assert {j.verdict for j in stricter} == {verdicts.NOT_SUPPORTED}
@@ -183,7 +183,7 @@ def test_no_claim_depends_on_the_name_of_a_run() -> None:
     sources = claims.SOURCES | claims.STUDIES
     read = {name: load_study(study, kind=kind, folder=COMMITTED) for name, (kind, study) in sources.items()}
     judged = verdicts.judge(read)
-    assert verdicts.NO_RECORDS not in {j.verdict for j in judged}
+    assert verdicts.NOT_RUN not in {j.verdict for j in judged}
     renamed = {
         study: [
             replace(record, name=f"run {len(runs) - i:03d}", config=_nameless(record)) for i, record in enumerate(runs)
@@ -213,12 +213,17 @@ def test_the_list_of_claims_can_be_evaluated() -> None:
 
 def test_the_table_has_every_claim_its_numbers_and_what_is_missing() -> None:
     cost = load_study("cost", kind="profile", folder=COMMITTED)
-    text = table.text(cost=cost, headline=losses(**WORSE))
+    text, of_options = (each.text(cost=cost, headline=losses(**WORSE)) for each in (table, claims_of_options))
     of_cost = claims_of_cost.text(cost=cost)
-    assert all((c.said in of_cost, c.said in text) == (c.rule == MEASURED, c.rule != MEASURED) for c in CLAIMS)
-    assert r"headline & GSM8K, held-out, $n=3$ & $+0.202$ $[+0.194, +0.209]$ & worse & 0.045 & 0.009 \\" in text
-    assert "study order: no records" in text
-    assert text.count(r"\textbf{not supported}") == 2
+    for each in CLAIMS:
+        assert [each.said in part for part in (text, of_options, of_cost)].count(True) == 1
+        assert (each.said in of_cost) == (each.rule == MEASURED)
+    effect = "$+0.202$ $[+0.194, +0.209]$"
+    assert rf"GSM8K & SmolLM2-135M & 420 & held-out & 3 & {effect} & worse & 0.045 & 0.009 \\" in text
+    assert "study order: not run" in of_options
+    assert text.count(r"\textbf{not supported at one epoch}") == 2
+    quality = [each for each in CLAIMS if each.rule != MEASURED]
+    assert (text + of_options).count("8B: not tested") == len(quality)
 
 
 @pytest.mark.parametrize(("axis", "key"), [("order", "order"), ("inner_steps", "method.inner_steps")])
@@ -242,7 +247,7 @@ def test_the_ratios_stand_beside_what_they_may_not_exceed() -> None:
         f.verdict == verdicts.SUPPORTED for f in findings
     ]
     assert r"$2\times1{,}024$ tokens" in text
-    assert "study cost: no records" in claims_of_cost.text(cost=[])
+    assert "study cost: not run" in claims_of_cost.text(cost=[])
 
 
 @pytest.mark.parametrize(
@@ -263,3 +268,27 @@ def test_worse_is_said_where_the_whole_interval_contradicts_the_claim(
     assert verdicts.is_worse(rule, d, MARGIN, lower=lower) == worse
     if worse:
         assert verdicts.tested(rule, d, MARGIN, lower=lower)[0] > 0.95
+
+
+def test_a_claim_is_judged_again_on_every_longer_study_that_has_runs() -> None:
+    records = {"headline": losses(**WORSE), "equal_time": losses("equal_time", **BETTER)}
+    both = verdicts.judge(records, [claim(longer=("equal_time", "regime"))])
+    assert [(each.study, each.verdict) for each in both] == [
+        ("headline", verdicts.NOT_SUPPORTED),
+        ("equal_time", verdicts.SUPPORTED),
+    ]
+    assert verdicts.first(both) == both[:1]
+    assert [each.regime for each in both] == ["one epoch", "LoRA's time of 420 steps"]
+    assert both[0].in_print == r"\textbf{not supported at one epoch}: x (\S1)"
+
+
+def test_a_regime_that_differs_between_data_sets_names_them() -> None:
+    short = [replace(r, config=r.config | {"steps": 180}) for r in losses(data="math", **BETTER)]
+    assert judged({"headline": losses(**BETTER) + short}).regime == "one epoch on GSM8K and 180 steps on MATH"
+
+
+def test_downstream_the_regime_is_that_of_the_runs_which_were_exported() -> None:
+    records = {"downstream": [compared("badam", "lora", gsm8k=0.05)], "headline": losses(**BETTER)}
+    found = judged(records, measure="downstream", studies=("downstream",))
+    assert found.regime == "one epoch"
+    assert judged(records | {"headline": []}, measure="downstream", studies=("downstream",)).regime == ""

@@ -78,3 +78,29 @@ def test_a_mean_of_one_run_has_no_interval() -> None:
     assert (found.mean, found.low, found.high, found.n) == (0.5, -np.inf, np.inf, 1)
     with pytest.raises(ValueError, match=r"values=\[\]"):
         statistics.mean([])
+
+
+def test_the_additive_model_is_the_paired_test_where_there_are_two_cells() -> None:
+    two = {cell: {seed: CELLS[cell][seed] for seed in range(3)} for cell in "ab"}
+    paired, found = statistics.contrast({"a": 1, "b": -1}, two), statistics.additive(two)("a", "b")
+    assert paired is not None
+    assert (found.mean, found.low, found.high, found.n) == pytest.approx(
+        (paired.mean, paired.low, paired.high, paired.n)
+    )
+
+
+def test_the_additive_model_is_an_analysis_of_variance_by_cell_and_seed() -> None:
+    cells = {cell: {seed: CELLS[cell][seed] for seed in range(3)} for cell in CELLS}
+    y = np.array([[cells[cell][seed] for seed in range(3)] for cell in CELLS])
+    residuals = y - y.mean(axis=1, keepdims=True) - y.mean(axis=0) + y.mean()
+    spread = np.sqrt(np.sum(residuals**2) / 6)
+    found = statistics.additive(cells)("b", "d")
+    assert found.mean == pytest.approx(y[1].mean() - y[3].mean())
+    assert (found.error, found.n) == (pytest.approx(spread * np.sqrt(2 / 3)), 7)
+
+
+def test_a_seed_that_a_cell_lacks_is_no_bias_under_the_additive_model() -> None:
+    easy = {"a": {0: 1.0, 1: 2.0, 2: 3.0}, "b": {0: 1.5, 1: 2.5}, "c": {0: 1.1, 2: 3.0}}
+    assert statistics.additive(easy)("b", "a").mean == pytest.approx(0.5, abs=0.05)
+    with pytest.raises(ValueError, match="2 values of 1 cells and 2 seeds leave none for the noise"):
+        statistics.additive({"a": {0: 1.0, 1: 2.0}})
