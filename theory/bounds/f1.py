@@ -129,7 +129,7 @@ def constants_of(
     """The constants of Theorem F1.
 
     >>> [round(float(constants_of((0.9, 0.999), K).c), 3) for K in (1, 10)]
-    [0.5, 7.053]
+    [0.5, 8.777]
     """
     number = np.zeros(1) if number is None else number
     claim = statement or F1Statement()

@@ -162,10 +162,10 @@ def best_s(P: Any, Q: Any, R: Any) -> Any:
     """The s in (0, 1] with the least (P + Q s + R s^2)/(2s - s^2), for P > 0, Q >= 0 and R >= 0.
 
     >>> best_s(np.array([1.0]), 0.0, 0.0), best_s(np.array([1.0]), 0.0, 4.0)
-    (array([1.]), array([0.39038820]))
+    (array([1.]), array([0.3903882]))
     """
     rest = Q + 2 * R
-    # the other root form: nothing cancels, and Q = R = 0 gives 1
+    # the form in which nothing cancels, and Q = R = 0 gives 1
     return 2 * P / (P + sqrt(P**2 + 2 * P * rest))
 
 
