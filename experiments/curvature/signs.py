@@ -81,6 +81,7 @@ def total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def measure(
     hessian: Hessian,
     partitions: Mapping[str, Blocks],
+    *,
     eps: float,
     generator: torch.Generator,
     drawn: int,
@@ -97,9 +98,9 @@ def measure(
         iterations: most of them from each start, at least 1.
 
     Returns:
-        `meaning`, the texts of `MEANING`; `whole` and for each of `partitions`: `adam` {bend, norm}, `random` a list of such, `climbed` {bend, norm};
-        partitions also have `blocks`, their number D, and `chi`: `adam` and each of `random` by bends, `climbed` by
-        norms and `climbed_bend` by bends.
+        `meaning`, the texts of `MEANING`; `whole` and for each of `partitions`: `adam` {bend, norm}, `random` a list
+        of such, `climbed` {bend, norm}; partitions also have `blocks`, their number D, and `chi`: `adam` and each of
+        `random` by bends, `climbed` by norms and `climbed_bend` by bends.
     """
     gradient = [part[0] for part in hessian.gradient]
     steps = [torch.nan_to_num(g / (g.abs() + eps)) for g in gradient]  # 0/0 is no step
