@@ -20,6 +20,8 @@ from bcd.processes import is_sharded
 
 _managed: Any = WeakTensorKeyDictionary()
 """Parameters whose requires_grad an optimizer of this library sets: that one is False says nothing then."""
+sliced_rows: Any = WeakTensorKeyDictionary()
+"""Parameter -> the rows that its sparse gradient holds, see `bcd.execution.row_gradients`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,13 @@ class Part:
 
     def of(self, tensor: Tensor) -> Tensor:
         """The view of `tensor` (the parameter, its gradient, a copy) that belongs to this part."""
-        return tensor if self.rows is None else tensor[self.rows[0] : self.rows[1]]
+        if self.rows is None:
+            return tensor
+        return tensor._values() if self.is_sliced(tensor) else tensor[self.rows[0] : self.rows[1]]
+
+    def is_sliced(self, gradient: Tensor) -> bool:
+        """Whether a gradient of the parameter holds the rows of this part and no others."""
+        return gradient.layout != torch.strided and sliced_rows.get(self.parameter) == self.rows
 
     @property
     def numel(self) -> int:

@@ -40,9 +40,9 @@ class Expansion:
     float32 numbers, is summed over the backward passes of a step while g itself is freed, so gradient accumulation is
     exact and costs little memory; P takes rows x r numbers more.
 
-    A small state (`Factored`) is kept for the whole run, also while its block is active, but not updated then: the
-    active block moves by its own rule, whose gradients would cost a pass over them more, and an average over many
-    steps is little older after a visit. It counts the steps of the expansion alone.
+    A small state (`Factored`) is kept for the whole run, also while its block is active, but not updated then: that
+    would cost one more pass over the gradients of the active block, which moves by its own rule, and an average over
+    many steps is little older after a visit. Its counter counts the steps of the expansion alone.
 
     An inactive bfloat16 weight has no exact master: each of its steps is rounded, and lost below about 1/256 of it.
 

@@ -9,6 +9,7 @@ Symbols of the theorems and of the paper, mapped once:
     alpha  step size             `param_groups[i]["lr"]`, one group for each block
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, overload
@@ -304,6 +305,29 @@ class BlockCoordinateDescent(Resumable):
                 return True
         return False
 
+    @torch.no_grad()
+    def clip_grad_norm_(self, max_norm: float) -> Tensor:
+        """Clip the gradients of the active blocks together, and no others, as torch's clip_grad_norm_ does.
+
+        Of row blocks the active rows alone count in the norm and are scaled, and of an expansion nothing.
+
+        Args:
+            max_norm: of all of them; infinity to clip nothing.
+
+        Returns:
+            The norm before.
+        """
+        if max_norm != math.inf:
+            require_number("max_norm", max_norm, least=0.0)
+        parts = [part for i in self.active_blocks for part in self.partition.blocks[i].parts]
+        gradients = [part.of(g) for part in parts if (g := part.parameter.grad) is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if max_norm < math.inf:
+            scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+            for gradient in gradients:
+                gradient.mul_(scale.to(gradient.device))
+        return norm
+
     @_disable_dynamo
     @torch.no_grad()
     def step_on(self, parameter: Tensor) -> None:
@@ -337,7 +361,8 @@ class BlockCoordinateDescent(Resumable):
     def _require_dense(self, parts: Sequence[Part]) -> None:
         """Raise ValueError for a sparse gradient where there is no arithmetic for it."""
         for part in parts:
-            if part.parameter.grad is None or part.parameter.grad.layout == torch.strided:
+            gradient = part.parameter.grad
+            if gradient is None or gradient.layout == torch.strided or (part.rows and part.is_sliced(gradient)):
                 continue
             master = self.master != "off" and part.parameter.dtype == torch.bfloat16
             whole = self.rule.state_tensors > 1 or as_tensorwise(self.rule) is not None

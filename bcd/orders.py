@@ -4,16 +4,19 @@ An order is a stream of *sets* of block indices, one set a visit. It owns its ra
 the order changes neither the data nor the initialisation, and its `state_dict` continues the stream exactly.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from numbers import Real
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from bcd.checks import plain, require_flag, require_whole
+from bcd.checks import plain, require_flag, require_number, require_whole
 
 __all__ = [
+    "Balanced",
     "CostAware",
     "Cyclic",
     "Descending",
@@ -83,7 +86,33 @@ class Descending(Cyclic):
         return (num_blocks - 1 - index,)
 
 
-class RandomReshuffle:
+class _Reshuffled:
+    """The visits of an epoch in a fresh uniformly random order each time."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._generator = _seeded(seed)
+        self._left: list[int] = []
+
+    def next_visit(self, num_blocks: int) -> tuple[int, ...]:
+        if not self._left:
+            blocks = self._epoch(num_blocks)
+            self._left = [blocks[i] for i in torch.randperm(len(blocks), generator=self._generator).tolist()]
+        return (self._left.pop(0),)
+
+    def _epoch(self, num_blocks: int) -> list[int]:
+        """What an epoch visits."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"left": list(self._left), "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._left = list(state["left"])
+        # A checkpoint loaded onto a GPU moves the state there, and a CPU generator takes CPU bytes only.
+        self._generator.set_state(state["generator"].cpu())
+
+
+class RandomReshuffle(_Reshuffled):
     """A fresh uniformly random permutation of the blocks for each block epoch (the order of BAdam).
 
     Args:
@@ -94,22 +123,44 @@ class RandomReshuffle:
     [0, 1, 2]
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self._generator = _seeded(seed)
-        self._left: list[int] = []
+    def _epoch(self, num_blocks: int) -> list[int]:
+        return list(range(num_blocks))
 
-    def next_visit(self, num_blocks: int) -> tuple[int, ...]:
-        if not self._left:
-            self._left = torch.randperm(num_blocks, generator=self._generator).tolist()
-        return (self._left.pop(0),)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"left": list(self._left), "generator": self._generator.get_state()}
+class Balanced(_Reshuffled):
+    """A random order of block 0, m times, and of every other block once, again and again.
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._left = list(state["left"])
-        # A checkpoint loaded onto a GPU moves the state there, and a CPU generator takes CPU bytes only.
-        self._generator.set_state(state["generator"].cpu())
+    For an expansion that reaches the blocks above the active one (`bcd.Expansion`, reach="above"): block j of D, from
+    the input of the network to its output, then moves in every visit of a block i <= j. Whatever the order, block j
+    moves no more often than block j + 1, and the last block always. If each block is visited in n visits, those of
+    the D - 1 - j blocks above block j leave it still, so that it moves in n - (D - 1 - j) of them at most. This order
+    has n = m + D - 1 visits an epoch and attains that for all blocks at once:
+
+        block j moves in m + j visits of m + D - 1,    the first block in a share of m / (m + D - 1)
+
+    No order that visits each block in as many visits moves any of them more often. The D - 1 visits that the first
+    block moves less than the last one cannot be evened; a larger m makes them a smaller part of all. It costs
+    arithmetic: backward runs through a mean share of (m + (D - 1)/2) / (m + D - 1) of the blocks, just over 1/2 for
+    m = 1 (`RandomReshuffle`) and 3/4 for m = D - 1.
+
+    Args:
+        share: of the visits, in which the first block is to move at least; in (0, 1). m is the smallest whole number
+            from 1 that gives it.
+        seed: of the order's own generator.
+
+    >>> order = Balanced(share=0.5)
+    >>> sorted(order.next_visit(4)[0] for _ in range(6))
+    [0, 0, 0, 1, 2, 3]
+    """
+
+    def __init__(self, share: float = 0.5, seed: int = 0) -> None:
+        require_number("share", share, above=0, below=1)
+        super().__init__(seed)
+        self._share = Fraction(share).limit_denominator(10**6)
+
+    def _epoch(self, num_blocks: int) -> list[int]:
+        others = num_blocks - 1
+        return [0] * max(1, math.ceil(self._share * others / (1 - self._share))) + list(range(1, num_blocks))
 
 
 class Fixed:

@@ -139,6 +139,44 @@ def row_normalised(
     return _by_tensor(shapes, update)
 
 
+def orthogonalised(
+    *,
+    shapes: Sequence[Shape],
+    steps: int = 5,
+    weight_decay: Number = 0,
+    sqrt: Callable[[Number], Number] = math.sqrt,
+) -> Update:
+    """Muon's step without momentum, of matrices, and of vectors over their root mean square."""
+
+    def norm(numbers: Vector) -> Number:
+        return sqrt(sum(number * number for number in numbers))
+
+    def times(a: list[Vector], b: list[Vector]) -> list[Vector]:
+        return [[sum(a_c * b_c for a_c, b_c in zip(row, column, strict=True)) for column in turned(b)] for row in a]
+
+    def turned(a: list[Vector]) -> list[Vector]:
+        return [list(column) for column in zip(*a, strict=True)]
+
+    def update(x: Vector, g: Vector, shape: Shape, state: State, lr: Number) -> Vector:
+        size = norm(g)
+        if len(shape) < 2:
+            o = [g_c * sqrt(len(g)) / size if size else 0 for g_c in g]
+        else:
+            rows, columns = shape
+            m = [[g_c / size if size else 0 for g_c in g[i * columns : (i + 1) * columns]] for i in range(rows)]
+            for _ in range(steps):
+                gram = times(m, turned(m))
+                cubic, quintic = times(gram, m), times(times(gram, gram), m)
+                m = [
+                    [3.4445 * a - 4.7750 * b + 2.0315 * c for a, b, c in zip(*each, strict=True)]
+                    for each in zip(m, cubic, quintic, strict=True)
+                ]
+            o = [number * sqrt(max(shape)) for row in m for number in row]
+        return [x_c - lr * (o_c + weight_decay * x_c) for x_c, o_c in zip(x, o, strict=True)]
+
+    return _by_tensor(shapes, update)
+
+
 def factored(
     *,
     shapes: Sequence[Shape],

@@ -40,8 +40,16 @@ def refused(words: Sequence[str]) -> Iterator[None]:
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             if asked:
                 raise
-            print(f"error: {in_one_line(str(error), words)}", file=sys.stderr)
+            print(f"error: {in_one_line(said(error), words)}", file=sys.stderr)
             raise SystemExit(2) from None
+
+
+def said(error: BaseException) -> str:
+    """What the error says, or the nearest of its causes that says something (Hydra wraps some in an empty one)."""
+    cause: BaseException | None = error
+    while cause is not None and not str(cause).strip():
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__ if cause is None else str(cause)
 
 
 @contextmanager

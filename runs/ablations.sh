@@ -16,8 +16,9 @@ train() { # a run that diverges is a result, and makes the command of its study 
   "$run" -m experiments.train "${here[@]}" "$@" || code=$?
   [ $code -le 1 ] || exit $code
 }
-choose_rates() {
-  "$run" -m experiments.tuning "${here[@]}" study="$1"
+choose_rates() { # STUDY ...
+  local study
+  for study; do "$run" -m experiments.tuning "${here[@]}" study="$study"; done
 }
 time_steps() {
   "$run" -m experiments.alone "${here[@]}" "$@"
@@ -25,9 +26,7 @@ time_steps() {
 
 # The learning rate of every method.
 train 'studies=[tuning_gsm8k,tuning_variants,tuning_alpaca]'
-choose_rates tuning_gsm8k
-choose_rates tuning_variants
-choose_rates tuning_alpaca
+choose_rates tuning_gsm8k tuning_variants tuning_alpaca
 
 # The studies with these rates, and the seconds of a step of their methods with nothing else on the GPU.
 train 'studies=[headline,methods,variants,order,inner_steps,rank,state,outside_layers,partition]'
@@ -40,3 +39,14 @@ train study=tuning_scale
 choose_rates tuning_scale
 
 train 'studies=[scale,learning_rate,equal_time]'
+
+# The second regime: three epochs of GSM8K, and one of Alpaca.
+for data in gsm8k alpaca; do
+  train "studies=[tuning_regime_$data,tuning_regime_rules_$data,tuning_regime_ratio_$data]"
+  choose_rates "tuning_regime_$data" "tuning_regime_rules_$data" "tuning_regime_ratio_$data"
+  train "studies=[regime_$data,regime_rules_$data]"
+done
+train 'studies=[tuning_regime_clipping,tuning_regime_variants]'
+choose_rates tuning_regime_clipping tuning_regime_variants
+train 'studies=[regime_clipping,regime_variants,regime_orders]'
+time_steps 'studies=[regime_gsm8k,regime_rules_gsm8k]'

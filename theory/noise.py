@@ -3,8 +3,9 @@
 A step in block i uses g + xi with g = grad_i f and, for every coordinate c of the block, xi_c = (-1)^c s, where s is
 drawn anew for every step: s = `up` with probability p, -p up/(1-p) otherwise. So E xi = 0 and
 E||xi||^2 = d_i p up^2/(1-p) =: d_i sigma^2, in every number type without a root; p = 1/2 is symmetric noise.
+`VectorNoise` has any number of outcomes, each with a value for every coordinate.
 
-`grow` follows all 2^K outcomes of a visit at once, one row a node; nothing is sampled. `SecondMoment` follows
+`grow` follows all outcomes of a visit at once, one row a node; nothing is sampled. `SecondMoment` follows
 E (x - x*)(x - x*)' of SGD on a quadratic, which determines E f and E||grad f||^2, for any number of steps.
 """
 
@@ -69,10 +70,82 @@ class TwoPoint:
         p, up = like(self.p, x), like(self.up, x)
         return [up, -p * up / (1 - p)], [p, 1 - p]
 
+    def shifts(self, x: Array, rows: slice) -> tuple[list, list]:
+        """What is added to the coordinates `rows` of a gradient, and the probabilities, in the number type of x."""
+        values, chances = self.outcomes(x)
+        pattern = signs(rows.stop - rows.start)
+        return [value * pattern for value in values], chances
+
     def variance(self, x: Array) -> float:
         """E s^2 in the number type of x."""
         p = like(self.p, x)
         return like(self.up, x) ** 2 * p / (1 - p)
+
+
+@dataclass(frozen=True)
+class VectorNoise:
+    """Noise xi in R^d with a few outcomes; a step on some coordinates sees those of xi, drawn anew for every step.
+
+    The last outcome has the rest of the probability and the only value that makes the mean 0.
+
+    Attributes:
+        chances: of all outcomes but the last, positive, with a sum below 1.
+        vectors: of these, each with d finite numbers.
+
+    Raises:
+        ValueError: when a probability or a vector is not possible.
+    """
+
+    chances: tuple[float, ...]
+    vectors: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        given = len(self.chances), len(self.vectors)
+        if not given[0] or given[0] != given[1]:
+            raise ValueError(f"{given[0]} chances and {given[1]} vectors are not possible: give one of each or more")
+        if not all(chance > 0 for chance in self.chances) or not sum(self.chances) < 1:
+            raise ValueError(f"chances={self.chances} is not possible: they are positive with a sum below 1")
+        if len({len(vector) for vector in self.vectors}) > 1 or not np.isfinite(np.array(self.vectors)).all():
+            raise ValueError(f"vectors={self.vectors} is not possible: they are finite and of one length")
+
+    @classmethod
+    def drawn(cls, outcomes: int, d: int, *, p: float, sigma: float, seed: int) -> "VectorNoise":
+        """Normal vectors, scaled so that the mean of the variances of the coordinates is sigma^2, up to rounding.
+
+        Args:
+            outcomes: how many, at least 2.
+            d: coordinates.
+            p: probability of the first; the others share the rest.
+            sigma: at least 0.
+            seed: of the vectors.
+        """
+        if isinstance(outcomes, bool) or not isinstance(outcomes, int) or outcomes < 2:
+            raise ValueError(f"outcomes={outcomes!r} is not possible: noise has 2 outcomes or more")
+        if not 0 < p < 1:
+            raise ValueError(f"p={p!r} is not possible: a probability is in (0, 1)")
+        at_least("sigma", sigma, 0)
+        vectors = np.random.default_rng(seed).standard_normal((outcomes - 1, d))
+        chances = (p, *((1 - p) / (outcomes - 1) for _ in range(outcomes - 2)))
+        plain = cls(chances, tuple(map(tuple, vectors.tolist())))
+        scale = sigma / float(np.sqrt(plain.variances(np.ones(1)).mean()))
+        return cls(chances, tuple(map(tuple, (scale * vectors).tolist())))
+
+    def outcomes(self, x: Array) -> tuple[Array, Array]:
+        """Every vector, (n, d), and its probability, (n,), in the number type of x."""
+        chances, vectors = like(np.array(self.chances), x), like(np.array(self.vectors), x)
+        rest = 1 - chances.sum()
+        last = -(chances[:, None] * vectors).sum(axis=0) / rest
+        return np.concatenate([vectors, last[None]]), np.append(chances, rest)
+
+    def shifts(self, x: Array, rows: slice) -> tuple[list, list]:
+        """As `TwoPoint.shifts`."""
+        vectors, chances = self.outcomes(x)
+        return list(vectors[:, rows]), list(chances)
+
+    def variances(self, x: Array) -> Array:
+        """E xi_c^2, (d,), in the number type of x."""
+        vectors, chances = self.outcomes(x)
+        return (chances[:, None] * vectors**2).sum(axis=0)
 
 
 def signs(num_coordinates: int) -> Array:
@@ -82,13 +155,13 @@ def signs(num_coordinates: int) -> Array:
 
 @dataclass(frozen=True)
 class Visit:
-    """The tree of one visit. Level k has n 2^k nodes for n roots; node m has the parent m // 2, outcome m % 2.
+    """The tree of one visit. With b outcomes level k has n b^k nodes for n roots; node m has the parent m // b.
 
     Attributes:
-        points: K+1 arrays (n 2^k, d), z^k.
-        gradients: K+1 arrays (n 2^k, d), grad f(z^k).
-        probability: K+1 arrays (n 2^k,).
-        used: K arrays (n 2^k, d_i), the noisy gradients of step k that led to the nodes of level k = 1, ..., K.
+        points: K+1 arrays (n b^k, d), z^k.
+        gradients: K+1 arrays (n b^k, d), grad f(z^k).
+        probability: K+1 arrays (n b^k,).
+        used: K arrays (n b^k, d_i), the noisy gradients of step k that led to the nodes of level k = 1, ..., K.
         m_hat: K arrays as `used`; the step is -lr H m_hat.
         H: K arrays as `used`.
     """
@@ -99,6 +172,11 @@ class Visit:
     used: list[Array]
     m_hat: list[Array]
     H: list[Array]
+
+    @property
+    def branches(self) -> int:
+        """Outcomes of a step."""
+        return len(self.points[1]) // len(self.points[0])
 
 
 def expectation(values: Array, noise: TwoPoint) -> Array:
@@ -116,7 +194,7 @@ def grow(
     inner_steps: int,
     rule: Rule,
     lr: float,
-    noise: TwoPoint,
+    noise: TwoPoint | VectorNoise,
 ) -> Visit:
     """K noisy steps of SGD or Adam with fresh state on one block, from every root, along all outcomes.
 
@@ -131,29 +209,29 @@ def grow(
     require_plain(rule)
     if not isinstance(rule, Adam) and "momentum" in rule.hyperparameters():
         raise ValueError(f"rule={rule!r} is not possible: noise trees have SGD and Adam")
-    if (leaves := len(points) * 2**inner_steps) > MOST_LEAVES:
-        raise ValueError(f"{leaves} leaves are not possible: a tree has at most {MOST_LEAVES}")
     rows = problem.slices[block]
-    lr, (values, chances) = like(lr, points), noise.outcomes(points)
-    pattern = signs(problem.sizes[block])
+    lr, (shifts, chances) = like(lr, points), noise.shifts(points, rows)
+    b = len(shifts)
+    if (leaves := len(points) * b**inner_steps) > MOST_LEAVES:
+        raise ValueError(f"{leaves} leaves are not possible: a tree has at most {MOST_LEAVES}")
     tree = Visit([points], [problem.gradient(points)], [probability], [], [], [])
     m = v = 0 * points[:, rows]
     for k in range(1, inner_steps + 1):
-        g = np.repeat(tree.gradients[-1][:, rows], 2, axis=0)
-        for outcome, value in enumerate(values):
-            g[outcome::2] += value * pattern
+        g = np.repeat(tree.gradients[-1][:, rows], b, axis=0)
+        for outcome, shift in enumerate(shifts):
+            g[outcome::b] += shift
         m_hat, H, one = g, 0 * g + like(1.0, points), like(1.0, points)
         if isinstance(rule, Adam):
             b1, b2 = (like(beta, points) for beta in rule.betas)
-            m = b1 * np.repeat(m, 2, axis=0) + (one - b1) * g
-            v = b2 * np.repeat(v, 2, axis=0) + (one - b2) * g * g
+            m = b1 * np.repeat(m, b, axis=0) + (one - b1) * g
+            v = b2 * np.repeat(v, b, axis=0) + (one - b2) * g * g
             m_hat = m / (1 - b1**k)
             H = 1 / (sqrt(v / (1 - b2**k)) + like(rule.eps, points))
-        z = np.repeat(tree.points[-1], 2, axis=0)
+        z = np.repeat(tree.points[-1], b, axis=0)
         z[:, rows] -= lr * H * m_hat
-        chance = np.repeat(tree.probability[-1], 2)
+        chance = np.repeat(tree.probability[-1], b)
         for outcome, share in enumerate(chances):
-            chance[outcome::2] *= share
+            chance[outcome::b] *= share
         for levels, new in (
             (tree.points, z),
             (tree.gradients, problem.gradient(z)),

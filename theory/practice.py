@@ -10,6 +10,8 @@ It reads the record of `python -m experiments.curvature` and computes, for each 
     visits     observed decrease of one visit beside that of Theorem B2 for one block,
                    f(z^0) - f(z^K) >= alpha K (||g||_1 - d eps) - alpha^2 L d (C + N),
                and for K = 1 the quadratic model alpha g's - alpha^2 s'Hs/2
+    match      Theorem F1, where curvature along signs was measured: chi of each partition, and the ratio
+               ((c_K + n_K)/c_K)/chi of the gradients that BAdam and Adam need by their bounds
     field      Theorem D3: zeros of the mean field under the measured noise (`theory.resampled`) against its first
                order h_K sigma, and how often the mean update has the sign opposite to the mean gradient
 
@@ -30,6 +32,7 @@ import records
 from bcd import Adam
 from records.packed import unpack
 from records.provenance import provenance, source_hash
+from theory.bounds.f1 import penalty
 from theory.bounds.master import largest_a, recipe_of
 from theory.bounds.triangular import tau
 from theory.promises import b1_visit, b2_best, b2_visit
@@ -98,7 +101,21 @@ def compare(state: Mapping[str, Any], config: Mapping[str, Any], rule: Adam) -> 
             for visit in state["visits"]
             for K, loss in zip(steps, visit["losses"], strict=True)
         ],
+        **({"match": _match(state["signs"], rule, steps)} if "signs" in state else {}),
     }
+
+
+def _match(signs: Mapping[str, Any], rule: Adam, steps: Sequence[int]) -> dict[str, Any]:
+    """Partition -> number of blocks, chi along the first step of Adam and along climbed signs, its ratio for every K.
+
+    None where the curvature of the blocks is not positive along the step.
+    """
+    found = {}
+    for name, part in signs["partitions"].items():
+        chi = {how: part["chi"][how] for how in ("adam", "climbed")}
+        ratio = {how: value and [penalty(rule.betas, K, value) for K in steps] for how, value in chi.items()}
+        found[name] = {"blocks": part["blocks"], "chi": chi, "inner_steps": list(steps), "ratio": ratio}
+    return found
 
 
 def _b1(
@@ -248,6 +265,9 @@ def report(measurements: Mapping[str, Any], rates: Sequence[float]) -> str:
             + ", ".join(f"{x:.1f}" for x in b["orders_too_large"])
             for b in state["b1"]
         ]
+        for name, part in state.get("match", {}).items():
+            chi = ", ".join(f"{how} {'--' if x is None else format(x, '.3f')}" for how, x in part["chi"].items())
+            lines.append(f"  {name}, {part['blocks']} blocks: chi {chi}")
         lines.append(f"  {'block':>5}{'lr':>9}{'K':>4}{'observed':>11}{'B2':>11}{'quadratic':>11}{'B2 best':>11}")
         lines += [
             f"  {v['block']:>5}{v['lr']:>9.0e}{v['inner_steps']:>4}{v['observed']:>11.3g}{v['b2']:>11.3g}"

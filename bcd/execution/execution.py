@@ -17,12 +17,14 @@ from bcd.execution.frozen_products import float8_products, fused_products
 from bcd.execution.host import host_embedding
 from bcd.execution.kernels.loss import CHUNK
 from bcd.execution.recompute import RESERVE, Budget, recompute_layers
+from bcd.execution.row_gradients import require_rows, sliced_gradients
 from bcd.optimizer import BlockCoordinateDescent
 
 Loss = Literal["plain", "chunked", "fused"]
 Autocast = Literal["bfloat16"] | None
 Embedding = Literal["device", "host"]
 FrozenProducts = Literal["plain", "fused", "float8"]
+RowGradients = Literal["whole", "sliced"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Execution:
         embedding: "host" keeps a frozen embedding table in the host's memory, see `host_embedding`.
         frozen_products: "plain", torch's own; "fused", those of gated MLPs with the activation inside, see
             `fused_products`; or "float8", see `float8_products`, which is not the same mathematics.
+        row_gradients: of a partition by rows: "whole" weight gradients, as autograd has them, or those of the active
+            rows, "sliced", see `sliced_gradients`.
 
     Raises:
         ValueError: for an impossible value.
@@ -60,6 +64,7 @@ class Execution:
     step_in_backward: bool = False
     embedding: Embedding = "device"
     frozen_products: FrozenProducts = "plain"
+    row_gradients: RowGradients = "whole"
 
     def __post_init__(self) -> None:
         require_choice("loss", self.loss, get_args(Loss))
@@ -83,6 +88,12 @@ class Execution:
                 f"frozen_products='fused' is not possible with autocast={self.autocast!r}: its products are in the "
                 "weights' dtype"
             )
+        require_choice("row_gradients", self.row_gradients, get_args(RowGradients))
+        if self.row_gradients == "sliced" and self.step_in_backward:
+            raise ValueError(
+                "row_gradients='sliced' with step_in_backward=True is not possible: what is left of the gradients "
+                "stays until the step; leave one off"
+            )
 
     def autocasting(self, device: torch.device) -> AbstractContextManager[object]:
         """Forward and loss on `device` are computed as `autocast` says inside the block; backward follows them."""
@@ -98,16 +109,20 @@ class Execution:
 
         Args:
             model: see the functions' own docstrings; on the device where it is trained.
-            optimizer: needed for step_in_backward and a "free" budget; embedding="host" refuses a table that it
-                trains.
+            optimizer: needed for step_in_backward, row_gradients="sliced" and a "free" budget; embedding="host"
+                refuses a table that it trains.
             check: see `chunked_loss`.
         """
         if self.step_in_backward:
             require_possible(optimizer)
+        if self.row_gradients == "sliced":
+            require_rows(optimizer)
         _warn_of_trainable_parameters_outside(model, optimizer)
         with ExitStack() as on:
             if self.embedding == "host":
                 on.callback(host_embedding(model, optimizer))
+            if self.row_gradients == "sliced":
+                on.callback(sliced_gradients(model, optimizer))  # pyright: ignore[reportArgumentType]
             if self.frozen_products != "plain":
                 on.callback(fused_products(model) if self.frozen_products == "fused" else float8_products(model))
             if self.loss != "plain":

@@ -240,7 +240,10 @@ def available(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> int 
 
 
 def pending(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> int:
-    """Bytes that the first step of a visit is yet to allocate: gradients, and for a BCD optimizer remainder, state."""
+    """Bytes that the first step of a visit is yet to allocate: gradients, and for a BCD optimizer remainder, state.
+
+    Of an expansion gradients that stay until the step count too; its state, if any, is small and left out.
+    """
     if not isinstance(optimizer, BlockCoordinateDescent):
         return nbytes(p for p in model.parameters() if p.requires_grad and p.grad is None)
     parts = [part for i in optimizer.active_blocks for part in optimizer.partition.blocks[i].parts]
@@ -253,10 +256,20 @@ def pending(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> int:
         state_shapes=getattr(rule, "state_shapes", None),
         master=optimizer.master,
     ).device
-    parameters = {id(part.parameter): part.parameter for part in parts}.values()
-    there = [t for p in parameters for t in tensors(dict(optimizer.state.get(p, {})))]
-    there += [p.grad for p in parameters if p.grad is not None]
+    active = {id(part.parameter): part.parameter for part in parts}
+    beside = {id(p): p for p in _inactive_with_gradient(optimizer) if id(p) not in active}
+    wanted += nbytes(beside.values())
+    there = [t for p in active.values() for t in tensors(dict(optimizer.state.get(p, {})))]
+    there += [p.grad for p in (active | beside).values() if p.grad is not None]
     return max(0, wanted - nbytes(there))
+
+
+def _inactive_with_gradient(optimizer: BlockCoordinateDescent) -> list[Tensor]:
+    """The parameters of inactive blocks whose gradients an expansion keeps until the step."""
+    expansion = optimizer.expansion
+    if expansion is None or expansion.consumes:
+        return []
+    return [each.part.parameter for each in expansion.moving(optimizer.partition, optimizer.active_blocks)]
 
 
 def recompute_layers(

@@ -136,4 +136,7 @@ class LivePeak(TorchDispatchMode):
 
 
 def _tensors(tree: Any) -> Iterable[Tensor]:
-    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    """The tensors in nested dicts and lists, of a sparse one those that have storage."""
+    for leaf in tree_leaves(tree):
+        if isinstance(leaf, Tensor):
+            yield from (leaf,) if leaf.layout == torch.strided else (leaf._indices(), leaf._values())

@@ -37,7 +37,8 @@ def update_bytes(
     """Temporary bytes of the update, which goes through the blocks one after another; from shapes alone.
 
     Adam-like rules (state_tensors >= 2) take the root of the second moment of everything that is updated at once: a
-    block, or with a master one chunk in float32. A fused or compiled kernel, and a rule with less state, take nothing.
+    block, or with a master one chunk in float32. A fused or compiled kernel takes nothing, and rules with less state
+    no more than is left out here: what they take for one tensor at a time.
 
     Args:
         blocks: the parts updated by one call of the rule, one entry a call.

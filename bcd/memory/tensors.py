@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 ON_HOST = "_bcd_on_host"
@@ -9,8 +10,8 @@ ON_HOST = "_bcd_on_host"
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the given tensors; a tensor given twice counts once. Works on the meta device."""
-    unique = {id(t): t for t in tensors}
+    """Bytes of the given tensors, of a sparse one its values; one given twice counts once. Meta tensors will do."""
+    unique = {id(t): t if t.layout == torch.strided else t._values() for t in tensors}
     return sum(t.numel() * t.element_size() for t in unique.values())
 
 

@@ -86,7 +86,8 @@ class Factored:
             weight = float(state["step"]) ** hyperparameters["beta2_decay"]
             update = _direction(gradient, state, weight, hyperparameters["eps"])
             size = torch.linalg.vector_norm(update) / max(1, update.numel()) ** 0.5
-            parameter.mul_(1 - lr * hyperparameters["weight_decay"])
+            if hyperparameters["weight_decay"]:
+                parameter.mul_(1 - lr * hyperparameters["weight_decay"])
             parameter.sub_(update.mul_(lr / size.clamp(min=1.0)))
 
 

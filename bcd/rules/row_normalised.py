@@ -57,7 +57,8 @@ class RowNormalised:
         hyperparameters: Mapping[str, Any],
     ) -> None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.mul_(1 - lr * hyperparameters["weight_decay"])
+            if hyperparameters["weight_decay"]:
+                parameter.mul_(1 - lr * hyperparameters["weight_decay"])
             parameter.sub_(gradient * (lr * inverse_rms(gradient)))
 
 

@@ -44,7 +44,8 @@ class Sign:
         hyperparameters: Mapping[str, Any],
     ) -> None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.mul_(1 - lr * hyperparameters["weight_decay"])
+            if hyperparameters["weight_decay"]:
+                parameter.mul_(1 - lr * hyperparameters["weight_decay"])
             parameter.sub_(gradient.sgn() * lr)
 
     def coefficients(self, lr: float, hyperparameters: Mapping[str, Any], step: int) -> tuple[float, ...]:

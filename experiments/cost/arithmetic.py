@@ -7,7 +7,8 @@ with an active parameter (-1 when the embedding is active):
     input gradients   2 T H + sum over i >= a of (2 T N_i + 2.5 A)
     weight gradients  2 T x the active matrices
 
-Nothing is recomputed. Layer a counts whole: its first norm is active as well, and needs the gradient of all matrices.
+What an expansion moves meanwhile counts as active. Nothing is recomputed. Layer a counts whole: its first norm is
+active as well, and needs the gradient of all matrices.
 """
 
 import time
@@ -19,6 +20,7 @@ from torch import nn
 
 from bcd import Part
 from bcd.partitions import find_layers
+from experiments.methods import Trainable
 
 BACKWARD_OF_ATTENTION = 2.5
 
@@ -46,6 +48,14 @@ def must_run(model: Any, visit: Sequence[Part], *, tokens: int, sequence: int) -
         inputs += 2.0 * tokens * size + BACKWARD_OF_ATTENTION * attention
     looked_up = embedding.numel() if id(embedding) in active and embedding is not head else 0
     return forward + inputs + 2.0 * tokens * (sum(active.values()) - looked_up)
+
+
+def computed(trainable: Trainable, visit: int) -> list[Part]:
+    """The parts whose gradients a step of a visit needs: the active ones, and what moves beside them."""
+    active = list(trainable.visits[visit])
+    parameters = {id(part.parameter) for part in active}
+    beside = [p for p in trainable.footprint.differentiated(visit) if id(p) not in parameters]
+    return [*active, *(Part("beside the active ones", p) for p in beside)]
 
 
 def attention_width(config: Any) -> int:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments import sources
 from experiments.configuration import DTYPES, build, device_name
-from experiments.cost.arithmetic import must_run, products, sustained_rate
+from experiments.cost.arithmetic import computed, must_run, products, sustained_rate
 from experiments.cost.measure import PHASES, WARM_UP, Steps, clear, run_visits
 from experiments.cost.predict import Prediction, predict
 from experiments.cost.random_weights import materialise
@@ -195,7 +195,8 @@ def measured(case: Case) -> dict[str, Any]:
     visits, warm_up = run_visits(steps, indices, config.steps)
     rows = []
     for visit in visits:
-        flops = must_run(model, trainable.visits[visit.index], tokens=config.tokens, sequence=config.sequence)
+        parts = computed(trainable, visit.index)
+        flops = must_run(model, parts, tokens=config.tokens, sequence=config.sequence)
         rows.append(asdict(visit) | {"flops": flops, "share": flops / rate / visit.seconds["step"]})
     seconds = {name: sum(row["seconds"][name] for row in rows) / len(rows) for name in (*PHASES, "step")}
     flops = sum(row["flops"] for row in rows) / len(rows)

@@ -142,7 +142,7 @@ class Steps:
             total += loss.detach()
             del loss
         if self.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(trainable.model.parameters(), self.max_grad_norm)
+            trainable.clipped(self.max_grad_norm)
         trainable.optimizer.step()
         trainable.optimizer.zero_grad()
         after("update")

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bcd.execution import Execution, recomputed_layers
+from bcd.execution import Execution, recomputed_layers, sliced_bytes
+from bcd.execution.row_gradients import slice_anew
 from bcd.memory import Held, Phases, phases
 from bcd.memory.activations import LivePeak, SavedTensors
 from bcd.partitions import find_layers
@@ -87,9 +88,15 @@ def predict(
     footprint = trainable.footprint
     inside = execution.step_in_backward
     consumed = _drop if inside else footprint.consumed or _drop
-    static = {i: (footprint.held(i), footprint.update(i), footprint.scratch(i)) for i in candidates(trainable)}
+    static: dict[int, tuple[Held, int, int]] = {}
+    for i in candidates(trainable):
+        held = footprint.held(i)
+        if execution.row_gradients == "sliced":
+            held = dataclasses.replace(held, gradients=sliced_bytes(trainable.model, trainable.visits[i]))
+        static[i] = held, footprint.update(i), footprint.scratch(i)
     with FakeTensorMode():
         copies = fake_parameters(trainable.model)
+        slice_anew(trainable.model)
         tokens = torch.zeros(batch, sequence, dtype=torch.long)
         each = [_visit(trainable, index, *sizes, copies, tokens, consumed, inside) for index, sizes in static.items()]
     if accumulated:

@@ -5,6 +5,8 @@ For f, the loss on a fixed set of training examples, before and after some train
     blocks      norms of the block gradient, ||H_ii|| by power iteration, and slope g's and bend s'H_ii s along the
                 first step s of Adam, s = g/(|g| + eps)
     couplings   ||H_ij|| of every pair;     whole: gradient and ||H|| of all trained blocks together
+    signs       curvature along vectors of signs, of everything and of every block of several partitions, and chi of
+                Theorem F1 from it (`experiments.curvature.signs`)
     visits      f after k steps of a visit with fresh state, from the same weights, for several learning rates
     noise       gradients of single examples at random coordinates
 
@@ -26,6 +28,7 @@ from bcd import BlockCoordinateDescent, Fixed, Partition, Rule
 from bcd.checks import require_choice, require_positive, require_whole
 from bcd.execution import Execution
 from experiments import configuration
+from experiments.curvature import signs
 from experiments.curvature.hessian import Hessian, coupling, curvature, dot, norm
 from experiments.curvature.noise import noise
 from experiments.data import Batch, Dataset, batches, collate
@@ -49,6 +52,8 @@ def check(config: DictConfig) -> None:
     whole += [("blocks", i, 0) for i in config.blocks] + [
         ("visits.inner_steps", k, 1) for k in config.visits.inner_steps
     ]
+    if config.signs is not None:
+        whole += [("signs.random", config.signs.random, 1), ("signs.iterations", config.signs.iterations, 1)]
     for key, value, least in whole:
         require_whole(key, value, least=least)
     if not config.blocks or len(set(config.blocks)) != len(config.blocks):
@@ -137,6 +142,33 @@ def second_order(model: Any, partition: Partition, batch: Batch, eps: float, con
     return result
 
 
+def sign_curvature(model: Any, batch: Batch, eps: float, config: DictConfig) -> dict[str, Any]:
+    """`signs` at the present weights.
+
+    Raises:
+        UserError: when the partitions do not have the same parameters.
+    """
+    built = {name: configuration.build(part)(model) for name, part in config.signs.partitions.items()}
+    blocks = {name: parameters(partition, range(len(partition))) for name, partition in built.items()}
+    place: dict[int, int] = {}
+    for tensor in (tensor for part in blocks.values() for block in part for tensor in block):
+        place.setdefault(id(tensor), len(place))
+    for name, part in blocks.items():
+        if (count := sum(map(len, part))) != len(place):
+            raise UserError(
+                f"signs.partitions.{name} is not possible: it has {count} of the {len(place)} tensors that all "
+                "partitions have together, so that their chi do not compare; freeze the same in each"
+            )
+    every = {id(tensor): tensor for part in blocks.values() for block in part for tensor in block}
+    tensors = [[tensor] for tensor in every.values()]
+    activate(model, tensors)
+    hessian = Hessian(answer_loss(model, batch), tensors)
+    indices = {name: [[place[id(tensor)] for tensor in block] for block in part] for name, part in blocks.items()}
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, "signs"))
+    options = {"drawn": config.signs.random, "iterations": config.signs.iterations}
+    return signs.measure(hessian, indices, eps=eps, generator=generator, **options)
+
+
 def visit(
     model: Any,
     partition: Partition,
@@ -192,6 +224,10 @@ def measure(model: Any, tokenizer: Any, dataset: Dataset, partition: Partition, 
     result = second_order(model, partition, batch, rule.hyperparameters().get("eps", 0.0), config)
     seconds["second_order"] = time.perf_counter() - begin
     begin = time.perf_counter()
+    if config.signs is not None:
+        result["signs"] = sign_curvature(model, batch, rule.hyperparameters().get("eps", 0.0), config)
+        seconds["signs"] = time.perf_counter() - begin
+        begin = time.perf_counter()
     result["visits"] = visits(model, partition, rule, dataset, pad, batch, config)
     seconds["visits"] = time.perf_counter() - begin
     begin = time.perf_counter()
@@ -253,7 +289,7 @@ def execute(run: Run) -> Record:
 
 
 def summary(record: Record) -> str:
-    """One line a measured block and state."""
+    """One line a measured block and state, and one a partition."""
     lines = [f"{record.name}: {record.status} {record.error}".rstrip()]
     for state in record.measurements["states"]:
         lines.append(f"after {state['steps']} steps, f = {state['loss']:.4f}")
@@ -263,4 +299,10 @@ def summary(record: Record) -> str:
                 f"  block {block['block']}: ||g|| {gradient['norm']:.3g}, ||g||_1 {gradient['l1']:.3g}, "
                 f"||H|| >= {block['curvature']['value']:.3g} ({block['curvature']['iterations']} products)"
             )
+        for name, part in state.get("signs", {}).get("partitions", {}).items():
+            found = ", ".join(
+                f"{how} {'--' if part['chi'][how] is None else format(part['chi'][how], '.3f')}"
+                for how in ("adam", "climbed")
+            )
+            lines.append(f"  {name}, {part['blocks']} blocks: chi along {found}")
     return "\n".join(lines)

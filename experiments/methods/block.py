@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -66,11 +65,8 @@ class BlockMethod(Method):
             counted = ("visits_started", "skipped_steps", "full_backwards", "unchanged")
             return {name: getattr(optimizer, name) for name in counted}
 
-        def clip_active(max_norm: float) -> Tensor:
-            return clip_active_gradients(optimizer, max_norm)
-
         footprint = BlockFootprint(model, optimizer, visits)
-        clip = clip_active if self.clip == "active" else None
+        clip = optimizer.clip_grad_norm_ if self.clip == "active" else None
         return Trainable(model, optimizer, visits, footprint, report, clip=clip)
 
     @property
@@ -86,18 +82,6 @@ class BlockMethod(Method):
 
     def _optimizer(self, partition: Partition) -> BlockCoordinateDescent:
         return BlockCoordinateDescent(partition, **self.options)
-
-
-def clip_active_gradients(optimizer: BlockCoordinateDescent, max_norm: float) -> Tensor:
-    """As torch's clip_grad_norm_ on what the active blocks hold of their parameters; returns the norm before."""
-    parts = [part for i in optimizer.active_blocks for part in optimizer.partition.blocks[i].parts]
-    gradients = [part.of(g) for part in parts if (g := part.parameter.grad) is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if gradients and max_norm < math.inf:
-        scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(scale)
-    return norm
 
 
 class BlockFootprint(Footprint):

@@ -235,10 +235,11 @@ def _by_earlier_axis(study: DictConfig, key: str, cell: Mapping[str, Any]) -> An
                 f"study={study.name} gives values of {key} by {', '.join(map(str, values)) or 'nothing'}; "
                 "give {AXIS: {VALUE: ...}} with one axis"
             )
-        passed.append(f"{axis}={cell[axis]}" if axis in cell else f"the axis {axis}, which is none before it")
-        if axis not in cell or cell[axis] not in table:
+        value = "null" if cell.get(axis) is None else cell[axis]  # a key of YAML that is null is none for OmegaConf
+        passed.append(f"{axis}={value}" if axis in cell else f"the axis {axis}, which is none before it")
+        if axis not in cell or value not in table:
             raise UserError(f"study={study.name} has no values of {key} for {', '.join(passed)}")
-        values = table[cell[axis]]
+        values = table[value]
     return values if OmegaConf.is_list(values) else OmegaConf.create([values])
 
 

@@ -202,6 +202,7 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
     build(config.method)  # made again when it is needed; this is the check of its values
     if execution(config).step_in_backward:
         _check_step_in_backward(config)
+    _check_row_gradients(config)
     model, model_print = _source(config.model, shared)
     data, data_print = _source(config.data, shared)
     workload = _workload(config, model, data)
@@ -267,6 +268,14 @@ def _check_step_in_backward(config: DictConfig) -> None:
         raise UserError(
             f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves the "
             "weights before the loss is looked at; give stop"
+        )
+
+
+def _check_row_gradients(config: DictConfig) -> None:
+    if execution(config).row_gradients == "sliced" and config.method.get("clip") != "active":
+        raise UserError(
+            "execution.row_gradients=sliced is not possible without method.clip=active: the norm is that of the "
+            "active rows; methods such as variant/rows16 have it"
         )
 
 

@@ -41,6 +41,9 @@ QUANTITIES = {
     "d2": MEAN,
     "d3": r"$|g^*|/\sigma$",
     "e": SMALLEST,
+    "f1": r"mean $\mathrm{E}\Vert\nabla f\Vert_1$",
+    "f2": r"mean $\mathrm{E}\Vert\nabla f\Vert_1$",
+    "f1_order": r"mean $\Vert\nabla f\Vert_1$",
 }
 """What is bounded; a bound that is not here has a panel without this label."""
 
@@ -50,7 +53,7 @@ OTHERS = {"published": "published bound", "floor": "its floor for small steps"}
 MARKS = {"bound": "_", "measured": "o", "published": "s", "floor": "^"}
 """Shapes of single points, which no dashes tell apart."""
 
-AXES = {"a4": "random step", "c1": "random visit", "d3": "$K$"}
+AXES = {"a4": "random step", "c1": "random visit", "d3": "$K$", "f1": "random visit", "f2": "random visit"}
 """Where the horizontal axis is not the block epoch."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paper.numbers import ablations, audit, checks, cost, evidence, execution, practice, quick
+from paper.numbers import ablations, audit, checks, cost, evidence, execution, match, practice, quick
 from records import Record
 
 
@@ -32,6 +32,7 @@ EVERY = (
     Macros(THEORY, checks.first_theorem),
     Macros(THEORY, audit.numbers),
     Macros(THEORY | {"worst_case": ("verify", "worst_case"), "curves": ("verify", "curves")}, evidence.numbers),
+    Macros({"curves": ("verify", "curves")}, match.numbers),
     Macros({"adversary": ("verify", "adversary")}, checks.adversary),
     Macros({"practice": ("verify", "practice")}, practice.numbers),
     Macros({"cost": ("profile", "cost"), "predicted": ("profile", "cost_predicted")}, cost.numbers),

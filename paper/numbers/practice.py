@@ -8,6 +8,9 @@ from paper.read.formats import scientific
 from paper.read.practice import SHOWN_RATE, SHOWN_STEPS, measured_source, pooled, share, states, step_of, visit
 from records import Record
 
+PARTITIONS = {"by_layer": "Layer", "by_groups": "Groups", "by_module": "Module"}
+"""Partitions whose chi is printed, and their names in macros."""
+
 
 def numbers(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """Name and value of every macro; ranges are over measured blocks and both states unless the name says one."""
@@ -31,6 +34,22 @@ def numbers(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     yield from _range("PracticeCoupling", relative, ".2f")
     yield from _range("PracticeLambda", [pair["Lambda_measured"] / pair["L_tau_measured"] for pair in pairs], ".2f")
     yield from _floor(both)
+    if all("match" in state for state in both):  # measured since curvature along signs is
+        yield from _chi(both)
+
+
+def _chi(both: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """chi of Theorem F1 along both kinds of directions, and the ratio of gradients that it means at K = 1."""
+    yield "ChiFirstSteps", str(both[0]["match"]["by_layer"]["inner_steps"][0])
+    for partition, name in PARTITIONS.items():
+        parts = [state["match"][partition] for state in both]
+        yield f"Chi{name}Blocks", str(parts[0]["blocks"])
+        for how, word in (("adam", "Step"), ("climbed", "Climbed")):
+            chi = [part["chi"][how] for part in parts]
+            said = " and ".join("no value" if value is None else f"{value:.2f}" for value in chi)
+            yield f"Chi{name}{word}", said
+        ratios = [value[0] for part in parts for value in part["ratio"].values() if value]
+        yield from _range(f"Chi{name}Ratio", ratios, ".1f")
 
 
 def _range(name: str, values: Sequence[float], how: str) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ NAMES = {
     "badam_d4_printed": "D.4, printed",
     "badam_d4_repaired": "D.4, repaired",
     "badam_d5_printed": "D.5, printed",
+    "f1_order": "F1, fixed order",
 }
 """Statements whose name is not that of their module; D.4 and D.5 are those of arXiv 2404.02827v3."""
 

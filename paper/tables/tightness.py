@@ -23,6 +23,8 @@ PLACES = {
     "c3_one": "one variable, uniform",
     "a5": "three scalar blocks",
     "e_pair": "two scalar blocks",
+    "f1_one": "$D=1$, $K=1$",
+    "f2_one": "$D=1$, $K=1$, no noise",
 }
 OTHERS = "three coordinates, $D\\leq3$"
 

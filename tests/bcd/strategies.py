@@ -11,13 +11,17 @@ from bcd import (
     SGD,
     Adam,
     AdamW,
+    Balanced,
     BlockCoordinateDescent,
     Cyclic,
     Descending,
+    Factored,
     Fixed,
     Greedy,
     Momentum,
+    Orthogonalised,
     RandomReshuffle,
+    RowNormalised,
     Sign,
     SlidingWindow,
     Uniform,
@@ -136,6 +140,7 @@ def orders(draw, num_blocks):
                     lambda: RandomReshuffle(seed),
                     lambda: Uniform(count, seed),
                     lambda: Weighted([1.0 + i for i in range(num_blocks)], count, seed),
+                    lambda: Balanced((1 + seed) / 101, seed),
                     lambda: Greedy(count),
                 ]
             ),
@@ -150,12 +155,16 @@ def runs(draw):
     """A function that makes (model, optimizer) from scratch, always the same ones, and the step that has a NaN."""
     tree = draw(trees)
     partition = draw(partitions(tree))
-    blocks = [block.name for block in partition(Model(tree)).blocks]
+    made = partition(Model(tree)).blocks
+    blocks = [block.name for block in made]
+    rules = [Adam(), AdamW(), SGD(), Momentum(), Momentum(nesterov=True), Sign()]
+    if not any(block.rows for block in made):
+        rules += [RowNormalised(), Factored(), Orthogonalised()]
     always = draw(st.lists(st.sampled_from(blocks), unique=True, max_size=len(blocks) - 1)) if len(blocks) > 1 else []
     order = draw(orders(len(blocks) - len(always)))
     options = {
         "inner_steps": draw(st.integers(1, 3)),
-        "rule": draw(st.sampled_from([Adam(), AdamW(), SGD(), Momentum(), Momentum(nesterov=True), Sign()])),
+        "rule": draw(st.sampled_from(rules)),
         "always_active": always,
         "state": draw(st.sampled_from(["reset", "host", "device"])),
         "master": draw(st.sampled_from(["off", "discard", "host"])),

@@ -1,6 +1,25 @@
-import pytest
+import itertools
+from fractions import Fraction
 
-from bcd import CostAware, Cyclic, Descending, Fixed, Greedy, RandomReshuffle, SlidingWindow, Uniform, Weighted
+import pytest
+import torch
+
+from bcd import (
+    SGD,
+    Balanced,
+    BlockCoordinateDescent,
+    CostAware,
+    Cyclic,
+    Descending,
+    Expansion,
+    Fixed,
+    Greedy,
+    RandomReshuffle,
+    SlidingWindow,
+    Uniform,
+    Weighted,
+    by_layer,
+)
 
 pytestmark = pytest.mark.usefixtures("global_generator_untouched")
 
@@ -26,7 +45,57 @@ def test_random_reshuffle_depends_on_its_seed_only():
     assert visits(RandomReshuffle(seed=3), 8, 16) != visits(RandomReshuffle(seed=4), 8, 16)
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 5, 30])
+@pytest.mark.parametrize("share", [0.01, 0.25, 1 / 3, 0.5, 0.8, 0.95])
+def test_balanced_moves_each_block_as_often_as_any_order_can(share, blocks):
+    """Counted over the visits of two epochs, against the closed form and the bound of its docstring."""
+    times = next(m for m in itertools.count(1) if m / (m + blocks - 1) >= share - 1e-9)
+    length = times + blocks - 1
+    drawn = visits(Balanced(share, seed=2), blocks, 2 * length)
+    for epoch in (drawn[:length], drawn[length:]):
+        assert sorted(epoch) == [0] * times + list(range(1, blocks))
+        moves = [sum(active <= j for active in epoch) for j in range(blocks)]
+        assert moves == [times + j for j in range(blocks)]
+        assert moves == [length - (blocks - 1 - j) for j in range(blocks)], "as many as visits of every block leave"
+        running = Fraction(sum(blocks - active for active in epoch), blocks * length)
+        assert running == (times + Fraction(blocks - 1, 2)) / length
+    if blocks == 30 and share == 0.5:
+        assert drawn[:length] != drawn[length:]
+
+
+def test_no_order_of_as_many_visits_moves_a_block_more_often_than_balanced():
+    """All sequences of 5 visits of 3 blocks that visit each."""
+    balanced = [3, 4, 5]
+    possible = [order for order in itertools.product(range(3), repeat=5) if len(set(order)) == 3]
+    counts = [[sum(active <= j for active in order) for j in range(3)] for order in possible]
+    assert all(count[j] <= balanced[j] for count in counts for j in range(3))
+    assert visits(Balanced(0.6, seed=1), 3, 5).count(0) == 3
+
+
+def test_balanced_evens_the_steps_of_an_expansion(decoder):
+    model = decoder(layers=5)
+    partition = by_layer(model, embedding="freeze", final_norm="freeze", head="freeze")
+    optimizer = BlockCoordinateDescent(
+        partition, rule=SGD(), order=Balanced(0.5), inner_steps=1, lr=0.1, expansion=Expansion(reach="above")
+    )
+    moved = [0] * 5
+    for _ in range(8):
+        for j, block in enumerate(partition.blocks):
+            moved[j] += all(p.requires_grad for p in block.parameters.values())
+        model(torch.tensor([[1, 2]])).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert moved == [4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, "half", None, True])
+def test_impossible_shares_are_refused(share):
+    with pytest.raises(ValueError, match=r"share=.* is not possible: it must be a number, above 0 and below 1"):
+        Balanced(share)
+
+
 ORDERS = {
+    "balanced": lambda: Balanced(0.6, seed=5),
     "cyclic": Cyclic,
     "descending": Descending,
     "random_reshuffle": RandomReshuffle,

@@ -9,6 +9,7 @@ from bcd import (
     BlockCoordinateDescent,
     Cyclic,
     Factored,
+    Orthogonalised,
     Partition,
     RowNormalised,
     by_layer,
@@ -18,7 +19,7 @@ from bcd import (
 from bcd.precision import join
 from tests.bcd.conftest import FREEZE, bcd, loss_of, train, weights
 
-RULES = [RowNormalised(), Factored()]
+RULES = [RowNormalised(), Factored(), Orthogonalised()]
 BY_NAME = {"ids": lambda rule: type(rule).__name__}
 
 
@@ -90,6 +91,38 @@ def test_factored_is_torchs_adafactor_where_its_step_is_not_relative():
     for p, q in zip(ours, theirs, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
         assert {n: v.shape for n, v in optimizer.state[p].items()} == {n: v.shape for n, v in peer.state[q].items()}
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (3, 5, 5)])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_the_orthogonalised_step_keeps_directions_and_evens_their_sizes(shape, scale):
+    weight = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+    optimizer = optimizer_of(Orthogonalised(), weight=weight)
+    weight.grad = random(*shape, scale=scale).double()
+    optimizer.step()
+    step = -weight.detach() / (0.1 * max(shape[-2:]) ** 0.5)
+    u, s, vh = torch.linalg.svd(weight.grad, full_matrices=False)
+    sizes = u.mT @ step @ vh.mT  # diagonal: the step has the gradient's singular vectors
+    assert (sizes - torch.diag_embed(sizes.diagonal(dim1=-2, dim2=-1))).abs().max() < 1e-9
+    seen = sizes.diagonal(dim1=-2, dim2=-1)[s > 0.05 * s.amax(-1, keepdim=True)]
+    assert 0.65 < seen.min() <= seen.max() < 1.25
+    assert rms(weight.detach()).item() == pytest.approx(0.1, rel=0.35)
+
+
+def test_the_orthogonalised_step_is_that_of_muon_without_momentum():
+    """torch's has products in bfloat16."""
+    ours, theirs = (nn.Parameter(random(12, 8)) for _ in range(2))
+    optimizer = optimizer_of(Orthogonalised(weight_decay=0.1), weight=ours)
+    peer = torch.optim.Muon(
+        [theirs], lr=0.1, weight_decay=0.1, momentum=0.0, nesterov=False, adjust_lr_fn="match_rms_adamw"
+    )
+    start = ours.detach().clone()
+    ours.grad, theirs.grad = random(12, 8, seed=5), random(12, 8, seed=5)
+    optimizer.step()
+    peer.step()
+    decayed = start * (1 - 0.1 * 0.1)
+    one, other = 0.2 * (ours.detach() - decayed), theirs.detach() - decayed
+    assert (one - other).norm() < 0.03 * other.norm()
 
 
 def test_an_update_is_bounded_by_one():
@@ -183,12 +216,12 @@ def test_parts_that_are_not_the_whole_are_refused(rule, decoder):
         BlockCoordinateDescent(by_layer(decoder()), rule=rule, order=Cyclic(), inner_steps=1, lr=0.1, compiled=True)
 
 
-def test_complex_weights_have_rows_but_no_factored_moment():
+def test_complex_weights_have_rows_and_nothing_else():
     weight = nn.Parameter(torch.zeros(2, 2, dtype=torch.complex64))
     for rule in RULES:
         optimizer = optimizer_of(rule, weight=weight)
         weight.grad = torch.tensor([[3 - 4j, 0], [0, 0]], dtype=torch.complex64)
-        if isinstance(rule, Factored):
+        if not isinstance(rule, RowNormalised):
             with pytest.raises(ValueError, match=r"a weight is complex, .* use Adam\(\) or Sign\(\)"):
                 optimizer.step()
         else:
@@ -203,6 +236,8 @@ def test_complex_weights_have_rows_but_no_factored_moment():
         (lambda: RowNormalised(weight_decay=-1.0), "weight_decay=-1.0 is not possible"),
         (lambda: Factored(weight_decay=-0.5), "weight_decay=-0.5 is not possible"),
         (lambda: Factored(beta2_decay=0.8), "beta2_decay=0.8 is not possible"),
+        (lambda: Orthogonalised(steps=0), "steps=0 is not possible"),
+        (lambda: Orthogonalised(weight_decay=-0.5), "weight_decay=-0.5 is not possible"),
         (lambda: Factored(eps=0.0), "eps=0.0 is not possible"),
     ],
 )

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from cli import explained
-from cli.errors import HYDRA_FLAGS, in_one_line, require_plain
+from cli.errors import HYDRA_FLAGS, in_one_line, refused, require_plain
 from tests.conftest import ROOT
 from tests.cover import crossed
 
@@ -132,3 +132,14 @@ def test_flags_of_hydra_pass():
 
 def test_names_of_choices_pass():
     require_plain(["method=variant/hift,peer/badam", "data=gsm8k", "studies=[quick]", "-m", "seed=0,1", "a=(b"])
+
+
+def test_an_error_that_says_nothing_is_told_by_its_cause(capsys):
+    error = HydraException("")
+    error.__cause__ = KeyError("null is no key")
+    with pytest.raises(SystemExit), refused([]):
+        raise error
+    assert "null is no key" in capsys.readouterr().err
+    with pytest.raises(SystemExit), refused([]):
+        raise HydraException("")
+    assert capsys.readouterr().err == "error: HydraException\n"

@@ -212,6 +212,27 @@ def test_an_expansion_takes_what_is_predicted():
     assert peaks["none"] <= peaks["sign above, in backward"] <= peaks["factored in backward"] < peaks["row-normalised"]
 
 
+def test_sliced_gradients_take_what_is_predicted():
+    chosen, sizes, peaks = partial(by_ratio, parts=4, **FROZEN), {"batch": 1, "sequence": 2}, []
+    for gradients in ("whole", "sliced"):
+        execution = Execution(row_gradients=gradients)
+        found = predict(meta_llama(), method(chosen), execution, **sizes)
+        model = llama()
+        trainable = method(chosen, order=Fixed([0]))(model)
+        execution(model, trainable.optimizer)
+        tokens = torch.zeros(1, 2, dtype=torch.long)
+        for _ in range(2):
+            with LivePeak() as live:
+                model(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
+            now = measured_held(model.parameters(), trainable.optimizer)
+            trainable.optimizer.step()
+            trainable.optimizer.zero_grad()
+        assert now == found.held
+        assert now.device - now.gradients + live.peak == pytest.approx(found.phases.backward, rel=2e-3)
+        peaks.append(now.gradients)
+    assert peaks[1] < 0.3 * peaks[0]
+
+
 def test_candidates_are_few_and_hold_the_lowest_layer():
     trainable = method(partial(by_layer, **FROZEN))(meta_llama())
     assert candidates(trainable) == [0]

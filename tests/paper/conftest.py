@@ -35,6 +35,12 @@ CURVES: dict[str, Any] = {
         "long": [1, 10000],
         "log_eps": [-8, -4, 0],
     },
+    "match": {
+        "setting": {"blocks": 2, "size": 1, "share": 0.5, "rates": [0.25], "longest": 200, "groups": 2, "runs": 4},
+        "couplings": [0.0, 1.0],
+        "inner_steps": [1, 2],
+        "floor_steps": [1, 50, 200],
+    },
 }
 
 

@@ -42,7 +42,9 @@ def test_every_float_has_a_producer_and_a_source():
 
 
 def test_every_macro_of_the_text_is_defined(macros):
-    assert set(re.findall(r"\\((?:Quick|Theory|Practice|Adversary|Cost|Claims)\w+)", sections())) <= macros.keys()
+    assert (
+        set(re.findall(r"\\((?:Quick|Theory|Practice|Adversary|Cost|Claims|Match)\w+)", sections())) <= macros.keys()
+    )
 
 
 def test_no_result_is_typed_by_hand():

@@ -42,7 +42,7 @@ def attacked(monkeypatch, **changes) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("c3_one", "a1_pair", "b1_plus_one", "b2_one"),
+        *("c3_one", "a1_pair", "b1_plus_one", "b2_one", "f1_one", "f2_one"),
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("a4", "b1_plus_pair")),
     ],
 )
@@ -64,6 +64,10 @@ def test_every_theorem_of_the_issue_is_attacked() -> None:
     wanted += [("A4", f"A4.{n}") for n in (1, 2, 3)] + [("A3", "rate"), ("A5", "rate"), ("A6Quadratic", "rate")]
     wanted += [("B1Plus", f"B.{n}") for n in (1, 2, 3, 4, 5)] + [("B1Plus", "B1+"), ("B2", "bound"), ("B2", "B2.5")]
     wanted += [("C1", "random"), ("C3", "epoch"), ("E", "B1+")]
+    wanted += [("F1", f"F1.{n}") for n in (1, 2, 3, 4, 5)] + [("F1", "bound"), ("F1", "adam"), ("F2", "bound")]
+    wanted += [("F1Order", "F1.6"), ("F1Order", "F1.7")] + [
+        ("F2", line) for line in ("split", "n", "xi", "step", "visit")
+    ]
     assert set(wanted) <= lines
     least = {(target.name, line): value for target in TARGETS for line, value in target.least.items()}
     for key in (("a1_pair", "epoch"), ("b1_plus_one", "B1+"), ("b1_plus_pair", "B1+"), ("b2_one", "bound")):

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 import records
+from bcd import Adam
 from theory.bounds import master
 from theory.bounds.a5 import A5
 from theory.bounds.b1_plus import B1Plus
 from theory.bounds.b2 import B2
+from theory.bounds.f1 import constants_of as constants_of_f1
+from theory.bounds.f1 import visit
 from theory.curves import __main__ as entry
-from theory.curves import floor, steps, vacuous
+from theory.curves import floor, match, steps, vacuous
 from theory.curves.vacuous import Unit
 from theory.problems.quadratic import Quadratic
 
@@ -134,6 +137,81 @@ def test_simulated_runs_reach_the_zero_of_the_mean_field() -> None:
         floor.simulate(0.3, 1, 0, eps=1e-8, runs=10, seed=0)
 
 
+MATCH = match.Setting(blocks=3, size=2, share=0.5, rates=[0.2, 0.1], longest=400, groups=2, runs=3)
+
+
+def test_chi_of_the_matched_quadratics_is_known() -> None:
+    for coupling in (0.0, 0.25, 1.0):
+        assert match.chi(MATCH, coupling) == pytest.approx((1 + 2 * coupling) / 3, rel=1e-12)
+    known = constants_of_f1((0.9, 0.999), 4)
+    assert match.predicted(MATCH, 0.25, 4) == pytest.approx(2 * float((known.c + known.n) / known.c), rel=1e-12)
+    assert match.predicted(MATCH, 0.25, 1) == pytest.approx(2.0, rel=1e-12), "n_1 = 0"
+    # the matrix that the runs use is the Kronecker product of the text
+    assert MATCH.matrix(0.5)[0].tolist() == [1.05, 1.0, 0.525, 0.5, 0.525, 0.5]
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_matched_runs_are_visits_of_the_theorem(full: bool) -> None:
+    """One run against `theory.bounds.f1.visit`, whose blocks are those that were drawn."""
+    setting = match.Setting(blocks=3, size=2, share=0.01, rates=[0.1], longest=12, groups=1, runs=1)
+    H, K, generator = setting.matrix(0.3), 3, np.random.default_rng(7)
+    found = match.slopes(setting, H, 0.1, K, full=full, longest=12, seed=7)[:, 0, 0]
+    x, wanted = generator.standard_normal((1, 6)), []
+    problem = Quadratic.from_matrix(H, sizes=[2, 2, 2], start=x[0])
+    for _ in range(4):
+        rows = slice(0, 6) if full else problem.slices[int(generator.integers(3, size=(1, 1))[0, 0])]
+        run = visit(problem, problem, x, rows, 1.0, Adam(betas=(0.9, 0.999), eps=match.EPS), 0.1, K)
+        points = run.z[0, :-1] if full else run.z[0, :1]
+        wanted += abs(problem.gradient(points)).sum(axis=1).tolist()
+        x = run.z[:, -1]
+    assert found == pytest.approx(wanted, rel=1e-12)
+
+
+def test_the_number_of_gradients_is_where_the_running_mean_has_fallen() -> None:
+    seen = np.array([[8.0, 8.0], [4.0, 8.0], [0.0, 8.0], [0.0, 8.0]])  # means 8, 6, 4, 3
+    assert match.gradients(seen, 0.5, 10).tolist() == [30.0, math.inf]
+    found = match.tuned(MATCH, MATCH.matrix(0.3), 2, full=False)
+    each = {}
+    for rate in MATCH.rates:
+        mean = match.slopes(MATCH, MATCH.matrix(0.3), rate, 2, full=False, longest=400).mean(axis=(1, 2))
+        each[rate] = float(match.gradients(mean[:, None], 0.5, 2)[0])
+    assert found["gradients"] == min(each.values())
+    assert each[found["rate"]] == found["gradients"]
+    assert len(found["groups"]) == 2
+
+
+@pytest.mark.integration
+def test_without_coupling_random_blocks_need_as_many_times_the_gradients_as_there_are_blocks() -> None:
+    setting = match.Setting(blocks=4, size=2, share=0.25, rates=[0.125, 0.09, 0.18], longest=400, groups=2, runs=32)
+    (separate, coupled) = match.penalties(setting, [0.0, 1.0], [1])
+    assert separate["predicted"] == pytest.approx(4.0)
+    assert separate["measured"] == pytest.approx(4.0, rel=0.2)
+    assert coupled["measured"] < 1.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"blocks": 0}, "blocks=0"),
+        ({"share": 1.0}, r"share=1\.0"),
+        ({"rates": []}, r"rates=\[\]"),
+        ({"rates": [0.0]}, r"rates=\[0\.0\]"),
+    ],
+)
+def test_settings_of_matched_runs_that_are_not_possible_are_refused(change: dict, message: str) -> None:
+    numbers = {"blocks": 2, "size": 1, "share": 0.5, "rates": [0.1], "longest": 9, "groups": 1, "runs": 1}
+    with pytest.raises(ValueError, match=message):
+        match.Setting(**{**numbers, **change})
+
+
+def test_matched_runs_that_do_not_arrive_are_refused() -> None:
+    short = match.Setting(blocks=2, size=1, share=0.1, rates=[1e-6], longest=9, groups=1, runs=2)
+    with pytest.raises(ValueError, match="longest=9 is not possible: no step size"):
+        match.penalties(short, [0.0], [1])
+    with pytest.raises(ValueError, match=r"coupling=1\.5"):
+        short.matrix(1.5)
+
+
 def test_the_record_is_written_and_read_again(tmp_path, monkeypatch, capsys) -> None:
     small = {
         "blocks": [2],
@@ -149,6 +227,12 @@ def test_the_record_is_written_and_read_again(tmp_path, monkeypatch, capsys) -> 
             "runs": 10,
         },
         "vacuous": {"blocks": 4, "coordinates": 8, "inner_steps": [1], "long": [1], "log_eps": [-8, 0]},
+        "match": {
+            "setting": {"blocks": 2, "size": 1, "share": 0.5, "rates": [0.1], "longest": 99, "groups": 1, "runs": 2},
+            "couplings": [1.0],
+            "inner_steps": [1],
+            "floor_steps": [1],
+        },
     }
     monkeypatch.setattr(records, "OUTPUTS", tmp_path)
     monkeypatch.setattr(entry, "CONFIG", small)

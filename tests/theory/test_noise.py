@@ -9,7 +9,7 @@ import pytest
 
 from bcd import SGD, Adam, Momentum, Rule, reference
 from tests.conftest import RTOL
-from theory.noise import Epoch, SecondMoment, TwoPoint, expectation, grow, signs
+from theory.noise import Epoch, SecondMoment, TwoPoint, VectorNoise, expectation, grow, signs
 from theory.numbers import norm, precision
 from theory.problems.quadratic import Quadratic
 
@@ -112,3 +112,71 @@ def test_second_moments_are_the_expectations_of_the_tree(arithmetic: str) -> Non
 def test_expectation_of_children() -> None:
     values = np.arange(8.0)
     assert expectation(values, TwoPoint(0.25, 1.0)) == pytest.approx([0.75, 2.75, 4.75, 6.75])
+
+
+THREE = VectorNoise.drawn(3, 6, p=0.2, sigma=0.7, seed=4)
+
+
+@pytest.mark.parametrize("arithmetic", ["float64", "mp"])
+@pytest.mark.parametrize("outcomes", [2, 3, 5])
+def test_vector_noise_is_unbiased_and_has_its_variances(outcomes: int, arithmetic: str) -> None:
+    noise = VectorNoise.drawn(outcomes, 4, p=0.3, sigma=2.0, seed=1)
+    with precision(arithmetic):
+        x = np.ones(1) if arithmetic == "float64" else np.array([mpmath.mpf(1)])
+        vectors, chances = noise.outcomes(x)
+        exactly = 1e-14 if arithmetic == "float64" else mpmath.mpf("1e-55")
+        assert vectors.shape == (outcomes, 4)
+        assert abs(chances.sum() - 1) < exactly
+        assert (abs((chances[:, None] * vectors).sum(axis=0)) < exactly).all()
+        variances = noise.variances(x)
+        assert (abs(variances - (chances[:, None] * vectors**2).sum(axis=0)) < exactly).all()
+    assert float(variances.mean()) == pytest.approx(4.0, rel=1e-14)
+    assert float(variances.max() / variances.min()) > 1.5, "coordinates differ"
+    assert chances[0] == 0.3
+    # the first has its own probability, the others have equal ones
+    assert [float(p) for p in chances[1:]] == pytest.approx([0.7 / (outcomes - 1)] * (outcomes - 1))
+
+
+def test_a_tree_of_vector_noise_is_the_reference_with_every_outcome() -> None:
+    block, K, rows = 2, 3, PROBLEM.slices[2]
+    tree = grow(PROBLEM, PROBLEM.start[None], np.ones(1), block=block, inner_steps=K, rule=ADAM, lr=0.05, noise=THREE)
+    vectors, chances = THREE.outcomes(np.ones(1))
+    assert [len(level) for level in tree.points] == [1, 3, 9, 27]
+    for index, outcomes in enumerate(itertools.product(range(3), repeat=K)):
+        drawn = iter(outcomes)
+
+        def gradient(i: int, x: list[list[float]], drawn=drawn) -> list[float]:
+            full = PROBLEM.gradient(np.array([number for part in x for number in part]))
+            return list(full[rows] + vectors[next(drawn)][rows])
+
+        start = [list(PROBLEM.start[each]) for each in PROBLEM.slices]
+        run = reference.descend(gradient, start, [(block,)], update=UPDATES[1][1], inner_steps=K, lr=[0.05] * 3)
+        wanted = [number for part in list(run)[-1] for number in part]
+        assert tree.points[-1][index] == pytest.approx(wanted, rel=1e-12)
+        assert tree.probability[-1][index] == pytest.approx(chances[list(outcomes)].prod(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("chances", "vectors", "message"),
+    [
+        ((), (), "0 chances and 0 vectors"),
+        ((0.5,), ((1.0,), (2.0,)), "1 chances and 2 vectors"),
+        ((0.5, 0.5), ((1.0,), (2.0,)), r"chances=\(0\.5, 0\.5\)"),
+        ((-0.1,), ((1.0,),), r"chances=\(-0\.1,\)"),
+        ((0.5,), ((math.inf,),), r"vectors=\(\(inf,\),\)"),
+        ((0.2, 0.2), ((1.0,), (2.0, 3.0)), "of one length"),
+    ],
+)
+def test_vector_noise_that_is_not_possible_is_refused(chances: tuple, vectors: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VectorNoise(chances, vectors)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"outcomes": 1}, "outcomes=1"), ({"p": 1.0}, r"p=1\.0"), ({"sigma": -1.0}, r"sigma=-1\.0")],
+)
+def test_drawn_noise_needs_possible_numbers(change: dict, message: str) -> None:
+    setting = {"outcomes": 2, "p": 0.3, "sigma": 1.0} | change
+    with pytest.raises(ValueError, match=message):
+        VectorNoise.drawn(setting.pop("outcomes"), 2, seed=0, **setting)

@@ -13,6 +13,7 @@ from records.packed import pack
 from theory import practice, promises
 from theory.bounds.b2 import constants_of
 from theory.bounds.d3 import first_order
+from theory.bounds.f1 import constants_of as constants_of_f1
 from theory.bounds.master import largest_a, recipe_of
 from theory.mean_field import parts, zero
 from theory.noise import TwoPoint
@@ -188,6 +189,26 @@ def test_the_analysis_of_a_small_record(monkeypatch):
     assert field["coordinates"] == 5  # the one that never changes is left out
     assert all(value > 0.9 for value in field["correlation"][2:])
     json.dumps(state, allow_nan=False)
+
+
+def test_chi_is_analysed_where_it_was_measured():
+    source = measured()
+    (state,) = source.measurements["states"]
+    rule = practice.rule_of(source)
+    assert "match" not in practice.compare(state, source.config, rule)
+    chi = {"adam": None, "random": [0.3], "climbed": 0.5, "climbed_bend": 0.4}
+    signs = {"whole": {}, "partitions": {"by_layer": {"blocks": 4, "chi": chi}}}
+    found = practice.compare(state | {"signs": signs}, source.config, rule)["match"]["by_layer"]
+    known = constants_of_f1(BETAS, 2)
+    assert found == {
+        "blocks": 4,
+        "chi": {"adam": None, "climbed": 0.5},
+        "inner_steps": [1, 2],
+        "ratio": {"adam": None, "climbed": [2.0, pytest.approx(2 * float((known.c + known.n) / known.c))]},
+    }
+    state["signs"] = signs
+    text = practice.report({"states": practice.analyse(source)["states"]}, [0.01])
+    assert "by_layer, 4 blocks: chi adam --, climbed 0.500" in text
 
 
 @pytest.mark.parametrize(

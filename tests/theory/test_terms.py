@@ -19,8 +19,13 @@ from theory.bounds.c2 import C2
 from theory.bounds.c4 import C4, two_samples
 from theory.bounds.d1 import D1
 from theory.bounds.d2 import D2
+from theory.bounds.f1 import F1
+from theory.bounds.f1 import constants_of as constants_of_f1
+from theory.bounds.f1_order import F1Order
+from theory.bounds.f2 import F2
 from theory.ledger import Ledger, Terms
 from theory.measure import Part, cases, climb, instantiate
+from theory.noise import VectorNoise
 from theory.problems.finite_sum import FiniteSum
 from theory.problems.quadratic import Quadratic
 
@@ -43,6 +48,8 @@ HALF: dict[str, set[tuple[str, str]]] = {
     "d1": {("epoch", "decrease"), ("step", "curvature"), ("step", "decrease"), ("step", "noise"), ("young", "noise")},
     "d2": {("last", "descent"), ("last", "last"), ("step", "decrease"), ("step", "last")},
     "e": {("B1.12", "error")},
+    "f1_order": {("bound", "visit")},
+    "f2": {("step", "change"), ("step", "error")},
 }
 """Bound -> line and term: half of it is enough on all of these instances, but it is needed."""
 
@@ -72,6 +79,23 @@ NOT_AT_ALL: dict[str, set[tuple[str, str]]] = {
         ("visit", "decrease"),
         ("visit", "last"),
         ("visit", "step"),
+    },
+    "f1": {("F1.5", "inside"), ("adam", "eps"), ("bound", "eps"), ("bound", "inside")},
+    "f1_order": {("F1.7", "inside"), ("bound", "between"), ("bound", "eps"), ("bound", "inside")},
+    "f2": {
+        ("bound", "change"),
+        ("bound", "eps"),
+        ("bound", "error"),
+        ("bound", "inside"),
+        ("bound", "noise"),
+        ("bound", "size"),
+        ("step", "noise"),
+        ("step", "size"),
+        ("visit", "change"),
+        ("visit", "error"),
+        ("visit", "inside"),
+        ("visit", "noise"),
+        ("visit", "size"),
     },
 }
 """Bound -> line and term that none of these instances needs: not tested."""
@@ -228,3 +252,64 @@ def test_terms_that_nothing_needs_are_those_of_the_theorems_c(monkeypatch: pytes
     assert lines["bound"]["noise"] == pytest.approx(alpha * V * K / 2 / (1 - gamma / 2))
     assert lines["bound"]["gap"] == pytest.approx(2 * GAP / alpha / (1 - gamma / 2))
     assert lines["tuned"]["slow"] == pytest.approx(2 * (2 * 2 * GAP * K * V) ** 0.5)
+
+
+def test_terms_that_nothing_needs_are_those_of_the_theorem_f1(monkeypatch: pytest.MonkeyPatch) -> None:
+    rate, eps, K = 0.3, 0.2, 3
+    setting: dict[str, Any] = {"rate": rate, "eps": eps, "betas": (0.5, 0.9), "inner_steps": K, "epochs": 1}
+    known, total, whole = constants_of_f1((0.5, 0.9), K), 3.0, 4.0  # l_i = 2, 1 and l = 2 + 1 + 2 0.5
+    alpha = rate * (GAP / total) ** 0.5
+    lines = right_sides(monkeypatch, F1(), PAIR, **setting)
+    each = {"visit": known.c * total, "inside": known.n * total, "eps": 2 * eps / alpha}
+    for name, value in each.items():
+        assert lines["bound"][name] == pytest.approx([alpha * value]), name
+        assert lines["F1.5"][name] == pytest.approx([alpha**2 * K * value]), name
+    assert lines["bound"]["gap"] == pytest.approx([2 * GAP / (alpha * K)])
+    own = rate * (GAP / whole) ** 0.5
+    wanted = {"gap": GAP / (own * K), "visit": own * known.c * whole, "eps": 2 * eps}
+    assert lines["adam"] == {name: pytest.approx([value]) for name, value in wanted.items()}
+    lines = right_sides(monkeypatch, F1Order(), PAIR, order="cyclic", **setting)
+    each["between"] = known.rho.sum() * 0.5
+    for name, value in each.items():
+        assert lines["bound"][name] == pytest.approx([alpha * value]), name
+        assert lines["F1.7"][name] == pytest.approx([alpha**2 * K * value]), name
+    assert lines["bound"]["gap"] == pytest.approx([GAP / (alpha * K)])
+
+
+def test_terms_that_nothing_needs_are_those_of_the_theorem_f2(monkeypatch: pytest.MonkeyPatch) -> None:
+    rate, eps, K, s, total = 0.3, 0.2, 3, 0.7, 3.0
+    noise = VectorNoise((0.3,), ((0.2, -0.1),))
+    sigma = noise.variances(np.ones(1)) ** 0.5
+    setting: dict[str, Any] = {"rate": rate, "eps": eps, "betas": (0.5, 0.9), "inner_steps": K, "epochs": 1}
+    setting |= {"s": s, "sigma": 1.0, "p": 0.3, "outcomes": 2, "noise": noise}
+    lines = right_sides(monkeypatch, F2(), PAIR, **setting)
+    known, alpha = constants_of_f1((0.5, 0.9), K), rate * (GAP / total) ** 0.5
+    omega = (known.w**2).sum(axis=1) ** 0.5
+
+    def terms(s: float) -> dict[str, float]:
+        return {
+            "error": alpha * total * ((2 * s + known.rho) * known.M).mean(),
+            "change": s**2 * alpha * total * known.V.mean(),
+            "step": alpha * total * (known.rho**2).mean() / 2,
+            "noise": sigma.sum() * ((2 * s + known.rho) * omega).mean(),
+            "size": s**2 * sigma.sum(),
+            "eps": s**2 * 2 * eps,
+        }
+
+    inside = alpha * known.n * total
+    for name, value in (terms(s) | {"inside": (2 * s - s**2) * inside}).items():
+        assert lines["visit"][name] == pytest.approx([alpha * K * value]), name
+    gap = 2 * GAP / (alpha * K)
+    grid = np.linspace(0.01, 1, 9901)
+    sides = np.array([(gap + sum(terms(t).values())) / (2 * t - t**2) for t in grid])
+    best = grid[sides.argmin()]
+    for name, value in (terms(best) | {"gap": gap}).items():
+        assert lines["bound"][name] == pytest.approx([value / (2 * best - best**2)], rel=1e-3), name
+    assert lines["bound"]["inside"] == pytest.approx([inside])
+    assert sum(lines["bound"].values()) == pytest.approx([sides.min() + inside], rel=1e-7)
+    last, factor = lines["step"], 2 * s + known.rho[-1]  # the last step of block 1: l_i = 1
+    assert last["noise"] == pytest.approx([factor * omega[-1] * sigma[1]])
+    assert last["size"] == pytest.approx([s**2 * sigma[1]])
+    assert last["error"] == pytest.approx([factor * alpha * known.M[-1]])
+    assert last["change"] == pytest.approx([s**2 * alpha * known.V[-1]])
+    assert last["eps"] == pytest.approx([s**2 * eps])

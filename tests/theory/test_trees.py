@@ -54,6 +54,14 @@ def test_conditional_means_by_hand() -> None:
     assert second == pytest.approx(values[1][None])
 
 
+def test_means_of_vectors_and_trees_of_three_outcomes() -> None:
+    chance, roots = np.array([0.1, 0.3, 0.24, 0.36]), np.array([0.4, 0.6])
+    values = np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 1.0], [4.0, 1.0]])
+    assert conditional_mean(values, chance, roots) == pytest.approx(np.array([[1.75, 0.0], [3.6, 1.0]]))
+    older = [np.array([[1.0], [2.0], [3.0]]), np.arange(9.0)[:, None]]
+    assert history(older, 2, 3)[0, :, 0].tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
 def test_history_repeats_what_older_nodes_saw() -> None:
     values = [np.array([[1.0], [2.0]]), np.arange(4.0)[:, None]]
     assert history(values, 2)[..., 0].tolist() == [[1, 1, 2, 2], [0, 1, 2, 3]]

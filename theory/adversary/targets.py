@@ -21,6 +21,9 @@ from theory.bounds.c1 import C1
 from theory.bounds.c2 import C2
 from theory.bounds.c3 import C3
 from theory.bounds.e import E
+from theory.bounds.f1 import F1
+from theory.bounds.f1_order import F1Order
+from theory.bounds.f2 import F2
 from theory.problems import Problem
 from theory.problems.plsin import PLSin
 from theory.problems.quadratic import Quadratic
@@ -74,6 +77,13 @@ SIZE = Axis("size", *FROM_TINY_TO_HUGE, log=True)
 VISIT = ("A0", "A0*", "A0'", "A0''", "A6", "A1a", "T", "A1b", "epoch")
 MASTER = ("B.1", "B.2", "B.3", "B.3'", "B.4", "B.5")
 ADAM_ONCE = {**ONCE, "eps": 1.0, "betas": (0.9, 0.999), "inner_steps": 1, "order": "cyclic"}
+ADAM_AXES = (
+    Axis("rate", 0.01, 10.0, log=True),
+    Axis("eps", 1e-8, 1.0, log=True),
+    Axis("betas", values=((0.5, 0.9), (0.9, 0.999))),
+    STEPS,
+)
+F_VISIT = ("B.1", "B.7", "B2.1", "F1.1", "F1.2", "F1.3", "F1.4")
 
 TARGETS = (
     Target(
@@ -208,13 +218,7 @@ TARGETS = (
         B2(),
         triple,
         ADAM_TRIPLE,
-        (
-            Axis("rate", 0.01, 10.0, log=True),
-            Axis("eps", 1e-8, 1.0, log=True),
-            Axis("betas", values=((0.5, 0.9), (0.9, 0.999))),
-            STEPS,
-            ORDER,
-        ),
+        (*ADAM_AXES, ORDER),
         ONCE,
         ("B.1", "B.7", "B2.1", "B2.e", "B2.2", "B2.3", "B2.4", "B2.5"),
         loose=("bound",),
@@ -281,5 +285,64 @@ TARGETS = (
         ("B1+", "E.PL"),
         loose=("E.rate",),
         equal=("B.3", "B.4"),
+    ),
+    Target(
+        "f1_one",
+        F1(),
+        single,
+        (SIZE, Axis("L", 0.1, 10.0, log=True)),
+        (Axis("rate", 0.1, 10.0, log=True), Axis("eps", 1e-8, 1.0, log=True)),
+        {**ONCE, "betas": (0.9, 0.999), "inner_steps": 1},
+        ("bound", "adam", "F1.5"),
+        least={"bound": 0.98, "adam": 0.98},
+        equal=("chi",),
+    ),
+    Target(
+        "f1",
+        F1(),
+        triple,
+        ADAM_TRIPLE,
+        ADAM_AXES,
+        {"epochs": 2},
+        F_VISIT,
+        loose=("F1.5", "bound", "adam", "chi"),
+    ),
+    Target(
+        "f1_order",
+        F1Order(),
+        triple,
+        ADAM_TRIPLE,
+        (*ADAM_AXES, ORDER),
+        ONCE,
+        (*F_VISIT, "F1.6", "F1.7"),
+        loose=("bound",),
+    ),
+    Target(
+        "f2_one",
+        F2(),
+        single,
+        (SIZE, Axis("L", 0.1, 10.0, log=True)),
+        (Axis("rate", 0.1, 10.0, log=True), Axis("eps", 1e-8, 1.0, log=True)),
+        {**ONCE, "betas": (0.9, 0.999), "inner_steps": 1, "s": 1.0, "sigma": 0.0, "p": 0.5, "outcomes": 2},
+        ("rho", "size", "step", "visit", "bound"),
+        least={"bound": 0.98},
+        equal=("m_hat", "size"),
+    ),
+    Target(
+        "f2",
+        F2(),
+        triple,
+        ADAM_TRIPLE,
+        (
+            *ADAM_AXES[:-1],
+            Axis("inner_steps", values=(1, 2)),
+            Axis("s", 0.05, 1.0),
+            Axis("sigma", 1e-3, 10.0, log=True),
+            Axis("p", 0.05, 0.95),
+            Axis("outcomes", values=(2, 3)),
+        ),
+        ONCE,
+        ("m_hat", "rho", "e", "split", "size", "descent", "inside", "n", "xi", "step"),
+        loose=("visit", "bound"),
     ),
 )

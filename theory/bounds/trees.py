@@ -1,8 +1,8 @@
-"""Block coordinate descent under two-point noise along all outcomes: expectations as finite sums.
+"""Block coordinate descent under noise along all outcomes: expectations as finite sums.
 
-Every visit starts from all leaves of the one before, so that T block epochs of D visits of K steps are one tree of
-2^(T D K) leaves; `theory.noise.grow` does one visit. For the theorems on rules or problems without a recursion for
-moments.
+With two-point noise every visit starts from all leaves of the one before, so that T block epochs of D visits of K
+steps are one tree of 2^(T D K) leaves; `theory.noise.grow` does one visit. For the theorems on rules or problems
+without a recursion for moments.
 """
 
 import math
@@ -62,24 +62,26 @@ def follow(
     return run
 
 
-def descended(values: Array, generations: int) -> Array:
+def descended(values: Array, generations: int, branches: int = 2) -> Array:
     """Values at nodes -> the same at their descendants some generations later, along axis 0."""
-    return np.repeat(values, 2**generations, axis=0)
+    return np.repeat(values, branches**generations, axis=0)
 
 
-def history(values: list[Array], k: int) -> Array:
+def history(values: list[Array], k: int, branches: int = 2) -> Array:
     """values[j] at the nodes of level j + 1, j < k -> (k, n, d), all of them at the nodes of level k."""
-    return np.stack([descended(values[j], k - 1 - j) for j in range(k)])
+    return np.stack([descended(values[j], k - 1 - j, branches) for j in range(k)])
 
 
 def drops(problem: Problem, tree: Visit, k: int) -> Array:
     """f(z^{k-1}) - f(z^k) at the nodes of level k."""
-    return problem.decrease(descended(tree.points[k - 1], 1), tree.points[k])
+    return problem.decrease(descended(tree.points[k - 1], 1, tree.branches), tree.points[k])
 
 
 def conditional_mean(values: Array, chance: Array, roots: Array) -> Array:
-    """E[values | ancestor]: values and probabilities (n 2^k,), probabilities of the ancestors (n,) -> (n,)."""
-    return (chance * values).reshape(len(roots), -1).sum(axis=1) / roots
+    """E[values | ancestor]: values (n b^k, ...), probabilities (n b^k,) and of the ancestors (n,) -> (n, ...)."""
+    rest = (1,) * (values.ndim - 1)
+    weighted = (chance.reshape(-1, *rest) * values).reshape(len(roots), -1, *values.shape[1:])
+    return weighted.sum(axis=1) / roots.reshape(-1, *rest)
 
 
 def starts(run: list[Epoch]) -> list[Array]:

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from records.provenance import source_hash
-from theory.curves import floor, steps, vacuous
+from theory.curves import floor, match, steps, vacuous
 from theory.recorded import recorded
 
 STUDY, NAME = "curves", "curves"
@@ -38,6 +38,20 @@ CONFIG: dict[str, Any] = {
         "long": [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000],
         "log_eps": [-8 + 0.5 * i for i in range(17)],
     },
+    "match": {
+        "setting": {
+            "blocks": 8,
+            "size": 4,
+            "share": 0.25,
+            "rates": [2 ** (exponent / 2) for exponent in (-6, -7, -5, -8, -4, -9, -3, -10, -2, -1, 0)],
+            "longest": 1500,
+            "groups": 5,
+            "runs": 32,
+        },
+        "couplings": [0.0, 0.1, 0.3, 0.6, 1.0],
+        "inner_steps": [1, 10],
+        "floor_steps": [1, 2, 3, 5, 8, 12, 20, 30, 40, 50, 60, 70, 80, 100, 140, 200],
+    },
 }
 
 ADAM, L1_STEPS = (0.9, 0.999), [1, 10, 50, 100]
@@ -46,7 +60,7 @@ ADAM, L1_STEPS = (0.9, 0.999), [1, 10, 50, 100]
 
 def measure(config: dict[str, Any]) -> dict[str, Any]:
     """Everything as JSON values."""
-    shape, field, never = config["contraction"], config["floor"], config["vacuous"]
+    shape, field, never, compared = (config[name] for name in ("contraction", "floor", "vacuous", "match"))
     contraction = steps.contraction(shape["example"], shape["gammas"], config["inner_steps"])
     predicted = floor.predicted(field["chances"], field["inner_steps"], field["eps"])
     pairs = [
@@ -71,6 +85,12 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
         "vacuous": vacuous.table(
             never["blocks"], never["coordinates"], never["inner_steps"], never["long"], never["log_eps"]
         ),
+        "match": {
+            "penalties": match.penalties(
+                match.Setting(**compared["setting"]), compared["couplings"], compared["inner_steps"]
+            ),
+            "floor": match.floors(compared["floor_steps"], ADAM),
+        },
         "holds": all(low <= high for low, high in pairs),
     }
 
@@ -92,6 +112,14 @@ def report(measurements: dict[str, Any]) -> list[str]:
         for log, values in zip(measurements["vacuous"]["log_eps"], grid["values"], strict=True):
             cells = "".join(f"{'never' if value is None else f'{value:.1f}':>8}" for value in values)
             lines.append(f"{10**log:>8.0e}{cells}")
+    lines += ["", f"{'K':>5}{'c':>6}{'1/chi':>8}{'predicted':>11}{'measured':>10}   N_BAdam/N_Adam, Theorem F1"]
+    for row in measurements["match"]["penalties"]:
+        values = f"{1 / row['chi']:>8.2f}{row['predicted']:>11.2f}{row['measured']:>10.2f}"
+        lines.append(f"{row['inner_steps']:>5}{row['coupling']:>6}{values}")
+    floors = measurements["match"]["floor"]
+    lines += ["", f"{'K':>5}{'floor of F2':>13}{'beta1 = 1 - 1/K':>17}"]
+    for values in zip(*(floors[name] for name in ("inner_steps", "fixed", "growing")), strict=True):
+        lines.append(f"{values[0]:>5}{values[1]:>13.3f}{values[2]:>17.3f}")
     rows = zip(measurements["l1"]["inner_steps"], measurements["l1"]["constant"], strict=True)
     lines += ["", "(C + N)/K of Theorem B2: " + ", ".join(f"{constant:.2f} for K = {K}" for K, constant in rows)]
     return [*lines, "", "HOLDS" if measurements["holds"] else "FAILS"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from theory.numbers import convert, dot, exact, like
 from theory.problems.blocks import slices
+from theory.problems.sup import SupConstants
 
 Array = np.ndarray
 
@@ -25,6 +26,7 @@ class Certified:
     """
 
     data: ClassVar[tuple[str, ...]] = ()
+    _sup: SupConstants | None = None
 
     def certify(
         self,
@@ -62,6 +64,25 @@ class Certified:
         self.pl = max(pl * (1 - OUTWARD), self.mu, 0.0)
         self.radius = radius * (1 + OUTWARD)
         self.minimiser, self._inverse = minimiser, inverse
+
+    @property
+    def sup(self) -> SupConstants:
+        """`sup_constants`, rounded upwards; they are made once, of the problem with float64 data."""
+        if self._sup is None:
+            found = self.sup_constants()
+            up = 1 + OUTWARD
+            self._sup = SupConstants(found.whole * up, found.blocks * up, found.pairs * up)
+        return self._sup
+
+    def sup_constants(self) -> SupConstants:
+        """Lipschitz constants from l_inf to l_1, up to float64 rounding.
+
+        Raises:
+            ValueError: when the family has none.
+        """
+        raise ValueError(
+            f"problem={type(self).__name__} is not possible: it has no certified Lipschitz constants from l_inf to l_1"
+        )
 
     def value(self, x: Array) -> Array:
         raise NotImplementedError

@@ -4,6 +4,10 @@ The polytope is a box of weight intervals, or the convex hull of given vertices.
 ||H_ij||_2 are convex in s and the smallest eigenvalue is concave, so that the vertices have the extremes. A box of
 many intervals has too many vertices; there H is monotone in s (extremes of the eigenvalues), and with the centre
 H_0 and the half widths h_c, ||(H - H_0)_ij|| <= ||G_i diag(h)^{1/2}|| ||G_j diag(h)^{1/2}||.
+
+Norms from l_inf to l_1 are convex in s too. In a box of many intervals with positive semidefinite H the largest H has
+the largest norm, ||H|| = max s'Hs over signs, and so have its diagonal blocks; elsewhere
+||(H - H_0)_ij|| <= sum_c h_c ||(g_c)_i||_1 ||(g_c)_j||_1.
 """
 
 import itertools
@@ -13,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.problems.blocks import block_norms, slices, strictly_lower
+from theory.problems.certified import OUTWARD
+from theory.problems.sup import SupConstants, block_sup_norms, sup_norm
 
 Array = np.ndarray
 
@@ -30,6 +36,9 @@ class Curvature:
         L_ij: as in `Problem`.
         centre: H_0, (d, d).
         spread: at least ||(H - H_0)_ij||, (D, D).
+        extremes: averaged Hessians that have the largest norm from l_inf to l_1, of everything and of every block,
+            (p, d, d).
+        sup_spread: at least ||(H - H_0)_ij|| from l_inf to l_1, (D, D); None where `extremes` have the pairs too.
     """
 
     L: float
@@ -37,6 +46,26 @@ class Curvature:
     L_ij: Array
     centre: Array
     spread: Array
+    extremes: Array
+    sup_spread: Array | None = None
+
+    def sup_constants(self, sizes: Sequence[int]) -> SupConstants:
+        """Lipschitz constants from l_inf to l_1, not rounded.
+
+        Raises:
+            ValueError: when the weights have many intervals and H is indefinite.
+        """
+        if not len(self.extremes):
+            raise ValueError(
+                f"mu={self.mu:.3g} is not possible: constants from l_inf to l_1 need a convex f or at most "
+                f"{MOST_INTERVALS} weights"
+            )
+        pairs = block_sup_norms(self.extremes, sizes)
+        blocks = np.diag(pairs).copy()
+        if self.sup_spread is not None:
+            pairs = block_sup_norms(self.centre, sizes) + self.sup_spread
+            np.fill_diagonal(pairs, blocks)
+        return SupConstants(sup_norm(self.extremes), blocks, pairs)
 
     def triangular(self, sizes: Sequence[int], order: Sequence[int]) -> float:
         """Lambda of Lemma T: row i averages H over its own segments, hence its own weights, around H_0."""
@@ -64,6 +93,7 @@ def hull(base: Array, rows: Array, vertices: Array, sizes: Sequence[int]) -> Cur
         L_ij=block_norms(hessians, sizes).max(axis=0),
         centre=centre,
         spread=block_norms(hessians - centre, sizes).max(axis=0),
+        extremes=hessians,
     )
 
 
@@ -84,4 +114,14 @@ def box(base: Array, rows: Array, low: Array, high: Array, sizes: Sequence[int])
         top = np.linalg.eigvalsh(largest[part, part])[-1]
         L_ij[i, i] = max(top, -np.linalg.eigvalsh(smallest[part, part])[0])
     mu = float(np.linalg.eigvalsh(smallest)[0])
-    return Curvature(max(float(np.linalg.eigvalsh(largest)[-1]), -mu), mu, L_ij, centre, spread)
+    lengths = np.stack([abs(rows[:, part]).sum(axis=1) for part in slices(sizes)], axis=1)  # (m, D)
+    return Curvature(
+        L=max(float(np.linalg.eigvalsh(largest)[-1]), -mu),
+        mu=mu,
+        L_ij=L_ij,
+        centre=centre,
+        spread=spread,
+        # where mu is 0 up to rounding the constant is right up to rounding
+        extremes=np.array([largest] if mu >= -OUTWARD * np.linalg.norm(largest, 2) else []),
+        sup_spread=lengths.T * ((high - low) / 2) @ lengths,
+    )

@@ -6,6 +6,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from torch import Tensor
 
+from theory.problems.sup import SupConstants
+
 Array = np.ndarray
 
 
@@ -31,6 +33,7 @@ class Problem(Protocol):
         pl: Polyak-Lojasiewicz constant, ||grad f||^2 >= 2 pl (f - f*) on C; 0 if none is known.
         radius: at least max{||x - x*|| : f(x) <= f(x^0)} for every minimiser x*; infinity if none is known.
         minimiser: the minimiser to float64 accuracy; None if it is not known or not unique.
+        sup: Lipschitz constants of the gradient from l_inf to l_1 on C; a ValueError where none are certified.
     """
 
     parameters: dict[str, Any]
@@ -46,6 +49,11 @@ class Problem(Protocol):
     pl: float
     radius: float
     minimiser: Array | None
+
+    @property
+    def sup(self) -> SupConstants:
+        """See the attributes."""
+        ...
 
     def value(self, x: Array) -> Array:
         """f(x)."""

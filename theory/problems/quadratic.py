@@ -14,6 +14,7 @@ from theory.problems.blocks import block_norms, strictly_lower
 from theory.problems.certified import OUTWARD, Certified
 from theory.problems.family import BlockFamily
 from theory.problems.problem import Array
+from theory.problems.sup import SupConstants, block_sup_norms, sup_norm
 from theory.problems.validation import at_least, block_sizes
 from theory.problems.validation import positive_integer as positive_integer  # the bounds import it from here
 
@@ -173,6 +174,11 @@ class Quadratic(Certified):
     def triangular(self, order: Sequence[int]) -> float:
         """Lambda = || strictly lower block triangle of A, blocks in this order ||_2, exact for quadratics."""
         return float(np.linalg.norm(strictly_lower(self.matrix, self.sizes, order), 2)) * (1 + OUTWARD)
+
+    def sup_constants(self) -> SupConstants:
+        """The norms of A itself, exact for quadratics."""
+        pairs = block_sup_norms(self.matrix, self.sizes)
+        return SupConstants(sup_norm(self.matrix), np.diag(pairs).copy(), pairs)
 
     def objective(self, blocks: Sequence[Tensor]) -> Tensor:
         matrix, linear = self._tensors

@@ -12,6 +12,7 @@ from theory.numbers import dot
 from theory.problems.certified import OUTWARD, Certified
 from theory.problems.curvature import Curvature
 from theory.problems.problem import Array
+from theory.problems.sup import SupConstants
 
 
 class RidgeSum(Certified):
@@ -85,6 +86,9 @@ class RidgeSum(Certified):
 
     def triangular(self, order: Sequence[int]) -> float:
         return self._curvature.triangular(self.sizes, order) * (1 + OUTWARD)
+
+    def sup_constants(self) -> SupConstants:
+        return self._curvature.sup_constants(self.sizes)
 
     def objective(self, blocks: Sequence[Tensor]) -> Tensor:
         base, rows, offsets = self._tensors

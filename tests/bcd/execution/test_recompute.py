@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 from transformers import Trainer, TrainingArguments
 
-from bcd import Adam, BlockCoordinateDescent, Descending, Fixed, by_layer
+from bcd import Adam, BlockCoordinateDescent, Descending, Expansion, Fixed, Sign, by_layer
 from bcd.execution import chunked_loss, compile_layers, recompute, recompute_layers, recomputed_layers
 from bcd.memory import measured_held
 from bcd.memory.activations import LivePeak, SavedTensors
@@ -150,11 +150,17 @@ def test_free_is_planned_anew_at_every_visit(monkeypatch, llama, tokens, train):
     assert not optimizer._visit_hooks
 
 
-def test_pending_is_what_the_first_step_of_a_visit_allocates(llama, tokens):
+@pytest.mark.parametrize(
+    "expansion",
+    [None, Expansion(ratio=0.1), Expansion(Sign(), reach="above"), Expansion(Sign(), when="backward")],
+    ids=["none", "all", "above", "in backward"],
+)
+def test_pending_is_what_the_first_step_of_a_visit_allocates(expansion, llama, tokens):
     model = llama(torch.bfloat16)
     optimizer = BlockCoordinateDescent(
-        by_layer(model, **FREEZE), rule=Adam(), order=Descending(), inner_steps=2, lr=1e-3, master="discard"
-    )
+        by_layer(model, **FREEZE), rule=Adam(), order=Descending(), inner_steps=2, lr=1e-3, master="discard",
+        expansion=expansion,
+    )  # fmt: skip
     for _ in range(3):
         expected = recompute.pending(model, optimizer)
         model(input_ids=tokens, labels=tokens).loss.backward()

@@ -11,6 +11,7 @@ from bcd import (
     Cyclic,
     Factored,
     Momentum,
+    Orthogonalised,
     Part,
     RowNormalised,
     Sign,
@@ -59,7 +60,7 @@ def test_every_lifetime_holds_what_is_predicted(make, state, master, dtype, deco
     check_every_visit(model, optimizer)
 
 
-@pytest.mark.parametrize("rule", [SGD(), Momentum(), Sign(), AdamW(), RowNormalised(), Factored()])
+@pytest.mark.parametrize("rule", [SGD(), Momentum(), Sign(), AdamW(), RowNormalised(), Factored(), Orthogonalised()])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_every_rule_holds_what_is_predicted(rule, dtype, decoder):
     model = decoder().to(dtype)

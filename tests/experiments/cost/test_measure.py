@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,17 @@ import torch
 from hydra import initialize_config_dir
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bcd import Part
+from bcd import Adam, Cyclic, Expansion, Part, Sign, by_layer
 from bcd.execution import Execution, compile_layers
 from bcd.memory.activations import LivePeak, SavedTensors
 from experiments import profile
 from experiments.cost import case, show
-from experiments.cost.arithmetic import must_run, products, sustained_rate
+from experiments.cost.arithmetic import computed, must_run, products, sustained_rate
 from experiments.cost.graphs import fused_backend
 from experiments.cost.measure import PHASES
 from experiments.cost.random_weights import materialise
 from experiments.errors import UserError
+from experiments.methods import BlockMethod
 from experiments.methods.peers.badam_package import BadamPackage
 from experiments.methods.peers.documented import Documented
 from experiments.methods.peers.galore import GaLoreMethod
@@ -81,6 +83,21 @@ def test_the_floor_of_full_training_is_three_forward_passes_of_products():
     tied = llama(tie_word_embeddings=True)
     visit = [Part(n, p) for n, p in tied.named_parameters()]
     assert must_run(tied, visit, tokens=tokens, sequence=48) == found, "a look-up multiplies nothing"
+
+
+@pytest.mark.parametrize("reach", ["all", "above"])
+def test_the_floor_of_an_expansion_counts_what_moves(reach):
+    model = llama()
+    frozen = {"embedding": "freeze", "final_norm": "freeze", "head": "freeze"}
+    expansion = Expansion(Sign(), ratio=0.1, reach=reach, when="backward")
+    options = {"order": Cyclic(), "rule": Adam(), "inner_steps": 1, "lr": 1e-3, "expansion": expansion}
+    trainable = BlockMethod(partial(by_layer, **frozen), **options)(model)
+    sizes = {"tokens": 96, "sequence": 48}
+    floors = [must_run(model, computed(trainable, visit), **sizes) for visit in range(LAYERS)]
+    attention = 2 * 96 * 48 * WIDTH
+    forward = 2 * 96 * (LAYERS * LAYER + HEAD) + LAYERS * attention
+    running = [LAYERS - (active if reach == "above" else 0) for active in range(LAYERS)]
+    assert floors == [forward + 2 * 96 * HEAD + n * (4 * 96 * LAYER + 2.5 * attention) for n in running]
 
 
 def test_the_rate_runs_every_product_of_the_model():

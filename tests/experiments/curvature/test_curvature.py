@@ -14,6 +14,7 @@ from omegaconf import open_dict
 from experiments import configuration
 from experiments.command import spelled_out
 from experiments.curvature import measure as curvature
+from experiments.curvature import signs
 from experiments.curvature.hessian import Hessian, coupling, power
 from experiments.curvature.hessian import curvature as block_curvature
 from experiments.curvature.noise import noise
@@ -147,11 +148,79 @@ def test_packed_tables_come_back_rounded_and_damage_is_told():
             unpack(good | damage)
 
 
+def quadratic(matrix):
+    """The Hessian of x'Ax/2 - <1, x> at 0, whose blocks are single coordinates."""
+    x = [torch.zeros(1, dtype=torch.float64, requires_grad=True) for _ in range(len(matrix))]
+    flat = torch.cat(x)
+    return Hessian(flat @ (matrix @ flat) / 2 - flat.sum(), [[part] for part in x])
+
+
+def largest(matrix):
+    """max ||As||_1 over all sign vectors."""
+    every = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=len(matrix))), dtype=torch.float64)
+    return (every @ matrix).abs().sum(dim=1).max().item()
+
+
+def measured_signs(matrix, partitions, drawn=3, iterations=20):
+    options = {"eps": 1e-8, "generator": generator(), "drawn": drawn, "iterations": iterations}
+    return signs.measure(quadratic(matrix), partitions, **options)
+
+
+@pytest.mark.usefixtures("global_generator_untouched")
+@pytest.mark.parametrize("seed", range(4))
+def test_curvature_along_signs_is_that_of_a_dense_matrix(seed):
+    factor = torch.randn(6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    matrix = factor @ factor.T
+    blocks = [[0, 1], [2, 3, 4], [5]]
+    found = measured_signs(matrix, {"parts": blocks, "one": [list(range(6))]})
+    parts = [matrix[block][:, block] for block in blocks]
+    # the gradient at 0 is -1, so the step is -1 in every coordinate, up to eps
+    assert found["whole"]["adam"]["bend"] == pytest.approx(matrix.sum().item(), rel=1e-6)
+    assert found["partitions"]["parts"]["adam"]["bend"] == pytest.approx(sum(p.sum().item() for p in parts), rel=1e-6)
+    exact, sums = largest(matrix), sum(largest(part) for part in parts)
+    whole, part = (found[name] for name in ("whole", "partitions"))
+    assert exact / 2 <= whole["climbed"]["norm"] <= exact * (1 + 1e-12), "a lower estimate"
+    assert whole["climbed"]["bend"] <= whole["climbed"]["norm"] * (1 + 1e-12)
+    assert sums / 2 <= part["parts"]["climbed"]["norm"] <= sums * (1 + 1e-12)
+    chi = whole["climbed"]["norm"] / (3 * part["parts"]["climbed"]["norm"])
+    assert part["parts"]["chi"]["climbed"] == pytest.approx(chi, rel=1e-12)
+    assert part["one"]["chi"] == {"adam": 1.0, "random": [1.0] * 3, "climbed": 1.0, "climbed_bend": 1.0}
+    for k, along in enumerate(whole["random"]):
+        wanted = along["bend"] / (3 * part["parts"]["random"][k]["bend"])
+        assert part["parts"]["chi"]["random"][k] == pytest.approx(wanted)
+    # climbing never falls below where it starts: the signs of the gradient are the step of Adam
+    assert whole["climbed"]["norm"] >= whole["adam"]["norm"] * (1 - 1e-6)
+
+
+def test_chi_is_one_where_all_is_coupled_and_one_over_the_blocks_where_nothing_is():
+    blocks = {"parts": [[0, 1], [2, 3]]}
+    coupled, separate = torch.ones(4, 4, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
+    assert measured_signs(coupled, blocks)["partitions"]["parts"]["chi"]["climbed"] == pytest.approx(1.0)
+    assert measured_signs(separate, blocks)["partitions"]["parts"]["chi"]["climbed"] == pytest.approx(0.5)
+    # where curvature is negative the ratio of bends says nothing, that of norms does
+    chi = measured_signs(-coupled, blocks)["partitions"]["parts"]["chi"]
+    assert chi["adam"] is None
+    assert chi["climbed"] == pytest.approx(1.0)
+
+
+def test_climbing_ends_where_the_signs_come_back_and_never_falls():
+    hessian = quadratic(torch.tensor([[2.0, -1.0], [-1.0, 2.0]], dtype=torch.float64))
+    asked = []
+    product = hessian.product
+    hessian.product = lambda rows, vectors: asked.append(1) or product(rows, vectors)
+    start = [torch.ones(1, dtype=torch.float64), -torch.ones(1, dtype=torch.float64)]
+    assert signs.climbed(hessian, [0, 1], start, 50) == {"bend": 6.0, "norm": 6.0}
+    assert len(asked) == 1
+    zero = [torch.zeros(1), torch.tensor([3.0])]
+    assert [t.item() for t in signs.signs(zero, [torch.tensor([-1.0]), torch.tensor([-1.0])])] == [-1.0, 1.0]
+
+
 TINY = [
     "steps=2", "batch_size=2", "data.train_size=8", "data.heldout_size=6", "data.max_tokens=256", "device=cpu",
     "dtype=float64", "blocks=[0,1]", "examples=4", "iterations=3", "visits.lr=[1e-5,1e-3]",
     "visits.inner_steps=[1,3]", "visits.gradients=[full,minibatch]",
-    "noise.examples=6", "noise.coordinates=20", "noise.kept=5",
+    "noise.examples=6", "noise.coordinates=20", "noise.kept=5", "signs.partitions.by_groups.size=2",
+    "signs.random=1", "signs.iterations=2",
 ]  # fmt: skip
 
 
@@ -194,6 +263,19 @@ def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
         assert pair["value"] > 0
         assert state["whole"]["curvature"]["value"] > 0.5 * largest
         assert len(state["visits"]) == 2 * 2 * 2
+        parts = state["signs"]["partitions"]
+        assert {name: part["blocks"] for name, part in parts.items()} == {
+            "by_layer": 2,
+            "by_groups": 1,
+            "by_module": 4,
+        }
+        for how in ("adam", "climbed"):  # one block is everything together
+            assert parts["by_groups"][how] == state["signs"]["whole"][how]
+        assert parts["by_groups"]["chi"]["adam"] in (1.0, None), "None where the curvature is negative"
+        assert parts["by_groups"]["chi"]["climbed"] == 1.0
+        # the two layers, all that `blocks` has, along the first step of Adam
+        bends = sum(block["bend"] for block in state["blocks"])
+        assert parts["by_layer"]["adam"]["bend"] == pytest.approx(bends, rel=1e-9)
         assert all(len(rows) == 5 for rows in (unpack(part["gradients"]) for part in state["noise"]))
         # a step of 1e-5 along s changes f by slope and bend: the quadratic model to a millionth of f
         for block in state["blocks"]:
@@ -205,10 +287,11 @@ def test_a_tiny_llama_leaves_one_record_that_repeats(tiny):
             model = state["loss"] - 1e-5 * block["slope"] + 1e-10 * block["bend"] / 2
             assert seen["losses"][0] == pytest.approx(model, abs=1e-3 * 1e-5 * block["slope"])
     assert "after 2 steps" in curvature.summary(record)
+    assert "by_module, 4 blocks: chi along adam " in curvature.summary(record)
     again = curvature.execute(Run(planning.plan(*tiny()), curvature.STUDY))
 
     def without_seconds(measurements):
-        return re.sub(r'"(seconds|second_order|visits|noise)": [0-9.e+-]+', "", json.dumps(measurements))
+        return re.sub(r'"(seconds|second_order|signs|visits|noise)": [0-9.e+-]+', "", json.dumps(measurements))
 
     assert without_seconds(again.measurements) == without_seconds(record.measurements)
     assert Run(planned, "practice").finished is not None
@@ -243,6 +326,8 @@ def test_weights_come_back_after_a_visit(tiny):
         ("visits.inner_steps=[0]", "visits.inner_steps=0 is not possible"),
         ("visits.gradients=[half]", "visits.gradients='half' is not one of full, minibatch"),
         ("batch_size=5", "batch_size=5 exceeds examples=4"),
+        ("signs.random=0", "signs.random=0 is not possible"),
+        ("signs.iterations=0", "signs.iterations=0 is not possible"),
     ],
 )
 def test_impossible_values_are_named(override, message, tiny):
@@ -254,3 +339,23 @@ def test_impossible_values_are_named(override, message, tiny):
 def test_blocks_that_the_model_lacks_are_named(override, tiny):
     with pytest.raises(UserError, match=r"blocks=7 is not possible: 2 blocks|partition is not possible"):
         curvature.execute(Run(planning.plan(*tiny(override)), curvature.STUDY))
+
+
+def test_partitions_of_different_parameters_are_refused(tiny):
+    config, _ = tiny("signs.partitions.by_module.final_norm=train")
+    model, _ = planning.plan(*tiny()).workload.model.load(torch.float64)
+    model.set_attn_implementation("eager")
+    with pytest.raises(UserError, match=r"signs.partitions.by_layer is not possible: it has \d+ of the \d+ tensors"):
+        curvature.sign_curvature(model, None, 1e-8, config)
+
+
+@pytest.mark.usefixtures("global_generator_untouched")
+def test_signs_can_be_left_out(tiny):
+    config, chosen = tiny("signs=null", "visits.lr=[1e-5]", "visits.inner_steps=[1]", "visits.gradients=[full]")
+    curvature.check(config)
+    planned = planning.plan(config, chosen)
+    model, tokenizer = planned.workload.model.load(torch.float64)
+    model.set_attn_implementation("eager")
+    dataset = planned.workload.data.load(tokenizer)
+    partition = configuration.build(config.method.partition)(model)
+    assert "signs" not in curvature.measure(model, tokenizer, dataset, partition, config)

@@ -69,6 +69,12 @@ def differing(one, other):
             {"method.expansion.ratio", "choices.partition"}
             | {f"{node}.{key}" for node in ("partition", "method.partition") for key in ("size", "_target_")},
         ),
+        (
+            "above_sign_balanced",
+            "variant/above_sign",
+            {"choices.order"}
+            | {f"{node}.{key}" for node in ("order", "method.order") for key in ("share", "_target_")},
+        ),
         ("row_normalised", "variant/sign", {"choices.rule", "rule._target_", "method.rule._target_"}),
         ("badam_average_visits", "variant/badam_average_steps", {"method.decay", "method.every"}),
     ],

@@ -180,6 +180,9 @@ def test_values_by_an_earlier_axis():
         with pytest.raises(UserError, match=r"study=small (gives|has no) values of batch_size"):
             study.cells(OmegaConf.create(given), [])
     del given["axes"]["batch_size"], given["axes"]["seed"]
+    norms = {"max_grad_norm": [None, 0.1], "steps": {"max_grad_norm": {"null": 7, 0.1: 3}}}
+    made = study.cells(OmegaConf.create(given | {"axes": norms}), [])
+    assert [(cell["max_grad_norm"], cell["steps"]) for cell in made] == [(None, 7), (0.1, 3)]
     given["axes"]["steps"] = {"partition": {"by_layer": 7}}
     with pytest.raises(UserError, match="study=small has no values of steps for partition=by_module"):
         study.cells(OmegaConf.create(given), [])

@@ -51,6 +51,20 @@ def test_a_step_in_backward_refuses_clipping_and_other_optimizers(tiny):
         _ = planned.skeleton
 
 
+def test_sliced_gradients_train_to_the_same_losses_and_clip_the_active_rows(tiny):
+    rows = ["method=variant/rows16", "partition.parts=4", "max_grad_norm=0.1", "accumulation=2"]
+    plain, sliced = (execute(Run(tiny(*rows, *more))) for more in ([], ["execution.row_gradients=sliced"]))
+    for record in (plain, sliced):
+        assert record.status == "finished", record.error
+    for name in ("loss", "grad_norm"):
+        steps = [record.measurements["steps"][name] for record in (sliced, plain)]
+        assert steps[0] == pytest.approx(steps[1], rel=1e-4)
+    gradients = [record.measurements["measured_bytes"]["gradients"] for record in (sliced, plain)]
+    assert gradients[0] < 0.3 * gradients[1]
+    with pytest.raises(UserError, match=r"row_gradients=sliced is not possible without method.clip=active"):
+        tiny("method=badam", "partition=by_ratio", "partition.parts=4", "execution.row_gradients=sliced")
+
+
 def test_autocast_rounds_products_and_leaves_weights_gradients_and_state(tiny, trained):
     planned = tiny("method=adamw", "execution.autocast=bfloat16")
     model, tokenizer = planned.workload.model.load(torch.float32)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from paper.figures import effect_of_k, number_of_blocks, stochastic_floor, trajectories, vacuous
+from paper.figures import effect_of_k, match, number_of_blocks, stochastic_floor, trajectories, vacuous
 from records import ROOT, Record
+from tests.paper import synthetic
 from tests.paper.checked import THEORY, record
 
 
@@ -63,3 +64,19 @@ def test_the_map_is_grey_where_a_bound_says_nothing(curves_record: Record) -> No
     assert not masked["B1+"].any()
     assert masked["B2"].tolist() == [[False, False], [False, False], [True, True]]
     assert not masked["better of B1+, B2"].any()
+
+
+def test_the_match_of_block_descent_is_drawn_from_the_record(curves_record: Record) -> None:
+    study = synthetic.of("inner_steps")
+    assert len(match.draw([curves_record], []).axes) == 2, "without the study there is no panel for it"
+    ratio, floor, losses = match.draw([curves_record], study).axes
+    rows = sorted(curves_record.measurements["match"]["penalties"], key=lambda row: (row["inner_steps"], row["chi"]))
+    dashed = [line for line in ratio.lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+    assert [y for line in dashed for y in line.get_ydata()] == [row["predicted"] for row in rows]
+    points = [line for line in ratio.lines if str(line.get_label()).startswith("measured")]
+    assert [y for line in points for y in line.get_ydata()] == [row["measured"] for row in rows]
+    bars = [tuple(segment[:, 1]) for item in ratio.collections for segment in item.get_segments()]
+    assert bars == [(min(row["groups"]), max(row["groups"])) for row in rows]
+    assert list(floor.lines[0].get_ydata()) == curves_record.measurements["match"]["floor"]["fixed"]
+    assert losses.get_ylabel() == "held-out loss (nats a token)"
+    assert sorted(losses.lines[0].get_xdata()) == sorted({item.config["method"]["inner_steps"] for item in study})
