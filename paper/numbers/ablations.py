@@ -209,9 +209,18 @@ def _gap(records: Mapping[str, Sequence[Record]]) -> dict[str, str]:
         "StudyVariantsGapSource": sources([finished(runs) for runs in records.values()]),
         "StudyVariantsGapSeeds": str(len({row.seed for row in studies.rows(records["variants"])})),
         "StudyVariantsGapChoices": str(sum(cause.number for cause in causes)),
+        "StudyVariantsGapLargest": _largest(causes, gaps),
         "StudyVariantsGapPooled": f"{additive}." if gap.beside(choices) else "",
         "StudyVariantsGapSignificant": str(sum(cause.p <= statistics.ALPHA for cause in causes)),
     }
+
+
+def _largest(causes: Sequence[gap.Cause], gaps: Mapping[str, statistics.Difference]) -> str:
+    """The choice that closes most of the gap to AdamW, and how much of it."""
+    if not causes or "adamw" not in gaps:
+        return "--"
+    share = -100 * causes[0].difference.mean / gaps["adamw"].mean
+    return f"{share:.0f}\\,\\%, by {causes[0].choice}"
 
 
 def _gaps(rows: Sequence[Row]) -> str:
@@ -267,6 +276,10 @@ def _longer(judged: Sequence[verdicts.Judged], study: str) -> str:
     )
 
 
+def _at(judged: verdicts.Judged) -> str:
+    return f" at {judged.regime}" if judged.regime else ""
+
+
 def _claims(cost: Sequence[Record], studied: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     used = {"cost": cost} | {name: studied.get(name, ()) for name in claims.STUDIES}
     judged = verdicts.judge(used)
@@ -285,6 +298,7 @@ def _claims(cost: Sequence[Record], studied: Mapping[str, Sequence[Record]]) -> 
         "ClaimsAt": f"at {' and '.join(regimes)}" if regimes else "of none that was run",
         "ClaimsAtEqualTime": _longer(judged, claims.EQUAL_TIME),
         "ClaimsAtRegime": _longer(judged, claims.REGIME),
+        "ClaimsOrder": next(f"{each.verdict}{_at(each)}" for each in judged if each.claim.axis == "order"),
         "ClaimsSource": source_of_all,
         "ClaimsCostSource": sources([finished(cost)]),
     }

@@ -23,7 +23,7 @@ def text(predicted: Sequence[Record], measured: Sequence[Record], **over_epochs:
     costs = {name: Cost(peaks.get(name), seconds.get(name)) for name in peaks.keys() | seconds.keys()}
     lines = [r"\begin{tabular}{@{}lrrlrrrrl@{}}", r"\toprule"]
     lines.append(r" & & & & & & peak & step & closes, \\")
-    lines.append(r"variant & minus LoRA & $p$ & twin & minus twin & $p$ & (GB) & (s) & block helps \\")
+    lines.append(r"variant & minus LoRA & $p$ & twin & minus twin & $p$ & (GB) & (s) & helps \\")
     for data, cells in studies.by_data(studies.rows(studies.over_epochs(over_epochs))).items():
         judged = closing.judge(cells, costs)
         margin = f", margin {judged[0].margin:.3f}" if judged else ": LoRA or AdamW not run"
@@ -32,12 +32,17 @@ def text(predicted: Sequence[Record], measured: Sequence[Record], **over_epochs:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
+def _twin(each: Closing) -> str:
+    """What the twin does in place of the block."""
+    return {"": "--", f"{each.method}{closing.TWIN}": "no Adam"}.get(each.twin, "all layers")
+
+
 def _cells(each: Closing) -> list[str]:
     return [
         named(each.method),
         interval(each.difference),
         p_value(each.p),
-        named(each.twin) if each.twin else "--",
+        _twin(each),
         interval(each.to_twin) if each.to_twin else "--",
         p_value(each.p_twin),
         f"{each.cost.peak / 1e9:.1f}" if each.cost.peak is not None else "--",

@@ -79,7 +79,7 @@ def test_every_product_is_made_once_and_again_when_a_record_changes(folder: Path
 
 
 def test_what_figures_share_is_no_figure() -> None:
-    assert not {"style", "paired", "placement"} & {p.name for p in build.products()}
+    assert not {"style", "paired", "placement", "judged"} & {p.name for p in build.products()}
 
 
 def test_a_product_is_made_of_its_module_and_of_what_that_imports() -> None:

@@ -125,6 +125,11 @@ def test_the_frontier_has_the_bytes_and_the_seconds_of_a_large_model():
 def test_over_whole_epochs_the_frontier_has_a_column_for_each_data_set():
     drawn = frontier(of("variants"), **OVER_EPOCHS)
     assert [axes.get_title() for axes in drawn.axes[:2]] == ["GSM8K, three epochs", "Alpaca, three epochs"]
+    (key,) = drawn.legends
+    written = {text.get_text() for axes in drawn.axes for text in axes.texts}
+    numbers = dict(text.get_text().split(": ") for text in key.get_texts())
+    assert numbers == {"1": "LoRA", "2": "AdamW", "3": "BAdam"}
+    assert {"1", "2"} <= written
 
 
 def test_methods_at_equal_time_end_at_one_time():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from paper.numbers import ablations
-from paper.read import studies
+from paper.read import gap, studies
 from records import COMMITTED, ROOT, Record, load_study
 from tests.paper import synthetic
 from tests.paper.synthetic import of
@@ -192,3 +192,13 @@ def test_a_comparison_over_whole_epochs_that_lacks_a_method_says_so():
     full = numbers(over_epochs("lora", "adamw"))
     assert full["StudyRegimePurpose"] == "on GSM8K no block method was run; on Alpaca no block method was run"
     assert numbers(over_epochs("badam"))["StudyRegimeReach"] == "on GSM8K cannot be told; on Alpaca cannot be told"
+
+
+def test_conclusions_are_read_from_the_records():
+    found = numbers(ALL)
+    assert found["ClaimsOrder"] == "supported at one epoch"
+    largest = gap.causes(**{name: of(name) for name in gap.STUDIES})[0]
+    share = -100 * largest.difference.mean / gap.gaps(of("methods"))["adamw"].mean
+    assert found["StudyVariantsGapLargest"] == rf"{share:.0f}\,\%, by {largest.choice}"
+    assert numbers([r for r in ALL if r.study not in ("methods", "order")])["ClaimsOrder"] == "not run"
+    assert numbers([r for r in ALL if r.study != "methods"])["StudyVariantsGapLargest"] == "--"
