@@ -45,7 +45,7 @@ def test_the_ablations_run_every_study_of_the_plan(pipeline):
     plan = (ROOT / "results" / "PLAN.md").read_text()
     rows = [line.split("|") for line in plan.splitlines() if re.match(r"\| \d+ \|", line)]
     studies = [name.strip() for row in rows for name in row[2].split(",")]
-    assert len(studies) == len(set(studies)) == 33
+    assert len(studies) == len(set(studies)) == 35
     ran = re.findall(r"\w+", " ".join(command for command in commands if "experiments.train" in command))
     assert {*studies} <= {*ran}
     tuned = [command.split("study=")[1] for command in commands if "experiments.tuning" in command]
