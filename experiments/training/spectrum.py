@@ -1,4 +1,4 @@
-"""The change that training made: its size, and singular values of every matrix of it, which tell how low its rank is."""
+"""The change that training made: its size, and the singular values of every matrix of it, which tell its rank."""
 
 from collections.abc import Mapping
 from typing import Any
