@@ -18,6 +18,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from bcd.processes import is_sharded
 
+SHOWN = 5
+"""Lines of blocks that the text of a partition has at most."""
 _managed: Any = WeakTensorKeyDictionary()
 """Parameters whose requires_grad an optimizer of this library sets: that one is False says nothing then."""
 sliced_rows: Any = WeakTensorKeyDictionary()
@@ -98,6 +100,10 @@ class Block:
             if not 0 <= start < stop <= length:
                 raise ValueError(f"block {self.name!r} has the rows {start}:{stop} of {name}, which has {length} rows")
 
+    def __repr__(self) -> str:
+        rows = f", rows of {len(self.rows)} of them" if self.rows else ""
+        return f"Block({self.name!r}, {len(self.parameters)} parameters{rows}, {self.numel:,} weights)"
+
     @property
     def parts(self) -> list[Part]:
         """The block's parameters with their ranges of rows."""
@@ -162,6 +168,15 @@ class Partition:
                 reached = stop
             if reached != (length := tensors[key].shape[0] if tensors[key].ndim else 1):
                 raise ValueError(f"the rows {reached}:{length} of the tensor in {parts[-1][2]} are in no block")
+
+    def __repr__(self) -> str:
+        """A line for each block; of many blocks the first three and the last one."""
+        lines = [f"  {i}: {block!r}" for i, block in enumerate(self.blocks)]
+        lines = lines if len(lines) <= SHOWN else [*lines[: SHOWN - 2], "  ...", lines[-1]]
+        frozen = sum(parameter.numel() for parameter in self.frozen.values())
+        weights = sum(block.numel for block in self.blocks)
+        first = f"Partition({len(self)} blocks, {weights:,} weights; {len(self.frozen)} parameters frozen, {frozen:,}"
+        return "\n".join([f"{first} weights)", *lines])
 
     def __len__(self) -> int:
         return len(self.blocks)

@@ -89,6 +89,8 @@ class BlockCoordinateDescent(Resumable):
             more than the rule. On the CPU it needs a C++ compiler. Results differ from torch's own variants by
             rounding.
         expansion: what inactive blocks do meanwhile (landscape expansion), see `bcd.Expansion`; None: nothing.
+        decay_vectors: whether weight decay of the rule also acts on tensors of fewer than two dimensions, norms and
+            biases, as in torch; False spares them, as trainers of transformers do. Of an expansion it is no matter.
         process_group: the processes over which gradients are averaged: None for torch's default group, if one is up;
             a group; False for none, if processes train different models or another tool averages.
 
@@ -127,6 +129,7 @@ class BlockCoordinateDescent(Resumable):
         track_unchanged: bool = False,
         compiled: bool | None = None,
         expansion: Expansion | None = None,
+        decay_vectors: bool = True,
         process_group: ProcessGroup = None,
     ) -> None:
         require_axes(partition, rule, order)
@@ -145,6 +148,7 @@ class BlockCoordinateDescent(Resumable):
         require_whole("switch_warmup", switch_warmup, least=0, why="it must be a whole number of steps, 0 for none")
         require_flag("track_unchanged", track_unchanged)
         require_flag("compiled", compiled, None)
+        require_flag("decay_vectors", decay_vectors)
         require_choice("state", state, get_args(Lifetime))
         require_choice("master", master, get_args(Master))
         require_choice("nonfinite", nonfinite, get_args(Nonfinite))
@@ -170,6 +174,9 @@ class BlockCoordinateDescent(Resumable):
         self.track_unchanged = track_unchanged
         self.compiled = compiled
         self._apply = Update(rule, compiled)
+        self.decay_vectors = decay_vectors
+        if not decay_vectors and "weight_decay" not in rule.hyperparameters():
+            raise ValueError(f"decay_vectors=False is not possible: rule={rule!r} has no weight decay")
         self.expansion = expansion
         if expansion is not None:
             expansion.require_possible(order, partition, nonfinite, lrs)
@@ -217,6 +224,17 @@ class BlockCoordinateDescent(Resumable):
         if expansion is not None and expansion.consumes:
             self._expand_in_backward()
         self._next_visit()
+
+    def __repr__(self) -> str:
+        """What it trains and how, and what is active now; the groups, one a block, would be pages."""
+        weights = sum(block.numel for block in self.partition.blocks)
+        lrs = list(dict.fromkeys(float(group["lr"]) for group in self.param_groups))
+        lr = f"lr={lrs[0]:g}" if len(lrs) == 1 else f"lr={min(lrs):g} to {max(lrs):g}"
+        what = f"{len(self.partition)} blocks, {weights} weights, {self.rule!r}, {self.order!r}"
+        names = ", ".join(self.partition.blocks[i].name for i in self.active_blocks)
+        active = "all blocks, of which the step chooses" if self.choosing else names
+        place = f"step {self.steps_in_visit} of {self.inner_steps} of visit {self.visits_started}"
+        return f"{type(self).__name__}({what}, inner_steps={self.inner_steps}, {lr})\n  active: {active}, {place}"
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Only the constructor adds groups: a group is a block, and blocks are the partition's business.
@@ -350,13 +368,26 @@ class BlockCoordinateDescent(Resumable):
         self._reached.add(index)
         factor = min(1.0, (self.steps_in_visit + 1) / self.switch_warmup) if self.switch_warmup else 1.0
         self._require_dense(parts)
+        lr = group["lr"] * factor if factor != 1.0 else group["lr"]
+        self._using_lr[group["name"]] = float(lr)
+        if self.decay_vectors:
+            self._move(parts, lr, group)
+        else:
+            spared = {**group, "weight_decay": 0.0}
+            for some, options in (
+                ([part for part in parts if part.parameter.ndim > 1], group),
+                ([part for part in parts if part.parameter.ndim < 2], spared),
+            ):
+                if some:
+                    self._move(some, lr, options)
+
+    def _move(self, parts: Sequence[Part], lr: float | Tensor, hyperparameters: Mapping[str, Any]) -> None:
+        """One step of the rule on parts that have a gradient."""
         weights = [part.of(part.parameter) for part in parts]
         gradients = [part.of(part.parameter.grad) for part in parts]  # pyright: ignore[reportArgumentType]
         states = [self._state_of(part) for part in parts]
-        lr = group["lr"] * factor if factor != 1.0 else group["lr"]
-        self._using_lr[group["name"]] = float(lr)
         active = [part.of(part.parameter) for i in self.active_blocks for part in self.partition.blocks[i].parts]
-        self._apply.step(weights, gradients, states, lr, group, master=self.master != "off", active=active)
+        self._apply.step(weights, gradients, states, lr, hyperparameters, master=self.master != "off", active=active)
 
     def _require_dense(self, parts: Sequence[Part]) -> None:
         """Raise ValueError for a sparse gradient where there is no arithmetic for it."""

@@ -50,7 +50,16 @@ class Order(Protocol):
         ...
 
 
-class Cyclic:
+class _Shown:
+    """An order that shows how it was made."""
+
+    _made: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._made.items())})"
+
+
+class Cyclic(_Shown):
     """Ascending order: blocks 0, 1, ..., D-1, 0, 1, ... for ever.
 
     >>> order = Cyclic()
@@ -86,12 +95,13 @@ class Descending(Cyclic):
         return (num_blocks - 1 - index,)
 
 
-class _Reshuffled:
+class _Reshuffled(_Shown):
     """The visits of an epoch in a fresh uniformly random order each time."""
 
     def __init__(self, seed: int = 0) -> None:
         self._generator = _seeded(seed)
         self._left: list[int] = []
+        self._made = {"seed": seed}
 
     def next_visit(self, num_blocks: int) -> tuple[int, ...]:
         if not self._left:
@@ -156,6 +166,7 @@ class Balanced(_Reshuffled):
     def __init__(self, share: float = 0.5, seed: int = 0) -> None:
         require_number("share", share, above=0, below=1)
         super().__init__(seed)
+        self._made = {"share": share, "seed": seed}
         self._share = Fraction(share).limit_denominator(10**6)
 
     def _epoch(self, num_blocks: int) -> list[int]:
@@ -163,7 +174,7 @@ class Balanced(_Reshuffled):
         return [0] * max(1, math.ceil(self._share * others / (1 - self._share))) + list(range(1, num_blocks))
 
 
-class Fixed:
+class Fixed(_Shown):
     """The given sets of blocks, one a visit, again from the start after the last.
 
     Args:
@@ -186,6 +197,7 @@ class Fixed:
         self._visits = [plain(visit) for visit in self._visits]
         self.width = max(map(len, self._visits))
         self._next = 0
+        self._made = {"visits": [visit if len(visit) > 1 else visit[0] for visit in self._visits]}
 
     def next_visit(self, num_blocks: int) -> tuple[int, ...]:
         if (largest := max(max(visit) for visit in self._visits)) >= num_blocks:
@@ -203,7 +215,7 @@ class Fixed:
         self._next = state["next"]
 
 
-class SlidingWindow:
+class SlidingWindow(_Shown):
     """`width` neighbouring blocks a visit; the window moves on by `stride` and wraps around.
 
     Args:
@@ -221,6 +233,7 @@ class SlidingWindow:
         self.width = plain(width)
         self._stride = plain(stride)
         self._first = 0
+        self._made = {"width": self.width, "stride": self._stride}
 
     def next_visit(self, num_blocks: int) -> tuple[int, ...]:
         if self.width > num_blocks:
@@ -236,7 +249,7 @@ class SlidingWindow:
         self._first = state["first"]
 
 
-class Weighted:
+class Weighted(_Shown):
     """`count` different blocks a visit, drawn independently of all earlier visits with the given weights.
 
     Args:
@@ -252,6 +265,7 @@ class Weighted:
         self._weights = torch.tensor(list(weights), dtype=torch.float64)
         self.width = _count(count)
         self._generator = _seeded(seed)
+        self._made = {"weights": list(weights), "count": self.width, "seed": seed}
 
     def _probabilities(self, num_blocks: int) -> Tensor:
         if len(self._weights) != num_blocks:
@@ -281,6 +295,7 @@ class Uniform(Weighted):
 
     def __init__(self, count: int = 1, seed: int = 0) -> None:
         super().__init__([1.0], count, seed)
+        self._made = {"count": self.width, "seed": seed}
 
     def _probabilities(self, num_blocks: int) -> Tensor:
         return torch.ones(num_blocks, dtype=torch.float64)
@@ -302,13 +317,14 @@ class CostAware(Weighted):
 
     def __init__(self, count: int = 1, seed: int = 0) -> None:
         super().__init__([1.0], count, seed)
+        self._made = {"count": self.width, "seed": seed}
 
     def _probabilities(self, num_blocks: int) -> Tensor:
         above = torch.arange(num_blocks, 0, -1, dtype=torch.float64)
         return num_blocks / (num_blocks + 1 + above)
 
 
-class Greedy:
+class Greedy(_Shown):
     """The `count` blocks with the largest gradient norm (Gauss-Southwell).
 
     The norms cost one backward through everything at the first step of each visit: the optimizer lets all blocks
@@ -330,6 +346,7 @@ class Greedy:
         self.width = _count(count)
         require_flag("per_weight", per_weight)
         self._per_weight = per_weight
+        self._made = {"count": self.width, "per_weight": per_weight}
 
     def choose(self, norms: Sequence[float], sizes: Sequence[int]) -> tuple[int, ...]:
         """Indices of the visit, from the gradient norm and the number of weights of every block."""

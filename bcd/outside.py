@@ -86,7 +86,30 @@ def tied_names(module: nn.Module) -> dict[str, str]:
     return {name: first[id(p)] for name, p in every if first[id(p)] != name}
 
 
-def outside_layers(module: nn.Module, prefix: str, layers: list[nn.Module], held: set[int]) -> Outside:
+def other_parts(module: nn.Module, prefix: str, held: set[int]) -> dict[str, Tensor]:
+    """Parameters of other parts of a model than the one with the layers, such as a vision tower and its projector.
+
+    The part with the layers is the smallest module around them that has a table, or the module that holds their list
+    where no other has one; the output embedding belongs to it wherever it is.
+
+    Args:
+        module: the model.
+        prefix: name of its list of layers.
+        held: ids of the parameters inside them.
+    """
+    parts = prefix.split(".")
+    around = [".".join(parts[:i]) for i in reversed(range(len(parts)))]
+    tables = [name for name, child in module.named_modules() if isinstance(child, nn.Embedding)]
+    own = next((name for name in around if any(t.startswith(f"{name}.") or not name for t in tables)), around[0])
+    mine = held | {id(p) for p in module.get_submodule(own).parameters()}
+    head = output_of(module)
+    mine |= set() if head is None else {id(p) for p in head.parameters()}
+    return {name: p for name, p in module.named_parameters() if id(p) not in mine}
+
+
+def outside_layers(
+    module: nn.Module, prefix: str, layers: list[nn.Module], held: set[int], others: Mapping[str, Tensor] | None = None
+) -> Outside:
     """Sort the parameters outside the layers into embedding, final norm and head, see the module's docstring.
 
     Args:
@@ -94,17 +117,19 @@ def outside_layers(module: nn.Module, prefix: str, layers: list[nn.Module], held
         prefix: name of its list of layers.
         layers: in that list.
         held: ids of the parameters inside them.
+        others: what is left out; None: nothing.
 
     Raises:
         ValueError: when a parameter is inside another list of layers, such as an encoder or a vision tower.
     """
     lists = [name for name, child in module.named_modules() if is_list_of_layers(child) and has_deep_layers(child)]
-    parameters = {name: p for name, p in module.named_parameters() if id(p) not in held}
+    left_out = others or {}
+    parameters = {n: p for n, p in module.named_parameters() if id(p) not in held and n not in left_out}
     for name in parameters:
         if inside := [other for other in lists if name.startswith(f"{other}.")]:
             raise ValueError(
-                f"{name} is in {inside[0]!r}, a second list of layers beside {prefix!r}; "
-                "name the blocks yourself with by_regex()"
+                f"{name} is in {inside[0]!r}, a second list of layers beside {prefix!r}; by_layer(rest='freeze') or "
+                "rest='train' says what happens to other parts of a model, or name the blocks with by_regex()"
             )
     outside, unsure = _by_kind(module, parameters)
     if not unsure:

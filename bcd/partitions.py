@@ -13,6 +13,7 @@ from bcd.blocks import Block, Partition, has_gradient, is_frozen_by_others, warn
 from bcd.checks import require_choice, require_flag, require_whole
 from bcd.outside import (
     find_layers,
+    other_parts,
     outside_layers,
     require_one_choice_for_a_tied_head,
     tied_names,
@@ -23,6 +24,9 @@ __all__ = ["by_groups", "by_layer", "by_matrix", "by_module", "by_ratio", "by_re
 Choice = Literal["train", "join", "freeze"]
 """What happens to the parameters outside the layers: an own block, part of the neighbouring layer's block,
 or no training at all."""
+Rest = Literal["train", "freeze"] | None
+"""What happens to other parts of a model than the one with the layers, such as a vision tower and its projector: a
+first block "rest", no training, or (None) a refusal that names them."""
 
 
 def single(
@@ -56,6 +60,7 @@ def by_layer(
     final_norm: Choice = "train",
     head: Choice = "train",
     only_trainable: bool = False,
+    rest: Rest = None,
 ) -> Partition:
     """One block per layer (the partition of BAdam, arXiv 2404.02827, section 2).
 
@@ -74,16 +79,18 @@ def by_layer(
         head: what happens to it; its neighbour is the last layer. A tied one is trained where the embedding is.
         only_trainable: leave parameters frozen that do not require a gradient, such as those below an adapter. What an
             optimizer of this library has frozen for a visit does not count.
+        rest: see `Rest`. The layers are the largest list of them.
 
     Raises:
-        ValueError: on an unknown choice, a module without layers, or a tied head whose choice differs.
+        ValueError: on an unknown choice, a module without layers, a tied head whose choice differs, or a second list
+            of layers with rest=None.
 
     >>> from torch import nn
     >>> partition = by_layer(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)))
     >>> [(block.name, block.numel) for block in partition.blocks]
     [('0', 9), ('2', 4)]
     """
-    return _by_pieces(module, _whole, embedding, final_norm, head, only_trainable)
+    return _by_pieces(module, _whole, embedding, final_norm, head, only_trainable, rest)
 
 
 def by_module(
@@ -93,6 +100,7 @@ def by_module(
     final_norm: Choice = "train",
     head: Choice = "train",
     only_trainable: bool = False,
+    rest: Rest = None,
 ) -> Partition:
     """One block per module inside each layer, for example attention and MLP.
 
@@ -101,7 +109,7 @@ def by_module(
     ``post_attention_layernorm`` with the MLP. A layer without such children stays one block.
     Choices and errors are those of `by_layer`.
     """
-    return _by_pieces(module, _split_layer, embedding, final_norm, head, only_trainable)
+    return _by_pieces(module, _split_layer, embedding, final_norm, head, only_trainable, rest)
 
 
 def by_matrix(
@@ -111,12 +119,13 @@ def by_matrix(
     final_norm: Choice = "train",
     head: Choice = "train",
     only_trainable: bool = False,
+    rest: Rest = None,
 ) -> Partition:
     """One block per matrix inside each layer; the vectors of a layer (norms, biases) join its first matrix.
 
     Choices and errors are those of `by_layer`.
     """
-    return _by_pieces(module, _split_matrices, embedding, final_norm, head, only_trainable)
+    return _by_pieces(module, _split_matrices, embedding, final_norm, head, only_trainable, rest)
 
 
 def by_groups(
@@ -127,6 +136,7 @@ def by_groups(
     final_norm: Choice = "train",
     head: Choice = "train",
     only_trainable: bool = False,
+    rest: Rest = None,
 ) -> Partition:
     """One block per `size` neighbouring layers; the last block has what is left.
 
@@ -136,7 +146,7 @@ def by_groups(
         ValueError: when size < 1.
     """
     require_whole("size", size, least=1, why="a block has a whole number of layers, at least one")
-    return _by_pieces(module, _whole, embedding, final_norm, head, only_trainable, size)
+    return _by_pieces(module, _whole, embedding, final_norm, head, only_trainable, rest, size)
 
 
 def by_ratio(
@@ -281,11 +291,14 @@ def _by_pieces(
     final_norm: Choice,
     head: Choice,
     only_trainable: bool,
+    rest: Rest,
     size: int = 1,
 ) -> Partition:
     choices = {"embedding": embedding, "final_norm": final_norm, "head": head}
     for key, choice in choices.items():
         require_choice(key, choice, get_args(Choice))
+    if rest is not None:
+        require_choice("rest", rest, ("train", "freeze"))
     taken = _takes(only_trainable)
 
     def named(prefix: str, inner: nn.Module) -> dict[str, Tensor]:
@@ -296,7 +309,8 @@ def _by_pieces(
     pieces = _without_repetition([block for layer in layers for block in split(names[id(layer)], layer, named)])
     blocks = [_joined(pieces[i : i + size]) for i in range(0, len(pieces), size)]
     inside = {id(p): p for layer in layers for p in layer.parameters()}
-    outside = outside_layers(module, prefix, layers, set(inside))
+    others = {} if rest is None else other_parts(module, prefix, set(inside))
+    outside = outside_layers(module, prefix, layers, set(inside), others)
     require_one_choice_for_a_tied_head(module, outside["embedding"], choices)
     frozen: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if not taken(p)}
     for key, parameters in outside.items():
@@ -311,6 +325,10 @@ def _by_pieces(
             blocks[place] = Block(blocks[place].name, {**blocks[place].parameters, **mine})
         else:
             blocks.insert(0 if first else len(blocks), Block(key, mine))
+    if rest == "train" and (mine := {name: p for name, p in others.items() if name not in frozen}):
+        blocks.insert(0, Block("rest", mine))
+    elif rest == "freeze":
+        frozen.update(others)
     partition = _finished(tuple(blocks), frozen, tied_names(module), only_trainable)
     partition.check_covers(module)
     return partition

@@ -54,12 +54,21 @@ def require_saved(state_dict: Any) -> None:
         raise ValueError(f"the state_dict is incomplete, it lacks {lacking}; save optimizer.state_dict() as it is")
 
 
-def require_equal(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+LATER: dict[str, Any] = {"decay_vectors": True}
+"""Options that a setting saved before they were there lacks, with what they were then."""
+
+
+def require_equal(saved: Mapping[str, Any], here: Mapping[str, Any], *, other_inner_steps: bool = False) -> None:
     """Raise ValueError, naming the difference, unless a saved setting is that of this optimizer.
 
     Wrappers of the model, such as DistributedDataParallel and torch.compile, make no difference.
+
+    Args:
+        saved: the setting in a state_dict.
+        here: that of the optimizer.
+        other_inner_steps: whether K may differ.
     """
-    saved, here = _unwrapped(saved), _unwrapped(here)
+    saved, here = LATER | _unwrapped(saved), _unwrapped(here)
     old, new = saved["blocks"], here["blocks"]
     if old.keys() != new.keys():
         gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
@@ -69,8 +78,9 @@ def require_equal(saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     if list(old) != list(new):
         raise ValueError(f"the state_dict is of another partition: its blocks are in the order {list(old)}")
     for name, value in here.items():
-        if saved[name] != value:
-            raise ValueError(f"the state_dict has {name}={saved[name]!r}, here it is {value!r}")
+        if saved[name] != value and not (name == "inner_steps" and other_inner_steps):
+            way = "; other_inner_steps=True goes on with this one" if name == "inner_steps" else ""
+            raise ValueError(f"the state_dict has {name}={saved[name]!r}, here it is {value!r}{way}")
 
 
 def require_complete(held: Iterable[int], state: Mapping[int, Any]) -> None:
@@ -99,6 +109,7 @@ class Resumable(Visits):
     """The part of `BlockCoordinateDescent` that saves and continues it, and makes copies."""
 
     always_active: tuple[str, ...]
+    decay_vectors: bool
     skipped_steps: int
     _averaging: Averaging
 
@@ -146,13 +157,16 @@ class Resumable(Visits):
             master=self.master,
             always_active=list(self.always_active),
             expansion=repr(self.expansion),
+            decay_vectors=self.decay_vectors,
         )
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, other_inner_steps: bool = False) -> None:
         """Continue exactly where `state_dict` was taken, also in the middle of a visit.
 
         Args:
             state_dict: what `state_dict()` returned.
+            other_inner_steps: go on with this optimizer's K where it differs from the saved one: from the visit that
+                is under way, which ends with the next step if it has as many steps already.
 
         Raises:
             ValueError: naming the difference, when it comes from another partition, rule, order, K or option, or from
@@ -164,7 +178,7 @@ class Resumable(Visits):
             state_dict = state_dict if changed is None else changed
         require_saved(state_dict)
         visit = state_dict["visit"]
-        require_equal(visit["setting"], self._setting())
+        require_equal(visit["setting"], self._setting(), other_inner_steps=other_inner_steps)
         # torch.distributed.checkpoint makes strings of integer keys and leaves empty dicts out.
         state = {int(index): values for index, values in state_dict.get("state", {}).items()}
         require_complete(visit["held"], state)

@@ -12,6 +12,8 @@ import pytest
 import torch
 import yaml
 
+import bcd
+
 ROOT = Path(__file__).resolve().parent.parent
 OWN = {"bcd", "cli", "conf", "experiments", "paper", "records", "tests", "theory"}
 
@@ -122,7 +124,7 @@ def test_citation_names_the_paper():
     assert citation["cff-version"] == "1.2.0"
     assert {"title", "authors", "message", "license", "version"} <= citation.keys()
     assert any(i["value"] == "arXiv:2404.02827" for r in citation["references"] for i in r["identifiers"])
-    assert citation["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert citation["version"] == bcd.__version__
 
 
 def readme_blocks(language: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from bcd.checks import require_number
-from bcd.rules.rule import State, require_kernel
+from bcd.rules.rule import State, refuse_of_torch, require_kernel
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Adam:
         weight_decay: as in torch.optim.Adam.
         foreach: kernel variant, as in torch.optim.Adam; None lets torch choose.
         fused: kernel variant, as in torch.optim.Adam; None lets torch choose.
+        amsgrad: False; True is refused, with what to do instead.
+        maximize: False; True is refused, with what to do instead.
 
     Raises:
         ValueError: when a beta is outside [0, 1), eps or weight_decay is negative, or foreach goes with fused.
@@ -43,6 +45,8 @@ class Adam:
     weight_decay: float = 0.0
     foreach: bool | None = None
     fused: bool | None = None
+    amsgrad: bool = field(default=False, repr=False)
+    maximize: bool = field(default=False, repr=False)
 
     state_tensors = 2
     counts_steps = True
@@ -57,6 +61,7 @@ class Adam:
         require_number("eps", self.eps, least=0.0)
         require_number("weight_decay", self.weight_decay, least=0.0)
         require_kernel(self.foreach, self.fused)
+        refuse_of_torch(amsgrad=self.amsgrad, maximize=self.maximize)
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"betas": tuple(self.betas), "eps": self.eps, "weight_decay": self.weight_decay}

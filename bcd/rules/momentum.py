@@ -1,7 +1,7 @@
 """Gradient descent with momentum: heavy ball (Polyak 1964) and Nesterov's form, as torch.optim.SGD has them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from bcd.checks import require_flag, require_number
-from bcd.rules.rule import State, require_kernel
+from bcd.rules.rule import State, refuse_of_torch, require_kernel
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Momentum:
         weight_decay: as in torch.optim.SGD.
         foreach: kernel variant, as in torch.optim.SGD; None lets torch choose.
         fused: kernel variant, as in torch.optim.SGD; None lets torch choose.
+        maximize: False; True is refused, with what to do instead.
 
     Raises:
         ValueError: when momentum is outside [0, 1), weight_decay is negative, nesterov goes with momentum 0, or
@@ -42,6 +43,7 @@ class Momentum:
     weight_decay: float = 0.0
     foreach: bool | None = None
     fused: bool | None = None
+    maximize: bool = field(default=False, repr=False)
 
     state_tensors = 1
     counts_steps = False
@@ -52,6 +54,7 @@ class Momentum:
         require_number("weight_decay", self.weight_decay, least=0.0)
         require_flag("nesterov", self.nesterov)
         require_kernel(self.foreach, self.fused)
+        refuse_of_torch(maximize=self.maximize)
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=True needs a positive momentum, got momentum=0")
 

@@ -102,3 +102,18 @@ def require_kernel(foreach: bool | None, fused: bool | None) -> None:
     require_flag("fused", fused, None)
     if foreach and fused:
         raise ValueError("foreach=True with fused=True is not possible: they are two kernels; set one of them")
+
+
+INSTEAD = {
+    "amsgrad": "its maximum over all steps means little where state is fresh at every visit; use Adam as it is",
+    "maximize": "minimise the negative loss",
+}
+"""Options of torch's optimizers that no rule here has, with what to do instead."""
+
+
+def refuse_of_torch(**options: bool) -> None:
+    """Raise ValueError for an option of torch's optimizers that is asked for and not there, see `INSTEAD`."""
+    for name, value in options.items():
+        require_flag(name, value)
+        if value:
+            raise ValueError(f"{name}=True is not possible: {INSTEAD[name]}")

@@ -1,14 +1,14 @@
 """Gradient descent's rule, the inner rule of the paper's SGD ablation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 from torch.optim.sgd import sgd
 
 from bcd.checks import require_number
-from bcd.rules.rule import State, require_kernel
+from bcd.rules.rule import State, refuse_of_torch, require_kernel
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class SGD:
         weight_decay: L2 penalty, as in torch.optim.SGD.
         foreach: kernel variant, as in torch.optim.SGD; None lets torch choose.
         fused: kernel variant, as in torch.optim.SGD; None lets torch choose.
+        maximize: False; True is refused, with what to do instead.
 
     Raises:
         ValueError: when weight_decay is negative or foreach goes with fused.
@@ -29,6 +30,7 @@ class SGD:
     weight_decay: float = 0.0
     foreach: bool | None = None
     fused: bool | None = None
+    maximize: bool = field(default=False, repr=False)
 
     state_tensors = 0
     counts_steps = False
@@ -37,6 +39,7 @@ class SGD:
     def __post_init__(self) -> None:
         require_number("weight_decay", self.weight_decay, least=0.0)
         require_kernel(self.foreach, self.fused)
+        refuse_of_torch(maximize=self.maximize)
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"weight_decay": self.weight_decay}
