@@ -15,7 +15,7 @@ from records import Record
 
 SOURCES = {"theory": ("verify", "theory")}
 COLUMNS = 4
-ROW = 1.28  # inches; six rows and the caption fill a page
+ROW = 1.22  # inches; six rows and the caption fill a page
 DEPTH = 1e-7  # a run may end at rounding; the panel ends this far below the least bound
 
 SMALLEST, GAP = r"$\min\ \Vert\nabla f\Vert^2$", r"$f - f^*$"

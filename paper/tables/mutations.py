@@ -1,7 +1,7 @@
 """Mutation testing: the stronger claims of every theorem and what refutes them.
 
 One row for the lines of a proof whose constant is improved by 2, with the line that dies last; one for every other
-change.
+change that survives or is not refuted at once, and one for all the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,6 +36,9 @@ FIELDS = {
     "whole": "right side",
 }
 VALUES = {"2": "doubled", "0.5": "halved", "0": "dropped", "False": "dropped", "True": "yes"}
+CLEAR = 1.05
+"""Largest factor at which a change dies that needs no row of its own; what is dropped has none."""
+
 INFINITE = 1e6  # the adversary cuts ratios here
 
 
@@ -50,7 +53,12 @@ def text(adversary: Sequence[Record]) -> str:
         killed = sum(row["killed"] for row in improved)
         hardest = min(improved, key=lambda row: (row["killed"], row["ratio"]))
         shown = [(hardest, f"each of {len(improved)} lines $\\times2$", f"{killed} of {len(improved)} killed")]
-        shown += [(row, _claim(row["mutant"]), "killed" if row["killed"] else "survives") for row in changed]
+        clear = [row for row in changed if row["killed"] and (row["dies_at"] is None or row["dies_at"] <= CLEAR)]
+        named = changed if len(clear) < 2 else [row for row in changed if row not in clear]
+        shown += [(row, _claim(row["mutant"]), "killed" if row["killed"] else "survives") for row in named]
+        if len(clear) > 1:
+            hardest = min(clear, key=lambda row: row["ratio"])
+            shown.append((hardest, f"each of {len(clear)} other changes", f"{len(clear)} of {len(clear)} killed"))
         for place, (row, claim, verdict) in enumerate(shown):
             factor = "--" if row["dies_at"] is None else f"{row['dies_at']:.2f}"
             cells = [theorem(bound) if not place else "", claim, line(row["line"])]

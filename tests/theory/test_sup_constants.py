@@ -133,6 +133,19 @@ def test_chi_is_one_where_everything_is_coupled_and_one_over_the_blocks_where_no
         assert 1 / 3 <= problem.sup.chi <= 1
 
 
+def test_merging_blocks_in_equal_groups_does_not_raise_what_the_bound_pays_and_merging_some_can() -> None:
+    def paid(matrix: np.ndarray, sizes: list[int]) -> float:
+        return len(sizes) * float(np.trace(block_sup_norms(matrix, sizes)))
+
+    for seed in range(20):
+        matrix = Quadratic([1] * 8, coupling=0.9, condition=50, heterogeneity=9, seed=seed).matrix
+        every = [paid(matrix, [8 // count] * count) for count in (8, 4, 2, 1)]
+        assert all(merged <= apart * (1 + 1e-12) for apart, merged in itertools.pairwise(every))
+    uneven = np.diag([1e-3, 1e-3, 0.1])
+    uneven[:2, :2] += 5.0
+    assert paid(uneven, [2, 1]) > 1.3 * paid(uneven, [1, 1, 1])
+
+
 def test_families_without_constants_say_so() -> None:
     with pytest.raises(ValueError, match="problem=Rosenbrock is not possible: it has no certified Lipschitz"):
         _ = Rosenbrock(num_blocks=2, steepness=10.0, seed=0).sup

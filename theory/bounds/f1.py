@@ -41,7 +41,8 @@ Proof, by the lines of the ledger, in a visit of block i; write ||y||_H^2 = sum_
 
 There is no coupling term: what another order costs is in Theorem F1 for fixed orders (`theory.bounds.f1_order`).
 Every expectation is exact: all D^T paths are followed. c_K + n_K grows like K, so that K = 1 is the best K of the
-bound without noise; D sum_i l_i only falls when blocks are merged.
+bound without noise. Merging all blocks in groups of m each does not raise D sum_i l_i for convex f, as line chi says
+within a group; merging some of them can.
 Cases of equality: D blocks of one coordinate, f = sum_i x_i^2/2, |x_i| = alpha, K = 1 and eps -> 0, where one step
 reaches the minimum of its block.
 Source: Theorem B2 in the geometry of Xie, Mohamadi and Li, arXiv 2410.08198; with random blocks, resets and these
