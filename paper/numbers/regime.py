@@ -7,6 +7,7 @@ from paper.judge.closing import Closing, Cost
 from paper.read import frontier, statistics, studies
 from paper.read.formats import interval
 from paper.read.names import data_named, named
+from paper.read.regime import clipping
 from paper.read.studies import Row
 from records import Record
 
@@ -30,6 +31,16 @@ def of_regime(regime: Sequence[Record], predicted: Sequence[Record], measured: S
         "StudyRegimeReach": _each({data: _reach(cells) for data, cells in sets.items()}),
         "StudyRegimePurpose": _each({data: _purpose(cells) for data, cells in sets.items()}),
     }
+
+
+def costs_of_blocks(rows: Sequence[Row]) -> str:
+    """What blocks cost under SGD's rule for each kind of clipping: BCD + SGD's loss minus SGD's."""
+    found = []
+    for kind, runs in studies.groups(rows, clipping).items():
+        difference = _difference(studies.cells(runs, lambda row: row.method), "bsgd", "sgd")
+        if difference:
+            found.append(f"{difference} with {kind}")
+    return "; ".join(found) or "--"
 
 
 def gaps_of(study: str, rows: Sequence[Row]) -> dict[str, str]:

@@ -180,7 +180,7 @@ def test_whole_epochs_in_numbers():
     assert found["StudyRegimeHelps"].startswith("on GSM8K ")
     assert found["ClaimsAtRegime"].startswith("at three epochs, of 3 claims 0 are supported")
     without = numbers([r for r in ALL if r.study not in studies.REGIME])
-    assert not any(name.startswith("StudyRegime") for name in without)
+    assert not {"StudyRegimeSource", "StudyRegimeList", "StudyRegimeCloses"} & without.keys()
     assert without["ClaimsAtRegime"] == "not run"
 
 
@@ -202,3 +202,15 @@ def test_conclusions_are_read_from_the_records():
     assert found["StudyVariantsGapLargest"] == rf"{share:.0f}\,\%, by {largest.choice}"
     assert numbers([r for r in ALL if r.study not in ("methods", "order")])["ClaimsOrder"] == "not run"
     assert numbers([r for r in ALL if r.study != "methods"])["StudyVariantsGapLargest"] == "--"
+
+
+def test_options_over_whole_epochs_in_numbers():
+    found = numbers(ALL)
+    assert found["StudyRegimeVariantsList"].startswith("2 layers, sign above (0.6")
+    assert found["StudyRegimeOrdersCompared"] == "2"
+    assert re.fullmatch(
+        r"\$\+0\.0[45]\d\$ .* with clipping at 0\.1; \$\+0\.(19|20)\d\$ .* with no clipping",
+        found["StudyRegimeClippingCosts"],
+    )
+    only = [r for r in of("regime_clipping") if r.config["choices"]["method"] == "sgd"]
+    assert numbers(only)["StudyRegimeClippingCosts"] == "--"
