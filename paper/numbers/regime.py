@@ -58,7 +58,7 @@ def gaps_of(study: str, rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _each(texts: Mapping[str, str]) -> str:
-    return "; ".join(f"on {data_named(data)} {text}" for data, text in texts.items())
+    return "; ".join(f"{text} on {data_named(data)}" for data, text in texts.items())
 
 
 def _difference(cells: Mapping[str, Sequence[Row]], ours: str, theirs: str) -> str:
@@ -89,6 +89,8 @@ def _closes(judged: Mapping[str, Sequence[Closing]]) -> str:
 def _helps(variants: Sequence[Closing]) -> str:
     """Of how many variants with a twin the block contributes."""
     with_twin = [each for each in variants if each.block_helps is not None]
+    if not with_twin:
+        return "no twin was run"
     helped = ", ".join(named(each.method) for each in with_twin if each.block_helps)
     return f"{helped or 'none'} of {len(with_twin)} with a twin"
 

@@ -170,14 +170,14 @@ def over_epochs(*methods: str) -> list[Record]:
 
 def test_whole_epochs_in_numbers():
     found = numbers(ALL)
-    assert found["StudyRegimeLengths"] == "on GSM8K three epochs; on Alpaca three epochs"
+    assert found["StudyRegimeLengths"] == "three epochs on GSM8K; three epochs on Alpaca"
     below = "sign above, sign above, no Adam, sign on all layers"
-    assert found["StudyRegimeReach"] == f"on GSM8K {below}; on Alpaca {below}"
-    first = found["StudyRegimePurpose"].partition("; on Alpaca")[0]
-    assert first.startswith("on GSM8K the lowest loss with an active block of Adam has sign above, $")
+    assert found["StudyRegimeReach"] == f"{below} on GSM8K; {below} on Alpaca"
+    first = found["StudyRegimePurpose"].partition(" on GSM8K; ")[0]
+    assert first.startswith("the lowest loss with an active block of Adam has sign above, $")
     assert first.endswith(" to sign above, no Adam, its twin without it")
     assert found["StudyRegimeCloses"] == "none (cannot be told of sign above)", "no step of 8B was measured"
-    assert found["StudyRegimeHelps"].startswith("on GSM8K ")
+    assert " of 1 with a twin on GSM8K; " in found["StudyRegimeHelps"]
     assert found["ClaimsAtRegime"].startswith("at three epochs, of 3 claims 0 are supported")
     without = numbers([r for r in ALL if r.study not in studies.REGIME])
     assert not {"StudyRegimeSource", "StudyRegimeList", "StudyRegimeCloses"} & without.keys()
@@ -188,10 +188,10 @@ def test_a_comparison_over_whole_epochs_that_lacks_a_method_says_so():
     alone = numbers(over_epochs("lora", "badam"))
     assert alone["StudyRegimeGapLora"].startswith("$+0.07")
     assert alone["StudyRegimeGapAdamw"] == "--"
-    assert alone["StudyRegimePurpose"].startswith("on GSM8K the lowest loss with an active block of Adam has BAdam, $")
+    assert alone["StudyRegimePurpose"].startswith("the lowest loss with an active block of Adam has BAdam, $")
     full = numbers(over_epochs("lora", "adamw"))
-    assert full["StudyRegimePurpose"] == "on GSM8K no block method was run; on Alpaca no block method was run"
-    assert numbers(over_epochs("badam"))["StudyRegimeReach"] == "on GSM8K cannot be told; on Alpaca cannot be told"
+    assert full["StudyRegimePurpose"] == "no block method was run on GSM8K; no block method was run on Alpaca"
+    assert numbers(over_epochs("badam"))["StudyRegimeReach"] == "cannot be told on GSM8K; cannot be told on Alpaca"
 
 
 def test_conclusions_are_read_from_the_records():
