@@ -48,5 +48,5 @@ for data in gsm8k alpaca; do
 done
 train 'studies=[tuning_regime_clipping,tuning_regime_variants]'
 choose_rates tuning_regime_clipping tuning_regime_variants
-train 'studies=[regime_clipping,regime_variants,regime_orders]'
+train 'studies=[regime_clipping,regime_variants,regime_orders,regime_match,movement,movement_brief]'
 time_steps 'studies=[regime_gsm8k,regime_rules_gsm8k]'

@@ -1,10 +1,12 @@
 """Entry point: `python -m experiments.curvature [option=value ...]` measures on a model what the theorems assume.
 
-    python -m experiments.curvature                   # what results/practice.jsonl holds: one H100, two minutes, 40 GB
-    python -m experiments.curvature dtype=float32 examples=8 device=cpu
+    python -m experiments.curvature                   # everything
+    python -m experiments.curvature signs=null        # what results/practice.jsonl holds: one H100, two minutes, 40 GB
+    python -m experiments.curvature dtype=float32 examples=8 device=cpu signs=null
 
-Gradients, curvature, coupling, gradient noise and visits of a few blocks are measured before and after some steps of
-training. One record is written, for `python -m theory.practice`. See `experiments.curvature.measure`.
+Gradients, curvature (also along vectors of signs), coupling, gradient noise and visits of a few blocks are measured
+before and after some steps of training. One record is written, for `python -m theory.practice`. See
+`experiments.curvature.measure`.
 """
 
 import sys

@@ -23,6 +23,16 @@ from torch import Tensor
 
 from experiments.curvature.hessian import Hessian, Vector, dot
 
+MEANING = {
+    "adam": "s = g/(|g| + eps), the first step of Adam",
+    "random": "s of random signs; the mean of s'Hs is the trace of H for every partition",
+    "climbed": "largest values of s <- sign(Hs) from sign(g) and from random signs",
+    "bend": "s'Hs; of a partition summed over the diagonal blocks",
+    "norm": "||Hs||_1, summed the same; along signs a lower estimate of l or of sum_i l_i at this point",
+    "chi": "whole/(blocks x sum of a partition): of two lower estimates, so no bound of chi from any side",
+}
+"""What the record says of its own entries."""
+
 Blocks = Sequence[Sequence[int]]
 """Indices of the tensors of each block."""
 
@@ -71,6 +81,7 @@ def total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def measure(
     hessian: Hessian,
     partitions: Mapping[str, Blocks],
+    *,
     eps: float,
     generator: torch.Generator,
     drawn: int,
@@ -87,9 +98,9 @@ def measure(
         iterations: most of them from each start, at least 1.
 
     Returns:
-        `whole` and for each of `partitions`: `adam` {bend, norm}, `random` a list of such, `climbed` {bend, norm};
-        partitions also have `blocks`, their number D, and `chi`: `adam` and each of `random` by bends, `climbed` by
-        norms and `climbed_bend` by bends.
+        `meaning`, the texts of `MEANING`; `whole` and for each of `partitions`: `adam` {bend, norm}, `random` a list
+        of such, `climbed` {bend, norm}; partitions also have `blocks`, their number D, and `chi`: `adam` and each of
+        `random` by bends, `climbed` by norms and `climbed_bend` by bends.
     """
     gradient = [part[0] for part in hessian.gradient]
     steps = [torch.nan_to_num(g / (g.abs() + eps)) for g in gradient]  # 0/0 is no step
@@ -108,7 +119,7 @@ def measure(
         }
 
     whole = directions(range(len(gradient)))
-    result: dict[str, Any] = {"whole": whole, "partitions": {}}
+    result: dict[str, Any] = {"meaning": MEANING, "whole": whole, "partitions": {}}
     for name, blocks in partitions.items():
         each, D = [directions(block) for block in blocks], len(blocks)
         sums = {

@@ -1,4 +1,4 @@
-"""Singular values of the change of every matrix that training made: how low its rank is."""
+"""The change that training made: its size, and the singular values of every matrix of it, which tell its rank."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,16 +14,31 @@ KEPT = 33
 
 
 def of_change(untrained: Any, trainable: Trainable) -> dict[str, Any]:
-    """`spectra` of the trained model against the model that it was, as a record has them.
+    """`movement` and, as `matrices`, `spectra` of the trained model against the model that it was.
 
     Adapters are merged, which uses the trainable up; an average takes the place of the weights where a method
-    evaluates one. The embedding is left out: its side of the vocabulary is no rank that a layer could have.
+    evaluates one. The embedding is left out of the spectra: its side of the vocabulary is no rank that a layer could
+    have.
     """
     with trainable.evaluating():
-        after = matrices(trainable.merged())
-        before = matrices(untrained)
+        merged = trainable.merged()
+        after, before = matrices(merged), matrices(untrained)
         changes = {name: after[name].double() - before[name].to(after[name].device).double() for name in before}
-    return {"matrices": spectra(changes)}
+        return {"movement": movement(untrained, merged), "matrices": spectra(changes)}
+
+
+def movement(before: Any, after: Any) -> dict[str, float]:
+    """How far training moved all weights, embedding and norms included.
+
+    norm = ||x - x_0||        relative = ||x - x_0|| / ||x_0||        Euclidean, over all weights together
+    """
+    first = dict(before.named_parameters())
+    changed, start = 0.0, 0.0
+    for name, parameter in after.named_parameters():
+        old = first[name].detach().to(parameter.device).double()
+        changed += (parameter.detach().double() - old).square().sum().item()
+        start += old.square().sum().item()
+    return {"norm": changed**0.5, "relative": (changed / start) ** 0.5}
 
 
 def matrices(model: Any) -> dict[str, Tensor]:

@@ -116,17 +116,20 @@ class FinetuningTask:
     def test(self, model: nn.Module, label: str) -> tuple[dict[str, Any], str]:
         """The same on the test part, and the SHA-256 of its rows.
 
-        Of a held-out loss alone, `losses` (nats, 5 decimals) and `tokens` are those of each answer, so that runs can
-        be compared item by item.
+        `losses` (nats, 5 decimals), `tokens` and, where answers are generated, `right` are those of each answer, so
+        that runs can be compared item by item.
         """
         examples: list[Example] = self._workload.data.load_test(self._tokenizer)
         rows = digest([[example.prompt, example.answer] for example in examples])
         evaluation = self._workload.evaluation
-        metrics: dict[str, Any] = evaluation(model, self._tokenizer, examples, label)
         if isinstance(evaluation, HeldOutLoss):
+            metrics: dict[str, Any] = evaluation(model, self._tokenizer, examples, label)
             losses, tokens = evaluation.each(model, self._tokenizer, examples)
-            metrics |= {"losses": [round(loss, 5) for loss in losses], "tokens": tokens}
-        return metrics, rows
+        else:
+            scores = evaluation.scores(model, self._tokenizer, examples, label)
+            metrics = scores.means() | {"right": scores.right}
+            losses, tokens = scores.losses, scores.tokens
+        return metrics | {"losses": [round(loss, 5) for loss in losses], "tokens": tokens}, rows
 
     def export(self, trainable: Trainable, folder: Path) -> None:
         """Config, safetensors, tokenizer and chat template in the Hugging Face format; adapters are merged."""

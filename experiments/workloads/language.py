@@ -67,12 +67,7 @@ class Evaluation:
 
         Answers are decoded greedily, so the result is deterministic. `label` names the progress bar.
         """
-        scores = self.scores(model, tokenizer, examples, label)
-        return {
-            "heldout_loss": scores.loss,
-            "exact_match": sum(scores.right) / len(examples),
-            "items": len(examples),
-        }
+        return self.scores(model, tokenizer, examples, label).means()
 
     def scores(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> "Scores":
         """Loss, tokens and exact match of each example."""
@@ -180,3 +175,8 @@ class Scores:
     losses: list[float]
     tokens: list[int]
     right: list[bool]
+
+    def means(self) -> dict[str, float | int]:
+        """`heldout_loss`, `exact_match` and `items`, as metrics of a run."""
+        items = len(self.right)
+        return {"heldout_loss": self.loss, "exact_match": sum(self.right) / items, "items": items}

@@ -15,6 +15,7 @@ from records import Record
 
 SOURCES = {"theory": ("verify", "theory")}
 COLUMNS = 4
+ROW = 1.28  # inches; six rows and the caption fill a page
 DEPTH = 1e-7  # a run may end at rounding; the panel ends this far below the least bound
 
 SMALLEST, GAP = r"$\min\ \Vert\nabla f\Vert^2$", r"$f - f^*$"
@@ -64,7 +65,7 @@ def draw(theory: Sequence[Record]) -> Figure:
         if first is not None and not theorems.refuted(group):
             shown[bound] = first
     rows = math.ceil(len(shown) / COLUMNS)
-    drawn = Figure(figsize=(style.WIDTH, min(0.35 + 1.5 * rows, style.HEIGHT)))
+    drawn = Figure(figsize=(style.WIDTH, min(0.35 + ROW * rows, style.HEIGHT)))
     panels = drawn.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes, (bound, record) in zip(panels, shown.items(), strict=False):
         _panel(axes, bound, record)

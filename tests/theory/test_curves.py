@@ -180,7 +180,6 @@ def test_the_number_of_gradients_is_where_the_running_mean_has_fallen() -> None:
     assert len(found["groups"]) == 2
 
 
-@pytest.mark.integration
 def test_without_coupling_random_blocks_need_as_many_times_the_gradients_as_there_are_blocks() -> None:
     setting = match.Setting(blocks=4, size=2, share=0.25, rates=[0.125, 0.09, 0.18], longest=400, groups=2, runs=32)
     (separate, coupled) = match.penalties(setting, [0.0, 1.0], [1])

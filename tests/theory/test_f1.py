@@ -76,6 +76,27 @@ def test_the_expectation_is_the_mean_over_all_sequences_of_blocks() -> None:
     assert outcome.series["measured"] == pytest.approx(sums / np.arange(1, T + 1), rel=1e-12)
 
 
+def test_the_theorem_is_checked_from_every_outcome_of_every_start() -> None:
+    """1, 2 and 4 starts with 3, 2 and 1 visits; from one of them it is the theorem of a problem that starts there."""
+    line = evaluate(QUADRATIC, **EXAMPLE).ledger.lines["bound"]
+    assert line.checks == 3 + 2 * 2 + 4
+    rule, lr = F1().method(QUADRATIC, **{name: EXAMPLE[name] for name in ("rate", "eps", "betas")})
+    assert isinstance(rule, Adam)
+    seen = []
+    for rows in (None, *QUADRATIC.slices):
+        start = QUADRATIC.start
+        if rows is not None:
+            start = visit(QUADRATIC, QUADRATIC, start[None], rows, 1.0, rule, lr[0], 3).z[0, -1]
+        from_there = Quadratic.from_matrix(QUADRATIC.matrix, sizes=[1, 2], start=start, linear=QUADRATIC.linear)
+        unit = float(np.sqrt(from_there.gap(start[None])[0] / from_there.sup.blocks.sum()))
+        setting = {**EXAMPLE, "rate": lr[0] / unit, "epochs": 3 if rows is None else 2}
+        outcome = evaluate(from_there, **setting)
+        ratios = np.array(outcome.series["measured"]) / np.array(outcome.series["bound"])
+        seen.append(ratios.max())
+    assert line.largest_ratio >= max(seen) * (1 - 1e-9)
+    assert line.smallest_ratio <= min(seen) * (1 + 1e-9)
+
+
 def test_the_right_sides_are_those_of_the_theorem() -> None:
     T, K, eps, rate = 3, 2, 0.1, 0.3
     betas, gap = (0.5, 0.9), float(QUADRATIC.gap(QUADRATIC.start[None])[0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from theory.bounds.f1 import F1
-from theory.bounds.f2 import F2, LEAVES, best_s, floor, visits_that_fit
+from theory.bounds.f2 import F2, LEAVES, best_s, floor, gathered, visits_that_fit
 from theory.noise import VectorNoise, grow
 from theory.problems.logistic import Logistic
 from theory.problems.plsin import PLSin
@@ -68,6 +68,19 @@ def test_the_expectation_is_the_mean_over_all_outcomes() -> None:
         )
         second += chances[drawn] / 2 * abs(QUADRATIC.gradient(tree.points[1][drawn])).sum()
     assert outcome.series["measured"] == pytest.approx([first, (first + second) / 2], rel=1e-12)
+
+
+def test_outcomes_are_gathered_at_where_they_come_from() -> None:
+    """Two blocks and three outcomes of a step, weights that tell where each outcome comes from."""
+    levels = [(np.ones(1), np.array([5.0]), np.zeros(1))]
+    for _ in range(2):
+        count = len(levels[-1][0])
+        from_root = [np.repeat(np.arange(count), 3) for _ in range(2)]  # block by block, root by root
+        levels.append((np.ones(6 * count), 10.0 ** np.concatenate(from_root), np.zeros(6 * count)))
+    assert gathered(levels, 2, 2, 2).tolist() == levels[2][1].tolist()
+    assert gathered(levels, 1, 2, 2).tolist() == [6.0 * 10.0**root for root in range(6)]
+    assert gathered(levels, 0, 2, 2).tolist() == [666666.0]
+    assert evaluate(QUADRATIC, **{**EXAMPLE, "inner_steps": 1}).ledger.lines["bound"].checks == 2 + 6
 
 
 @pytest.mark.parametrize(("P", "Q", "R"), [(1.0, 0.0, 0.0), (1e-3, 2.0, 5.0), (3.0, 1.0, 0.1), (1e-12, 1e-6, 1.0)])

@@ -262,9 +262,9 @@ def test_terms_that_nothing_needs_are_those_of_the_theorem_f1(monkeypatch: pytes
     lines = right_sides(monkeypatch, F1(), PAIR, **setting)
     each = {"visit": known.c * total, "inside": known.n * total, "eps": 2 * eps / alpha}
     for name, value in each.items():
-        assert lines["bound"][name] == pytest.approx([alpha * value]), name
+        assert lines["bound"][name] == pytest.approx(np.array([[alpha * value]])), name
         assert lines["F1.5"][name] == pytest.approx([alpha**2 * K * value]), name
-    assert lines["bound"]["gap"] == pytest.approx([2 * GAP / (alpha * K)])
+    assert lines["bound"]["gap"] == pytest.approx(np.array([[2 * GAP / (alpha * K)]]))
     own = rate * (GAP / whole) ** 0.5
     wanted = {"gap": GAP / (own * K), "visit": own * known.c * whole, "eps": 2 * eps}
     assert lines["adam"] == {name: pytest.approx([value]) for name, value in wanted.items()}
@@ -304,9 +304,9 @@ def test_terms_that_nothing_needs_are_those_of_the_theorem_f2(monkeypatch: pytes
     sides = np.array([(gap + sum(terms(t).values())) / (2 * t - t**2) for t in grid])
     best = grid[sides.argmin()]
     for name, value in (terms(best) | {"gap": gap}).items():
-        assert lines["bound"][name] == pytest.approx([value / (2 * best - best**2)], rel=1e-3), name
-    assert lines["bound"]["inside"] == pytest.approx([inside])
-    assert sum(lines["bound"].values()) == pytest.approx([sides.min() + inside], rel=1e-7)
+        assert lines["bound"][name].item() == pytest.approx(value / (2 * best - best**2), rel=1e-3), name
+    assert lines["bound"]["inside"].item() == pytest.approx(inside)
+    assert sum(lines["bound"].values()).item() == pytest.approx(sides.min() + inside, rel=1e-7)
     last, factor = lines["step"], 2 * s + known.rho[-1]  # the last step of block 1: l_i = 1
     assert last["noise"] == pytest.approx([factor * omega[-1] * sigma[1]])
     assert last["size"] == pytest.approx([s**2 * sigma[1]])

@@ -39,7 +39,8 @@ hold at every outcome:
  visit    alpha K a ||grad f(x^t)||_1 <= sum_i E[f(x^t) - f(z_i^K)]
               + alpha K (P - D Delta/(alpha N) + Q s + R s^2 + a alpha n_K sum_i l_i), at every x^t.   step, descent
               and inside summed over k and i.
- bound    the theorem with the best s for every n <= T: the mean of visit over the next block; sum over t. QED
+ bound    the theorem with the best s for the n visits from every outcome of every x^s: the mean of visit over the next
+              block; sum over t. QED
 
 Every expectation is exact: all outcomes of the blocks and of the noise are followed (`theory.bounds.trees`). rho_k
 grows with k and omega_k falls: at betas (0.9, 0.999) the floor is least for some ten steps a visit, and with
@@ -161,10 +162,10 @@ def best_s(P: Any, Q: Any, R: Any) -> Any:
     """The s in (0, 1] with the least (P + Q s + R s^2)/(2s - s^2), for P > 0, Q >= 0 and R >= 0.
 
     >>> best_s(np.array([1.0]), 0.0, 0.0), best_s(np.array([1.0]), 0.0, 4.0)
-    (array([1.]), array([0.39038820]))
+    (array([1.]), array([0.3903882]))
     """
     rest = Q + 2 * R
-    # the other root form: nothing cancels, and Q = R = 0 gives 1
+    # the form in which nothing cancels, and Q = R = 0 gives 1
     return 2 * P / (P + sqrt(P**2 + 2 * P * rest))
 
 
@@ -285,7 +286,7 @@ class F2(Bound):
         P, Q, R = constants.parts(alpha, like(eps, x), d)
         a, moved = 2 * s_k - constants.square * s_k**2, alpha * constants.f1.n * constants.sup.sum()
         paid = added(P, scaled(Q, s_k), scaled(R, constants.square * s_k**2)) | {"inside": a * moved}
-        points, chance, measured, size = x[None], like(np.ones(1), x), [], 0.0
+        points, chance, levels, size = x[None], like(np.ones(1), x), [], 0.0
         for _visit in range(visits_that_fit(D * len(noise.outcomes(x)[1]) ** K, epochs, exact(x))):
             slope = abs(data.gradient(points)).sum(axis=1)
             drop, ends, chances = 0 * slope, [], []
@@ -300,19 +301,21 @@ class F2(Bound):
             parts = {name: alpha * K * part + 0 * slope for name, part in paid.items()}
             reach = float(abs(np.asarray(points, dtype=np.float64)).max()) + K * float(alpha)
             ledger.check("visit", alpha * K * a * slope, Terms(decrease=drop, **parts), scale=size * d * K * reach)
-            measured.append((chance * slope).sum())
+            levels.append((chance, chance * slope, data.gap(points)))
             points, chance = np.concatenate(ends), np.concatenate(chances)
-        n = np.arange(1, len(measured) + 1)
-        total = np.cumsum(np.array(measured)) / n
-        gap = D * data.gap(x[None])[0] / (alpha * K * n)
-        s_n = best_s(gap + sum(P.values()), sum(Q.values()), sum(R.values()))
-        a_n = (2 * s_n - constants.square * s_n**2) * like(claim.constant, x)
-        parts = added({"gap": gap}, P, scaled(Q, s_n), scaled(R, constants.square * s_n**2))
-        parts = scaled(parts, 1 / a_n) | {"inside": moved / like(claim.constant, x) + 0 * total}
-        right = Terms(**parts)
-        bound = right.total()
-        ledger.check("bound", total, right, scale=size * d + bound)
-        return total, bound
+        series = []
+        for start, (roots, _, gap) in enumerate(levels):  # a theorem for every start holds from x^s too
+            means = np.array([gathered(levels, start, t, D) / roots for t in range(start, len(levels))])
+            n = np.arange(1, len(means) + 1)[:, None]
+            total, first = np.cumsum(means, axis=0) / n, D * gap / (alpha * K * n)
+            s_n = best_s(first + sum(P.values()), sum(Q.values()), sum(R.values()))
+            a_n = (2 * s_n - constants.square * s_n**2) * like(claim.constant, x)
+            parts = added({"gap": first}, P, scaled(Q, s_n), scaled(R, constants.square * s_n**2))
+            parts = scaled(parts, 1 / a_n) | {"inside": moved / like(claim.constant, x)}
+            right = Terms(**{name: part + 0 * total for name, part in parts.items()})
+            ledger.check("bound", total, right, scale=size * d + right.total())
+            series.append((total[:, 0], right.total()[:, 0]))
+        return series[0]
 
     def _visit(
         self,
@@ -407,6 +410,20 @@ def added(*sums: dict[str, Any]) -> dict[str, Any]:
     """Sums of named terms, term by term."""
     names = dict.fromkeys(name for parts in sums for name in parts)
     return {name: sum(parts[name] for parts in sums if name in parts) for name in names}
+
+
+def gathered(levels: list[tuple[Array, Array, Array]], start: int, t: int, blocks: int) -> Array:
+    """Sums over the outcomes of x^t that come from each outcome of x^start.
+
+    Args:
+        levels: probabilities and what is summed, at the outcomes of x^0, x^1, ...: those after a visit are the leaves
+            of a tree for each block, one tree after the other.
+        blocks: D.
+    """
+    values = levels[t][1]
+    for chance, *_ in reversed(levels[start:t]):
+        values = values.reshape(blocks, len(chance), -1).sum(axis=(0, 2))
+    return values
 
 
 def rounding(problem: Problem, noise: VectorNoise, tree: Visit) -> float:

@@ -177,6 +177,7 @@ def test_curvature_along_signs_is_that_of_a_dense_matrix(seed):
     # the gradient at 0 is -1, so the step is -1 in every coordinate, up to eps
     assert found["whole"]["adam"]["bend"] == pytest.approx(matrix.sum().item(), rel=1e-6)
     assert found["partitions"]["parts"]["adam"]["bend"] == pytest.approx(sum(p.sum().item() for p in parts), rel=1e-6)
+    assert set(found["meaning"]) == {"adam", "random", "climbed", "bend", "norm", "chi"}
     exact, sums = largest(matrix), sum(largest(part) for part in parts)
     whole, part = (found[name] for name in ("whole", "partitions"))
     assert exact / 2 <= whole["climbed"]["norm"] <= exact * (1 + 1e-12), "a lower estimate"

@@ -82,8 +82,11 @@ def test_a_test_split_with_a_fault_costs_no_training(tiny_gsm8k, files, monkeypa
     assert again is not None, "a finished run is not run again, so the test is read once"
 
 
-def test_the_loss_of_every_test_answer_is_recorded(tiny_gsm8k):
-    test = execute(Run(tiny_gsm8k("data.test=true", "evaluation=loss"))).measurements["test"]
+@pytest.mark.parametrize("evaluation", ["loss", "exact_match"])
+def test_what_became_of_every_test_answer_is_recorded(evaluation, tiny_gsm8k):
+    test = execute(Run(tiny_gsm8k("data.test=true", f"evaluation={evaluation}"))).measurements["test"]
+    if evaluation == "exact_match":
+        assert sum(test["right"]) / len(TESTS) == test["exact_match"]
     assert len(test["losses"]) == len(test["tokens"]) == len(TESTS)
     assert sum(test["losses"]) / sum(test["tokens"]) == pytest.approx(test["heldout_loss"], rel=1e-5)
 

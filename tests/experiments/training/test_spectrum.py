@@ -80,6 +80,10 @@ def test_a_run_records_the_spectra_of_what_it_exports(method, trained):
         assert entry["stable_rank"] == pytest.approx(np.sum(values**2) / values[0] ** 2, rel=1e-4)
         if method == "lora":
             assert entry["rank_90"] <= 2
+    old, new = (torch.cat([p.detach().double().flatten() for p in each.values()]) for each in (before, after))
+    moved = float((new - old).norm())
+    relative = moved / float(old.norm())
+    assert record.measurements["spectrum"]["movement"] == pytest.approx({"norm": moved, "relative": relative})
 
 
 def test_layers_that_were_not_visited_have_rank_zero(trained):
