@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from paper.judge import claims, verdicts
-from paper.numbers.caveats import of_clipping, of_equal_time, of_frontier, of_inner_steps, of_methods, of_scale
+from paper.numbers.caveats import (
+    of_clipping,
+    of_equal_time,
+    of_frontier,
+    of_inner_steps,
+    of_methods,
+    of_movement,
+    of_scale,
+)
 from paper.numbers.equal_time import at_equal_time
 from paper.numbers.regime import costs_of_blocks, gaps_of, of_regime
 from paper.numbers.tasks import of_tasks
@@ -32,6 +40,8 @@ STUDIES: dict[str, tuple[str, str]] = {
             "regime_variants",
             "regime_orders",
             "regime_clipping",
+            "movement",
+            "movement_brief",
             "methods",
             "learning_rate",
             "order",
@@ -91,6 +101,8 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
         macros |= _axis("RegimeOrders", studies.cells(studies.rows(present["regime_orders"]), order_and_steps), USUAL)
     if "regime_clipping" in present:
         macros["StudyRegimeClippingCosts"] = costs_of_blocks(studies.rows(present["regime_clipping"]))
+    if "movement" in present:
+        macros |= of_movement(*(present.get(name, ()) for name in ("movement", "movement_brief")))
     if "headline" in present:
         macros |= of_clipping(present["headline"])
     if "methods" in present:

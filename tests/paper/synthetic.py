@@ -162,6 +162,20 @@ def regime_option_runs(generator: np.random.Generator) -> Iterator[Record]:
                 )
 
 
+def movement_runs() -> Iterator[Record]:
+    """BAdam's gap grows with AdamW's movement: 10, 20 and 30 % of its gain."""
+    for study, model in (("movement", "smollm2_135m"), ("movement_brief", "llama_small_trained")):
+        for i, rate in enumerate((1e-6, 1e-5, 1e-4)):
+            for seed in range(3):
+                gain = 0.1 * (i + (study == "movement"))
+                share = 0.1 * (i + 1)
+                losses = {"adamw": (BEFORE - gain, rate), "badam": (BEFORE - gain + share * gain, 10 * rate)}
+                for method, (loss, lr) in losses.items():
+                    measured = {"spectrum": {"movement": {"norm": 1.0, "relative": 1e-3 * 10**i}, "matrices": {}}}
+                    more: dict[str, Any] = {"values": {"lr": lr}, "choices": {"model": model}, "measured": measured}
+                    yield run(study, f"{method}-{rate}", method, seed, loss, **more)
+
+
 def axis_runs(generator: np.random.Generator) -> Iterator[Record]:
     for seed in range(3):
         shared = noise(generator)  # runs of one seed share their data, so their losses move together
@@ -310,6 +324,7 @@ def studies() -> tuple[Record, ...]:
         *equal_time_runs(generator),
         *regime_runs(generator),
         *regime_option_runs(generator),
+        *movement_runs(),
         *alone_runs(),
         *tuned(),
         *downstream(),

@@ -48,7 +48,7 @@ def test_a_study_without_records_has_no_macro_and_the_text_asks_for_it():
     assert not any(name.startswith(("StudyOrder", "StudyVariants")) for name in made)
     assert "StudyStateSource" in made
     studies_of_text = dict(re.findall(r"\\ifstudy\{(\w+)\}\{([\w\\]+)\}", SECTION))
-    shown_as = {"evaluated": "downstream"} | dict.fromkeys(studies.REGIME, "regime")
+    shown_as = {"evaluated": "downstream", "movement_brief": "movement"} | dict.fromkeys(studies.REGIME, "regime")
     costs = {"predicted_large", "measured_large"}  # of the frontier, which is about the losses of the variants
     expected = {shown_as.get(name, name) for name in ablations.STUDIES if name not in costs}
     assert {name.replace("\\", "") for name in studies_of_text.values()} == expected
@@ -214,3 +214,11 @@ def test_options_over_whole_epochs_in_numbers():
     )
     only = [r for r in of("regime_clipping") if r.config["choices"]["method"] == "sgd"]
     assert numbers(only)["StudyRegimeClippingCosts"] == "--"
+
+
+def test_the_gap_against_movement_in_numbers():
+    found = numbers(ALL)
+    assert found["StudyMovementPoints"] == "5", "AdamW gains nothing at the smallest rate of the brief model"
+    first, second = found["StudyMovementEnds"].split("; ")
+    assert first == r"SmolLM2-135M: 10\,\% at a change of 0.1\,\%, 30\,\% at a change of 10\,\%"
+    assert second.startswith("llama small trained: 20")
