@@ -1,6 +1,6 @@
 """The main result: final loss of every method on each data set, and the bytes that it would need at 8 billion weights.
 
-With records of the study over whole epochs it shows those, else the main comparison at equal steps and at equal time.
+A data set with runs over whole epochs shows those, else the main comparison at equal steps and at equal time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,12 +35,12 @@ def draw(
     **over_epochs: Sequence[Record],
 ) -> Figure:
     """A row a method, the lowest loss on the first data set on top; the lines are the means of LoRA and AdamW."""
-    regime = studies.over_epochs(over_epochs)
-    main = studies.by_data(studies.rows(regime or headline))
-    timed = {} if regime else studies.by_data(studies.rows(equal_time))
-    first = next(iter(main.values()))
-    names = sorted(first, key=lambda name: studies.loss(first[name]).mean)
-    names += [name for cells in main.values() for name in cells if name not in names]
+    regime = studies.by_data(studies.rows(studies.over_epochs(over_epochs)))
+    main = studies.by_data(studies.rows(headline)) | regime
+    timed = {data: cells for data, cells in studies.by_data(studies.rows(equal_time)).items() if data not in regime}
+    names: list[str] = []
+    for cells in main.values():
+        names += sorted((name for name in cells if name not in names), key=lambda name: studies.loss(cells[name]).mean)
     needed = frontier.predicted_peaks(predicted)
     columns = len(main) + bool(needed)
     drawn = Figure(figsize=(style.WIDTH, 0.85 + 0.27 * len(names)))
@@ -55,7 +55,7 @@ def draw(
         style.named_rows(axes, [""] * len(names))
     style.named_rows(panels[0], [named(name) for name in names])
     if timed:
-        _legend(drawn, next(iter(main.values())))
+        _legend(drawn)
     return drawn
 
 
@@ -99,12 +99,13 @@ def _bytes(axes: Axes, names: Sequence[str], needed: Mapping[str, float]) -> Non
     axes.margins(x=0.15)
 
 
-def _legend(drawn: Figure, cells: Mapping[str, Sequence[Row]]) -> None:
-    length = studies.regime(row for runs in cells.values() for row in runs)
+def _legend(drawn: Figure) -> None:
     axes = drawn.axes[0]
     look: dict[str, Any] = {"linestyle": "", "color": style.FALLBACK}
-    handles = [axes.plot([], [], style.MARK, markersize=3.4, **look, label=length)[0]]
-    handles += [axes.plot([], [], **look | AT_EQUAL_TIME, label=f"LoRA's time of {length}")[0]]
+    handles = [axes.plot([], [], style.MARK, markersize=3.4, **look, label="steps of the title")[0]]
+    handles += [axes.plot([], [], **look | AT_EQUAL_TIME, label="LoRA's time of these")[0]]
     for name, line in (("lora", "--"), ("adamw", ":")):
-        handles += axes.plot([], [], line, color=style.colour(name), linewidth=1, label=f"{named(name)}, {length}")
+        handles += axes.plot(
+            [], [], line, color=style.colour(name), linewidth=1, label=f"{named(name)}, steps of the title"
+        )
     drawn.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=7.5)

@@ -26,6 +26,8 @@ RULES = ("sign", "row_normalised", "factored")
 """Methods that move all layers by one of these rules and have no block."""
 TWIN = "_twin"
 """What the name of a method ends with that is another one with its rule for inactive layers on the block too."""
+EQUAL = "_equal"
+"""What the name of a method ends with that is another one with one step size: its twin differs in Adam alone."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Closing:
 
 def twin_of(method: str, cells: Mapping[str, Sequence[Row]]) -> str:
     """The method without a block that this one is compared with, "" where none was run."""
-    names = (f"{method}{TWIN}", *(rule for rule in RULES if f"_{rule}" in method))
+    names = (f"{method.removesuffix(EQUAL)}{TWIN}", *(rule for rule in RULES if f"_{rule}" in method))
     return next((name for name in names if name in cells), "")
 
 

@@ -5,19 +5,28 @@ says "not run" otherwise. Means are over seeds; lists go from the lowest loss up
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from paper.judge import claims, verdicts
-from paper.numbers.caveats import of_clipping, of_equal_time, of_frontier, of_inner_steps, of_methods, of_scale
+from paper.numbers.caveats import (
+    of_clipping,
+    of_equal_time,
+    of_frontier,
+    of_inner_steps,
+    of_methods,
+    of_movement,
+    of_scale,
+)
 from paper.numbers.equal_time import at_equal_time
-from paper.numbers.regime import gaps_of, of_regime
+from paper.numbers.regime import costs_of_blocks, gaps_of, of_regime
 from paper.numbers.tasks import of_tasks
 from paper.read import axes, frontier, gap, statistics, studies, tuning
 from paper.read.formats import camel, interval
 from paper.read.names import data_named, finished, named, source_of_all, sources
+from paper.read.regime import USUAL, order_and_steps
 from paper.read.studies import Row
 from records import Record
 
@@ -28,6 +37,11 @@ STUDIES: dict[str, tuple[str, str]] = {
             "headline",
             "equal_time",
             *studies.REGIME,
+            "regime_variants",
+            "regime_orders",
+            "regime_clipping",
+            "movement",
+            "movement_brief",
             "methods",
             "learning_rate",
             "order",
@@ -81,6 +95,14 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
     if "regime" in present:
         costs = (present.get(name, ()) for name in ("predicted_large", "measured_large"))
         macros |= of_regime(present["regime"], *costs)
+    if "regime_variants" in present:
+        macros["StudyRegimeVariantsList"] = listed(_means(studies.rows(present["regime_variants"]), named_method))
+    if "regime_orders" in present:
+        macros |= _axis("RegimeOrders", studies.cells(studies.rows(present["regime_orders"]), order_and_steps), USUAL)
+    if "regime_clipping" in present:
+        macros["StudyRegimeClippingCosts"] = costs_of_blocks(studies.rows(present["regime_clipping"]))
+    if "movement" in present:
+        macros |= of_movement(*(present.get(name, ()) for name in ("movement", "movement_brief")))
     if "headline" in present:
         macros |= of_clipping(present["headline"])
     if "methods" in present:
@@ -147,6 +169,15 @@ def _axis(name: str, cells: Mapping[str, Sequence[Row]], reference: str) -> dict
     margin = verdicts.loss_margin(cells[reference]) if reference in cells else None
     macros[f"Study{name}Margin"] = f"{margin:.3f}" if margin is not None else "--"
     return macros
+
+
+def named_method(row: Row) -> str:
+    """The method of a run in print."""
+    return named(row.method)
+
+
+def _means(rows: Sequence[Row], of: Callable[[Row], str]) -> dict[str, float]:
+    return {cell: studies.loss(runs).mean for cell, runs in studies.cells(rows, of).items()}
 
 
 def listed(means: Mapping[str, float]) -> str:

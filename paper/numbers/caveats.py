@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from paper.read import frontier, statistics, studies
+from paper.read import frontier, movement, statistics, studies
 from paper.read.cost import card_name
 from paper.read.formats import interval
-from paper.read.names import data_named, named, sources
+from paper.read.names import data_named, model_named, named, sources
 from paper.read.studies import Row
 from records import Record
 
@@ -101,6 +101,17 @@ def of_equal_time(equal_time: Sequence[Record], steps_alone: Sequence[Record]) -
         "StudyEqualTimeRunOn": cards[1],
         "StudyEqualTimeOutside": ", ".join(outside) or "none",
     }
+
+
+def of_movement(movement_runs: Sequence[Record], brief: Sequence[Record]) -> dict[str, str]:
+    """BAdam's gap in per cent of AdamW's gain where AdamW moves least and where it moves most, for each model."""
+    points = movement.points(studies.rows([*movement_runs, *brief]))
+    parts = []
+    for model in dict.fromkeys(point.model for point in points):
+        here = [point for point in points if point.model == model]
+        ends = [f"{100 * point.gap.mean:.0f}\\,\\% at a change of {100 * point.moved:.2g}\\,\\%" for point in here]
+        parts.append(f"{model_named(model)}: {ends[0]}" + (f", {ends[-1]}" if len(ends) > 1 else ""))
+    return {"StudyMovementEnds": "; ".join(parts) or "--", "StudyMovementPoints": str(len(points))}
 
 
 def of_scale(scale: Sequence[Record]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from paper.judge.closing import Closing, Cost
 from paper.read import frontier, statistics, studies
 from paper.read.formats import interval
 from paper.read.names import data_named, named
+from paper.read.regime import clipping
 from paper.read.studies import Row
 from records import Record
 
@@ -32,6 +33,16 @@ def of_regime(regime: Sequence[Record], predicted: Sequence[Record], measured: S
     }
 
 
+def costs_of_blocks(rows: Sequence[Row]) -> str:
+    """What blocks cost under SGD's rule for each kind of clipping: BCD + SGD's loss minus SGD's."""
+    found = []
+    for kind, runs in studies.groups(rows, clipping).items():
+        difference = _difference(studies.cells(runs, lambda row: row.method), "bsgd", "sgd")
+        if difference:
+            found.append(f"{difference} with {kind}")
+    return "; ".join(found) or "--"
+
+
 def gaps_of(study: str, rows: Sequence[Row]) -> dict[str, str]:
     """BAdam's loss minus those of `TARGETS` on each data set of a study.
 
@@ -47,7 +58,7 @@ def gaps_of(study: str, rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _each(texts: Mapping[str, str]) -> str:
-    return "; ".join(f"on {data_named(data)} {text}" for data, text in texts.items())
+    return "; ".join(f"{text} on {data_named(data)}" for data, text in texts.items())
 
 
 def _difference(cells: Mapping[str, Sequence[Row]], ours: str, theirs: str) -> str:
@@ -78,6 +89,8 @@ def _closes(judged: Mapping[str, Sequence[Closing]]) -> str:
 def _helps(variants: Sequence[Closing]) -> str:
     """Of how many variants with a twin the block contributes."""
     with_twin = [each for each in variants if each.block_helps is not None]
+    if not with_twin:
+        return "no twin was run"
     helped = ", ".join(named(each.method) for each in with_twin if each.block_helps)
     return f"{helped or 'none'} of {len(with_twin)} with a twin"
 

@@ -143,6 +143,39 @@ def regime_runs(generator: np.random.Generator) -> Iterator[Record]:
                 yield run(study, f"{data}-{method}", method, seed, found, choices=choices, config=config)
 
 
+def regime_option_runs(generator: np.random.Generator) -> Iterator[Record]:
+    """Options over whole epochs: variants, orders and lengths of visits, clipping."""
+    config: dict[str, Any] = {"steps": 1258}
+    for seed in range(3):
+        for method, loss in (("above_sign_blocks2", 0.617), ("rows16", 0.66)):
+            yield run("regime_variants", method, method, seed, loss + noise(generator, 0.001), config=config)
+        for order, K in (("random_reshuffle", 1), ("random_reshuffle", 7), ("balanced", 7)):
+            values, choices = {"inner_steps": K}, {"order": order}
+            found = 0.62 + 0.002 * (K == 1) + noise(generator, 0.0005)
+            name = f"{order}-{K}"
+            yield run("regime_orders", name, "badam", seed, found, values=values, choices=choices, config=config)
+        for bound in (None, 0.1):
+            for method, loss in (("sgd", 0.75), ("bsgd", 0.80 if bound else 0.95)):
+                name, clipped = f"{method}-{bound}", {"max_grad_norm": bound}
+                yield run(
+                    "regime_clipping", name, method, seed, loss + noise(generator, 0.001), config=config | clipped
+                )
+
+
+def movement_runs() -> Iterator[Record]:
+    """BAdam's gap grows with AdamW's movement: 10, 20 and 30 % of its gain."""
+    for study, model in (("movement", "smollm2_135m"), ("movement_brief", "llama_small_trained")):
+        for i, rate in enumerate((1e-6, 1e-5, 1e-4)):
+            for seed in range(3):
+                gain = 0.1 * (i + (study == "movement"))
+                share = 0.1 * (i + 1)
+                losses = {"adamw": (BEFORE - gain, rate), "badam": (BEFORE - gain + share * gain, 10 * rate)}
+                for method, (loss, lr) in losses.items():
+                    measured = {"spectrum": {"movement": {"norm": 1.0, "relative": 1e-3 * 10**i}, "matrices": {}}}
+                    more: dict[str, Any] = {"values": {"lr": lr}, "choices": {"model": model}, "measured": measured}
+                    yield run(study, f"{method}-{rate}", method, seed, loss, **more)
+
+
 def axis_runs(generator: np.random.Generator) -> Iterator[Record]:
     for seed in range(3):
         shared = noise(generator)  # runs of one seed share their data, so their losses move together
@@ -290,6 +323,8 @@ def studies() -> tuple[Record, ...]:
         *axis_runs(generator),
         *equal_time_runs(generator),
         *regime_runs(generator),
+        *regime_option_runs(generator),
+        *movement_runs(),
         *alone_runs(),
         *tuned(),
         *downstream(),

@@ -5,6 +5,7 @@ On the committed results, where the test part and the held-out part differ.
 
 import importlib
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from paper.figures import sgd_rule
 from paper.judge import claims, verdicts
 from paper.numbers import ablations
-from paper.read import studies
+from paper.read import frontier, studies
 from paper.tables import equal_time_in_numbers, methods_in_numbers, variants_in_numbers
 from records import COMMITTED, ROOT, Record, RecordError, load_study
 from tests.paper.synthetic import of
@@ -29,6 +30,10 @@ FIGURES = ("order", "inner_steps", "partition", "state", "outside_layers", "meth
 @cache
 def committed(kind: str, study: str) -> list[Record]:
     return load_study(study, kind=kind, folder=COMMITTED)
+
+
+def committed_together(names: Iterable[str]) -> list[Record]:
+    return [record for name in names for record in committed("train", name)]
 
 
 @cache
@@ -128,14 +133,22 @@ def test_the_loss_of_a_run_is_one_in_text_and_tables():
 )
 def test_every_axis_of_a_loss_names_the_part(name):
     along_the_way = name == "equal_time"  # where the held-out part alone is read
-    study = {"sgd_rule": "headline", "frontier": "variants"}.get(name, name)
-    part = "held-out" if along_the_way else studies.part(studies.rows(committed("train", study)))
+    study = "headline" if name == "sgd_rule" else name
+    if name == "frontier":  # the studies over whole epochs, where there are any
+        sets = frontier.losses_of(
+            *(committed_together(names) for names in (studies.REGIME, ["variants"], ["methods"]))
+        )
+        shown = [row for rows in sets.values() for row in rows]
+    else:
+        shown = studies.rows(committed("train", study))
+    part = "held-out" if along_the_way else studies.part(shown)
     labels = [label for axes in figure(name).axes for label in (axes.get_xlabel(), axes.get_ylabel())]
     of_loss = [label for label in labels if re.search(r"\bloss\b", label) and "above the best" not in label]
     of_loss = [label for label in of_loss if not label.startswith("difference")]
     assert of_loss
     assert all(f"{part} loss" in label for label in of_loss)
-    assert part == ("test" if study == "headline" and not along_the_way else "held-out")
+    if name != "frontier":
+        assert part == ("test" if study == "headline" and not along_the_way else "held-out")
 
 
 FLOATS = re.findall(r"\\begin\{(figure|table)\}(.*?)\\end\{\1\}", SECTION, re.DOTALL)
@@ -156,7 +169,7 @@ def test_claims_name_the_part_and_the_seeds():
     for each in judged():
         for finding in each.findings:
             if each.claim.measure == verdicts.FINAL_LOSS:
-                wanted = "test" if each.study in studies.TESTED else "held-out"
+                wanted = "test" if each.study in (*studies.TESTED, claims.REGIME) else "held-out"
                 assert finding.setting, finding
                 assert (finding.setting.part, finding.setting.seeds > 1) == (wanted, True), finding
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from paper.figures import equal_time as equal_time_figure
 from paper.figures import frontier as frontier_figure
-from paper.figures import headline, inner_steps, learning_rate, order, placement, rank, scale, style
+from paper.figures import headline, inner_steps, learning_rate, movement, order, placement, rank, scale, style
 from paper.read import statistics, studies
 from records import RecordError
 from tests.paper import synthetic
@@ -151,3 +151,15 @@ def test_names_of_a_scatter_plot_do_not_cover_each_other():
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 12
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_the_gap_is_drawn_against_the_movement_of_adamw():
+    (axes,) = movement.draw(of("movement"), of("movement_brief")).axes
+    lines = {str(line.get_label()): line for line in axes.lines if line.get_marker() == "o"}
+    assert list(lines) == ["SmolLM2-135M, GSM8K", "llama small trained, GSM8K"]
+    first = lines["SmolLM2-135M, GSM8K"]
+    assert list(np.asarray(first.get_xdata())) == pytest.approx([1e-3, 1e-2, 1e-1])
+    assert list(np.asarray(first.get_ydata())) == pytest.approx([10, 20, 30])
+    assert len(np.asarray(lines["llama small trained, GSM8K"].get_xdata())) == 2
+    alone = [r for r in of("movement") if r.config["choices"]["method"] == "adamw"]
+    assert [text.get_text() for text in movement.draw(alone, []).axes[0].texts] == ["no pair of runs"]

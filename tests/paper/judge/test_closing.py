@@ -12,6 +12,7 @@ from tests.paper.synthetic import frontier_cost, of, run
 LORA, ADAMW = [0.620, 0.622, 0.618], [0.600, 0.602, 0.598]
 """Untrained 1.4, so that AdamW gains 0.8 and the margin is 0.04."""
 SMALL, LARGE = Cost(21e9, 0.5), Cost(30e9, 0.7)
+METHODS = ("bread_sign", "above_sign", "above_sign_equal", "above_factored", "badam")
 COSTS = {"lora": Cost(23e9, 0.6), "above_sign": SMALL, "above_sign_twin": Cost(20e9, 0.5)}
 
 
@@ -75,10 +76,11 @@ def test_p_values_are_adjusted_over_the_variants():
 
 def test_twins_are_those_of_the_plan():
     cells = {name: rows(name, LORA) for name in ("bread_sign", "above_sign", "above_sign_twin", "sign", "factored")}
-    twins = {name: closing.twin_of(name, cells) for name in ("bread_sign", "above_sign", "above_factored", "badam")}
+    twins = {name: closing.twin_of(name, cells) for name in METHODS}
     assert twins == {
         "bread_sign": "sign",
         "above_sign": "above_sign_twin",
+        "above_sign_equal": "above_sign_twin",
         "above_factored": "factored",
         "badam": "",
     }

@@ -48,7 +48,7 @@ def test_a_study_without_records_has_no_macro_and_the_text_asks_for_it():
     assert not any(name.startswith(("StudyOrder", "StudyVariants")) for name in made)
     assert "StudyStateSource" in made
     studies_of_text = dict(re.findall(r"\\ifstudy\{(\w+)\}\{([\w\\]+)\}", SECTION))
-    shown_as = {"evaluated": "downstream"} | dict.fromkeys(studies.REGIME, "regime")
+    shown_as = {"evaluated": "downstream", "movement_brief": "movement"} | dict.fromkeys(studies.REGIME, "regime")
     costs = {"predicted_large", "measured_large"}  # of the frontier, which is about the losses of the variants
     expected = {shown_as.get(name, name) for name in ablations.STUDIES if name not in costs}
     assert {name.replace("\\", "") for name in studies_of_text.values()} == expected
@@ -170,17 +170,17 @@ def over_epochs(*methods: str) -> list[Record]:
 
 def test_whole_epochs_in_numbers():
     found = numbers(ALL)
-    assert found["StudyRegimeLengths"] == "on GSM8K three epochs; on Alpaca three epochs"
+    assert found["StudyRegimeLengths"] == "three epochs on GSM8K; three epochs on Alpaca"
     below = "sign above, sign above, no Adam, sign on all layers"
-    assert found["StudyRegimeReach"] == f"on GSM8K {below}; on Alpaca {below}"
-    first = found["StudyRegimePurpose"].partition("; on Alpaca")[0]
-    assert first.startswith("on GSM8K the lowest loss with an active block of Adam has sign above, $")
+    assert found["StudyRegimeReach"] == f"{below} on GSM8K; {below} on Alpaca"
+    first = found["StudyRegimePurpose"].partition(" on GSM8K; ")[0]
+    assert first.startswith("the lowest loss with an active block of Adam has sign above, $")
     assert first.endswith(" to sign above, no Adam, its twin without it")
     assert found["StudyRegimeCloses"] == "none (cannot be told of sign above)", "no step of 8B was measured"
-    assert found["StudyRegimeHelps"].startswith("on GSM8K ")
+    assert " of 1 with a twin on GSM8K; " in found["StudyRegimeHelps"]
     assert found["ClaimsAtRegime"].startswith("at three epochs, of 3 claims 0 are supported")
     without = numbers([r for r in ALL if r.study not in studies.REGIME])
-    assert not any(name.startswith("StudyRegime") for name in without)
+    assert not {"StudyRegimeSource", "StudyRegimeList", "StudyRegimeCloses"} & without.keys()
     assert without["ClaimsAtRegime"] == "not run"
 
 
@@ -188,10 +188,10 @@ def test_a_comparison_over_whole_epochs_that_lacks_a_method_says_so():
     alone = numbers(over_epochs("lora", "badam"))
     assert alone["StudyRegimeGapLora"].startswith("$+0.07")
     assert alone["StudyRegimeGapAdamw"] == "--"
-    assert alone["StudyRegimePurpose"].startswith("on GSM8K the lowest loss with an active block of Adam has BAdam, $")
+    assert alone["StudyRegimePurpose"].startswith("the lowest loss with an active block of Adam has BAdam, $")
     full = numbers(over_epochs("lora", "adamw"))
-    assert full["StudyRegimePurpose"] == "on GSM8K no block method was run; on Alpaca no block method was run"
-    assert numbers(over_epochs("badam"))["StudyRegimeReach"] == "on GSM8K cannot be told; on Alpaca cannot be told"
+    assert full["StudyRegimePurpose"] == "no block method was run on GSM8K; no block method was run on Alpaca"
+    assert numbers(over_epochs("badam"))["StudyRegimeReach"] == "cannot be told on GSM8K; cannot be told on Alpaca"
 
 
 def test_conclusions_are_read_from_the_records():
@@ -202,3 +202,23 @@ def test_conclusions_are_read_from_the_records():
     assert found["StudyVariantsGapLargest"] == rf"{share:.0f}\,\%, by {largest.choice}"
     assert numbers([r for r in ALL if r.study not in ("methods", "order")])["ClaimsOrder"] == "not run"
     assert numbers([r for r in ALL if r.study != "methods"])["StudyVariantsGapLargest"] == "--"
+
+
+def test_options_over_whole_epochs_in_numbers():
+    found = numbers(ALL)
+    assert found["StudyRegimeVariantsList"].startswith("2 layers, sign above (0.6")
+    assert found["StudyRegimeOrdersCompared"] == "2"
+    assert re.fullmatch(
+        r"\$\+0\.0[45]\d\$ .* with clipping at 0\.1; \$\+0\.(19|20)\d\$ .* with no clipping",
+        found["StudyRegimeClippingCosts"],
+    )
+    only = [r for r in of("regime_clipping") if r.config["choices"]["method"] == "sgd"]
+    assert numbers(only)["StudyRegimeClippingCosts"] == "--"
+
+
+def test_the_gap_against_movement_in_numbers():
+    found = numbers(ALL)
+    assert found["StudyMovementPoints"] == "5", "AdamW gains nothing at the smallest rate of the brief model"
+    first, second = found["StudyMovementEnds"].split("; ")
+    assert first == r"SmolLM2-135M: 10\,\% at a change of 0.1\,\%, 30\,\% at a change of 10\,\%"
+    assert second.startswith("llama small trained: 20")
