@@ -37,8 +37,7 @@ def badam(
     | state | dropped at the end of a visit |
     | master | where weights are bfloat16: exact float32 ones of the active layer, else none |
 
-    Also for trainers that make the optimizer:
-    ``Trainer(model=model, optimizer_cls_and_kwargs=(bcd.badam, {"model": model, "lr": 1e-5}), ...)``.
+    Trainers of transformers and trl make it themselves with `bcd.integrations.trainer_badam`.
 
     Args:
         model: any Hugging Face decoder or a plain ``nn.Sequential``.

@@ -17,8 +17,9 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from bcd import Adam, BlockCoordinateDescent, RandomReshuffle, by_layer
-from bcd.integrations import checkpoint_active_layers
+from bcd import Adam, BlockCoordinateDescent, RandomReshuffle, badam, by_layer
+from bcd.execution import recomputed_layers
+from bcd.integrations import checkpoint_active_layers, trainer_badam, trainer_callback
 from tests.conftest import RTOL
 from tests.cover import tiered
 
@@ -59,6 +60,10 @@ class Watch(TrainerCallback):
         self.outputs = {}
         for i, layer in enumerate(model.model.layers):
             layer.register_forward_hook(lambda module, args, out, i=i: self.outputs.update({i: out.requires_grad}))
+
+    def on_train_begin(self, *args, optimizer, **kwargs):
+        if self.optimizer is None:  # the trainer has made it
+            self.optimizer = optimizer.optimizer
 
     def on_step_begin(self, *args, **kwargs):
         self.active.append(self.optimizer.active_blocks)
@@ -160,6 +165,88 @@ def test_checkpointing_stops_at_the_active_block_in_a_trainer(checkpointing, lib
             assert min(map(len, above)) < 4
     for a, b in zip(*weights, strict=True):
         torch.testing.assert_close(a, b, rtol=RTOL["same mathematics in float32"], atol=1e-6)
+
+
+# --- the trainer makes the optimizer, and the callback looks after the rest ---
+
+PAIRS = [
+    {"prompt": f"w{i % 13} w{(i + 1) % 13}", "chosen": f" w{(i + 2) % 13} w3", "rejected": f" w{(i + 5) % 13} w4"}
+    for i in range(24)
+]
+
+
+def trainer_of(kind, model, tmp_path, **given):
+    """A trainer of trl on made-up rows, one process, six steps."""
+    from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer
+
+    common = options(tmp_path, logging_strategy="steps", logging_steps=1, activation_checkpointing=True)
+    words = tokenizer()
+    if kind == "sft":
+        rows = Dataset.from_list([{"text": text} for text in TEXTS])
+        return SFTTrainer(model=model, args=SFTConfig(**common), train_dataset=rows, processing_class=words, **given)
+    if kind == "grpo":
+        arguments = GRPOConfig(
+            **common | {"per_device_train_batch_size": 4}, num_generations=2, max_completion_length=4
+        )
+        return GRPOTrainer(
+            model=model, args=arguments, processing_class=words, train_dataset=Dataset.from_list(PAIRS),
+            reward_funcs=lambda completions, **_: [float(len(set(text.split()))) for text in completions], **given,
+        )  # fmt: skip
+    if kind == "dpo":
+        given["ref_model"] = llama()
+    config, trainer = {"dpo": (DPOConfig, DPOTrainer), "reward": (RewardConfig, RewardTrainer)}[kind]
+    return trainer(
+        model=model, args=config(**common), processing_class=words, train_dataset=Dataset.from_list(PAIRS), **given
+    )
+
+
+def scorer():
+    from transformers import LlamaForSequenceClassification
+
+    config = llama().config
+    config.num_labels = 1
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LlamaForSequenceClassification(config)
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # trl asks by that name
+@pytest.mark.parametrize("kind", ["sft", "dpo", "reward", "grpo"])
+def test_every_trainer_of_trl_trains_one_block_at_a_time(kind, tmp_path):
+    model = scorer() if kind == "reward" else llama()
+    watch = Watch(model, None)
+    choices = {"inner_steps": 2, "lr": 1e-2, "seed": 1}
+    if kind in ("dpo", "grpo"):  # which take no other
+        given = {"optimizers": (badam(model, **choices), None)}
+    else:
+        given = {"optimizer_cls_and_kwargs": (trainer_badam, choices)}
+    trainer = trainer_of(kind, model, tmp_path, callbacks=[watch, trainer_callback()], **given)
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "active_block" in entry]
+    assert len(logged) >= 6
+    assert {entry["visit"] for entry in logged} == {1, 2, 3, 4}
+    assert all(entry["active_block"].startswith("model.layers.") for entry in logged)
+    assert logged[-1]["used_lr"] >= 0
+    assert len(set(watch.active)) == 3
+    assert all(set(moved) <= set(active) for moved, active in zip(watch.moved, watch.active, strict=True))
+    assert any(watch.moved)
+    assert recomputed_layers(model) is None, "undone at the end"
+    if kind in ("sft", "dpo"):
+        assert watch.carried == [list(range(active, 4)) for (active,) in watch.active], "backward stops at the block"
+
+
+def test_parameters_or_another_optimizer_are_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"needs the model and got list: .*optimizers=\(bcd\.badam\(model"):
+        trainer_badam([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    with pytest.raises(TypeError, match="needs the model and got nothing"):
+        trainer_badam(lr=1e-3)
+    assert isinstance(trainer_badam()(llama(), lr=1e-3), BlockCoordinateDescent)
+    assert isinstance(trainer_badam(llama(), lr=1e-3), BlockCoordinateDescent), "older trainers call it at once"
+    with pytest.raises(TypeError, match="the trainer's optimizer is AdamW, and this callback is for"):
+        trainer_callback().on_train_begin(
+            None, None, None, model=llama(), optimizer=torch.optim.AdamW(llama().parameters())
+        )
 
 
 def test_a_model_without_layers_is_named():
