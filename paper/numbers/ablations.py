@@ -21,6 +21,7 @@ from paper.numbers.caveats import (
     of_scale,
 )
 from paper.numbers.equal_time import at_equal_time
+from paper.numbers.matches import of_matches
 from paper.numbers.regime import costs_of_blocks, gaps_of, of_regime
 from paper.numbers.tasks import of_tasks
 from paper.read import axes, frontier, gap, statistics, studies, tuning
@@ -40,6 +41,7 @@ STUDIES: dict[str, tuple[str, str]] = {
             "regime_variants",
             "regime_orders",
             "regime_clipping",
+            "regime_match",
             "movement",
             "movement_brief",
             "methods",
@@ -101,6 +103,8 @@ def numbers(cost: Sequence[Record], **studied: Sequence[Record]) -> dict[str, st
         macros |= _axis("RegimeOrders", studies.cells(studies.rows(present["regime_orders"]), order_and_steps), USUAL)
     if "regime_clipping" in present:
         macros["StudyRegimeClippingCosts"] = costs_of_blocks(studies.rows(present["regime_clipping"]))
+    if "regime_match" in present:
+        macros |= of_matches(present["regime_match"])
     if "movement" in present:
         macros |= of_movement(*(present.get(name, ()) for name in ("movement", "movement_brief")))
     if "headline" in present:

@@ -153,6 +153,37 @@ def additive(cells: Mapping[Any, Mapping[int, float]]) -> Callable[[Any, Any], D
     return difference
 
 
+def crossed(differences: Sequence[Sequence[float]]) -> Difference:
+    """The mean of d[seed][item] with an error for both other seeds and other items, each of which meets each.
+
+    With S seeds, I items, and the mean squares of the two-way table without repetition, MS_s of seeds, MS_i of items
+    and MS_e of what is left, the variance of the mean is (MS_s + MS_i - MS_e)/(S I), taken as at least the largest
+    single one of the three over S I; the degrees of freedom are Satterthwaite's, rounded down.
+
+    Raises:
+        ValueError: for fewer than two seeds or items, or rows of different lengths.
+
+    >>> crossed([[1, 0, 1, 0], [1, 0, 0, 0]]).mean
+    0.375
+    """
+    if len({len(row) for row in differences}) != 1 or len(differences) < 2 or len(differences[0]) < 2:
+        sizes = [len(row) for row in differences]
+        raise ValueError(f"rows of {sizes} items are not possible: two seeds with the same two items at least")
+    d = np.asarray(differences, dtype=float)
+    seeds, items = d.shape
+    average, by_seed, by_item = d.mean(), d.mean(axis=1), d.mean(axis=0)
+    left = d - by_seed[:, None] - by_item + average
+    squares = np.array([items * by_seed.var(ddof=1), seeds * by_item.var(ddof=1), 0.0])
+    squares[2] = np.sum(left**2) / ((seeds - 1) * (items - 1))
+    variance = max(squares[0] + squares[1] - squares[2], squares.max())
+    freedoms = np.array([seeds - 1, items - 1, (seeds - 1) * (items - 1)])
+    scale = np.sum(squares**2 / freedoms)
+    n = int(variance**2 / scale) + 1 if scale else seeds
+    error = math.sqrt(variance / (seeds * items))
+    half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * error
+    return Difference(float(average), float(average) - half, float(average) + half, n, error)
+
+
 def mean_of(measured: Sequence[tuple[float, float, int]]) -> Difference:
     """The mean of independent differences, each with its standard error and the number of items that it is from.
 
