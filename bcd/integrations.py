@@ -3,14 +3,15 @@
     Trainer(
         model=model,
         optimizer_cls_and_kwargs=(trainer_badam, {"lr": 1e-5}),      # or optimizers=(optimizer, schedule)
-        callbacks=[trainer_callback()],
+        callbacks=[BlockCallback()],
         ...
     )
 
 holds for `Trainer` of transformers and for SFTTrainer and RewardTrainer of trl; its DPOTrainer and GRPOTrainer take
-``optimizers=(bcd.badam(model, lr=1e-5), None)``. Nothing of them is imported before it is called.
+``optimizers=(bcd.badam(model, lr=1e-5), None)``. Nothing of them is imported here.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -20,7 +21,7 @@ from bcd.execution.recompute import checkpoint_active_layers, recompute_layers, 
 from bcd.optimizer import BlockCoordinateDescent
 from bcd.published import badam
 
-__all__ = ["checkpoint_active_layers", "trainer_badam", "trainer_callback"]
+__all__ = ["BlockCallback", "checkpoint_active_layers", "trainer_badam"]
 
 
 def trainer_badam(*arguments: Any, **options: Any) -> Any:
@@ -42,8 +43,8 @@ def trainer_badam(*arguments: Any, **options: Any) -> Any:
     return badam(*arguments, **options)
 
 
-def trainer_callback() -> Any:
-    """A ``transformers.TrainerCallback`` for runs whose optimizer is `BlockCoordinateDescent`.
+class BlockCallback:
+    """A callback of transformers' trainers for runs whose optimizer is `BlockCoordinateDescent`.
 
     - Where the trainer's own activation checkpointing is on (which is trl's default), it is exchanged for
       `checkpoint_active_layers`, whose backward stops at the active block, until training ends.
@@ -51,54 +52,55 @@ def trainer_callback() -> Any:
       (counted from 1) and `used_lr` (the step size of the last step). Reports of the trainer (``report_to``) come
       before callbacks that are given to it: pass their callback behind this one to have these there too.
 
+    It has the methods of ``transformers.TrainerCallback`` without being one, so that nothing is imported.
+
     Raises:
-        ImportError: without transformers.
         TypeError: from the start of training, with another optimizer.
     """
-    from transformers import TrainerCallback
 
-    class BlockCallback(TrainerCallback):
-        def __init__(self) -> None:
-            self._optimizer: BlockCoordinateDescent | None = None
-            self._undo: Any = None
+    def __init__(self) -> None:
+        self._optimizer: BlockCoordinateDescent | None = None
+        self._undo: Callable[[], None] | None = None
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            self._optimizer = _inside(given.get("optimizer"))
-            model = given["model"]
-            if _checkpoints(model):
-                # transformers renames it: the old name warns, and a model of an older version has no other.
-                disable = getattr(model, "activation_checkpointing_disable", None)
-                (model.gradient_checkpointing_disable if disable is None else disable)()
-                if getattr(model, "_require_grads_hook", None) is not None:
-                    model.disable_input_require_grads()
-                if recomputed_layers(model) is None:
-                    self._undo = recompute_layers(model, 0)
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("on_"):  # the events that it has nothing to do at
+            return _nothing
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
-            optimizer = self._optimizer
-            if optimizer is None:
-                return
-            names = [optimizer.partition.blocks[i].name for i in optimizer.active_blocks]
-            entry = {
-                "active_block": ", ".join(names),
-                "visit": optimizer.visits_started,
-                "used_lr": max(optimizer.used_lr.values(), default=0.0),
-            }
-            for place in (logs, state.log_history[-1] if state.log_history else None):
-                if place is not None:
-                    place.update(entry)
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self._optimizer = _inside(given.get("optimizer"))
+        model = given["model"]
+        if not any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+            return
+        # transformers renames it: the old name warns, and a model of an older version has no other.
+        disable = getattr(model, "activation_checkpointing_disable", None)
+        (model.gradient_checkpointing_disable if disable is None else disable)()
+        if getattr(model, "_require_grads_hook", None) is not None:
+            model.disable_input_require_grads()
+        if recomputed_layers(model) is None:
+            self._undo = recompute_layers(model, 0)
 
-        def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            if self._undo is not None:
-                self._undo()
-                self._undo = None
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
+        optimizer = self._optimizer
+        if optimizer is None:
+            return
+        entry = {
+            "active_block": ", ".join(optimizer.partition.blocks[i].name for i in optimizer.active_blocks),
+            "visit": optimizer.visits_started,
+            "used_lr": max(optimizer.used_lr.values(), default=0.0),
+        }
+        for place in (logs, state.log_history[-1] if state.log_history else None):
+            if place is not None:
+                place.update(entry)
 
-    return BlockCallback()
+    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
 
 
-def _checkpoints(model: Any) -> bool:
-    """Whether the library's own activation checkpointing is on."""
-    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+def _nothing(*arguments: Any, **given: Any) -> None:
+    pass
 
 
 def _inside(optimizer: Any) -> BlockCoordinateDescent:

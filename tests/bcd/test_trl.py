@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 
 from bcd import Adam, BlockCoordinateDescent, RandomReshuffle, badam, by_layer
 from bcd.execution import recomputed_layers
-from bcd.integrations import checkpoint_active_layers, trainer_badam, trainer_callback
+from bcd.integrations import BlockCallback, checkpoint_active_layers, trainer_badam
 from tests.conftest import RTOL
 from tests.cover import tiered
 
@@ -221,7 +221,7 @@ def test_every_trainer_of_trl_trains_one_block_at_a_time(kind, tmp_path):
         given = {"optimizers": (badam(model, **choices), None)}
     else:
         given = {"optimizer_cls_and_kwargs": (trainer_badam, choices)}
-    trainer = trainer_of(kind, model, tmp_path, callbacks=[watch, trainer_callback()], **given)
+    trainer = trainer_of(kind, model, tmp_path, callbacks=[watch, BlockCallback()], **given)
     trainer.train()
     logged = [entry for entry in trainer.state.log_history if "active_block" in entry]
     assert len(logged) >= 6
@@ -244,7 +244,7 @@ def test_parameters_or_another_optimizer_are_refused(tmp_path):
     assert isinstance(trainer_badam()(llama(), lr=1e-3), BlockCoordinateDescent)
     assert isinstance(trainer_badam(llama(), lr=1e-3), BlockCoordinateDescent), "older trainers call it at once"
     with pytest.raises(TypeError, match="the trainer's optimizer is AdamW, and this callback is for"):
-        trainer_callback().on_train_begin(
+        BlockCallback().on_train_begin(
             None, None, None, model=llama(), optimizer=torch.optim.AdamW(llama().parameters())
         )
 
