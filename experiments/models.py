@@ -4,7 +4,6 @@ A model source answers three questions without loading weights (`skeleton`, `fin
 that a wrong configuration stops before any long work.
 """
 
-import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from filelock import FileLock
 
 from experiments.configuration import input_path
 from experiments.errors import UserError, first_line
@@ -86,8 +86,7 @@ class GGUFPackage:
         folder = CONVERTED / self.fingerprint()[:16]
         if not folder.exists():
             CONVERTED.mkdir(parents=True, exist_ok=True)
-            with folder.with_suffix(".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # processes that start together wait for the first one
+            with FileLock(folder.with_suffix(".lock")):  # processes that start together wait for the first one
                 if not folder.exists():
                     self._convert(folder)
         model, tokenizer = _load_folder(folder, dtype)

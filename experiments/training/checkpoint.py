@@ -6,7 +6,6 @@ written last, each through a partial file that is synced and renamed, so that a 
 either the new checkpoint or the one before it.
 """
 
-import fcntl
 import hashlib
 import io
 import json
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from experiments.errors import UserError
 from records import RecordError, require_writable
@@ -211,12 +211,15 @@ def locked(path: Path) -> Iterator[None]:
         BusyError: when another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(path) from None
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BusyError(path) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def require_room(folder: Path, needed: int, option: str = "checkpoint.folder") -> None:
