@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from paper.judge.claims import AT_8B
 from paper.judge.verdicts import FINAL_LOSS, Finding, Judged
 from paper.read.formats import p_value
 
@@ -17,19 +18,21 @@ def of_losses(judged: Judged) -> bool:
 
 
 def tabular(judged: Sequence[Judged]) -> str:
-    """The claims in their order; effects are ours minus theirs."""
+    """The claims in their order; effects are ours minus theirs. What was judged at 8B is not said to be untested."""
+    at_8b = {each.claim.said for each in judged if each.study in AT_8B}
     lines = [rf"\begin{{tabular}}{{@{{\quad}}llrl{'r' * (COLUMNS - 4)}@{{}}}}", r"\toprule"]
     lines.append(r"data & model & steps & compared & $n$ & effect [95\,\% interval] & $p$ & margin & detects \\")
     lines.append(r"\midrule")
     for i, each in enumerate(judged):
         if i:
             lines.append(r"\addlinespace[3pt]")
-        lines += [line + r" \\" for line in _lines(each)]
+        lines += [line + r" \\" for line in _lines(each, tested=each.claim.said in at_8b)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _lines(judged: Judged) -> list[str]:
-    claim = rf"\multicolumn{{{COLUMNS}}}{{@{{}}l}}{{{judged.in_print}; {UNTESTED}}}"
+def _lines(judged: Judged, *, tested: bool) -> list[str]:
+    text = judged.in_print if tested else f"{judged.in_print}; {UNTESTED}"
+    claim = rf"\multicolumn{{{COLUMNS}}}{{@{{}}l}}{{{text}}}"
     if not judged.findings:
         missing = rf"study {judged.study.replace('_', ' ')}: {judged.verdict}"
         return [claim, rf"\multicolumn{{{COLUMNS}}}{{@{{\quad}}l}}{{{missing}}}"]
