@@ -242,6 +242,12 @@ class Expanded:
 
     def _apply(self, weight: Tensor, gradient: Tensor, key: str, lr: float) -> None:
         rule = self.expansion.rule
+        if gradient.layout != torch.strided and as_tensorwise(rule) is not None:
+            name = next(each.part.name for each in self.moving if each.key == key)
+            raise ValueError(
+                f"the gradient of {name} is sparse, which {type(rule).__name__} in the expansion cannot use: make the "
+                "table without sparse=True, or give the expansion SGD() or Sign()"
+            )
         state = self._states.get(key) or rule.init([weight])[0]
         if state:
             self._states[key] = state

@@ -327,7 +327,8 @@ class BlockCoordinateDescent(Resumable):
     def clip_grad_norm_(self, max_norm: float) -> Tensor:
         """Clip the gradients of the active blocks together, and no others, as torch's clip_grad_norm_ does.
 
-        Of row blocks the active rows alone count in the norm and are scaled, and of an expansion nothing.
+        Of row blocks the active rows alone count in the norm and are scaled, and of an expansion nothing. Gradients of
+        nn.Embedding(sparse=True), of which torch knows no norm, are clipped too.
 
         Args:
             max_norm: of all of them; infinity to clip nothing.
@@ -338,7 +339,11 @@ class BlockCoordinateDescent(Resumable):
         if max_norm != math.inf:
             require_number("max_norm", max_norm, least=0.0)
         parts = [part for i in self.active_blocks for part in self.partition.blocks[i].parts]
+        for part in parts:  # a row that a sparse gradient has twice counts by its sum
+            if (g := part.parameter.grad) is not None and g.layout != torch.strided:
+                part.parameter.grad = g.coalesce()
         gradients = [part.of(g) for part in parts if (g := part.parameter.grad) is not None]
+        gradients = [g if g.layout == torch.strided else g.values() for g in gradients]
         norm = torch.nn.utils.get_total_norm(gradients)
         if max_norm < math.inf:
             scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)

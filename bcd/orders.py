@@ -154,9 +154,12 @@ class Balanced(_Reshuffled):
     m = 1 (`RandomReshuffle`) and 3/4 for m = D - 1.
 
     Args:
-        share: of the visits, in which the first block is to move at least; in (0, 1). m is the smallest whole number
-            from 1 that gives it.
+        share: of the visits, in which the first block is to move at least; above 0 and by a millionth below 1. m is
+            the smallest whole number from 1 that gives it.
         seed: of the order's own generator.
+
+    Raises:
+        ValueError: for another share.
 
     >>> order = Balanced(share=0.5)
     >>> sorted(order.next_visit(4)[0] for _ in range(6))
@@ -168,6 +171,8 @@ class Balanced(_Reshuffled):
         super().__init__(seed)
         self._made = {"share": share, "seed": seed}
         self._share = Fraction(share).limit_denominator(10**6)
+        if self._share == 1:
+            raise ValueError(f"share={share!r} is not possible: it must be below 1 by a millionth at least")
 
     def _epoch(self, num_blocks: int) -> list[int]:
         others = num_blocks - 1

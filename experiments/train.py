@@ -10,7 +10,7 @@ Every run leaves a record; a run that is finished is not run again.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cli.help import answer
 
@@ -79,10 +79,10 @@ def run_studies(config: DictConfig) -> bool:
     chosen, shared = overrides.chosen_studies(config, controls), planning.Shared(sketch=config.how.dry)
     names = [study.study_name(each, extra) for each in chosen]
 
-    def listing() -> list[Run]:
-        return [run for each in chosen for run in study.runs(each, extra, controls, shared, dry=config.how.dry)]
+    def listing(of: Sequence[DictConfig]) -> list[Run]:
+        return [run for each in of for run in study.runs(each, extra, controls, shared, dry=config.how.dry)]
 
-    listed = listing()
+    listed, growing = listing(chosen), [each for each in chosen if study.extend(each)]
     if not config.how.dry:
         for name in names:
             of_study = [run for run in listed if run.study == name]
@@ -100,7 +100,7 @@ def run_studies(config: DictConfig) -> bool:
         listed = [run for run in listed if run.name == config.how.only]
         if not listed:
             raise UserError(f"only={config.how.only!r} is no run of the study {title}; dry=true lists them")
-    listed, records = execute_listed(listed, listing, title, config.how)
+    listed, records = execute_listed(listed, lambda: listing(growing), title, config.how)
     places = ", ".join(str(configuration.folder(config) / name) for name in names)
     print("\n".join([f"study {title}: records in {places}", *map(show.summary, records)]))
     finished = {(record.study, record.name) for record in records if record.status == "finished"}
@@ -115,7 +115,7 @@ def execute_listed(
 
     Args:
         listed: the runs.
-        listing: lists the studies anew, with what their records say by then.
+        listing: lists those of the studies that extend their grids anew, with what their records say by then.
         title: of the studies, for tables.
         how: how runs are made; with `only`, nothing is added.
 
@@ -129,7 +129,9 @@ def execute_listed(
         todo = [] if how.only is not None else [run for run in listing() if run.place not in there]
         listed, force = [*listed, *todo], False
         if todo:
-            print(f"the best learning rate is at the edge, so more are tried: {', '.join(r.name for r in todo)}")
+            print(
+                f"the best learning rate is not inside the grid, so more are tried: {', '.join(r.name for r in todo)}"
+            )
     return listed, records
 
 

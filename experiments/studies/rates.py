@@ -83,12 +83,8 @@ def further(losses: Mapping[float, Sequence[float | None]]) -> float | None:
     >>> further({1e-3: [0.7], 3e-3: [0.6], 1e-2: [0.5]}), further({1e-3: [0.7], 3e-3: [0.6], 1e-2: [0.8]})
     (0.03, None)
     """
+    require_half_decades(losses)
     rates = sorted(losses)
-    if len(rates) < 2 or not all(2.9 < b / a < 3.5 for a, b in itertools.pairwise(rates)):
-        raise UserError(
-            f"the learning rates {', '.join(map(str, rates))} are no grid of half decades, such as 0.001, 0.003, "
-            "0.01, and so cannot be extended; give one, or the study extend: 0"
-        )
     try:
         choice = choose({}, losses)
     except NoRateError:
@@ -96,6 +92,16 @@ def further(losses: Mapping[float, Sequence[float | None]]) -> float | None:
     if not choice.at_edge:
         return None
     return _neat(rates[1] / 10 if choice.rate == rates[0] else rates[-2] * 10)
+
+
+def require_half_decades(rates: Iterable[float]) -> None:
+    """Raise UserError for a grid of which nobody knows how it goes on beyond its edges."""
+    rates = sorted(rates)
+    if len(rates) < 2 or rates[0] <= 0 or not all(2.9 < b / a < 3.5 for a, b in itertools.pairwise(rates)):
+        raise UserError(
+            f"the learning rates {', '.join(map(str, rates))} are no grid of half decades, such as 0.001, 0.003, "
+            "0.01, and so cannot be extended; give one, or the study extend: 0"
+        )
 
 
 def _neat(rate: float) -> float:

@@ -103,7 +103,8 @@ def runs(
     Raises:
         UserError: when an override names an axis of the study, when two runs would have the same name (and with it the
             same record), when a choice is needed that is not recorded, and when a study with ``tuning: true`` has a
-            seed of reported runs, reads a test part, or has cells whose grids differ in size.
+            seed of reported runs, reads a test part, has cells whose grids differ in size, or is to extend a grid
+            that is none of half decades.
     """
     for override in extra:
         if (key := override.lstrip("+~").partition("=")[0]) in study.axes:
@@ -143,7 +144,10 @@ def runs(
 
     given = cells(study, extra, composer)
     if study.get("tuning") and rates.RATE in study.axes:
-        rates.require_equal_grids(rates.by_cell((cell, None) for cell in given))
+        grids = rates.by_cell((cell, None) for cell in given)
+        rates.require_equal_grids(grids)
+        for grid in grids.values() if extend(study) else ():  # now, and not when all of it has run
+            rates.require_half_decades(grid)
     listed = [run for cell in given if (run := planned(cell)) is not None]
     for _ in range(extend(study)):
         listed += [run for cell in beyond(listed) if (run := planned(cell)) is not None]

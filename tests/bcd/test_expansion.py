@@ -18,6 +18,7 @@ from bcd import (
     Fixed,
     Greedy,
     Momentum,
+    Orthogonalised,
     RowNormalised,
     Sign,
     by_layer,
@@ -289,6 +290,43 @@ def test_clipping_together_and_alone(decoder):
         if not n.startswith("layers.0.")
     ]
     assert torch.stack(moved).sum().sqrt().item() == pytest.approx(1e-2 * 1e-3, rel=2e-2)  # float32 weights round it
+
+
+def table(sparse):
+    """An embedding and a linear map, each a block."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Sequential(nn.Embedding(5, 3, sparse=sparse)), nn.Sequential(nn.Linear(3, 2)))
+
+
+def test_a_sparse_gradient_is_clipped_as_a_dense_one():
+    norms, weights = [], []
+    for sparse in (False, True):
+        model = table(sparse)
+        optimizer = BlockCoordinateDescent(by_layer(model), rule=SGD(), order=Cyclic(), inner_steps=3, lr=1.0)
+        model(torch.tensor([1, 2, 2])).square().sum().backward()  # row 2 twice
+        norms.append(optimizer.clip_grad_norm_(0.1).item())
+        optimizer.step()
+        weights.append(model[0][0].weight.detach())
+    assert norms[1] == pytest.approx(norms[0])
+    assert norms[0] > 0.1
+    torch.testing.assert_close(weights[1], weights[0])
+
+
+@pytest.mark.parametrize("when", ["step", "backward"])
+@pytest.mark.parametrize("rule", [Factored(), RowNormalised(), Orthogonalised()])
+def test_a_sparse_gradient_that_a_rule_of_whole_tensors_would_get_is_refused(rule, when):
+    model, order = table(sparse=True), Fixed([(1,)])
+    expansion = Expansion(rule, when=when)
+    optimizer = BlockCoordinateDescent(
+        by_layer(model), rule=SGD(), order=order, inner_steps=3, lr=1.0, expansion=expansion
+    )
+
+    def step():
+        model(torch.tensor([1, 2, 2])).square().sum().backward()
+        optimizer.step()
+
+    with pytest.raises(ValueError, match=rf"gradient of 0\.0\.weight is sparse, which {type(rule).__name__} in"):
+        step()
 
 
 def test_above_leaves_the_blocks_below_alone(decoder):

@@ -94,6 +94,13 @@ def test_impossible_shares_are_refused(share):
         Balanced(share)
 
 
+@pytest.mark.parametrize("share", [1 - 1e-9, 1 - 1e-16])
+def test_a_share_of_nearly_all_visits_is_refused(share):
+    with pytest.raises(ValueError, match=r"share=0\.9999.* is not possible: it must be below 1 by a"):
+        Balanced(share)
+    assert Balanced(1 - 1e-6).next_visit(1) == (0,)
+
+
 ORDERS = {
     "balanced": lambda: Balanced(0.6, seed=5),
     "cyclic": Cyclic,

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from experiments import configuration, train
 from experiments.interruption import Interrupted
 from experiments.models import Pretrained
+from experiments.studies import study
 from experiments.training import planning
 from experiments.training.run import Run
 from experiments.training.running import execute
@@ -121,6 +123,16 @@ def test_a_run_that_the_study_lacks_is_refused(command, places):
     done = command(train.main, "study=quick", "only=nothing", *places)
     assert done.returncode == 2
     assert "only='nothing' is no run of the study quick" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "times"), [("quick", 1), ("tuning_gsm8k", 1), ("tuning_regime_gsm8k", 2)])
+def test_only_a_study_that_extends_its_grid_is_listed_again(name, times, command, places, monkeypatch):
+    listed, run = [], SimpleNamespace(study=name, name="one", place=(name, "one"), busy=True)
+    monkeypatch.setattr(study, "runs", lambda each, *_, **__: [listed.append(each.name) or run])
+    monkeypatch.setattr(train.runner, "execute", lambda *_, **__: [])
+    monkeypatch.setattr(train.show, "table", str)
+    assert command(train.main, f"study={name}", *places).returncode == 0
+    assert listed == [name] * times
 
 
 @pytest.mark.integration

@@ -119,6 +119,14 @@ def test_a_grid_that_nobody_knows_to_go_on_with_is_refused(grid):
         tuned.further({rate: [1.0] for rate in grid})
 
 
+@pytest.mark.parametrize("grid", [[0.0, 3e-3], [1e-3, 1e-2]])
+def test_it_is_refused_before_any_run(grid, small):
+    axes = {"method": ["sgd"], "method.lr": grid, "seed": [1000]}
+    with pytest.raises(UserError, match=r"no grid of half decades, such as .*extend: 0"):
+        small(axes, tuning=True)
+    assert len(small(axes, tuning=True, extend=0)) == 2
+
+
 @pytest.fixture
 def measured(monkeypatch):
     """measured(loss) lets every run of the studies end with loss(learning rate, seed) or None for a failure."""
