@@ -149,7 +149,9 @@ def _entry(name: str, comment: str) -> list[str]:
 
 
 def _wrapped(comment: str, indent: int) -> list[str]:
-    return textwrap.wrap(comment, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * indent)
+    return textwrap.wrap(
+        comment, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * indent, break_on_hyphens=False
+    )
 
 
 def _paragraphs(doc: str) -> Iterator[str]:

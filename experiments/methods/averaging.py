@@ -129,7 +129,7 @@ class AveragedDescent(BlockCoordinateDescent):
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"average": list(self.average), "averaged": self.averaged}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, other_inner_steps: bool = False) -> None:
         """As the parent's, with the average.
 
         Raises:
@@ -139,7 +139,7 @@ class AveragedDescent(BlockCoordinateDescent):
         shapes = [tuple(weight.shape) for weight in self.averaged_weights]
         if average is None or [tuple(tensor.shape) for tensor in average] != shapes:
             raise ValueError("the state_dict has no average of these weights: it comes from another method")
-        super().load_state_dict(state_dict)
+        super().load_state_dict(state_dict, other_inner_steps=other_inner_steps)
         for mine, saved in zip(self.average, average, strict=True):
             mine.copy_(saved)
         self.averaged = state_dict["averaged"]

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Sequence
 
+import torch
 from tqdm import tqdm
 
-from experiments.configuration import DTYPES
 from experiments.cost.predict import predict
+from experiments.errors import UserError
 from experiments.training.planning import Plan
 from experiments.training.run import Run
 
@@ -19,6 +20,9 @@ def peaks(listed: Sequence[Run]) -> dict[str, int]:
     """Form of a run -> predicted bytes at its peak, for runs with `how.card`; each form once.
 
     Assumed is the worst batch: every example as long as `data.max_tokens`.
+
+    Raises:
+        UserError: for a workload without sequences.
     """
     plans = {run.plan.form: run.plan for run in listed if run.plan.config.how.get("card") is not None}
     with tqdm(plans.items(), desc="predict memory", unit="method", leave=False, file=sys.stderr) as bar:
@@ -26,16 +30,16 @@ def peaks(listed: Sequence[Run]) -> dict[str, int]:
 
 
 def _peak(plan: Plan) -> int:
-    import torch
-
-    assert plan.config.dtype in DTYPES
+    sequence = plan.workload.sequence
+    if sequence is None:
+        raise UserError("how.card is not possible with this workload: memory is predicted for sequences of tokens")
     accumulation = plan.config.get("accumulation", 1)
     prediction = predict(
         plan.workload.model.skeleton(getattr(torch, plan.config.dtype)),
         plan.method(),
         plan.execution(),
         batch=plan.config.batch_size // accumulation,
-        sequence=plan.workload.sequence,
+        sequence=sequence,
         limit=int(plan.config.how.card * GB) - RESERVE,
         accumulated=accumulation > 1,
     )

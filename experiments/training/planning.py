@@ -146,7 +146,7 @@ class Plan:
         def tokens() -> int:
             if self.has_data:
                 return self.workload.data.tokens_per_example
-            return self.config.how.get("assumed_tokens") or self.workload.sequence
+            return self.config.how.get("assumed_tokens") or self.workload.sequence or 1
 
         return self.config.batch_size * self.shared.once("tokens", self.data_key, tokens)
 

@@ -162,7 +162,7 @@ CLAIMS = (
         measure="training loss",
         studies=HEADLINE,
         contrasts=_against("sgd", "bsgd"),
-        longer=(REGIME, *AT_8B),
+        longer=(REGIME,),
     ),
     Claim(
         said="BCD narrows the gap between SGD's rule and Adam's",
@@ -171,6 +171,6 @@ CLAIMS = (
         measure="final loss",
         studies=HEADLINE,
         contrasts=({"bsgd": 1, "badam": -1, "sgd": -1, "adamw": 1},),
-        longer=(REGIME, *AT_8B),
+        longer=(REGIME,),
     ),
 )

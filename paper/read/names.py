@@ -32,6 +32,7 @@ LABELS = {
     "badam_window2": "window of 2 layers",
     "badam_window5": "window of 5 layers",
     "badam_kept": "state kept",
+    "badam_kept_tuned": "state kept, own rate",
     "badam_embedding": "+ embedding",
     "bread_low_rank": "BREAD, low rank",
     "bread_blocks5": "BREAD, 5 layers",
