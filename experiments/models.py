@@ -131,18 +131,6 @@ class Pretrained:
         local = input_path(self.path)
         return local if (local / "config.json").is_file() else None
 
-    def missing(self) -> str:
-        """Why the weights are not on this machine, "" where they are; nothing is downloaded."""
-        if self.local() is not None:
-            return ""
-        from huggingface_hub import snapshot_download
-
-        try:
-            snapshot_download(self.path, allow_patterns=list(FILES), local_files_only=True)
-        except Exception:  # of many kinds, all of which mean that it is not here
-            return f"model.path={self.path} is not on this machine"
-        return ""
-
     def folder(self) -> Path:
         """The local folder.
 

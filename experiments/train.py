@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from experiments import configuration
 from experiments.command import command
 from experiments.errors import UserError
-from experiments.studies import forecast, overrides, runner, show, study
+from experiments.studies import overrides, runner, show, study
 from experiments.training import planning
 from experiments.training.checkpoint import BusyError
 from experiments.training.run import Run
@@ -76,7 +76,7 @@ def run_studies(config: DictConfig) -> bool:
     """
     command_line = HydraConfig.get().overrides
     extra, controls = overrides.extra_overrides(command_line.task), overrides.passed_on(command_line.task)
-    chosen, shared = overrides.chosen_studies(config, controls), planning.Shared(sketch=config.how.dry)
+    chosen, shared = overrides.chosen_studies(config, controls), planning.Shared()
     names = [study.study_name(each, extra) for each in chosen]
 
     def listing(of: Sequence[DictConfig]) -> list[Run]:
@@ -87,14 +87,9 @@ def run_studies(config: DictConfig) -> bool:
         for name in names:
             of_study = [run for run in listed if run.study == name]
             runner.remove_strangers(of_study, configuration.folder(config) / name)
-    if config.how.dry:
-        print(
-            "\n".join(
-                filter(None, [show.table(listed, forecast.peaks(listed)), show.assumptions(listed, shared.absent)])
-            )
-        )
-        return True
     print(show.table(listed), flush=True)
+    if config.how.dry:
+        return True
     title = ", ".join(names)
     if config.how.only is not None:
         listed = [run for run in listed if run.name == config.how.only]

@@ -17,7 +17,7 @@ def seconds(run: Run) -> float:
 
 
 def estimated(run: Run) -> float:
-    """Seconds that the run needs, from the arithmetic and a rate: `how.tflops`, or this machine's own."""
+    """Seconds that the run needs, from the arithmetic and this machine's rate."""
     plan, tokens = run.plan, run.plan.tokens_per_step
     step, forward = plan.shared.once(
         "flops",
@@ -27,9 +27,9 @@ def estimated(run: Run) -> float:
     # The evaluation before training is shared by the runs of a study.
     evaluations = 1 + (plan.config.steps - 1) // (plan.config.evaluate_every or plan.config.steps)
     evaluations *= plan.workload.forward_passes
-    flops = plan.config.steps * step + evaluations * forward * plan.heldout_size / plan.config.batch_size
-    given = plan.config.how.get("tflops")
-    return flops / (given * 1e12 if given is not None else flops_per_second(plan.device.type, tokens))
+    size = plan.shared.once("heldout", plan.data_key, lambda: plan.workload.data.heldout_size)
+    flops = plan.config.steps * step + evaluations * forward * size / plan.config.batch_size
+    return flops / flops_per_second(plan.device.type, tokens)
 
 
 def forward_flops(trainable: Trainable, tokens: int) -> float:
@@ -61,8 +61,7 @@ def step_flops(trainable: Trainable, tokens: int) -> float:
 
 def spread(runs: Iterable[Run]) -> tuple[float, float]:
     """What the least and the most that the runs take may be over `estimated`: the machine is not always as fast."""
-    measured = [run.plan for run in runs if run.plan.config.how.get("tflops") is None]
-    places = {(plan.device.type, plan.tokens_per_step) for plan in measured}
+    places = {(run.plan.device.type, run.plan.tokens_per_step) for run in runs}
     ratios = [flops_per_second(*place) / rate for place in places for rate in rates(*place)]
     return min(ratios, default=1.0), max(ratios, default=1.0)
 

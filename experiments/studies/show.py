@@ -1,50 +1,23 @@
 """Studies and records as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from experiments.studies import estimate, forecast
+from experiments.studies import estimate
 from experiments.training.run import Run
 from records import Record
 
 
-def table(listed: Sequence[Run], peaks: Mapping[str, int] | None = None) -> str:
-    """The study as text: run, state, seconds (measured or estimated), and memory where it was predicted.
-
-    Args:
-        listed: the runs.
-        peaks: what `forecast.peaks` gives.
-    """
-    width, peaks = max(len(run.name) for run in listed), peaks or {}
-    head = f"{'run':{width}}  {'state':11}  {'time':>14}"
-    rows = [head + (f"  {'peak':>8}  card" if peaks else "")]
+def table(listed: Sequence[Run]) -> str:
+    """The study as text: run, state, seconds (measured or estimated)."""
+    width = max(len(run.name) for run in listed)
+    rows = [f"{'run':{width}}  {'state':11}  {'time':>12}"]
     for run in listed:
         about = "" if run.state == "finished" else "about "
-        row = f"{run.name:{width}}  {run.state:11}  {about + left(estimate.seconds(run)):>14}"
-        if (peak := peaks.get(run.plan.form)) is not None:
-            card = f"{run.plan.config.how.card:g} GB {'holds it' if forecast.fits(run, peak) else 'is too small'}"
-            row += f"  {peak / forecast.GB:5.1f} GB  {card}"
-        rows.append(row)
+        rows.append(f"{run.name:{width}}  {run.state:11}  {about + format(estimate.seconds(run), '.0f') + ' s':>12}")
     todo = [run for run in listed if run.state != "finished"]
     seconds = sum(map(estimate.estimated, todo))
     rows.append(f"left: {len(todo)} runs, about {between(*(share * seconds for share in estimate.spread(todo)))}")
     return "\n".join(rows)
-
-
-def assumptions(listed: Sequence[Run], absent: Sequence[str]) -> str:
-    """What a listing assumes, a line each: what is not on this machine, tokens of an example, the rate of the time."""
-    lines = [f"assumed: {line}; its size is that of the configuration" for line in dict.fromkeys(absent)]
-    without = [run.plan for run in listed if not run.plan.has_data]
-    for plan in {plan.data_key: plan for plan in without}.values():
-        given = plan.config.how.get("assumed_tokens")
-        why = "how.assumed_tokens" if given else "data.max_tokens, the most; how.assumed_tokens=N says less"
-        tokens = plan.tokens_per_step // plan.config.batch_size
-        lines.append(f"assumed: {tokens} tokens an example ({why})")
-    rates = {run.plan.config.how.get("tflops") for run in listed}
-    if given := sorted(rate for rate in rates if rate is not None):
-        lines.append(f"assumed: {', '.join(f'{rate:g}' for rate in given)} TFLOP/s sustained (how.tflops)")
-    elif lines:
-        lines.append("times are for this machine; how.tflops=400 gives those at that sustained rate, in TFLOP/s")
-    return "\n".join(lines)
 
 
 def left(seconds: float) -> str:

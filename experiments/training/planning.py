@@ -34,25 +34,13 @@ LOOP = "experiments.training.running"  # the module whose imports compute a run
 PLACES = ("data.source.local",)  # where inputs are, not what: their fingerprints are in the key
 
 
-ABSENT = "absent"
-"""Fingerprint of a model or data set that is not on this machine, of a run that is only listed."""
-
-
 class Shared:
     """What plans that are made together have in common, made once: sources, fingerprints, skeletons, arithmetic.
 
     Files are taken to stay as they are meanwhile.
-
-    Args:
-        sketch: plan runs to list them, also those whose model or data are not on this machine: from what the
-            configuration says, without a download. They cannot be executed.
-
-    Attributes:
-        absent: what is not here, as a line for readers each.
     """
 
-    def __init__(self, *, sketch: bool = False) -> None:
-        self.sketch, self.absent = sketch, list[str]()
+    def __init__(self) -> None:
         self._made: dict[tuple[str, Any], Any] = {}
 
     def once(self, kind: str, key: Any, make: Callable[[], Any]) -> Any:
@@ -86,7 +74,6 @@ class Plan:
         model_key: identity of the model that is loaded.
         data_key: identity of the data that are loaded.
         shared: what was made once, shared with the plans made together with this one.
-        has_data: whether the data are on this machine, see `Shared`.
     """
 
     config: DictConfig
@@ -98,7 +85,6 @@ class Plan:
     model_key: str
     data_key: str
     shared: Shared = field(default_factory=Shared, compare=False, repr=False)
-    has_data: bool = True
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("shared", "skeleton", "workload")}
@@ -141,22 +127,9 @@ class Plan:
 
     @property
     def tokens_per_step(self) -> int:
-        """Roughly, for estimates of time; of absent data what `how.assumed_tokens` says, or the longest example."""
-
-        def tokens() -> int:
-            if self.has_data:
-                return self.workload.data.tokens_per_example
-            return self.config.how.get("assumed_tokens") or self.workload.sequence or 1
-
-        return self.config.batch_size * self.shared.once("tokens", self.data_key, tokens)
-
-    @property
-    def heldout_size(self) -> int:
-        """Examples of an evaluation; of absent data as many as the configuration asks for."""
-        wanted = self.config.data.get("heldout_size") or 0
-        return self.shared.once(
-            "heldout", self.data_key, lambda: self.workload.data.heldout_size if self.has_data else wanted
-        )
+        """Roughly, for estimates of time."""
+        tokens = self.shared.once("tokens", self.data_key, lambda: self.workload.data.tokens_per_example)
+        return self.config.batch_size * tokens
 
     @cached_property
     def skeleton(self) -> Trainable:
@@ -236,10 +209,9 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
     if workload.target is not None and between is None:
         raise UserError(f"the target {workload.target} is looked for every evaluate_every=STEPS; give it")
     require_seed(config.seed, test=data.test)
-    if data_print != ABSENT:
-        size = shared.once("size", data_print, lambda: data.train_size)
-        if config.batch_size > size:
-            raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={size}")
+    size = shared.once("size", data_print, lambda: data.train_size)
+    if config.batch_size > size:
+        raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={size}")
     identity = _identity(config)
     modules = (LOOP, *sources.targets(identity))
     code = shared.once("code", modules, lambda: sources.code_hash(modules))
@@ -258,7 +230,6 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
         model_key=digest([identity["model"], model_print]),
         data_key=digest([identity["data"], data_print]),
         shared=shared,
-        has_data=data_print != ABSENT,
     )
 
 
@@ -279,16 +250,7 @@ def _source(config: DictConfig, shared: Shared) -> tuple[Any, str]:
 
     def make() -> tuple[Any, str]:
         source = build(config)
-        missing = getattr(source, "missing", str) if shared.sketch else str
-        try:
-            if not (why := missing()):
-                return source, source.fingerprint()
-        except UserError as error:
-            if not shared.sketch:
-                raise
-            why = str(error)
-        shared.absent.append(why)
-        return source, ABSENT
+        return source, source.fingerprint()
 
     return shared.once("source", digest(OmegaConf.to_container(config, resolve=True)), make)
 

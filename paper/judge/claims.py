@@ -51,10 +51,6 @@ def _against(reference: str, *cells: str) -> tuple[Mapping[str, int], ...]:
 
 
 HEADLINE, COST = ("headline", "methods"), ("cost",)
-AT_8B = ("headline_8b", "headline_8b_24gb")
-"""The same comparison on Llama 3-8B, for whoever has its weights: on a GPU of 80 GB and on one of 24 GB."""
-ROLES = {"badam_k100": "badam", "lora_r100": "lora"}
-"""Methods of those studies -> what the claims call them."""
 EQUAL_TIME, REGIME = "equal_time", "regime"
 """LoRA's time instead of its steps; and whole epochs, as in the method's paper, which are the studies together."""
 TOLERANCE = 1.1
@@ -63,9 +59,7 @@ RECOMMENDED = "recommended"
 """The cell of the study of K with the K that the paper recommends, see `paper.read.studies.is_recommended`."""
 SOURCES = {"cost": ("profile", "cost")}
 STUDIES = {
-    **{
-        name: ("train", name) for name in (*HEADLINE, EQUAL_TIME, *OVER_EPOCHS, *AT_8B, "rank", "order", "inner_steps")
-    },
+    **{name: ("train", name) for name in (*HEADLINE, EQUAL_TIME, *OVER_EPOCHS, "rank", "order", "inner_steps")},
     "downstream": ("compare", "downstream"),
 }
 """Where the claims look: SOURCES are needed, STUDIES may be missing."""
@@ -99,7 +93,7 @@ CLAIMS = (
         measure="training loss",
         studies=HEADLINE,
         contrasts=_against("lora", "badam"),
-        longer=(REGIME, *AT_8B),
+        longer=(REGIME,),
     ),
     Claim(
         said="better than LoRA: final loss",
@@ -108,7 +102,7 @@ CLAIMS = (
         measure="final loss",
         studies=HEADLINE,
         contrasts=_against("lora", "badam"),
-        longer=(EQUAL_TIME, REGIME, *AT_8B),
+        longer=(EQUAL_TIME, REGIME),
     ),
     Claim(
         said="on par with Adam or better: final loss",
@@ -117,7 +111,7 @@ CLAIMS = (
         measure="final loss",
         studies=HEADLINE,
         contrasts=_against("adamw", "badam"),
-        longer=(EQUAL_TIME, REGIME, *AT_8B),
+        longer=(EQUAL_TIME, REGIME),
     ),
     Claim(
         said="better than LoRA downstream",

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from paper.judge.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RECOMMENDED, REGIME, ROLES, SUPERIOR, Claim
+from paper.judge.claims import CLAIMS, EQUIVALENT, MEASURED, NOT_INFERIOR, RECOMMENDED, REGIME, SUPERIOR, Claim
 from paper.read import cost, downstream, statistics, studies
 from paper.read.names import about, data_named, model_named
 from paper.read.studies import Row
@@ -77,7 +77,7 @@ MEASURES = {
     "rank": Measure(rank, lower=False, unit="of full rank"),
 }
 AXES: dict[str, Callable[[Row], str]] = {
-    "method": lambda row: ROLES.get(row.method, row.method),
+    "method": lambda row: row.method,
     "order": lambda row: row.choice("order"),
     "inner_steps": lambda row: RECOMMENDED if studies.is_recommended(row) else str(row.value("method.inner_steps")),
 }

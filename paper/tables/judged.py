@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from paper.judge.claims import AT_8B
 from paper.judge.verdicts import FINAL_LOSS, Finding, Judged
 from paper.read.formats import p_value
 
@@ -18,21 +17,19 @@ def of_losses(judged: Judged) -> bool:
 
 
 def tabular(judged: Sequence[Judged]) -> str:
-    """The claims in their order; effects are ours minus theirs. What was judged at 8B is not said to be untested."""
-    at_8b = {each.claim.said for each in judged if each.study in AT_8B}
+    """The claims in their order; effects are ours minus theirs."""
     lines = [rf"\begin{{tabular}}{{@{{\quad}}llrl{'r' * (COLUMNS - 4)}@{{}}}}", r"\toprule"]
     lines.append(r"data & model & steps & compared & $n$ & effect [95\,\% interval] & $p$ & margin & detects \\")
     lines.append(r"\midrule")
     for i, each in enumerate(judged):
         if i:
             lines.append(r"\addlinespace[3pt]")
-        lines += [line + r" \\" for line in _lines(each, tested=each.claim.said in at_8b)]
+        lines += [line + r" \\" for line in _lines(each)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _lines(judged: Judged, *, tested: bool) -> list[str]:
-    text = judged.in_print if tested else f"{judged.in_print}; {UNTESTED}"
-    claim = rf"\multicolumn{{{COLUMNS}}}{{@{{}}l}}{{{text}}}"
+def _lines(judged: Judged) -> list[str]:
+    claim = rf"\multicolumn{{{COLUMNS}}}{{@{{}}l}}{{{judged.in_print}; {UNTESTED}}}"
     if not judged.findings:
         missing = rf"study {judged.study.replace('_', ' ')}: {judged.verdict}"
         return [claim, rf"\multicolumn{{{COLUMNS}}}{{@{{\quad}}l}}{{{missing}}}"]

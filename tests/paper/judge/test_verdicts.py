@@ -226,23 +226,6 @@ def test_the_table_has_every_claim_its_numbers_and_what_is_missing() -> None:
     assert (text + of_options).count("8B: not tested") == len(quality)
 
 
-@pytest.mark.parametrize("study", ["headline_8b", "headline_8b_24gb"])
-def test_runs_at_8b_are_judged_beside_the_others_and_said_to_be_tested(study: str) -> None:
-    cost = load_study("cost", kind="profile", folder=COMMITTED)
-    choices = {"data": "alpaca", "model": "llama3_8b"}
-    large = [
-        run(study, method, method, seed, loss + 1e-3 * seed, choices=choices)
-        for method, loss in {"badam_k100": 0.60, "lora_r100": 0.62, "adamw": 0.61}.items()
-        for seed in range(3)
-    ]
-    text = table.text(cost=cost, headline=losses(**WORSE), **{study: large})
-    assert "Alpaca-GPT4 & Llama 3-8B & 420 & held-out & 3 & $-0.020$" in text
-    for each in (c for c in CLAIMS if study in c.longer):
-        lines = [line for line in text.splitlines() if each.said in line]
-        assert len(lines) == 2, "at 180 steps, and at 8B"
-        assert not any("not tested" in line for line in lines)
-
-
 @pytest.mark.parametrize(("axis", "key"), [("order", "order"), ("inner_steps", "method.inner_steps")])
 def test_the_claims_compare_what_the_frozen_studies_have(axis: str, key: str) -> None:
     frozen = yaml.safe_load((ROOT / "conf" / "study" / f"{axis}.yaml").read_text())
