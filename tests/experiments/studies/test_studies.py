@@ -125,7 +125,8 @@ def test_every_reported_run_has_a_tuned_rate(name):
     for cell in cells_of(name):
         overrides = [*given["overrides"], *study.as_overrides(cell)]
         method = next(item for item in reversed(overrides) if item.startswith("method=")).partition("=")[2]
-        assert (rate_of(method) or method, data_of(overrides)) in known
+        of = None if "preset=headline_8b" in overrides else rate_of(method)  # where every method has its own
+        assert (of or method, data_of(overrides)) in known
 
 
 @cache
