@@ -10,7 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from bcd.checks import require_choice, require_flag, require_whole
+from bcd.checks import require_choice, require_flag, require_positive, require_whole
 from experiments.errors import UserError
 from records import ROOT
 
@@ -98,7 +98,7 @@ def require_how(how: DictConfig) -> None:
     """Check the keys of `how` that a command has.
 
     Raises:
-        ValueError: unless switches are true or false and counts whole numbers of at least 1.
+        ValueError: unless switches are true or false, counts whole numbers of at least 1 and amounts positive.
     """
     for key in ("dry", "force", "retry"):
         if key in how:
@@ -106,6 +106,12 @@ def require_how(how: DictConfig) -> None:
     for key in ("workers", "rounds"):
         if key in how:
             require_whole(key, how[key], least=1)
+    for key in ("card", "tflops"):
+        if key in how:
+            require_positive(key, how[key], or_none=True)
+    for key in ("rows", "tokens"):
+        if "assumed" in how:
+            require_whole(f"assumed.{key}", how.assumed[key], least=1, or_none=True)
 
 
 def device_of(name: str) -> torch.device:

@@ -34,6 +34,15 @@ def one_try() -> Iterator[None]:
             raise ConnectionError(f"{constants.ENDPOINT} cannot be reached: {reason}") from error
 
 
+@contextmanager
+def cached_only() -> Iterator[None]:
+    """Inside the block the hub is not asked: what its cache does not hold is an error, and nothing is downloaded."""
+    from huggingface_hub import constants
+
+    with mock.patch.object(constants, "HF_HUB_OFFLINE", True):
+        yield
+
+
 def unreachable() -> str:
     """Why the hub does not answer, in a line; "" where it does."""
     from huggingface_hub import constants

@@ -29,7 +29,19 @@ def estimated(run: Run) -> float:
     evaluations *= plan.workload.forward_passes
     size = plan.shared.once("heldout", plan.data_key, lambda: plan.workload.data.heldout_size)
     flops = plan.config.steps * step + evaluations * forward * size / plan.config.batch_size
-    return flops / flops_per_second(plan.device.type, tokens)
+    return flops / rate(run)
+
+
+def rate(run: Run) -> float:
+    """FLOP/s of the run: `how.tflops` if it is given, else measured on this machine."""
+    given = run.plan.config.how.get("tflops")
+    return flops_per_second(run.plan.device.type, run.plan.tokens_per_step) if given is None else given * 1e12
+
+
+def rate_in_words(run: Run) -> str:
+    """The rate and where it is from."""
+    origin = "measured here in float32" if run.plan.config.how.get("tflops") is None else "as tflops= says"
+    return f"{rate(run) / 1e12:.3g} TFLOP/s, {origin}"
 
 
 def forward_flops(trainable: Trainable, tokens: int) -> float:
@@ -60,8 +72,12 @@ def step_flops(trainable: Trainable, tokens: int) -> float:
 
 
 def spread(runs: Iterable[Run]) -> tuple[float, float]:
-    """What the least and the most that the runs take may be over `estimated`: the machine is not always as fast."""
-    places = {(run.plan.device.type, run.plan.tokens_per_step) for run in runs}
+    """What the least and the most that the runs take may be over `estimated`: the machine is not always as fast.
+
+    A rate that is given has no spread.
+    """
+    measured = (run.plan for run in runs if run.plan.config.how.get("tflops") is None)
+    places = {(plan.device.type, plan.tokens_per_step) for plan in measured}
     ratios = [flops_per_second(*place) / rate for place in places for rate in rates(*place)]
     return min(ratios, default=1.0), max(ratios, default=1.0)
 

@@ -2,22 +2,49 @@
 
 from collections.abc import Sequence
 
-from experiments.studies import estimate
+from experiments.studies import estimate, memory
 from experiments.training.run import Run
 from records import Record
 
+HOURS = 7200
+"""Seconds from which the time of a run is in hours."""
+
 
 def table(listed: Sequence[Run]) -> str:
-    """The study as text: run, state, seconds (measured or estimated)."""
+    """The study as text: run, state, time (measured or estimated), and the predicted peak where a card is given."""
     width = max(len(run.name) for run in listed)
-    rows = [f"{'run':{width}}  {'state':11}  {'time':>12}"]
+    cards = any(memory.card(run) is not None for run in listed)
+    rows = [f"{'run':{width}}  {'state':11}  {'time':>12}" + ("  predicted peak" if cards else "")]
     for run in listed:
-        about = "" if run.state == "finished" else "about "
-        rows.append(f"{run.name:{width}}  {run.state:11}  {about + format(estimate.seconds(run), '.0f') + ' s':>12}")
+        about, seconds = "" if run.state == "finished" else "about ", estimate.seconds(run)
+        time = left(seconds) if seconds >= HOURS else f"{seconds:.0f} s"
+        rows.append(f"{run.name:{width}}  {run.state:11}  {about + time:>12}" + _memory(run))
     todo = [run for run in listed if run.state != "finished"]
     seconds = sum(map(estimate.estimated, todo))
     rows.append(f"left: {len(todo)} runs, about {between(*(share * seconds for share in estimate.spread(todo)))}")
+    rates = [estimate.rate_in_words(run) for run in todo]
+    rows += [f"time at {rate}" for rate in dict.fromkeys(rates)] if any(_is_given(run) for run in todo) else []
+    if cards:
+        rows.append(
+            f"peak: weights, gradients, state and activations of the longest batch, GB = 10^9 bytes; a card holds it "
+            f"with {memory.RESERVE:g} GB to spare"
+        )
+    rows += dict.fromkeys(line for run in listed for line in run.plan.absent)
     return "\n".join(rows)
+
+
+def _is_given(run: Run) -> bool:
+    """Whether the list says at which rate the time is."""
+    return run.plan.config.how.get("tflops") is not None or bool(run.plan.absent)
+
+
+def _memory(run: Run) -> str:
+    size = memory.card(run)
+    if size is None:
+        return ""
+    sequences, longest = memory.batch(run)
+    peak, holds = memory.prediction(run).phases.peak, "fits" if memory.fits(run) else "TOO MUCH for"
+    return f"  {peak / memory.GB:.1f} GB at {sequences} x {longest} tokens, {holds} {size:g} GB"
 
 
 def left(seconds: float) -> str:

@@ -98,7 +98,8 @@ def runs(
         extra: overrides that change the runs.
         controls: overrides that only say how to run them.
         shared: for several studies that are planned together.
-        dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration.
+        dry: list also what cannot run yet: a learning rate that is not recorded is that of the method's configuration,
+            and a model or data that are not there have the sizes that the configuration says.
 
     Raises:
         UserError: when an override names an axis of the study, when two runs would have the same name (and with it the
@@ -134,7 +135,7 @@ def runs(
             except UserError:
                 if not dry:
                     raise
-        plan = planning.plan(config, choices, label(cell), shared)
+        plan = planning.plan(config, choices, label(cell), shared, dry=dry)
         if study.get("tuning"):
             require_tuning(config.seed, test=plan.workload.data.test)
         run = Run(plan, name, cell)

@@ -12,8 +12,9 @@ from torch import Tensor
 from bcd.checks import require_choice, require_positive, require_whole
 from bcd.execution import Execution
 from bcd.memory import Bytes
-from experiments import sources
+from experiments import hub, sources
 from experiments.configuration import DTYPES, build, device_of, without
+from experiments.data.assumed import assumed
 from experiments.data.splits import require_seed
 from experiments.errors import UserError
 from experiments.methods import Method, Trainable
@@ -31,6 +32,7 @@ UNTRAINED = ("workload", "model", "data", "evaluation", "dtype", "device")
 FINETUNING = {"_target_": "experiments.workloads.finetuning.Finetuning"}  # of records from before this axis
 TARGET = "experiments.workloads.target.Target"
 LOOP = "experiments.training.running"  # the module whose imports compute a run
+ABSENT = "absent"  # the fingerprint of what is not there
 PLACES = ("data.source.local",)  # where inputs are, not what: their fingerprints are in the key
 
 
@@ -73,6 +75,7 @@ class Plan:
         workload: what it trains.
         model_key: identity of the model that is loaded.
         data_key: identity of the data that are loaded.
+        absent: why model or data are not there, for a plan that is only listed; its key is that of no run.
         shared: what was made once, shared with the plans made together with this one.
     """
 
@@ -84,6 +87,7 @@ class Plan:
     workload: Workload
     model_key: str
     data_key: str
+    absent: tuple[str, ...] = ()
     shared: Shared = field(default_factory=Shared, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,7 +173,14 @@ def _identity(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items() if key not in (*NO_IDENTITY, GRID, RATE_OF)}
 
 
-def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared: Shared | None = None) -> Plan:
+def plan(
+    config: DictConfig,
+    choices: Mapping[str, str],
+    name: str = "",
+    shared: Shared | None = None,
+    *,
+    dry: bool = False,
+) -> Plan:
     """Check the configuration and find the identity of the run; `Plan.skeleton` checks method against model.
 
     Args:
@@ -177,6 +188,8 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
         choices: config group -> chosen name, for names and messages.
         name: of the run, derived when empty.
         shared: for plans that are made together.
+        dry: for a list of runs: a model that is not there is taken to be as its architecture says, data as
+            `how.assumed` says, and no model is downloaded.
 
     Raises:
         ValueError: with one message that names the value; a UserError where the cause is more than the value.
@@ -203,8 +216,14 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
     if execution(config).step_in_backward:
         _check_step_in_backward(config)
     _check_row_gradients(config)
-    model, model_print = _source(config.model, shared)
-    data, data_print = _source(config.data, shared)
+    if dry:
+        with hub.cached_only():
+            model, model_print, no_model = _source(config.model, shared, dry=True)
+    else:
+        model, model_print, no_model = _source(config.model, shared)
+    data, data_print, no_data = _source(config.data, shared, dry=dry)
+    if no_data:
+        data, data_print = _assumed(config, no_data), f"{ABSENT} {_facts(config)}"
     workload = _workload(config, model, data)
     if workload.target is not None and between is None:
         raise UserError(f"the target {workload.target} is looked for every evaluate_every=STEPS; give it")
@@ -229,6 +248,14 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
         workload=workload,
         model_key=digest([identity["model"], model_print]),
         data_key=digest([identity["data"], data_print]),
+        absent=tuple(
+            f"{what} are not here, {why}: {instead}"
+            for what, why, instead in (
+                ("the model's weights", no_model, "sizes are those of model.architecture"),
+                ("the data", no_data, "assumed are {rows} rows, {tokens} tokens in the mean".format(**_facts(config))),
+            )
+            if why
+        ),
         shared=shared,
     )
 
@@ -245,14 +272,36 @@ def _workload(config: DictConfig, model: Any, data: Any) -> Workload:
     return workload
 
 
-def _source(config: DictConfig, shared: Shared) -> tuple[Any, str]:
-    """The model or data source of the configuration, and its fingerprint."""
+def _source(config: DictConfig, shared: Shared, *, dry: bool = False) -> tuple[Any, str, str]:
+    """The model or data source of the configuration, its fingerprint, and, where dry, why it is not there or ""."""
 
-    def make() -> tuple[Any, str]:
+    def make() -> tuple[Any, str, str]:
         source = build(config)
-        return source, source.fingerprint()
+        try:
+            return source, source.fingerprint(), ""
+        except UserError as error:
+            if not dry:
+                raise
+            return source, ABSENT, str(error).partition(" (")[0]  # what, not how to get it
 
-    return shared.once("source", digest(OmegaConf.to_container(config, resolve=True)), make)
+    return shared.once("source", digest([OmegaConf.to_container(config, resolve=True), dry]), make)
+
+
+def _assumed(config: DictConfig, why: str) -> Any:
+    """The data as `how.assumed` says they are.
+
+    Raises:
+        UserError: when it does not say so.
+    """
+    facts = _facts(config)
+    if missing := [f"assumed.{key}=..." for key, value in facts.items() if value is None]:
+        raise UserError(f"{why}; dry=true can do without them where {' and '.join(missing)} says how many there are")
+    return assumed(config.data, **facts)
+
+
+def _facts(config: DictConfig) -> dict[str, Any]:
+    """Rows, and tokens of the mean row, of data that are not there; None for what is not said."""
+    return {key: OmegaConf.select(config, f"how.assumed.{key}") for key in ("rows", "tokens")}
 
 
 def _check_step_in_backward(config: DictConfig) -> None:

@@ -7,6 +7,7 @@ A contrast gives cells of a study weights that sum to 0: {"badam": 1, "lora": -1
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from paper.read.studies import HEADLINE_8B
 from paper.read.studies import REGIME as OVER_EPOCHS
 
 SUPERIOR, NOT_INFERIOR, EQUIVALENT, MEASURED = "superior", "not inferior", "equivalent", "measured"
@@ -59,7 +60,10 @@ RECOMMENDED = "recommended"
 """The cell of the study of K with the K that the paper recommends, see `paper.read.studies.is_recommended`."""
 SOURCES = {"cost": ("profile", "cost")}
 STUDIES = {
-    **{name: ("train", name) for name in (*HEADLINE, EQUAL_TIME, *OVER_EPOCHS, "rank", "order", "inner_steps")},
+    **{
+        name: ("train", name)
+        for name in (*HEADLINE, EQUAL_TIME, *OVER_EPOCHS, *HEADLINE_8B, "rank", "order", "inner_steps")
+    },
     "downstream": ("compare", "downstream"),
 }
 """Where the claims look: SOURCES are needed, STUDIES may be missing."""
@@ -93,7 +97,7 @@ CLAIMS = (
         measure="training loss",
         studies=HEADLINE,
         contrasts=_against("lora", "badam"),
-        longer=(REGIME,),
+        longer=(REGIME, *HEADLINE_8B),
     ),
     Claim(
         said="better than LoRA: final loss",
@@ -102,7 +106,7 @@ CLAIMS = (
         measure="final loss",
         studies=HEADLINE,
         contrasts=_against("lora", "badam"),
-        longer=(EQUAL_TIME, REGIME),
+        longer=(EQUAL_TIME, REGIME, *HEADLINE_8B),
     ),
     Claim(
         said="on par with Adam or better: final loss",

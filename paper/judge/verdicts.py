@@ -76,8 +76,10 @@ MEASURES = {
     FINAL_LOSS: Measure(lambda row: row.reported, lower=True, unit="nats"),
     "rank": Measure(rank, lower=False, unit="of full rank"),
 }
+EXACT = {"badam_exact": "badam"}
+"""Methods with an exact master of bfloat16 weights -> those of the claims, which are the same without rounding."""
 AXES: dict[str, Callable[[Row], str]] = {
-    "method": lambda row: row.method,
+    "method": lambda row: EXACT.get(row.method, row.method),
     "order": lambda row: row.choice("order"),
     "inner_steps": lambda row: RECOMMENDED if studies.is_recommended(row) else str(row.value("method.inner_steps")),
 }

@@ -7,6 +7,7 @@ from records import Record, RecordError
 
 LABELS = {
     "badam": "BAdam",
+    "badam_exact": "BAdam, exact master",
     "badam_all": "BAdam, all trained",
     "bsgd": "BCD + SGD",
     "bcd_momentum": "BCD + momentum",
@@ -48,6 +49,7 @@ LABELS = {
     "above_sign_twin": "sign above, no Adam",
     "above_sign_equal": "sign above, one rate",
     "above_sign_balanced": "sign above, balanced",
+    "above_sign_twin_exact": "sign above, no Adam, exact master",
     "above_sign_blocks2": "2 layers, sign above",
     "above_sign_blocks3": "3 layers, sign above",
     "above_sign_blocks5": "5 layers, sign above",
@@ -60,8 +62,10 @@ LABELS = {
     "above_factored": "factored above",
     "above_factored_blocks5": "5 layers, factored above",
     "sign": "sign on all layers",
+    "sign_exact": "sign on all layers, exact master",
     "row_normalised": "row-normalised on all",
     "factored": "factored on all",
+    "factored_exact": "factored on all, exact master",
     "rows16": "16 parts of rows",
     "rows30": "30 parts of rows",
 }

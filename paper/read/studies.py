@@ -21,7 +21,9 @@ EQUAL_TIME = "equal_time"
 REFERENCE_OF_TIME = "lora"
 REGIME = ("regime_gsm8k", "regime_rules_gsm8k", "regime_alpaca", "regime_rules_alpaca")
 """The studies over whole epochs, which are shown together: the published methods, and rules for inactive layers."""
-TESTED = ("headline", EQUAL_TIME, *REGIME, "regime_clipping", "regime_match")
+HEADLINE_8B = ("headline_8b", "headline_8b_card24")
+"""The main comparison at the scale and length of the method's paper, for a card of 80 GB and for one of 24 GB."""
+TESTED = ("headline", EQUAL_TIME, *REGIME, "regime_clipping", "regime_match", *HEADLINE_8B)
 """Studies whose final losses are those of the test part, which is read once. All others report the held-out part, so
 that their numbers can be compared with each other."""
 EPOCH = 0.02

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from paper.judge.verdicts import FINAL_LOSS, Finding, Judged
 from paper.read.formats import p_value
+from paper.read.studies import HEADLINE_8B
 
 COLUMNS = 9
 LOSSES = ("training loss", FINAL_LOSS)
 UNTESTED = "8B: not tested"
-"""Of claims about what a model learns: those of the paper are about larger models, trained for longer."""
+"""Of claims about what a model learns: those of the paper are about larger models, trained for longer. Where runs of
+the paper's scale and length are there, the claim is judged on them, on a line of its own."""
 
 
 def of_losses(judged: Judged) -> bool:
@@ -24,12 +26,14 @@ def tabular(judged: Sequence[Judged]) -> str:
     for i, each in enumerate(judged):
         if i:
             lines.append(r"\addlinespace[3pt]")
-        lines += [line + r" \\" for line in _lines(each)]
+        untested = not any(other.claim is each.claim and other.study in HEADLINE_8B for other in judged)
+        lines += [line + r" \\" for line in _lines(each, untested=untested)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _lines(judged: Judged) -> list[str]:
-    claim = rf"\multicolumn{{{COLUMNS}}}{{@{{}}l}}{{{judged.in_print}; {UNTESTED}}}"
+def _lines(judged: Judged, *, untested: bool) -> list[str]:
+    caveat = f"; {UNTESTED}" if untested else ""
+    claim = rf"\multicolumn{{{COLUMNS}}}{{@{{}}l}}{{{judged.in_print}{caveat}}}"
     if not judged.findings:
         missing = rf"study {judged.study.replace('_', ' ')}: {judged.verdict}"
         return [claim, rf"\multicolumn{{{COLUMNS}}}{{@{{\quad}}l}}{{{missing}}}"]

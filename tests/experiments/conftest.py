@@ -110,6 +110,27 @@ def checkpoint(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def llama3(checkpoint, tmp_path_factory) -> Path:
+    """Folder of a random model of Llama 3's architecture, small: its own head, grouped heads, its rotary base."""
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+    config = AutoConfig.from_pretrained(
+        checkpoint,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    folder = tmp_path_factory.mktemp("llama3")
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def tiny_plan(checkpoint):
     """tiny_plan(*overrides) -> the plan of a run on the tiny Llama; nothing is computed."""
