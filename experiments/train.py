@@ -28,12 +28,14 @@ from experiments.training import planning
 from experiments.training.checkpoint import BusyError
 from experiments.training.run import Run
 from experiments.training.running import execute
+from experiments.training.watching import require_track, watching
 from records import Record
 
 
 @command("train")
 def main(config: DictConfig) -> bool:
     configuration.require_how(config.how)
+    require_track(config.how.track)
     return run_studies(config) if config.get("study") or config.studies else run_single(config)
 
 
@@ -63,7 +65,7 @@ def execute_single(run: Run, config: DictConfig) -> bool:
         )
         print(f"finished before ({again})\n{show.summary(record)}\n{record.path}")
         return True
-    record = execute(run, restart=config.how.force)
+    record = execute(run, restart=config.how.force, observer=watching(run))
     print(f"{show.summary(record)}\n{run.path}")
     return record.status == "finished"
 
