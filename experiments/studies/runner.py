@@ -27,8 +27,7 @@ from experiments.studies.show import summary
 from experiments.studies.worker import BUSY, THERE, attempt, work
 from experiments.training.loading import Loading
 from experiments.training.run import Run
-from experiments.training.watching import LIVE
-from records import Record, load
+from records import LIVE, Record, load
 
 
 def execute(

@@ -21,12 +21,10 @@ from bcd.checks import require_choice
 from experiments.errors import UserError, first_line
 from experiments.training.observer import Observer, Step
 from experiments.training.run import Run
-from records import ROOT, Record
+from records import LIVE, ROOT, Record
 
 TRACKERS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
 """track= -> the package on PyPI that it needs, which is imported under the same name."""
-LIVE = ".live.jsonl"
-"""Ending of the file that grows while a run lives, beside its record."""
 WINDOW = 20
 """Steps over which a rate is taken."""
 REFRESH = 0.5
