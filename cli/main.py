@@ -29,6 +29,7 @@ class Face(NamedTuple):
 FACES = {
     "train": Face("experiments.train", "trains a model, or makes the runs of a study"),
     "evaluate": Face("experiments.evaluate", "evaluates a saved model, and compares it with another"),
+    "compare": Face("experiments.compare", "differences of two records or studies, paired, with intervals"),
     "profile": Face("experiments.profile", "time and memory of a training step, predicted or measured"),
     "verify": Face("theory.verify", "checks the convergence bounds line by line"),
 }
