@@ -29,6 +29,7 @@ class Face(NamedTuple):
 FACES = {
     "fit": Face("experiments.fit", "what fits a card: method, options, batch and length, and the command that trains"),
     "train": Face("experiments.train", "trains a model, or makes the runs of a study"),
+    "chat": Face("experiments.chat", "talks to a model in the terminal"),
     "evaluate": Face("experiments.evaluate", "evaluates a saved model, and compares it with another"),
     "compare": Face("experiments.compare", "differences of two records or studies, paired, with intervals"),
     "profile": Face("experiments.profile", "time and memory of a training step, predicted or measured"),

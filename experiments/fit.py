@@ -191,8 +191,8 @@ def table(asked: Asked, found: Sequence[Fit], words: Sequence[str] = ()) -> str:
             row += f" {fit.batch:>6} {fit.largest:>8} {fit.kept:>12} {fit.tokens_per_second:>9.0f}"
         lines.append(row)
     lines.append(
-        "batch: sequences of a forward and backward pass; largest: about, with every layer recomputed; peak: predicted, and "
-        "where nothing fits at least"
+        "batch: sequences of a forward and backward pass; largest: about, with every layer recomputed; peak: "
+        "predicted, and where nothing fits at least"
     )
     if any(fit.batch for fit in found):
         lines += ["tokens/s: predicted from the arithmetic, at the rate of"]

@@ -153,7 +153,7 @@ def arithmetic(chosen: Case, kept: int) -> float:
 
 
 def largest_batch(found: Mapping[int, Phases], card: float, reserve: float) -> int:
-    """About the largest batch that fits, from the bytes of two batches, as a line through both for each phase of a step.
+    """About the largest batch that fits, from the bytes of two batches, a line through both for each phase of a step.
 
     Args:
         found: batch -> predicted bytes, of two batches.
