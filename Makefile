@@ -16,7 +16,7 @@ TORCH_INDEX ?=
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
-setup: $(VENV)/.installed ## create .venv and install the locked packages and the embedded model
+setup: $(VENV)/.installed $(VENV)/bin/bcd ## create .venv with the locked packages, the embedded model and the command bcd
 
 $(VENV)/.installed: requirements.lock requirements.nodeps.lock
 	@command -v git >/dev/null && command -v gcc >/dev/null && $(PYTHON) -c 'import os, sys, sysconfig, venv, ensurepip; \
@@ -27,6 +27,10 @@ $(VENV)/.installed: requirements.lock requirements.nodeps.lock
 	$(RUN) -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
 	$(RUN) -m pip install --no-deps -r requirements.nodeps.lock
 	@touch $@
+
+# The command line of the clone, see cli/script.py.
+$(VENV)/bin/bcd: $(VENV)/.installed cli/script.py
+	@$(RUN) -m cli.script >/dev/null
 
 # V=1 shows what the steps print, which else goes to outputs/paper.log alone.
 V ?=

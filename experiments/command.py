@@ -8,9 +8,11 @@ import functools
 import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import hydra
 import yaml
@@ -22,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cli.errors import FULL, WHERE, in_one_line, raised_by_hydra, require_plain
 from cli.help import answer
+from cli.main import typed
 from experiments.interruption import Interrupted
 from records import ROOT
 
@@ -41,11 +44,12 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
 
     def decorate(main: Callable[[DictConfig], bool | None]) -> Callable[..., None]:
         failed: list[bool] = []  # of a multirun, whether each of its jobs failed
+        given: list[str] = []  # the words of the command line
 
         @functools.wraps(main)
         def guarded(config: DictConfig) -> None:
             try:
-                with exit_codes():
+                with exit_codes(again=once_more(module_of(main), given)):
                     if main(config) is False:
                         raise SystemExit(1)
             except SystemExit as end:
@@ -63,7 +67,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
             for stream in (sys.stdout, sys.stderr):  # a terminal without the letters of a text shows their codes
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="backslashreplace")
-            answer(words, config_name, main.__module__.removesuffix(".__main__"), main.__globals__["__doc__"])
+            answer(words, config_name, module_of(main), main.__globals__["__doc__"])
+            given[:] = words
             former, wants_traceback = sys.argv, FULL in os.environ
             sys.argv = [former[0], *spelled_out(words, config_name)]
             failed.clear()
@@ -86,20 +91,22 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], bool | None]],
 
 
 @contextmanager
-def exit_codes(where: str = WHERE, words: Sequence[str] = ()) -> Iterator[None]:
+def exit_codes(where: str = WHERE, words: Sequence[str] = (), again: str = "") -> Iterator[None]:
     """What is raised inside the block becomes a line on stderr and an exit code, see the module.
 
     Args:
         where: what tells the options that there are, see `in_one_line`.
         words: of the command line.
+        again: the command, as it is typed; shown where it goes on.
     """
+    on = f":\n  {again}" if again else ""
     try:
         yield
     except Interrupted as stop:
-        print(f"\ninterrupted by {stop}: the same command goes on from there", file=sys.stderr)
+        print(f"\ninterrupted by {stop}: the same command goes on from there{on}", file=sys.stderr)
         raise SystemExit(stop.code) from None
     except KeyboardInterrupt:
-        print("\ninterrupted: what is finished is kept, and the same command goes on", file=sys.stderr)
+        print(f"\ninterrupted: what is finished is kept, and the same command goes on{on}", file=sys.stderr)
         raise SystemExit(130) from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         print(f"error: {in_one_line(str(error), words, where)}", file=sys.stderr)
@@ -107,6 +114,24 @@ def exit_codes(where: str = WHERE, words: Sequence[str] = ()) -> Iterator[None]:
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def module_of(main: Callable[..., Any]) -> str:
+    """What `python -m` runs to reach the function, also when that is what runs now."""
+    spec = main.__globals__.get("__spec__")
+    return (spec.name if spec else main.__module__).removesuffix(".__main__")
+
+
+def once_more(module: str, words: Sequence[str], *other: str) -> str:
+    """The command line once more, as it is typed in a shell, with other values of some options.
+
+    >>> once_more("experiments.train", ["how.workers=2", "method.lr=0.1"], "method.lr=0.03", "retry=true")
+    'python -m experiments.train workers=2 method.lr=0.03 retry=true'
+    """
+    keys = {word.partition("=")[0] for word in other}
+    kept = [word.removeprefix("how.") for word in words]
+    kept = [word for word in kept if word.partition("=")[0].lstrip("+") not in keys]
+    return f"{typed(module)} {shlex.join([*kept, *other])}".rstrip()
 
 
 @functools.cache

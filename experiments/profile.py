@@ -25,14 +25,13 @@ import hydra
 import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import open_dict
 from tqdm import tqdm
 
 from cli.errors import require_plain
 from experiments.command import CONF, exit_codes, spelled_out
-from experiments.configuration import choices, folder
+from experiments.configuration import folder
 from experiments.cost import case, show
-from experiments.cost.case import Case
+from experiments.cost.case import Case, compose
 from experiments.cost.measure import clear
 from experiments.cost.predict import Prediction
 from experiments.errors import UserError
@@ -91,15 +90,6 @@ def product(overrides: Sequence[str]) -> list[tuple[str, ...]]:
         listed = override.is_sweep_override()
         each.append([f"{key}={value}" for value in override.sweep_string_iterator()] if listed else [text])
     return list(itertools.product(*each))
-
-
-def compose(overrides: Sequence[str], name: str = "") -> Case:
-    """The case of these overrides; call it inside `hydra.initialize_config_dir`."""
-    config = hydra.compose("profile", overrides=list(overrides), return_hydra_config=True)
-    selected = choices(config.hydra)
-    with open_dict(config):
-        del config["hydra"]
-    return case.make(config, selected, name)
 
 
 def measure(chosen: Case) -> Record:

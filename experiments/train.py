@@ -21,19 +21,23 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments import configuration
-from experiments.command import command
+from experiments.command import command, once_more
 from experiments.errors import UserError
 from experiments.studies import overrides, runner, show, study
-from experiments.training import planning
+from experiments.training import advice, planning
 from experiments.training.checkpoint import BusyError
 from experiments.training.run import Run
 from experiments.training.running import execute
+from experiments.training.watching import require_track, watching
 from records import Record
+
+MODULE = "experiments.train"
 
 
 @command("train")
 def main(config: DictConfig) -> bool:
     configuration.require_how(config.how)
+    require_track(config.how.track)
     return run_studies(config) if config.get("study") or config.studies else run_single(config)
 
 
@@ -63,8 +67,12 @@ def execute_single(run: Run, config: DictConfig) -> bool:
         )
         print(f"finished before ({again})\n{show.summary(record)}\n{record.path}")
         return True
-    record = execute(run, restart=config.how.force)
+    record = execute(run, restart=config.how.force, observer=watching(run))
     print(f"{show.summary(record)}\n{run.path}")
+    if record.error:
+        words, other = HydraConfig.get().overrides.task, advice.other_values(run.plan, record.error)
+        why = "with a value that may mend it" if other else "once the cause is mended; the same command tries it again"
+        print(f"next, {why}:\n  {once_more(MODULE, words, *other)}", file=sys.stderr)
     return record.status == "finished"
 
 
@@ -100,6 +108,10 @@ def run_studies(config: DictConfig) -> bool:
     print("\n".join([f"study {title}: records in {places}", *map(show.summary, records)]))
     finished = {(record.study, record.name) for record in records if record.status == "finished"}
     unfinished = [run for run in listed if run.place not in finished]
+    if failed := [record.name for record in records if record.status == "failed"]:
+        one = once_more(MODULE, command_line.task, "retry=true", f"only={failed[0]}")
+        every = f"\nor all {len(failed)}:\n  {once_more(MODULE, command_line.task, 'retry=true')}" * (len(failed) > 1)
+        print(f"next, once the cause is mended, a failed run again:\n  {one}{every}", file=sys.stderr)
     return all(run.busy for run in unfinished)  # what another process works on is its own affair
 
 

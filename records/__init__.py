@@ -11,10 +11,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:  # importing pandas takes a second, which only `frame` needs
+    import pandas
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ROOT / "outputs" / "records"
@@ -27,6 +30,8 @@ TEXTS = ("kind", "study", "name", "key", "status", "error")
 MAPPINGS = ("config", "measurements", "provenance")
 NAME_BYTES = 160
 """Of the name of a record: files have 255, and there are endings and folders with a name and more in theirs."""
+LIVE = ".live.jsonl"
+"""Ending of the file beside a record that grows while its run lives; it is no record and may be removed."""
 NOT_FINITE = "not_finite"
 """Measurement of a record that lists where its measurements were NaN or infinite."""
 
@@ -291,3 +296,97 @@ def find(study: str, name: str, key: str, folder: Path = OUTPUTS) -> Record | No
     """The finished record of that study and name if it has that key, else None."""
     record = read(study, name, folder)
     return record if record and record.key == key and record.status == "finished" else None
+
+
+def studies(folder: Path) -> list[str]:
+    """The studies that a folder has records of, in either form."""
+    singles = {path.parent.name for path in folder.glob("*/*.json")}
+    return sorted(singles | {path.stem for path in folder.glob("*.jsonl") if not path.name.endswith(LIVE)})
+
+
+def at(place: str | Path) -> list[Record]:
+    """The records of a study by its name, of a folder, or of a file, ordered by study and name.
+
+    Args:
+        place: a file of one run (.json) or of a study (.jsonl); a folder of such files or of studies; or the name of a
+            study, which is sought in `OUTPUTS` and then in `COMMITTED`.
+
+    Raises:
+        RecordError: when there are no records, with the studies that there are, or when one is not valid.
+    """
+    path = Path(place).expanduser()
+    if path.is_file():
+        return load_lines(path) if path.suffix == ".jsonl" else [load(path)]
+    if path.is_dir():
+        singles = sorted(map(load, path.glob("*.json")), key=lambda record: record.name)
+        if found := singles or [record for study in studies(path) for record in read_study(study, path)]:
+            return found
+        raise RecordError(f"{place} has no records: neither NAME.json, STUDY/NAME.json nor STUDY.jsonl")
+    for folder in (OUTPUTS, COMMITTED):
+        if found := read_study(str(place), folder):
+            return found
+    there = dict.fromkeys([*studies(OUTPUTS), *studies(COMMITTED)])
+    raise RecordError(f"{place} is no file, no folder and none of the studies {', '.join(there)}")
+
+
+Each = Literal["run", "step", "point"]
+
+
+def frame(place: str | Path, each: Each = "run", *, kind: str | None = None) -> "pandas.DataFrame":
+    """Records as a table of pandas.
+
+        records.frame("headline").groupby("config.choices.method")["measurements.test.heldout_loss"].mean()
+
+    Columns are the fields of a record; what is nested in config, measurements and provenance has dots in its name. A
+    run that lacks a value has NaN. Lists of measurements are left out of a row a run: those over steps and over
+    evaluations are what "step" and "point" are for, and those over items are in `at(place)`.
+
+    Args:
+        place: see `at`.
+        each: what a row is: a "run"; a "step" of training, with its metrics; a "point" of the curve of evaluations.
+            Rows of steps and points have the fields study, name and the run's configuration besides.
+        kind: only the records of this kind, one of `KINDS`; None: all.
+
+    Raises:
+        RecordError: as `at`, for an unknown `each` or kind, and when no record is left.
+    """
+    import pandas
+
+    for name, value, allowed in (("each", each, get_args(Each)), ("kind", kind, (*KINDS, None))):
+        if value not in allowed:
+            raise RecordError(f"{name}={value!r} is not one of {', '.join(map(str, allowed))}")
+    found = [record for record in at(place) if kind in (None, record.kind)]
+    if not found:
+        raise RecordError(f"{place} has no records of kind={kind!r}")
+    rows = [row for record in found for row in (_rows(record, each) if each != "run" else [_flat(record)])]
+    return pandas.DataFrame(rows)
+
+
+def _flat(record: Record) -> dict[str, Any]:
+    """A record as one level of names; lists stay where they are a configuration's."""
+    row: dict[str, Any] = {name: getattr(record, name) for name in TEXTS}
+    for name in MAPPINGS:
+        row |= {key: value for key, value in _leaves(getattr(record, name), name) if _shown(key, value)}
+    return row
+
+
+def _shown(key: str, value: Any) -> bool:
+    return key.startswith("config.") or not (isinstance(value, list) or key.endswith(".right"))
+
+
+def _leaves(tree: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from _leaves(value, f"{place}.{key}")
+    elif not isinstance(tree, dict):
+        yield place, tree
+
+
+def _rows(record: Record, each: Each) -> list[dict[str, Any]]:
+    """A row a step, counted from 1 as steps done, or a row a point of the curve."""
+    run = {name: getattr(record, name) for name in ("study", "name")} | dict(_leaves(record.config, "config"))
+    if each == "point":
+        return [run | point for point in record.measurements.get("curve", [])]
+    columns = record.measurements.get("steps", {})
+    count = max(map(len, columns.values()), default=0)
+    return [run | {"step": i + 1} | {name: values[i] for name, values in columns.items()} for i in range(count)]

@@ -1,14 +1,15 @@
 """One cell of the profile, predicted or measured: method, model, tokens, and how the step is computed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import hydra
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments import sources
-from experiments.configuration import DTYPES, build, device_name
+from experiments.configuration import DTYPES, build, choices, device_name
 from experiments.cost.arithmetic import computed, must_run, products, sustained_rate
 from experiments.cost.measure import PHASES, WARM_UP, Steps, clear, run_visits
 from experiments.cost.predict import Prediction, predict
@@ -66,6 +67,15 @@ def make(config: DictConfig, choices: Mapping[str, str], name: str = "") -> Case
     if config.layers is not None:
         parts.append(f"layers{config.layers}")
     return Case(name or "-".join(parts).replace("/", "_"), config, choices)
+
+
+def compose(overrides: Sequence[str], name: str = "") -> Case:
+    """The case of these overrides; call it inside `hydra.initialize_config_dir`."""
+    config = hydra.compose("profile", overrides=list(overrides), return_hydra_config=True)
+    selected = choices(config.hydra)
+    with open_dict(config):
+        del config["hydra"]
+    return make(config, selected, name)
 
 
 def check(config: DictConfig) -> None:

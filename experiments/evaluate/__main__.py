@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments import configuration
-from experiments.command import command
+from experiments.command import command, once_more
 from experiments.evaluate import evaluation
 from records import Record
 
@@ -77,6 +77,13 @@ def main(config: DictConfig) -> bool:
         print("\n".join(lines(record, compared)), flush=True)
         print(f"  {configuration.folder(config) / record.study / record.name}.json", flush=True)
         succeeded &= record.status == "finished" and not (compared and compared.error)
+    if not succeeded:
+        words = HydraConfig.get().overrides.task
+        print(
+            "next, once the cause is mended; parts that are finished are kept:\n  "
+            f"{once_more('experiments.evaluate', words)}",
+            file=sys.stderr,
+        )
     return succeeded
 
 

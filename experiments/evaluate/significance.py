@@ -182,3 +182,16 @@ def verdict(
     if not above_guessing or least is None or abs(result["difference"]) < least or result["p"] > alpha:
         return NOT_TESTABLE
     return "better" if (result["difference"] > 0) == larger_is_better else "worse"
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values adjusted by Holm's method, in the order given (Holm 1979).
+
+    >>> holm([0.04, 0.01, 0.03])
+    [0.06, 0.03, 0.06]
+    """
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(np.arange(len(p), 0, -1) * np.asarray(p, dtype=float)[order])
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, stepped)
+    return adjusted.tolist()

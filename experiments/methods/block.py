@@ -65,9 +65,12 @@ class BlockMethod(Method):
             counted = ("visits_started", "skipped_steps", "full_backwards", "unchanged")
             return {name: getattr(optimizer, name) for name in counted}
 
+        def active() -> list[str]:
+            return [partition.blocks[index].name for index in optimizer.active_blocks]
+
         footprint = BlockFootprint(model, optimizer, visits)
         clip = optimizer.clip_grad_norm_ if self.clip == "active" else None
-        return Trainable(model, optimizer, visits, footprint, report, clip=clip)
+        return Trainable(model, optimizer, visits, footprint, report, clip=clip, active=active)
 
     @property
     def _width(self) -> int:

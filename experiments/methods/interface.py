@@ -31,6 +31,7 @@ class Trainable:
         evaluating: entered while the model is evaluated or exported; what the weights are then is up to the method,
             and afterwards they are bitwise what they were.
         start_visit: starts the visit of that index, for optimizers of blocks whose order is not `bcd`'s.
+        active: names of the blocks that the next step trains, for readers; none where a method has no blocks.
     """
 
     model: nn.Module
@@ -43,6 +44,7 @@ class Trainable:
     merge: Callable[[], nn.Module] | None = None
     evaluating: Callable[[], AbstractContextManager[None]] = nullcontext
     start_visit: Callable[[int], None] | None = None
+    active: Callable[[], Sequence[str]] = tuple
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:

@@ -27,7 +27,7 @@ from experiments.studies.show import summary
 from experiments.studies.worker import BUSY, THERE, attempt, work
 from experiments.training.loading import Loading
 from experiments.training.run import Run
-from records import Record, load
+from records import LIVE, Record, load
 
 
 def execute(
@@ -114,6 +114,7 @@ def remove_strangers(listed: Sequence[Run], folder: Path) -> None:
         if path.stem not in {run.name for run in listed}:
             print(f"{path.name}: no run of the study any more, removed")
             path.unlink()
+            path.with_suffix(LIVE).unlink(missing_ok=True)
 
 
 def wanted(run: Run, retry: bool, say: Any) -> bool:

@@ -16,6 +16,7 @@ from experiments.training.checkpoint import BusyError
 from experiments.training.loading import Loading
 from experiments.training.run import Run
 from experiments.training.running import execute
+from experiments.training.watching import watching
 
 BUSY, THERE = "busy", "there"
 """What became of a run that was not executed: another process works on it; another process has finished it."""
@@ -35,7 +36,7 @@ def attempt(run: Run, force: bool, loading: Loading | None = None) -> str:
         with run.locked():
             if not force and run.finished:
                 return THERE
-            return execute(run, restart=force, loading=loading).status
+            return execute(run, restart=force, loading=loading, observer=watching(run)).status
     except BusyError:
         return BUSY
 

@@ -23,6 +23,7 @@ from experiments.training.course import Course
 from experiments.training.export import export
 from experiments.training.loading import Loading
 from experiments.training.loop import Training, any_length, columns
+from experiments.training.observer import Observer, Step
 from experiments.training.planning import Plan
 from experiments.training.run import Run
 from experiments.workloads import Task
@@ -30,7 +31,9 @@ from records import Record
 from records.provenance import provenance
 
 
-def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) -> Record:
+def execute(
+    run: Run, *, restart: bool = False, loading: Loading | None = None, observer: Observer | None = None
+) -> Record:
     """Train, evaluate before and after, and write the record, also when the run fails.
 
     It goes on from the newest whole checkpoint of this very run, unless `restart`. A failing run raises nothing: its
@@ -40,6 +43,7 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
         run: what is executed.
         restart: remove the checkpoints and start anew.
         loading: keeps models and data between the runs of a process.
+        observer: is told of the run while it lives.
 
     Raises:
         Interrupted: after SIGTERM or Ctrl-C, with a checkpoint and a record of status "interrupted" written.
@@ -61,7 +65,7 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
         checkpoints.remove()
     saved = checkpoints.load()
     origin = provenance(device_name(planned.device.type))
-    running = Running(run, {"predicted_bytes": asdict(expected)}, origin, loading or Loading())
+    running = Running(run, {"predicted_bytes": asdict(expected)}, origin, loading or Loading(), observer)
     error, stopped = "", None
     with Interruption() as interruption, seeded(stream_seed(planned.config.seed, DROPOUT)), any_length():
         try:
@@ -84,6 +88,7 @@ def execute(run: Run, *, restart: bool = False, loading: Loading | None = None) 
             provenance=running.provenance,
             error=error,
         )
+        running.observer.end(record)
         try:
             run.write(record)
         except OSError as failure:
@@ -108,6 +113,7 @@ class Running:
         measurements: of its record so far.
         origin: provenance of its record.
         loading: see `execute`.
+        observer: see `execute`.
     """
 
     def __init__(
@@ -116,10 +122,12 @@ class Running:
         measurements: dict[str, Any],
         origin: dict[str, Any],
         loading: Loading | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.run, self.planned, self.checkpoints = run, run.plan, run.checkpoints
         self.measurements, self.provenance = measurements, origin
         self._loading = loading or Loading()
+        self.observer = observer or Observer()
         self._training: Training | None = None
         self._begin, self._before = time.perf_counter(), 0.0
         self._peak, self._counts = 0, True  # bytes; whether what is allocated now counts
@@ -157,7 +165,9 @@ class Running:
 
         def evaluate(trainable: Trainable, label: str) -> dict[str, Any]:
             with trainable.evaluating(), execution.autocasting(planned.device):
-                return task.evaluate(trainable.model, label)
+                metrics = task.evaluate(trainable.model, label)
+            self.observer.evaluated(training.steps, metrics)
+            return metrics
 
         if saved is None:
             into["curve"] = []
@@ -179,7 +189,10 @@ class Running:
         if saved is not None:
             self._resume(training, *saved)
         self._training = training
-        self._train(training, interruption, self._course)
+        self.observer.start(planned.config.steps, training.steps, task.seen(training.steps))
+        if saved is None:
+            self.observer.evaluated(0, into["before"])
+        self._train(training, task, interruption, self._course)
         into["measured_bytes"] = asdict(training.peak)
         into["peak_allocated"] = self._peak or None
         into["rollbacks"] = training.rollbacks
@@ -212,23 +225,23 @@ class Running:
         self._before, self._peak = state["seconds"], state["peak"]
         self.provenance["resumed_after_step"] = step
 
-    def _train(self, training: Training, interruption: Interruption, course: "Course") -> None:
+    def _train(self, training: Training, task: Task, interruption: Interruption, course: Course) -> None:
         config, every = self.planned.config, self.planned.config.how.checkpoint.every
         if config.nonfinite == "rollback" and not training.steps:
             self.save()
-        bar = tqdm(
-            total=config.steps, initial=training.steps, desc=f"train {self.planned.name}", unit="step", leave=False
-        )
-        with training.prepared(), bar, self._peak_noted():
+        with training.prepared(), self._peak_noted():
             while training.steps < config.steps:
                 if course.due(training.steps):
                     with self._peak_left_out():
                         course.evaluate(training)
                 if course.over(training):
                     break
+                active = tuple(training.trainable.active())
                 with interruption.postponed():
                     training.step()
-                bar.update(training.steps - bar.n)
+                    if training.metrics:  # a rollback may lead to the beginning
+                        done = training.steps
+                        self.observer.step(Step(done, training.metrics[-1], task.seen(done), active))
                 if every is not None and training.steps % every == 0 and training.steps < config.steps:
                     with interruption.postponed():
                         self.save()

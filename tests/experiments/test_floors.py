@@ -13,7 +13,7 @@ FLOORS = (
     *("data", "models", "methods", "workloads", "cost", "training", "studies", "curvature", "evaluate"),
 )
 """Rooms, from the lowest floor to the highest; above them every command is a room of its own."""
-COMMANDS = ("alone", "overhead", "overlap", "profile", "replay", "train", "tuning")
+COMMANDS = ("alone", "chat", "compare", "fit", "overhead", "overlap", "profile", "replay", "train", "tuning")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
