@@ -247,8 +247,6 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> "tuple[PreTrainedModel, An
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # many kinds; each means that there is no tokenizer to be had
         raise UserError(f"the tokenizer in {folder} cannot be read ({first_line(error)})") from error
-    if tokenizer.chat_template is None:
-        raise UserError(f"the tokenizer in {folder} has no chat template; use an instruction-tuned model")
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer in {folder} has no eos_token, so no answer would end")
     if tokenizer.pad_token_id is None:

@@ -18,21 +18,29 @@ class Example:
     """One question with its answer, tokenized.
 
     Attributes:
-        prompt: token ids.
+        prompt: token ids; of a dialogue, all that comes before its last answer.
         answer: token ids; the last is the end-of-turn token.
         score: answer text -> True when it is right.
         whole: whether the loss is on the prompt too.
+        earlier: first place and place after the last of each stretch of the prompt that the loss is on too, such as
+            the earlier answers of a dialogue.
     """
 
     prompt: list[int]
     answer: list[int]
     score: Callable[[str], bool]
     whole: bool = False
+    earlier: tuple[tuple[int, int], ...] = ()
 
     @property
     def length(self) -> int:
         """Tokens of the whole example."""
         return len(self.prompt) + len(self.answer)
+
+    @property
+    def trained(self) -> list[tuple[int, int]]:
+        """First place and place after the last of each stretch that the loss is on; the last one ends the example."""
+        return [(0, self.length)] if self.whole else [*self.earlier, (len(self.prompt), self.length)]
 
 
 @dataclass(frozen=True)
@@ -129,15 +137,15 @@ class Batch:
 
 
 def collate(examples: Sequence[Example], pad: int) -> Batch:
-    """Pad `examples` to the longest of them; only answer tokens have a label, those of `whole` examples all have."""
+    """Pad `examples` to the longest of them; tokens have a label where `Example.trained` says so."""
     rows = [example.prompt + example.answer for example in examples]
     width = max(len(row) for row in rows)
     tokens = torch.full((len(rows), width), pad)
     labels = torch.full((len(rows), width), IGNORED)
     for i, (row, example) in enumerate(zip(rows, examples, strict=True)):
         tokens[i, : len(row)] = torch.tensor(row)
-        first = 0 if example.whole else len(example.prompt)
-        labels[i, first : len(row)] = torch.tensor(row[first:])
+        for first, end in example.trained:
+            labels[i, first:end] = torch.tensor(row[first:end])
     return Batch(tokens, labels)
 
 
