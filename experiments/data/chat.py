@@ -108,6 +108,37 @@ def tokenize_dialogue(
     return ids, places[::-1]
 
 
+def tokenize_plain(tokenizer: Any, prompt: str, answer: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids of texts as they are, and the place of the answer, which ends with the tokenizer's `eos_token`.
+
+    There is no chat template; a control token that is written in a text is that token. What the tokenizer puts before
+    a text, such as a bos_token, comes first, once. Prompt and answer are tokenized apart, as they are when the answer
+    is generated.
+
+    Args:
+        tokenizer: with or without a chat template.
+        prompt: "" for a text that is an answer to nothing.
+        answer: what is trained on.
+
+    Raises:
+        UserError: when the tokenizer has no token for a part.
+    """
+    ends = tokenizer.eos_token_id
+    begin = prompt or answer
+    written = tokenizer.bos_token is not None and begin.startswith(tokenizer.bos_token)
+    ids = list(tokenizer(begin, add_special_tokens=not written).input_ids)
+    if ids[-1:] == [ends] and not begin.endswith(tokenizer.eos_token):
+        ids.pop()  # some tokenizers end every text, and this one goes on
+    start = len(ids) if prompt else 0
+    if prompt:
+        ids += tokenizer(answer, add_special_tokens=False).input_ids
+    if ids[-1:] != [ends]:
+        ids.append(ends)
+    if tokenizer.unk_token_id in ids and tokenizer.unk_token not in begin + answer:
+        raise UserError("the tokenizer has no token for a part of it; leave the row out")
+    return ids, [(start, len(ids))]
+
+
 def system_text(value: Any) -> str | None:
     """A system message from a configuration, where YAML has made a number of ``data.system=42``.
 

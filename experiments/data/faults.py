@@ -12,10 +12,10 @@ class Faults:
     """What is wrong with rows, told together: who mends a file wants to know of more than the first fault.
 
     Args:
-        where: file or name of the rows.
+        where: file or name of the rows; None where each place says it.
     """
 
-    def __init__(self, where: object) -> None:
+    def __init__(self, where: object = None) -> None:
         self.where = where
         self._shown: list[str] = []
         self._count = 0
@@ -29,7 +29,7 @@ class Faults:
         """
         self._count += 1
         if len(self._shown) < SHOWN:
-            self._shown.append(f"{self.where}, {place}: {what}")
+            self._shown.append(f"{'' if self.where is None else f'{self.where}, '}{place}: {what}")
 
     def check(self) -> None:
         """Raise UserError with a line for each of the first faults, when there is one."""

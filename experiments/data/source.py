@@ -88,7 +88,8 @@ class Source:
             for field in (*fields, *(field for field in optional if field in row)):
                 if not isinstance(row.get(field), str):
                     has = f"is {row[field]!r}, no text" if field in row else f"is missing (it has {', '.join(row)})"
-                    raise UserError(f"{self.name(split)}, row {number}: the field {field!r} {has}")
+                    own = "" if field in row or self.local is None else "; for other fields: data=file data.path=FILE"
+                    raise UserError(f"{self.name(split)}, row {number}: the field {field!r} {has}{own}")
         if not rows:
             raise UserError(f"{self.name(split)} has no rows")
         return rows

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from bcd.checks import require_whole
 from bcd.execution import linear_cross_entropy
 from experiments.data import IGNORED, Batch, Example, collate
+from experiments.errors import UserError
 from experiments.workloads.generation import generate
 
 
@@ -70,7 +71,13 @@ class Evaluation:
         return self.scores(model, tokenizer, examples, label).means()
 
     def scores(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> "Scores":
-        """Loss, tokens and exact match of each example."""
+        """Loss, tokens and exact match of each example.
+
+        Raises:
+            UserError: for examples without a prompt, which ask for no answer.
+        """
+        if not all(example.prompt for example in examples):
+            raise UserError("there is no answer to generate for a text without a prompt; give evaluation=loss")
         was_training = model.training
         model.eval()
         # Similar lengths together: less padding, and the same grouping at every call.
