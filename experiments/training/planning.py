@@ -31,6 +31,8 @@ UNTRAINED = ("workload", "model", "data", "evaluation", "dtype", "device")
 FINETUNING = {"_target_": "experiments.workloads.finetuning.Finetuning"}  # of records from before this axis
 TARGET = "experiments.workloads.target.Target"
 LOOP = "experiments.training.running"  # the module whose imports compute a run
+STEPS = 60
+"""Steps of a run for which neither steps nor epochs are given."""
 PLACES = ("data.source.local",)  # where inputs are, not what: their fingerprints are in the key
 
 
@@ -184,9 +186,10 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
     config, shared = config.copy(), shared or Shared()
     OmegaConf.update(config, "choices", dict(choices), force_add=True)
     _check_axes(config, choices)
-    for key, least in (("steps", 1), ("batch_size", 1), ("accumulation", 1), ("seed", 0)):
+    for key, least in (("batch_size", 1), ("accumulation", 1), ("seed", 0)):
         if key in config:
             require_whole(key, config[key], least=least)
+    _check_length(config)
     if config.batch_size % config.get("accumulation", 1):
         raise UserError(f"accumulation={config.accumulation} does not divide batch_size={config.batch_size}")
     if "checkpoint" in config.how:
@@ -212,6 +215,7 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
     size = shared.once("size", data_print, lambda: data.train_size)
     if config.batch_size > size:
         raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={size}")
+    _set_length(config, size // config.batch_size)
     identity = _identity(config)
     modules = (LOOP, *sources.targets(identity))
     code = shared.once("code", modules, lambda: sources.code_hash(modules))
@@ -231,6 +235,41 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
         data_key=digest([identity["data"], data_print]),
         shared=shared,
     )
+
+
+def _check_length(config: DictConfig) -> None:
+    """Raise ValueError unless steps and epochs, where they are given, can be those of a run."""
+    if config.get("epochs") is not None:
+        require_positive("epochs", config.epochs)
+    if "steps" in config:
+        require_whole("steps", config.steps, least=1, or_none="epochs" in config)
+
+
+def _set_length(config: DictConfig, batches: int) -> None:
+    """Write both steps and epochs into the configuration, of which one is given, or none.
+
+        steps = epochs x batches, to the nearest whole number, at least 1
+
+    Args:
+        config: of one run.
+        batches: of an epoch, in which every example is drawn once, but for those that do not fill a batch.
+
+    Raises:
+        UserError: when both are given and do not agree; those of a record agree.
+    """
+    if "epochs" not in config:
+        return
+    if config.epochs is None:
+        config.steps = STEPS if config.steps is None else config.steps
+        config.epochs = config.steps / batches
+        return
+    steps = max(1, round(config.epochs * batches))
+    if config.steps not in (None, steps):
+        raise UserError(
+            f"epochs={config.epochs} are {steps} steps, and steps={config.steps} is given too; drop one of them "
+            "(steps=null, where a preset or a study gives it)"
+        )
+    config.steps = steps
 
 
 def _workload(config: DictConfig, model: Any, data: Any) -> Workload:

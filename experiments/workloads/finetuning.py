@@ -74,7 +74,8 @@ class FinetuningTask:
         """Say what was counted of the data."""
         counts = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in self._dataset.about.items())
         tqdm.write(
-            f"{name}: {counts or 'data'}; {self.about['tokens']} tokens in {self._setting.steps} steps, "
+            f"{name}: {counts or 'data'}; {self.about['tokens']} tokens in {self._setting.steps} steps "
+            f"({self._setting.steps / (len(self._dataset.train) // self._setting.batch_size):.3g} epochs), "
             f"{self.about['padding_waste']:.1%} padding besides (data.bucket={self._workload.data.bucket})",
             file=sys.stderr,
         )
