@@ -13,6 +13,7 @@ from tqdm import tqdm
 from bcd.execution import Execution
 from experiments.data import Batch, Dataset, DataSource, Example, batches
 from experiments.data.bucketing import groups, padding_waste
+from experiments.data.marks import BEGIN, END, marked
 from experiments.errors import UserError
 from experiments.methods import Trainable
 from experiments.models import ModelSource
@@ -72,13 +73,26 @@ class FinetuningTask:
 
     def announce(self, name: str) -> None:
         """Say what was counted of the data."""
+        tqdm.write(f"{name}: {self._counts()}", file=sys.stderr)
+
+    def _counts(self) -> str:
         counts = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in self._dataset.about.items())
-        tqdm.write(
-            f"{name}: {counts or 'data'}; {self.about['tokens']} tokens in {self._setting.steps} steps "
-            f"({self._setting.steps / (len(self._dataset.train) // self._setting.batch_size):.3g} epochs), "
-            f"{self.about['padding_waste']:.1%} padding besides (data.bucket={self._workload.data.bucket})",
-            file=sys.stderr,
+        setting = self._setting
+        epochs = setting.steps / (len(self._dataset.train) // setting.batch_size)
+        return (
+            f"{counts or 'data'}; {self.about['tokens']} tokens in {setting.steps} steps ({epochs:.3g} epochs), "
+            f"{self.about['padding_waste']:.1%} padding besides (data.bucket={self._workload.data.bucket})"
         )
+
+    def shown(self) -> list[str]:
+        """What was counted, and the first example with marks around what the loss is on."""
+        example = self._dataset.train[0]
+        trained = sum(end - begin for begin, end in example.trained)
+        return [
+            f"data: {self._counts()}",
+            f"example: {example.length} tokens, {trained} of them trained on, between {BEGIN} and {END}:",
+            marked(self._tokenizer, example),
+        ]
 
     def require_model(self, model: nn.Module) -> None:
         """Raise UserError for an example that is longer than the model has positions.
