@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from experiments.data.bucketing import groups, parts
+from experiments.data.bucketing import groups, parts, rows_of
 
 IGNORED = -100
 """Label of a token that the loss leaves out (torch.nn.functional.cross_entropy's default ignore_index)."""
@@ -77,6 +77,9 @@ class DataSource(Protocol):
     def bucket(self) -> int: ...  # see `experiments.data.bucketing.groups`
 
     @property
+    def room(self) -> int | None: ...  # tokens of a row that several examples share; None: each has its own row
+
+    @property
     def test(self) -> bool: ...  # whether the final evaluation reads the test part
 
     def fingerprint(self) -> str:
@@ -105,12 +108,15 @@ class Batch:
     """Examples that go forward together, right-padded.
 
     Attributes:
-        tokens: token ids of shape (examples, tokens).
+        tokens: token ids of shape (examples, tokens), of packed examples (rows, tokens).
         labels: of the same shape, `IGNORED` where the loss leaves a token out; not shifted.
+        positions: of the same shape, the place of each token in its example, where a row has several of them: they
+            begin anew at 0, and attention stays inside an example. None: a row has one example.
     """
 
     tokens: Tensor
     labels: Tensor
+    positions: Tensor | None = None
 
     @property
     def terms(self) -> int:
@@ -120,9 +126,15 @@ class Batch:
     def parts(self, count: int) -> "list[Batch]":
         """The batch in `count` parts with the same number of examples, each no wider than its longest example.
 
+        Packed examples are cut by rows into at most `count` parts, as even as the rows allow.
+
         Raises:
             ValueError: when the examples cannot be divided so.
         """
+        if self.positions is not None:
+            tensors = (self.tokens, self.labels, self.positions)
+            cuts = (tensor.tensor_split(min(count, len(self.tokens))) for tensor in tensors)
+            return [Batch(*part) for part in zip(*cuts, strict=True)]
         if len(self.tokens) % count:
             raise ValueError(f"{len(self.tokens)} examples cannot be divided into {count} parts")
         if count == 1:
@@ -133,7 +145,8 @@ class Batch:
         return [Batch(self.tokens[places, :width], self.labels[places, :width]) for places, width in cut]
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(self.tokens.to(device), self.labels.to(device))
+        positions = None if self.positions is None else self.positions.to(device)
+        return Batch(self.tokens.to(device), self.labels.to(device), positions)
 
 
 def collate(examples: Sequence[Example], pad: int) -> Batch:
@@ -149,9 +162,41 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     return Batch(tokens, labels)
 
 
+def collate_packed(examples: Sequence[Example], pad: int, room: int) -> Batch:
+    """Put `examples` into rows of at most `room` tokens, see `rows_of`, with the labels that `collate` gives them.
+
+    The first token of an example has none: alone it is predicted from nothing, so here it must not be either.
+    """
+    rows = [[examples[i] for i in row] for row in rows_of([example.length for example in examples], room)]
+    width = max(sum(example.length for example in row) for row in rows)
+    shape = (len(rows), width)
+    tokens, labels, positions = (
+        torch.full(shape, pad),
+        torch.full(shape, IGNORED),
+        torch.zeros(shape, dtype=torch.long),
+    )
+    for i, row in enumerate(rows):
+        begin = 0
+        for example in row:
+            ids = torch.tensor(example.prompt + example.answer)
+            tokens[i, begin : begin + len(ids)] = ids
+            positions[i, begin : begin + len(ids)] = torch.arange(len(ids))
+            for first, end in example.trained:
+                labels[i, begin + max(first, 1) : begin + end] = ids[max(first, 1) : end]
+            begin += len(ids)
+    return Batch(tokens, labels, positions)
+
+
 def batches(
-    examples: Sequence[Example], batch_size: int, pad: int, seed: int, start: int = 0, bucket: int = 1
+    examples: Sequence[Example],
+    batch_size: int,
+    pad: int,
+    seed: int,
+    start: int = 0,
+    bucket: int = 1,
+    room: int | None = None,
 ) -> Iterator[Batch]:
-    """The batches of `experiments.data.bucketing.groups`; a seed gives every method the same ones."""
+    """The batches of `experiments.data.bucketing.groups`, packed where there is `room`; the same for every method."""
     for places in groups([example.length for example in examples], batch_size, seed, start, bucket):
-        yield collate([examples[i] for i in places], pad)
+        of_batch = [examples[i] for i in places]
+        yield collate(of_batch, pad) if room is None else collate_packed(of_batch, pad, room)

@@ -12,7 +12,7 @@ from experiments.data.bucketing import require_bucket
 from experiments.data.chat import system_text, tokenize_dialogue, tokenize_plain
 from experiments.data.faults import Faults
 from experiments.data.formats import FORMATS, Dialogue, Plain, RowError, convert, detect, extra_keys, used
-from experiments.data.parts import Rows, read
+from experiments.data.reading import Rows, read
 from experiments.data.splits import first, identity, require_shares, split, with_least
 from experiments.data.supervised import BYTES_PER_TOKEN
 from experiments.errors import UserError
@@ -50,7 +50,7 @@ class File:
     is a share of train, by a hash of the question, so that dialogues that begin alike are in one part.
 
     Args:
-        path: see `experiments.data.parts.read`.
+        path: see `experiments.data.reading.read`.
         format: a key of `FORMATS`, or "auto", by the fields that there are.
         loss_on: "answers" of a dialogue or the completion, "last" answer, or "all" tokens; a text is trained on whole.
         system: system message of dialogues without one; None keeps the chat template's own.
@@ -65,6 +65,8 @@ class File:
         test_size: at most so many of the test part; None: all of it.
         split_seed: of the parts, the same for all runs that are compared.
         bucket: see `experiments.data.bucketing.groups`.
+        packing: put the examples of a batch into rows of at most `max_tokens`, each seeing itself alone; the loss is
+            the same up to rounding, with less padding.
         subset: of a data set on the hub.
         revision: of a data set on the hub.
 
@@ -90,6 +92,7 @@ class File:
         test_size: int | None = None,
         split_seed: int = 0,
         bucket: int = 1,
+        packing: bool = False,
         subset: str | None = None,
         revision: str | None = None,
     ) -> None:
@@ -102,8 +105,10 @@ class File:
             require_whole(f"data.{name}", value, least=1, or_none=True)
         require_whole("data.max_tokens", max_tokens, least=2)
         require_flag("data.test", test)
+        require_flag("data.packing", packing)
         self.path, self.format, self.loss_on, self.truncate = path, format, loss_on, truncate
         self.system, self.max_tokens, self.test, self.bucket = system_text(system), max_tokens, test, bucket
+        self.room = max_tokens if packing else None
         self._shares, self._seed = (validation_share, test_share), split_seed
         self._sizes = (train_size, heldout_size, test_size)
         self._hub = (subset, revision)

@@ -19,7 +19,7 @@ from experiments.methods import Trainable
 from experiments.models import ModelSource
 from experiments.randomness import DATA_ORDER, stream_seed
 from experiments.workloads.interface import Setting
-from experiments.workloads.language import Evaluation, HeldOutLoss, answer_loss
+from experiments.workloads.language import Evaluation, HeldOutLoss, answer_loss, placed, require_apart
 from experiments.workloads.target import Target
 from records import digest
 
@@ -67,7 +67,7 @@ class FinetuningTask:
         lengths = [example.length for example in dataset.train]
         stream = groups(lengths, setting.batch_size, self._seed, bucket=workload.data.bucket)
         drawn = list(itertools.islice(stream, setting.steps))
-        tokens, waste = padding_waste(lengths, drawn, setting.accumulation)
+        tokens, waste = padding_waste(lengths, drawn, setting.accumulation, workload.data.room)
         self._tokens = list(itertools.accumulate((sum(lengths[i] for i in batch) for batch in drawn), initial=0))
         self.about = dataset.about | {"tokens": tokens, "padding_waste": waste}
 
@@ -95,7 +95,7 @@ class FinetuningTask:
         ]
 
     def require_model(self, model: nn.Module) -> None:
-        """Raise UserError for an example that is longer than the model has positions.
+        """Raise UserError for an example that is longer than the model has positions, or packed for one that mixes.
 
         Learned positions would end the run in an index, and rotary ones would be computed beyond what was trained.
         """
@@ -106,11 +106,14 @@ class FinetuningTask:
                 f"the longest example has {longest} tokens and the model {limit} positions (max_position_embeddings); "
                 f"give data.max_tokens={limit}"
             )
+        if self._workload.data.room is not None:
+            require_apart(model)
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The stream of batches after the first `start`."""
         pad, bucket = self._tokenizer.pad_token_id, self._workload.data.bucket
-        stream = batches(self._dataset.train, self._setting.batch_size, pad, self._seed, start, bucket)
+        room = self._workload.data.room
+        stream = batches(self._dataset.train, self._setting.batch_size, pad, self._seed, start, bucket, room)
         return (batch.to(self._setting.device) for batch in stream)
 
     def seen(self, steps: int) -> dict[str, int]:
@@ -121,7 +124,7 @@ class FinetuningTask:
         """Cross-entropy of the answer tokens, see `answer_loss`."""
         with execution.autocasting(batch.tokens.device):
             if execution.loss != "plain":  # the model itself computes it, from its hidden states
-                return model(input_ids=batch.tokens, labels=batch.labels).loss
+                return model(input_ids=batch.tokens, labels=batch.labels, **placed(batch)).loss
             return answer_loss(model, batch)
 
     def evaluate(self, model: nn.Module, label: str) -> dict[str, float | int]:

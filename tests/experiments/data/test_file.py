@@ -7,8 +7,7 @@ import pytest
 from datasets import Dataset
 
 from experiments.data import file as of_file
-from experiments.data import parts as of_parts
-from experiments.data import splits
+from experiments.data import reading, splits
 from experiments.data.file import File
 from experiments.errors import UserError
 from experiments.training.run import Run
@@ -262,14 +261,14 @@ def test_a_name_of_the_hub_is_asked_there(monkeypatch):
         assert (name, subset, revision) == ("ann/chats", "en", None)
         return {"train": Dataset.from_list(CHATS[:20]), "test": Dataset.from_list(CHATS[20:])}
 
-    of_parts._hub.cache_clear()
+    reading._hub.cache_clear()
     monkeypatch.setattr(datasets, "load_dataset", load)
     data = File("ann/chats", subset="en", test=True)
     assert data.train_size == 18
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"a": None, "b": None})
     with pytest.raises(UserError, match="ann/more has the splits a, b and none of the name train"):
         _ = File("ann/more").train_size
-    of_parts._hub.cache_clear()
+    reading._hub.cache_clear()
 
 
 # --- faults ---
