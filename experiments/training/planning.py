@@ -29,6 +29,7 @@ GRID = "learning_rates"  # what a tuning study tries; each run has the one that 
 # What the evaluation before training depends on.
 UNTRAINED = ("workload", "model", "data", "evaluation", "dtype", "device")
 FINETUNING = {"_target_": "experiments.workloads.finetuning.Finetuning"}  # of records from before this axis
+STOP_EARLY = "experiments.training.course.StopEarly"
 TARGET = "experiments.workloads.target.Target"
 LOOP = "experiments.training.running"  # the module whose imports compute a run
 STEPS = 60
@@ -108,6 +109,12 @@ class Plan:
     def execution(self) -> Execution:
         """How a step is computed."""
         return execution(self.config)
+
+    @property
+    def stop_early(self) -> Any:
+        """When the run ends because its held-out loss falls no more, see `experiments.training.course.StopEarly`."""
+        asked = self.config.get("stop_early")
+        return None if asked is None else build({"_target_": STOP_EARLY, **asked})
 
     @property
     def setting(self) -> Setting:
@@ -211,6 +218,8 @@ def plan(config: DictConfig, choices: Mapping[str, str], name: str = "", shared:
     workload = _workload(config, model, data)
     if workload.target is not None and between is None:
         raise UserError(f"the target {workload.target} is looked for every evaluate_every=STEPS; give it")
+    if config.get("stop_early") is not None:
+        _check_stop_early(config)
     require_seed(config.seed, test=data.test)
     size = shared.once("size", data_print, lambda: data.train_size)
     if config.batch_size > size:
@@ -307,6 +316,21 @@ def _check_step_in_backward(config: DictConfig) -> None:
         raise UserError(
             f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves the "
             "weights before the loss is looked at; give stop"
+        )
+
+
+def _check_stop_early(config: DictConfig) -> None:
+    asked = config.stop_early
+    if not isinstance(asked, DictConfig):
+        raise UserError(f"stop_early={asked} is not possible: give {{patience: 3}}, in quotes for the shell, or null")
+    build({"_target_": STOP_EARLY, **asked})
+    if config.get("evaluate_every") is None:
+        raise UserError(f"stop_early={asked} looks at the loss every evaluate_every=STEPS; give it")
+    if config.get("target") is not None:
+        raise UserError("stop_early and target are two ends of a run; give one of them")
+    if config.get("nonfinite") == "rollback":
+        raise UserError(
+            "nonfinite=rollback is not possible with stop_early, which looks at a curve; give stop or skip"
         )
 
 
