@@ -17,10 +17,14 @@ HYDRA_FLAGS = {
 }
 WHERE = "--cfg job prints all that there are"
 OWN = {
-    "data": "for a file of your own: data=NAME data.source.local=FILE",
+    "data": "for a file of your own: data=file data.path=FILE",
     "model": "for a folder or a hub name: model=pretrained model.path=FOLDER_OR_HUB_NAME",
 }
 """What a path is meant for where a name of a choice is asked; elsewhere it is a file for conf/."""
+OWN_DATA = re.compile(
+    r"data[._](path|files?|folder|name|dataset|local|hub|source)\b.*|dataset\w*|(train_)?(file|path)"
+)
+"""Options of other tools, and of other data, by which a file of one's own may be meant."""
 
 
 @contextmanager
@@ -121,7 +125,8 @@ def in_one_line(message: str, words: Sequence[str] = (), where: str = WHERE) -> 
             if not isinstance(name, str):
                 return _no_choice(group, name)
     if unknown := re.search(r"Could not override '([^']+)'", message):
-        return f"there is no option '{unknown[1]}' here, with the method and the other choices given; {where}"
+        own = f"; {OWN['data']}" if OWN_DATA.fullmatch(unknown[1]) else ""
+        return f"there is no option '{unknown[1]}' here, with the method and the other choices given; {where}{own}"
     return " ".join(line.strip() for line in lines)
 
 

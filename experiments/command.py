@@ -1,7 +1,8 @@
 """Entry points: what a command's errors look like, its exit codes, and the short spelling of how a run is made.
 
 Exit codes of every command: 0 when all that was asked for is there, 1 when something failed and the rest was done, 2
-for bad input, told in one line, 75 after SIGTERM and 130 after Ctrl-C (both go on with the same command).
+for bad input, told in one line (of a file a line for each bad row), 75 after SIGTERM and 130 after Ctrl-C (both go on
+with the same command).
 """
 
 import functools
@@ -25,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cli.errors import FULL, WHERE, in_one_line, raised_by_hydra, require_plain
 from cli.help import answer
 from cli.main import typed
+from experiments.errors import UserError
 from experiments.interruption import Interrupted
 from records import ROOT
 
@@ -108,6 +110,9 @@ def exit_codes(where: str = WHERE, words: Sequence[str] = (), again: str = "") -
     except KeyboardInterrupt:
         print(f"\ninterrupted: what is finished is kept, and the same command goes on{on}", file=sys.stderr)
         raise SystemExit(130) from None
+    except UserError as error:  # of rows there may be several lines
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         print(f"error: {in_one_line(str(error), words, where)}", file=sys.stderr)
         raise SystemExit(2) from None

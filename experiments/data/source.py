@@ -1,19 +1,24 @@
 """Rows from the Hugging Face hub by name, or from local files of the same schema; never both silently."""
 
+import csv
 import functools
+import gzip
 import io
 import json
 import lzma
+import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.configuration import input_path
+from experiments.data.faults import Faults
 from experiments.errors import UserError, first_line
 from experiments.hub import one_try
 
-SUFFIXES = (".jsonl", ".jsonl.xz", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".jsonl.xz", ".jsonl.gz", ".json", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class Source:
             for field in (*fields, *(field for field in optional if field in row)):
                 if not isinstance(row.get(field), str):
                     has = f"is {row[field]!r}, no text" if field in row else f"is missing (it has {', '.join(row)})"
-                    raise UserError(f"{self.name(split)}, row {number}: the field {field!r} {has}")
+                    own = "" if field in row or self.local is None else "; for other fields: data=file data.path=FILE"
+                    raise UserError(f"{self.name(split)}, row {number}: the field {field!r} {has}{own}")
         if not rows:
             raise UserError(f"{self.name(split)} has no rows")
         return rows
@@ -92,13 +98,16 @@ class Source:
 def read_file(path: Path) -> list[dict[str, Any]]:
     """The rows of a file with one of `SUFFIXES`; read once as long as size and time stay the same.
 
+    A .json file is a list of rows, or an object that has such a list under ``data``. The first line of a .csv file
+    has the names of the fields; its values are texts.
+
     Raises:
-        UserError: naming file and row, when it cannot be read or is no table of objects.
+        UserError: naming file and row, when it cannot be read or is no table of objects; see `Faults`.
     """
     try:
         stat = path.stat()
         return _file_rows(path, stat.st_size, stat.st_mtime_ns)
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -107,42 +116,104 @@ def _file_rows(path: Path, size: int, changed: int) -> list[dict[str, Any]]:
     if path.suffix == ".parquet":
         return _parquet_rows(path)
     content = path.read_bytes()
-    text = (lzma.decompress(content) if path.suffix == ".xz" else content).decode(
-        "utf-8-sig"
-    )  # some begin with a mark
-    if path.suffix == ".json":
-        rows = _parse(path, 1, text)
-        if not isinstance(rows, list):
-            raise UserError(f"{path} is no list of rows")
-    else:
-        rows = [_parse(path, number, line.strip()) for number, line in enumerate(io.StringIO(text), 1) if line.strip()]
+    unpack = {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)
+    faults = Faults(path)
+    text = _text(unpack(content), faults)
+    if path.suffix == ".csv":
+        return _csv_rows(path, text)
+    rows = _json_rows(path, text) if path.suffix == ".json" else _lines(text, faults)
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
-            raise UserError(f"{path}, row {number}: not an object with fields")
-    if "\\u" in text:  # JSON can write half of a character, which is no text
-        for number, row in enumerate(rows, 1):
+            faults.add(f"row {number}", "not an object with fields")
+        elif "\\u" in text:  # JSON can write half of a character, which is no text
             for field, value in row.items():
-                _require_text(f"{path}, row {number}: the field {field!r}", value)
+                if (half := _half(value)) is not None:
+                    faults.add(
+                        f"row {number}", f"the field {field!r} has half of a character {half}; mend or remove it"
+                    )
+    faults.check()
     return rows
 
 
-def _require_text(where: str, value: Any) -> None:
+def _text(content: bytes, faults: Faults) -> str:
+    """The content as text, without the mark that some files begin with."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        for number, line in enumerate(content.split(b"\n"), 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                faults.add(
+                    f"line {number}", f"byte {byte:#04x} at {error.start} is no UTF-8; save the file as UTF-8 text"
+                )
+        faults.check()
+        raise  # no line is to blame alone
+
+
+def _lines(text: str, faults: Faults) -> list[Any]:
+    rows = []
+    for number, line in enumerate(io.StringIO(text), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line.strip()))
+            except json.JSONDecodeError as error:
+                faults.add(f"line {number}", f"no valid JSON ({error.msg})")
+    faults.check()
+    return rows
+
+
+def _json_rows(path: Path, text: str) -> list[Any]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: no valid JSON ({error.msg})") from error
+    if isinstance(rows, dict) and isinstance(rows.get("data"), list):
+        return rows["data"]
+    if not isinstance(rows, list):
+        raise UserError(f'{path} is no list of rows, and no object with one under "data"')
+    return rows
+
+
+def _csv_rows(path: Path, text: str) -> list[dict[str, Any]]:
+    csv.field_size_limit(sys.maxsize)  # of the process; the default refuses texts of 128 KiB
+    reader, faults = csv.DictReader(io.StringIO(text, newline=""), strict=True), Faults(path)
+    try:
+        names = list(reader.fieldnames or ())
+        if len(set(names)) < len(names) or not all(name.strip() for name in names):
+            raise UserError(
+                f"{path}, line 1: the names of the fields are {', '.join(map(repr, names))}; make each one unique"
+            )
+        rows = []
+        for number, row in enumerate(reader, 1):
+            if None in row or None in row.values():
+                has = len(names) + len(row.get(None, ())) - list(row.values()).count(None)  # pyright: ignore
+                faults.add(
+                    f"row {number} (line {reader.line_num})",
+                    f"{has} values for {len(names)} fields ({', '.join(names)}); put a value with commas in quotes",
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, after line {reader.line_num}: no valid CSV ({error}); double the quotes in a value"
+        ) from error
+    faults.check()
+    return rows
+
+
+def _half(value: Any) -> str | None:
+    """Half of a character in the value or in what it holds, and where; None where there is none."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            half = ascii(value[error.start])
-            raise UserError(f"{where} has half of a character ({half}) at {error.start}; mend or remove it") from None
+            return f"({value[error.start]!a}) at {error.start}"
     elif isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            _require_text(where, item)
-
-
-def _parse(path: Path, number: int, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {number + error.lineno - 1}: no valid JSON ({error.msg})") from error
+            if (half := _half(item)) is not None:
+                return half
+    return None
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:

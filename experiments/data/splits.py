@@ -15,6 +15,9 @@ from experiments.errors import UserError
 
 TUNING_SEEDS = 1000
 
+LEAST = 2
+"""Examples of a validation part that a share of few rows makes, so that ten rows are enough."""
+
 Item = TypeVar("Item")
 
 
@@ -51,6 +54,46 @@ def split(
         parts[2 if where < test else 1 if where < test + validation else 0].append((where, item))
     train, valid, held = ([item for _, item in sorted(part, key=lambda pair: pair[0])] for part in parts)
     return train, valid, held
+
+
+def with_least(
+    train: Sequence[Item], validation: Sequence[Item], prompt: Callable[[Item], str], origin: str
+) -> tuple[list[Item], list[Item]]:
+    """Train and validation part of `split`, with `LEAST` examples to validate with, or half of the questions.
+
+    The first questions of train move where the share gives fewer, as with a larger share; it is said.
+
+    Args:
+        train: of `split`.
+        validation: of `split`.
+        prompt: item -> its question.
+        origin: what made the part, for messages.
+
+    Raises:
+        UserError: when there is one question only.
+    """
+    questions = list(dict.fromkeys(identity(prompt(item)) for item in (*validation, *train)))
+    if len(questions) < 2:
+        raise UserError(
+            f"{origin}: all {len(train) + len(validation)} examples begin with the same question, which is in one "
+            "part; give more rows, or a folder with a file for train and one for validation"
+        )
+    count = len({identity(prompt(item)) for item in validation})
+    if not train:
+        raise UserError(f"{origin} leaves nothing to train on; give a smaller share")
+    if count >= min(LEAST, len(questions) // 2):
+        return list(train), list(validation)
+    held = set(questions[: min(LEAST, len(questions) // 2)])
+    parts: tuple[list[Item], list[Item]] = ([], list(validation))
+    for item in train:
+        parts[identity(prompt(item)) in held].append(item)
+    _say_least(origin, len(validation), len(train) + len(validation), len(parts[1]))
+    return parts
+
+
+@functools.cache
+def _say_least(origin: str, gives: int, of: int, held: int) -> None:
+    print(f"{origin} gives {gives} of {of} examples: {held} are held out", file=sys.stderr)
 
 
 def first(items: Sequence[Item], size: int | None, name: str) -> list[Item]:

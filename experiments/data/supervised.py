@@ -64,6 +64,8 @@ class Supervised:
         UserError: from reading, when data are missing or not as the schema says.
     """
 
+    room = None  # every example has a row of its own
+
     def __init__(
         self,
         source: Source,

@@ -13,7 +13,7 @@ from hydra.utils import get_method
 
 from bcd.checks import require_whole
 from experiments.configuration import input_path
-from experiments.data.chat import of_one_day
+from experiments.data.chat import of_one_day, require_template
 from experiments.errors import UserError
 from experiments.evaluate.documents import Source
 from experiments.evaluate.significance import ALPHA, share, shares
@@ -125,6 +125,7 @@ class Downstream:
         from lm_eval.evaluator import evaluate
         from lm_eval.models.huggingface import HFLM
 
+        require_template(subject.tokenizer)
         rows, origin = self.rows(name)
         options = definition(name)
         about, generates = options["metadata"], options["output_type"] == "generate_until"

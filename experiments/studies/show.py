@@ -1,6 +1,9 @@
 """Studies and records as text."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+
+import torch
 
 from experiments.studies import estimate, memory
 from experiments.training.run import Run
@@ -45,6 +48,29 @@ def _memory(run: Run) -> str:
     sequences, longest = memory.batch(run)
     peak, holds = memory.prediction(run).phases.peak, "fits" if memory.fits(run) else "TOO MUCH for"
     return f"  {peak / memory.GB:.1f} GB at {sequences} x {longest} tokens, {holds} {size:g} GB"
+
+
+def plan(run: Run) -> list[str]:
+    """What a run would be, in lines: steps, time, predicted memory, data, and an example as it is trained on.
+
+    Data and tokenizer are loaded, no weights.
+
+    Raises:
+        UserError: for data that cannot be trained on, or are longer than the model has positions.
+    """
+    planned = run.plan
+    config, expected = planned.config, planned.expected
+    processor = planned.workload.model.processor()
+    task = planned.workload.task(processor, planned.workload.data.load(processor), planned.setting)
+    task.require_model(planned.workload.model.skeleton(getattr(torch, config.dtype)))
+    sizes = ", ".join(f"{name} {size / 1e9:.3f}" for name, size in asdict(expected).items())
+    time = between(*(share * estimate.estimated(run) for share in estimate.spread([run])))
+    return [
+        f"{run.name}: {run.state}, nothing is trained with dry=true",
+        f"steps: {config.steps} of {config.batch_size} examples on {planned.device.type}, about {time}",
+        f"memory: {sizes} GB predicted in {config.dtype}, and activations (experiments.profile has those)",
+        *task.shown(),
+    ]
 
 
 def left(seconds: float) -> str:

@@ -30,9 +30,12 @@ GRID = "learning_rates"  # what a tuning study tries; each run has the one that 
 # What the evaluation before training depends on.
 UNTRAINED = ("workload", "model", "data", "evaluation", "dtype", "device")
 FINETUNING = {"_target_": "experiments.workloads.finetuning.Finetuning"}  # of records from before this axis
+STOP_EARLY = "experiments.training.course.StopEarly"
 TARGET = "experiments.workloads.target.Target"
 LOOP = "experiments.training.running"  # the module whose imports compute a run
 ABSENT = "absent"  # the fingerprint of what is not there
+STEPS = 60
+"""Steps of a run for which neither steps nor epochs are given."""
 PLACES = ("data.source.local",)  # where inputs are, not what: their fingerprints are in the key
 
 
@@ -110,6 +113,12 @@ class Plan:
     def execution(self) -> Execution:
         """How a step is computed."""
         return execution(self.config)
+
+    @property
+    def stop_early(self) -> Any:
+        """When the run ends because its held-out loss falls no more, see `experiments.training.course.StopEarly`."""
+        asked = self.config.get("stop_early")
+        return None if asked is None else build({"_target_": STOP_EARLY, **asked})
 
     @property
     def setting(self) -> Setting:
@@ -197,9 +206,10 @@ def plan(
     config, shared = config.copy(), shared or Shared()
     OmegaConf.update(config, "choices", dict(choices), force_add=True)
     _check_axes(config, choices)
-    for key, least in (("steps", 1), ("batch_size", 1), ("accumulation", 1), ("seed", 0)):
+    for key, least in (("batch_size", 1), ("accumulation", 1), ("seed", 0)):
         if key in config:
             require_whole(key, config[key], least=least)
+    _check_length(config)
     if config.batch_size % config.get("accumulation", 1):
         raise UserError(f"accumulation={config.accumulation} does not divide batch_size={config.batch_size}")
     if "checkpoint" in config.how:
@@ -227,10 +237,13 @@ def plan(
     workload = _workload(config, model, data)
     if workload.target is not None and between is None:
         raise UserError(f"the target {workload.target} is looked for every evaluate_every=STEPS; give it")
+    if config.get("stop_early") is not None:
+        _check_stop_early(config)
     require_seed(config.seed, test=data.test)
     size = shared.once("size", data_print, lambda: data.train_size)
     if config.batch_size > size:
         raise UserError(f"batch_size={config.batch_size} exceeds data.train_size={size}")
+    _set_length(config, size // config.batch_size)
     identity = _identity(config)
     modules = (LOOP, *sources.targets(identity))
     code = shared.once("code", modules, lambda: sources.code_hash(modules))
@@ -258,6 +271,41 @@ def plan(
         ),
         shared=shared,
     )
+
+
+def _check_length(config: DictConfig) -> None:
+    """Raise ValueError unless steps and epochs, where they are given, can be those of a run."""
+    if config.get("epochs") is not None:
+        require_positive("epochs", config.epochs)
+    if "steps" in config:
+        require_whole("steps", config.steps, least=1, or_none="epochs" in config)
+
+
+def _set_length(config: DictConfig, batches: int) -> None:
+    """Write both steps and epochs into the configuration, of which one is given, or none.
+
+        steps = epochs x batches, to the nearest whole number, at least 1
+
+    Args:
+        config: of one run.
+        batches: of an epoch, in which every example is drawn once, but for those that do not fill a batch.
+
+    Raises:
+        UserError: when both are given and do not agree; those of a record agree.
+    """
+    if "epochs" not in config:
+        return
+    if config.epochs is None:
+        config.steps = STEPS if config.steps is None else config.steps
+        config.epochs = config.steps / batches
+        return
+    steps = max(1, round(config.epochs * batches))
+    if config.steps not in (None, steps):
+        raise UserError(
+            f"epochs={config.epochs} are {steps} steps, and steps={config.steps} is given too; drop one of them "
+            "(steps=null, where a preset or a study gives it)"
+        )
+    config.steps = steps
 
 
 def _workload(config: DictConfig, model: Any, data: Any) -> Workload:
@@ -317,6 +365,21 @@ def _check_step_in_backward(config: DictConfig) -> None:
         raise UserError(
             f"nonfinite={config.nonfinite!r} is not possible with execution.step_in_backward=true, which moves the "
             "weights before the loss is looked at; give stop"
+        )
+
+
+def _check_stop_early(config: DictConfig) -> None:
+    asked = config.stop_early
+    if not isinstance(asked, DictConfig):
+        raise UserError(f"stop_early={asked} is not possible: give {{patience: 3}}, in quotes for the shell, or null")
+    build({"_target_": STOP_EARLY, **asked})
+    if config.get("evaluate_every") is None:
+        raise UserError(f"stop_early={asked} looks at the loss every evaluate_every=STEPS; give it")
+    if config.get("target") is not None:
+        raise UserError("stop_early and target are two ends of a run; give one of them")
+    if config.get("nonfinite") == "rollback":
+        raise UserError(
+            "nonfinite=rollback is not possible with stop_early, which looks at a curve; give stop or skip"
         )
 
 

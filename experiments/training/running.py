@@ -57,9 +57,10 @@ def execute(
     if run.export is not None:
         require_room(run.export.parent, 0, "export")
     if every is not None:
+        held = 1 if planned.stop_early is None else 2  # the state, and the best one
         require_room(
             checkpoints.folder,
-            (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0,
+            held * (KEPT + 1) * (expected.weights + expected.state) if every <= planned.config.steps else 0,
         )
     if restart:
         checkpoints.remove()
@@ -145,6 +146,8 @@ class Running:
         """Write a checkpoint of the state between two steps; nothing before the first step needs one."""
         if self._training is not None:
             state = {name: self.measurements[name] for name in ("before", "curve")}
+            if (best := self._course.best) is not None:
+                state["best"] = best
             state |= {"training": self._training.state_dict(), "seconds": self.seconds(), "peak": self._peak}
             self.checkpoints.save(self._training.steps, state)
 
@@ -193,6 +196,7 @@ class Running:
         if saved is None:
             self.observer.evaluated(0, into["before"])
         self._train(training, task, interruption, self._course)
+        self._course.restore(training)
         into["measured_bytes"] = asdict(training.peak)
         into["peak_allocated"] = self._peak or None
         into["rollbacks"] = training.rollbacks
@@ -222,6 +226,7 @@ class Running:
         tqdm.write(f"{self.planned.name}: goes on after step {step}, from {self.checkpoints.folder}", file=sys.stderr)
         training.load_state_dict(state["training"])
         self.measurements["before"], self.measurements["curve"] = state["before"], state["curve"]
+        self._course.best = state.get("best")
         self._before, self._peak = state["seconds"], state["peak"]
         self.provenance["resumed_after_step"] = step
 

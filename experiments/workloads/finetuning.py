@@ -13,12 +13,13 @@ from tqdm import tqdm
 from bcd.execution import Execution
 from experiments.data import Batch, Dataset, DataSource, Example, batches
 from experiments.data.bucketing import groups, padding_waste
+from experiments.data.marks import BEGIN, END, marked
 from experiments.errors import UserError
 from experiments.methods import Trainable
 from experiments.models import ModelSource
 from experiments.randomness import DATA_ORDER, stream_seed
 from experiments.workloads.interface import Setting
-from experiments.workloads.language import Evaluation, HeldOutLoss, answer_loss
+from experiments.workloads.language import Evaluation, HeldOutLoss, answer_loss, placed, require_apart
 from experiments.workloads.target import Target
 from records import digest
 
@@ -66,21 +67,35 @@ class FinetuningTask:
         lengths = [example.length for example in dataset.train]
         stream = groups(lengths, setting.batch_size, self._seed, bucket=workload.data.bucket)
         drawn = list(itertools.islice(stream, setting.steps))
-        tokens, waste = padding_waste(lengths, drawn, setting.accumulation)
+        tokens, waste = padding_waste(lengths, drawn, setting.accumulation, workload.data.room)
         self._tokens = list(itertools.accumulate((sum(lengths[i] for i in batch) for batch in drawn), initial=0))
         self.about = dataset.about | {"tokens": tokens, "padding_waste": waste}
 
     def announce(self, name: str) -> None:
         """Say what was counted of the data."""
+        tqdm.write(f"{name}: {self._counts()}", file=sys.stderr)
+
+    def _counts(self) -> str:
         counts = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in self._dataset.about.items())
-        tqdm.write(
-            f"{name}: {counts or 'data'}; {self.about['tokens']} tokens in {self._setting.steps} steps, "
-            f"{self.about['padding_waste']:.1%} padding besides (data.bucket={self._workload.data.bucket})",
-            file=sys.stderr,
+        setting = self._setting
+        epochs = setting.steps / (len(self._dataset.train) // setting.batch_size)
+        return (
+            f"{counts or 'data'}; {self.about['tokens']} tokens in {setting.steps} steps ({epochs:.3g} epochs), "
+            f"{self.about['padding_waste']:.1%} padding besides (data.bucket={self._workload.data.bucket})"
         )
 
+    def shown(self) -> list[str]:
+        """What was counted, and the first example with marks around what the loss is on."""
+        example = self._dataset.train[0]
+        trained = sum(end - begin for begin, end in example.trained)
+        return [
+            f"data: {self._counts()}",
+            f"example: {example.length} tokens, {trained} of them trained on, between {BEGIN} and {END}:",
+            marked(self._tokenizer, example),
+        ]
+
     def require_model(self, model: nn.Module) -> None:
-        """Raise UserError for an example that is longer than the model has positions.
+        """Raise UserError for an example that is longer than the model has positions, or packed for one that mixes.
 
         Learned positions would end the run in an index, and rotary ones would be computed beyond what was trained.
         """
@@ -91,11 +106,14 @@ class FinetuningTask:
                 f"the longest example has {longest} tokens and the model {limit} positions (max_position_embeddings); "
                 f"give data.max_tokens={limit}"
             )
+        if self._workload.data.room is not None:
+            require_apart(model)
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The stream of batches after the first `start`."""
         pad, bucket = self._tokenizer.pad_token_id, self._workload.data.bucket
-        stream = batches(self._dataset.train, self._setting.batch_size, pad, self._seed, start, bucket)
+        room = self._workload.data.room
+        stream = batches(self._dataset.train, self._setting.batch_size, pad, self._seed, start, bucket, room)
         return (batch.to(self._setting.device) for batch in stream)
 
     def seen(self, steps: int) -> dict[str, int]:
@@ -106,7 +124,7 @@ class FinetuningTask:
         """Cross-entropy of the answer tokens, see `answer_loss`."""
         with execution.autocasting(batch.tokens.device):
             if execution.loss != "plain":  # the model itself computes it, from its hidden states
-                return model(input_ids=batch.tokens, labels=batch.labels).loss
+                return model(input_ids=batch.tokens, labels=batch.labels, **placed(batch)).loss
             return answer_loss(model, batch)
 
     def evaluate(self, model: nn.Module, label: str) -> dict[str, float | int]:

@@ -53,6 +53,9 @@ class RandomVisionTransformer:
         with seeded(self.seed):
             return self._made(dtype), None
 
+    def processor(self) -> None:
+        """Its images need no preparation."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -184,6 +187,11 @@ class ClassificationTask:
 
     def announce(self, name: str) -> None:
         """The sizes of the parts are in the configuration."""
+
+    def shown(self) -> list[str]:
+        """The sizes of the parts."""
+        counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in self.about.items())
+        return [f"data: {counts}"]
 
     def require_model(self, model: nn.Module) -> None:
         """Every image has the one size that the model is made for."""

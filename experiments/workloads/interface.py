@@ -28,6 +28,10 @@ class Source(Protocol):
         """The model in train mode on the CPU, and what prepares its inputs (a tokenizer), None for nothing."""
         ...
 
+    def processor(self) -> Any:
+        """What prepares the inputs alone, as `load` gives it; no weight is loaded."""
+        ...
+
 
 class DataSource(Protocol):
     """Where examples come from, in disjoint parts."""
@@ -102,6 +106,10 @@ class Task(Protocol):
 
     def announce(self, name: str) -> None:
         """Say on stderr what was counted, for the run of this name."""
+        ...
+
+    def shown(self) -> list[str]:
+        """Lines for who looks at a plan: what the data are, and an example as it is trained on."""
         ...
 
     def require_model(self, model: nn.Module) -> None:

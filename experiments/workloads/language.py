@@ -12,6 +12,7 @@ from tqdm import tqdm
 from bcd.checks import require_whole
 from bcd.execution import linear_cross_entropy
 from experiments.data import IGNORED, Batch, Example, collate
+from experiments.errors import UserError
 from experiments.workloads.generation import generate
 
 
@@ -25,7 +26,7 @@ def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
 
     Args:
         model: takes `input_ids` and `logits_to_keep`.
-        batch: right-padded, so causal attention needs no mask.
+        batch: right-padded, so causal attention needs no mask, or packed.
         reduction: "mean" or "sum".
     """
     logits, labels = answer_logits(model, batch)
@@ -35,9 +36,42 @@ def answer_loss(model: Any, batch: Batch, reduction: str = "mean") -> Tensor:
 def answer_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Logits (examples, columns, vocabulary) and labels (examples, columns) of the columns that have a label."""
     columns = (batch.labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
-    logits = model(input_ids=batch.tokens, logits_to_keep=columns).logits
+    logits = model(input_ids=batch.tokens, logits_to_keep=columns, **placed(batch)).logits
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # never less precise than float32
     return logits, batch.labels[:, 1:][:, columns]
+
+
+def placed(batch: Batch) -> dict[str, Any]:
+    """What a model must be told of packed examples, see `Batch.positions`; nothing where there are none.
+
+    Models of transformers keep attention inside an example where positions begin anew and there is no cache: kernels
+    for varying lengths by themselves, the others by a mask of (rows, 1, tokens, tokens).
+    """
+    return {} if batch.positions is None else {"position_ids": batch.positions, "use_cache": False}
+
+
+def require_apart(model: Any) -> None:
+    """Raise UserError unless packed examples do not see each other in the model; it is tried on a few tokens.
+
+    The logits of two packed examples must be nearer to those of each alone than to those of one example of both.
+    """
+    if next(model.parameters()).device.type == "meta":
+        return
+    ids = (torch.arange(3, 19, device=model.device) % model.config.vocab_size)[None]
+    positions = torch.arange(8, device=model.device).repeat(2)[None]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            alone = model(input_ids=ids[:, 8:]).logits
+            packed = model(input_ids=ids, **placed(Batch(ids, ids, positions))).logits[:, 8:]
+            mixed = model(input_ids=ids).logits[:, 8:]
+    finally:
+        model.train(was_training)
+    if (packed - alone).abs().max() > 0.1 * (mixed - alone).abs().max():
+        raise UserError(
+            f"data.packing=true is not possible: in {type(model).__name__} packed examples see each other; give false"
+        )
 
 
 def answer_sums(logits: Tensor, labels: Tensor) -> Tensor:
@@ -70,7 +104,13 @@ class Evaluation:
         return self.scores(model, tokenizer, examples, label).means()
 
     def scores(self, model: Any, tokenizer: Any, examples: Sequence[Example], label: str) -> "Scores":
-        """Loss, tokens and exact match of each example."""
+        """Loss, tokens and exact match of each example.
+
+        Raises:
+            UserError: for examples without a prompt, which ask for no answer.
+        """
+        if not all(example.prompt for example in examples):
+            raise UserError("there is no answer to generate for a text without a prompt; give evaluation=loss")
         was_training = model.training
         model.eval()
         # Similar lengths together: less padding, and the same grouping at every call.

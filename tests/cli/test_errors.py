@@ -51,7 +51,7 @@ def test_a_path_as_a_choice_is_one_line_with_the_way(place, typed):
     there = [name for name in explained.options(group) if "/" not in name]
     assert ", ".join(there) in line
     way = {
-        "data": "for a file of your own: data=NAME data.source.local=FILE",
+        "data": "for a file of your own: data=file data.path=FILE",
         "model": "for a folder or a hub name: model=pretrained model.path=FOLDER_OR_HUB_NAME",
     }
     assert line.endswith("; " + way.get(group, f"a file of your own goes to conf/{group}/NAME.yaml"))

@@ -1,5 +1,6 @@
 """The command that trains: exit codes, messages, sweeps, signals, and the spelling of how runs are made."""
 
+import json
 import re
 import signal
 import subprocess
@@ -28,7 +29,6 @@ from tests.experiments.conftest import ROOT, TINY
         (["method=adamw", "order=cyclic"], 2, "error: there is no option 'order' here, with the method"),
         (["method.inner_step=3"], 2, "error: there is no option 'method.inner_step'"),
         (["studies=[quick,nothing]"], 2, "error: study=nothing is not one of digits, equal_time, "),
-        (["dry=true"], 2, "give study=NAME too"),
         (["study=quick", "dry=banana"], 2, "error: dry='banana' is not one of True, False"),
         (
             ["model=pretrained", "model.path=outputs/exports/no/such"],
@@ -195,3 +195,33 @@ def test_an_export_goes_behind_a_link_that_has_its_place(tiny, tmp_path):
     assert execute(run).status == "finished"
     assert run.export.is_symlink()
     assert (tmp_path / "disk" / "config.json").is_file()
+
+
+def test_a_dry_run_shows_the_plan_and_an_example_and_leaves_nothing(command, places, tmp_path):
+    rows = [{"messages": [said("user", f"What is {i}?"), said("assistant", f"It is {i}.")]} for i in range(10)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = [
+        "data=file",
+        f"data.path={tmp_path / 'own.jsonl'}",
+        "epochs=2",
+        "batch_size=4",
+        "device=cpu",
+        "dry=true",
+    ]
+    done = command(train.main, *places, *options)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^steps: 4 of 4 examples on cpu, about \d", done.stdout, re.MULTILINE)
+    assert re.search(r"^memory: weights 0\.\d+, gradients 0\.\d+, state 0\.\d+ GB", done.stdout, re.MULTILINE)
+    assert "data: 10 rows, 0 empty, 0 duplicates, 0 in another part, 8 train examples, 2 held" in done.stdout
+    assert re.search(r"<\|im_start\|>assistant\n>>>It is \d\.<\|im_end\|><<<$", done.stdout)
+    assert not (tmp_path / "records").exists()
+
+
+def test_a_dry_run_of_a_workload_without_texts_has_no_example(command, tmp_path):
+    done = command(train.main, "workload=digits", "method=adamw", "device=cpu", "dry=true", f"records_dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("data: 1197 train examples, 300 heldout examples\n")
+
+
+def said(role, content):
+    return {"role": role, "content": content}

@@ -1,5 +1,7 @@
 """Small files under the schema of GSM8K, and runs on them."""
 
+import csv
+import gzip
 import json
 import lzma
 from functools import partial
@@ -29,6 +31,13 @@ def write(path, rows):
         path.write_text(lines)
     elif path.suffix == ".xz":
         path.write_bytes(lzma.compress(lines.encode()))
+    elif path.suffix == ".gz":
+        path.write_bytes(gzip.compress(lines.encode()))
+    elif path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows, indent=1))
     else:

@@ -5,7 +5,7 @@ import datetime
 import pytest
 
 from experiments.data import chat
-from experiments.data.chat import encode, end_of_turn, stops, system_text, tokenize
+from experiments.data.chat import encode, end_of_turn, stops, system_text, tokenize, tokenize_dialogue
 from experiments.errors import UserError
 
 CHATML = (
@@ -161,3 +161,48 @@ def test_a_system_message_that_yaml_takes_for_a_number_is_text(tiny):
     assert tiny("data.system=42").workload.data.system == "42"
     with pytest.raises(UserError, match=r"data\.system=True is not possible: give a text"):
         system_text(True)
+
+
+# --- dialogues ---
+
+DIALOGUE = [
+    {"role": "system", "content": "Be short."},
+    {"role": "user", "content": "How?"},
+    {"role": "assistant", "content": "So."},
+    {"role": "user", "content": "Why?"},
+    {"role": "assistant", "content": "Because."},
+]
+
+
+def pieces(tokenizer, messages, answers):
+    ids, places = tokenize_dialogue(tokenizer, messages, answers)
+    return tokenizer.decode(ids), [tokenizer.decode(ids[first:end]) for first, end in places]
+
+
+@pytest.mark.parametrize("contents", [{}, {2: QUOTING}, {3: f" {QUOTING}\n"}, {4: QUOTING}])
+def test_every_answer_of_a_dialogue_ends_with_its_turn(contents, tokenizer):
+    messages = [message | {"content": contents.get(i, message["content"])} for i, message in enumerate(DIALOGUE)]
+    whole, answers = pieces(tokenizer, messages, [2, 4])
+    assert answers == [messages[i]["content"] + "<|im_end|>" for i in (2, 4)]
+    assert whole + "\n" == tokenizer.apply_chat_template(messages, tokenize=False)
+    assert pieces(tokenizer, messages, [4]) == (whole, answers[1:])
+
+
+def test_a_dialogue_of_two_is_what_a_prompt_with_an_answer_is(tokenizer):
+    ((prompt, answer),) = tokenize(tokenizer, "Be short.", [("How?", "So.")])
+    assert tokenize_dialogue(tokenizer, DIALOGUE[:3], [2]) == (prompt + answer, [(len(prompt), len(prompt + answer))])
+
+
+def test_an_earlier_answer_that_the_template_changes_is_refused(tokenizer):
+    """Templates of reasoning models drop the reasoning of all answers but the last, or write the last otherwise."""
+    tokenizer.chat_template = template("('<x>' if m['role'] == 'assistant' and loop.last else '') + m['content']")
+    with pytest.raises(UserError, match=r"writes the answer 'So\.' otherwise .* data\.loss_on=last"):
+        tokenize_dialogue(tokenizer, DIALOGUE, [2, 4])
+    assert pieces(tokenizer, DIALOGUE, [4])[1] == ["<x>Because.<|im_end|>"]
+
+
+def test_without_a_template_messages_are_refused(tokenizer):
+    tokenizer.chat_template = None
+    assert stops(tokenizer) == [tokenizer.eos_token_id]
+    with pytest.raises(UserError, match="has no chat template, so messages cannot be written for it; take an inst"):
+        tokenize_dialogue(tokenizer, DIALOGUE, [4])

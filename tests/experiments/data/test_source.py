@@ -1,5 +1,6 @@
 """Where rows come from: files of every format and the hub, and every fault in one line."""
 
+import gzip
 import json
 import lzma
 import os
@@ -85,11 +86,18 @@ FAULTS = {
     "object.json": (b'{"question": "a"}', "is no list of rows"),
     "list.jsonl": (b"[1, 2]\n", "row 1: not an object with fields"),
     "empty.jsonl": (b"", "has no rows"),
-    "latin.jsonl": ('{"question": "é"}'.encode("latin-1"), "cannot be read: 'utf-8' codec"),
+    "latin.jsonl": ('{"question": "é"}'.encode("latin-1"), "line 1: byte 0xe9 at 14 is no UTF-8; save the file as"),
     "cut.jsonl.xz": (lzma.compress(b'{"question": "a", "answer": "b"}\n' * 99)[:-20], "cannot be read: "),
     "no.jsonl.xz": (b"no such format", "cannot be read: Input format not supported"),
     "no.parquet": (b"no such format", "cannot be read: "),
-    "name.csv": (b"question,answer\n", "the name ends in none of .jsonl"),
+    "cut.jsonl.gz": (gzip.compress(b'{"question": "a", "answer": "b"}\n' * 99)[:-20], "cannot be read: "),
+    "no.jsonl.gz": (b"no such format", "cannot be read: Not a gzipped file"),
+    "short.csv": (b"question,answer\na\n", r"row 1 \(line 2\): 1 values for 2 fields \(question, answer\)"),
+    "long.csv": (b"question,answer\na,b, or c\n", r"row 1 \(line 2\): 3 values for 2 fields"),
+    "quotes.csv": (b'question,answer\n"a" b,c\n', "after line 1: no valid CSV"),
+    "open.csv": (b'question,answer\n"a,c\n', "no valid CSV"),
+    "twice.csv": (b"question,question\na,b\n", "line 1: the names of the fields are 'question', 'question'"),
+    "name.tsv": (b"question,answer\n", "the name ends in none of .jsonl"),
     "field.jsonl": (
         b'{"question": "a", "answer": "b"}\n{"question": "a", "reply": "b"}\n',
         r"row 2: the field 'answer' is missing \(it has question, reply\)",
@@ -106,6 +114,29 @@ def test_faults_of_a_file_are_one_line_with_its_name(name, tmp_path):
         Source(hub="x/y", file="x", local=str(tmp_path / name)).rows("train", ("question", "answer"))
     assert name in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_five_faults_are_told_at_once_and_the_others_counted(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"a": "b"}\n' + "{\n" * 7)
+    with pytest.raises(UserError) as told:
+        read_file(path)
+    *lines, last = str(told.value).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"{path}, line {number}" for number in range(2, 7)]
+    assert last == "7 bad rows in all, of which these are the first 5"
+
+
+def test_a_value_of_a_table_may_have_commas_quotes_and_lines(tmp_path):
+    rows = [{"question": 'a, "b"\nc' + "d" * 200_000, "answer": ""}]
+    write(tmp_path / "own.csv", rows)
+    (tmp_path / "marked.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "own.csv").read_bytes())
+    assert read_file(tmp_path / "own.csv") == read_file(tmp_path / "marked.csv") == rows
+
+
+def test_rows_may_be_under_data(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"version": 1, "data": ROWS}))
+    assert read_file(path) == ROWS
 
 
 def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):

@@ -135,3 +135,39 @@ def test_a_command_without_the_axis_computes_steps_the_plain_way():
     """A method such as variant/sign sets an option of the execution, which experiments.curvature does not have."""
     for config in ({}, {"execution": {"step_in_backward": True}}):
         assert planning.execution(OmegaConf.create(config)) == planning.PLAIN
+
+
+@pytest.mark.parametrize(("given", "steps"), [("epochs=3", 12), ("epochs=0.5", 2), ("epochs=0.01", 1), ("steps=6", 6)])
+def test_a_run_has_both_steps_and_epochs(given, steps, tiny):
+    planned = tiny("steps=null", given)  # 8 examples in batches of 2
+    assert planned.config.steps == planned.setting.steps == planned.identity["steps"] == steps
+    assert planned.identity["epochs"] == (steps / 4 if given == "steps=6" else float(given.partition("=")[2]))
+    assert planned.config.schedule.num_training_steps == steps
+    again = planning.plan(planned.config, planned.config.choices)
+    assert (again.config.steps, again.key) == (steps, planned.key), "a record's configuration gives the same run"
+
+
+def test_without_steps_and_epochs_a_run_has_the_usual_steps(tiny):
+    assert tiny("steps=null").config.steps == planning.STEPS
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["epochs=3", "steps=7"], r"epochs=3 are 12 steps, and steps=7 is given too; drop one of them \(steps=null"),
+        (["epochs=0", "steps=null"], "epochs=0 is not possible"),
+        (["epochs=all", "steps=null"], "epochs='all' is not possible"),
+        (["steps=0"], "steps=0 is not possible"),
+    ],
+)
+def test_steps_and_epochs_that_cannot_be_are_refused(given, message, tiny):
+    with pytest.raises(ValueError, match=message):
+        tiny(*given)
+
+
+@pytest.mark.integration
+def test_a_run_over_epochs_takes_their_steps(tiny):
+    record = execute(Run(tiny("steps=null", "epochs=1.5", "evaluation=loss")))
+    assert record.status == "finished", record.error
+    assert len(record.measurements["steps"]["loss"]) == record.config["steps"] == 6
+    assert record.config["epochs"] == 1.5
