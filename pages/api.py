@@ -3,6 +3,7 @@
 The examples in the docstrings are run by the test suite, which collects the doctests of every package.
 """
 
+import re
 import warnings
 from pathlib import Path
 
@@ -36,3 +37,18 @@ def write(folder: Path) -> None:
         # pdoc finds the modules of a package that has no __all__ itself.
         warnings.filterwarnings("ignore", "The module specification .* adds a module named")
         pdoc.pdoc(*modules(), f"!{LEFT_OUT}", output_directory=folder)
+    _unlink(folder)
+
+
+def _unlink(folder: Path) -> None:
+    """Leave the text of links to places that no page has: pdoc links to private bases, which it leaves out."""
+    texts = {file.resolve(): file.read_text(encoding="utf-8") for file in folder.rglob("*.html")}
+    places = {file: set(re.findall(r'id="([^"]+)"', text)) for file, text in texts.items()}
+    for file, text in texts.items():
+
+        def shown(match: re.Match[str], file: Path = file) -> str:
+            target = (file.parent / match["path"]).resolve() if match["path"] else file
+            return match[0] if match["place"] in places.get(target, ()) else match["text"]
+
+        link = r'<a href="(?P<path>[^"#:]*)#(?P<place>[^"]+)">(?P<text>.*?)</a>'
+        file.write_text(re.sub(link, shown, text), encoding="utf-8")
