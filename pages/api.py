@@ -32,7 +32,8 @@ def write(folder: Path) -> None:
     import pdoc  # torch comes with what it documents, which takes seconds
     import pdoc.render
 
-    pdoc.render.configure(docformat="google", show_source=False, template_directory=TEMPLATES)
+    said = "The examples are run by the test suite."
+    pdoc.render.configure(docformat="google", show_source=False, template_directory=TEMPLATES, footer_text=said)
     with warnings.catch_warnings():
         # pdoc finds the modules of a package that has no __all__ itself.
         warnings.filterwarnings("ignore", "The module specification .* adds a module named")

@@ -1,6 +1,5 @@
 """One page a method: its configuration and all of its runs."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import yaml
@@ -74,6 +73,7 @@ def _method(method: str, runs: Sequence[Record]) -> Page:
 def _line(run: Record) -> list[Cell]:
     row, done = Row(run), run.status == "finished"
     seconds = [each for each in row.steps.get("seconds", ()) if each is not None] if done else []
+    status = run.status if done else f"failed: {run.error.splitlines()[0]}"
     commit = run.provenance["commit"][:10] + ("+changes" if run.provenance["dirty"] else "")
     return [
         words(run.study.replace("_", " ")),
@@ -87,6 +87,6 @@ def _line(run: Record) -> list[Cell]:
         number(row.reported if done else None, ".4f"),
         number(sum(seconds) / 60 if seconds else None, ".1f"),
         number(row.peak if done else None, ".1f", 1e-9),
-        words(run.status if done else f"failed: {json.dumps(run.error)[1:81]}".replace("\\", "")),
+        Cell(status, status),
         words(commit),
     ]

@@ -11,7 +11,7 @@ THEME = (
     "<style>svg{fill:currentColor;color:#1a1a1a;--paper:#fff;--grid:#ddd;--faint:#767676;"
     "--blue:#0072b2;--violet:#332288;--wine:#882255;--green:#117733;--brown:#8c6d1f}"
     "@media(prefers-color-scheme:dark){svg{color:#e4e6e8;--paper:#15181b;--grid:#3a3f44;--faint:#a0a6ac;"
-    "--blue:#4aa3e0;--violet:#9a8cf0;--wine:#e07aa8;--green:#4fbf75;--brown:#c9a24a}}</style>"
+    "--blue:#2b80c4;--violet:#9a8cf0;--wine:#e07aa8;--green:#4fbf75;--brown:#c9a24a}}</style>"
 )
 COLOURS = {
     "#000000": "currentColor",
@@ -41,6 +41,6 @@ def svg(drawn: Figure, name: str, title: str) -> str:
         drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
     text = buffer.getvalue()
     for colour, themed in COLOURS.items():
-        text = re.sub(rf"(fill|stroke): {colour}", rf"\1: {themed}", text)
+        text = re.sub(rf'(fill|stroke)(: |="){colour}', rf"\1\2{themed}", text)
     opening = f'role="img" aria-label="{escape(title)}"'
     return re.sub(r"<svg ([^>]*)>", rf"<svg {opening} \1>{THEME}", text, count=1)

@@ -92,6 +92,9 @@ def test_every_method_has_a_page_with_its_configuration_and_every_run(site: Site
     assert sorted((row["study"].replace(" ", "_"), row["run"]) for row in page) == sorted(
         (record.study, record.name) for record in of_badam
     )
+    (failed,) = (row for row in site("methods/lomo.html").table("8 runs") if row["status"] != "finished")
+    assert failed["status"].startswith("failed: FloatingPointError: the loss is nan at step 11")
+    assert failed["loss"] == "–"
     assert "inner_steps: 3" in (site.folder / "methods" / "badam.html").read_text(encoding="utf-8")
 
 
