@@ -1,7 +1,7 @@
 # Two commands do everything: `make paper` runs the main job, `make test` passes the tests.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup paper quick test test-all check theory study ablations downstream figures pdf lock clean
+.PHONY: help setup paper quick test test-all check theory study ablations downstream figures pdf site release lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -64,6 +64,16 @@ figures: setup ## figures, tables and numbers of the paper, from records
 
 pdf:
 	@TEX=$(TEX) paper/compile.sh
+
+# A release of other files than those of the commit: DIRTY=1.
+DIRTY ?=
+
+site: setup ## the results as static pages and the API documentation: outputs/site/index.html
+	$(RUN) -m pages.build
+
+release: export MAKE := $(MAKE)
+release: setup ## wheel, site, paper.pdf and their checksums in outputs/release, after the checks; DIRTY=1 with changes
+	@RUN='$(RUN)' DIRTY='$(DIRTY)' runs/release.sh
 
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 

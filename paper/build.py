@@ -92,10 +92,7 @@ def read(product: Product, reader: Callable[[str, Path], list[Record]] = read_st
     Raises:
         RecordError: naming the command to run, when a study that is needed has no finished record.
     """
-    by_argument = {}
-    for argument, (kind, study) in product.studies.items():
-        own, committed = (_runs(reader(study, folder), kind) for folder in (OUTPUTS, COMMITTED))
-        by_argument[argument] = _own_or_committed(own, committed)
+    by_argument = {argument: runs(kind, study, reader) for argument, (kind, study) in product.studies.items()}
     for argument, (kind, study) in product.sources.items():
         own, committed = (_runs(reader(study, folder), kind) for folder in (OUTPUTS, COMMITTED))
         records = _own_or_committed(finished(own), finished(committed))
@@ -106,6 +103,18 @@ def read(product: Product, reader: Callable[[str, Path], list[Record]] = read_st
             )
         by_argument[argument] = records
     return by_argument
+
+
+def runs(kind: str, study: str, reader: Callable[[str, Path], list[Record]] = read_study) -> list[Record]:
+    """The finished and failed runs of a study, as `read` takes them; none when none is finished.
+
+    Args:
+        kind: of the records.
+        study: its name.
+        reader: study and folder -> its records.
+    """
+    own, committed = (_runs(reader(study, folder), kind) for folder in (OUTPUTS, COMMITTED))
+    return _own_or_committed(own, committed)
 
 
 def _own_or_committed(own: list[Record], committed: list[Record]) -> list[Record]:

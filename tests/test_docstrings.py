@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("bcd", "cli", "experiments", "paper", "records", "theory")
-CONVERTED = ["bcd", "cli", "experiments", "paper", "records", "theory"]
+PACKAGES = ("bcd", "cli", "experiments", "pages", "paper", "records", "theory")
+CONVERTED = ["bcd", "cli", "experiments", "pages", "paper", "records", "theory"]
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises):")
 ENTRY = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*):(?: |$)")

@@ -15,7 +15,7 @@ import yaml
 import bcd
 
 ROOT = Path(__file__).resolve().parent.parent
-OWN = {"bcd", "cli", "conf", "experiments", "paper", "records", "tests", "theory"}
+OWN = {"bcd", "cli", "conf", "experiments", "pages", "paper", "records", "tests", "theory"}
 
 MAY_IMPORT = {
     "bcd": set(),
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "theory": {"bcd", "cli", "records"},
     "experiments": {"bcd", "cli", "records"},
     "paper": {"records"},
+    "pages": {"paper", "records"},
 }
 FOREIGN = {"bcd": {"torch"}, "records": {"pandas"}}  # packages that import nothing else from outside
 
@@ -163,4 +164,17 @@ def test_ci_runs_everything_and_ends_with_the_tests():
 def test_make_help_lists_every_public_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
     listed = set(re.findall(r"^make ([a-z-]+)", done.stdout, re.MULTILINE))
-    assert {"setup", "paper", "quick", "test", "test-all", "check", "theory", "study", "figures", "clean"} <= listed
+    assert {
+        "setup",
+        "paper",
+        "quick",
+        "test",
+        "test-all",
+        "check",
+        "theory",
+        "study",
+        "figures",
+        "site",
+        "release",
+        "clean",
+    } <= listed

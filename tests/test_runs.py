@@ -1,10 +1,12 @@
 """The pipelines of runs/: which commands they run, in which order, and what stops them."""
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,71 @@ def test_the_steps_of_the_main_job_are_targets():
     assert tuple(re.search(r"^steps=\((.*)\)$", script, re.MULTILINE)[1].split()) == STEPS
     assert set(STEPS) <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     assert "runs/paper.sh" in makefile
+
+
+RELEASE_MAKE = """#!/bin/sh
+echo "$2" >> log
+[ "$2" != "$FAILS" ] || { echo "error: $2 went wrong" >&2; exit 3; }
+case "$2" in
+  pdf) mkdir -p paper/build && echo pdf > paper/build/paper.pdf ;;
+  site) mkdir -p outputs/site && echo page > outputs/site/index.html ;;
+esac
+"""
+RELEASE_PYTHON = """#!/bin/sh
+echo "$2 $3" >> log
+while [ "$1" != -w ]; do shift; done
+echo wheel > "$2/bcd-1-py3-none-any.whl"
+"""
+
+
+@pytest.fixture
+def release(tmp_path, monkeypatch):
+    """release(...) -> runs/release.sh in a small repository with stand-ins for make and Python."""
+    for name, text in (("make", RELEASE_MAKE), ("python", RELEASE_PYTHON)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "runs").mkdir()
+    shutil.copy(ROOT / "runs" / "release.sh", tmp_path / "runs")
+    (tmp_path / ".gitignore").write_text("log\noutputs/\npaper/build/\n")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "a@b.c")
+    for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "all")):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+
+    def run(fails: str = "", dirty: str = "") -> subprocess.CompletedProcess[str]:
+        given = {"MAKE": str(tmp_path / "make"), "RUN": str(tmp_path / "python"), "FAILS": fails, "DIRTY": dirty}
+        script = tmp_path / "runs" / "release.sh"
+        return subprocess.run([script], env=os.environ | given, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_release_has_the_wheel_the_site_the_paper_and_their_checksums(release, tmp_path):
+    done = release()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "log").read_text().splitlines() == ["check", "figures", "pdf", "site", "pip wheel"]
+    folder = tmp_path / "outputs" / "release"
+    held = {"bcd-1-py3-none-any.whl", "paper.pdf", "site.tar.gz"}
+    assert {path.name for path in folder.iterdir()} == held | {"SHA256SUMS"}
+    sums = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert sums == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in held}
+    with tarfile.open(folder / "site.tar.gz") as archive:
+        assert "site/index.html" in archive.getnames()
+
+
+def test_a_release_of_changed_files_must_be_asked_for(release, tmp_path):
+    (tmp_path / "new").write_text("")
+    done = release()
+    assert done.returncode == 2
+    assert done.stderr.startswith("?? new\nerror: a release is of a commit")
+    assert not (tmp_path / "log").exists(), "before any work"
+    assert "with changes" in release(dirty="1").stdout
+
+
+@pytest.mark.parametrize("step", ["check", "pdf", "site"])
+def test_a_step_that_fails_leaves_no_release(release, tmp_path, step):
+    assert release().returncode == 0
+    done = release(fails=step)
+    assert (done.returncode, done.stderr) == (3, f"error: {step} went wrong\n")
+    assert not (tmp_path / "outputs" / "release").exists()
