@@ -80,7 +80,7 @@ def _command(config: str, module: str, doc: str) -> str:
     listed = [(each.group, each.choice, each.comment) for each in explained.choices(config)]
     listed += [(group, "null", comment) for group, comment in READ_BY_ITSELF.get(config, {}).items()]
     words = [f"python -m {module}", *["[choice=NAME ...]"][: len(listed)], "[option=value ...]"]
-    lines = [" ".join(words), "", *_paragraphs(doc)]
+    lines = [" ".join(words), "", *paragraphs(doc)]
     if listed:
         lines += ["", "Choices; --help GROUP says more of one, --help GROUP=NAME has its options:"]
     told: set[str] = set()
@@ -154,7 +154,7 @@ def _wrapped(comment: str, indent: int) -> list[str]:
     )
 
 
-def _paragraphs(doc: str) -> Iterator[str]:
+def paragraphs(doc: str) -> Iterator[str]:
     """The docstring with its paragraphs wrapped."""
     for number, paragraph in enumerate(re.split(r"\n\n+", doc.strip())):
         if number:

@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 
 from bcd.checks import require_number, require_positive, require_whole
 from cli import explained
+from cli.help import paragraphs
 from experiments.command import CONF, exit_codes
 from experiments.configuration import DTYPES, build, device_of, input_path
 from experiments.errors import UserError, first_line
@@ -169,7 +170,9 @@ def generation(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description="\n".join(paragraphs(__doc__ or "")), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "model", metavar="MODEL", help="a folder in the Hugging Face format, a hub name or a name in conf"
     )

@@ -8,9 +8,8 @@ Every other record is compared with the first. What both have for the same items
 have for the same seeds seed by seed. Each difference comes with its 95 % interval, the number of pairs, the p of the
 test and, of several, the p adjusted by Holm's method. Records of another data set, part or model are refused.
 
-    seeds     mean of the differences, Student's t
-    items     of losses the t test of a ratio of sums, of right answers McNemar's exact test; of several seeds the
-              answers of each item are averaged first, and compared by the t test
+The test over seeds is Student's t. The test over items is the t test of a ratio of sums for losses, and McNemar's
+exact test for right answers; of several seeds the answers of each item are averaged first and compared by the t test.
 """
 
 import argparse
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from cli.help import paragraphs
 from experiments.command import exit_codes
 from experiments.configuration import without
 from experiments.errors import UserError
@@ -354,7 +354,9 @@ def _listed(seeds: Any) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description="\n".join(paragraphs(__doc__ or "")), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("record", nargs="+", help="a record's file, STUDY/NAME, or STUDY/CELL for all its seeds")
     parser.add_argument("--seeds", action="store_true", help="of each run also the same run with other seeds")
     arguments = parser.parse_args()

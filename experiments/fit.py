@@ -20,6 +20,7 @@ from tqdm import tqdm
 from bcd.checks import require_positive, require_whole
 from bcd.memory import Phases
 from cli import explained
+from cli.help import paragraphs
 from cli.main import PROGRAM, typed
 from experiments.command import CONF, exit_codes
 from experiments.configuration import input_path
@@ -216,7 +217,9 @@ def table(asked: Asked, found: Sequence[Fit], words: Sequence[str] = ()) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description="\n".join(paragraphs(__doc__ or "")), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "model", metavar="MODEL", help="a name in conf/model, a folder with config.json, or a hub name"
     )

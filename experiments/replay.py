@@ -20,7 +20,7 @@ from experiments.errors import UserError
 from experiments.training import planning
 from experiments.training.run import Run
 from experiments.training.running import execute
-from experiments.training.watching import Terminal
+from experiments.training.watching import Observers, Terminal
 from records import Record, load, load_lines
 from records.provenance import source_hash
 
@@ -103,7 +103,7 @@ def replay(path: Path, rtol: float, name: str | None = None) -> list[str]:
             print(
                 f"note: code, data or model changed since the record (code now {source_hash()[:12]})", file=sys.stderr
             )
-        new = execute(Run(planned, old.study), observer=Terminal(planned.name, planned.device))
+        new = execute(Run(planned, old.study), observer=Observers([Terminal(planned.name, planned.device)]))
     if new.error:
         raise UserError(f"the replay failed: {new.error}")
     return differences(old, new, rtol)

@@ -16,7 +16,7 @@ def other_values(plan: Plan, error: str) -> list[str]:
         plan: of the run that failed.
         error: of its record.
     """
-    if LARGEST_STEP in error:
+    if LARGEST_STEP in error and "lr" in plan.config.method:
         return [f"method.lr={plan.config.method.lr / SMALLER:.1g}"]
     if found := re.search(r": (accumulation=\d+) \(batch_size=", error):
         return [found[1]]

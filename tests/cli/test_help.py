@@ -31,7 +31,7 @@ def test_every_command_of_conf_answers_before_it_imports():
     readers = {
         path
         for path in SOURCES
-        if re.search(r'^@(command|hydra\.main)\(|compose\("profile"', path.read_text(), re.MULTILINE)
+        if re.search(r'^@(command|hydra\.main)\(|spelled_out\(arguments, "profile"\)', path.read_text(), re.MULTILINE)
     }
     assert {path for path, *_ in COMMANDS} == readers
     assert {config for _, config, _ in COMMANDS} == {name for name in FILES if "/" not in name}
