@@ -66,9 +66,11 @@ def write(pages: Sequence[Page], folder: Path, *, with_api: bool) -> None:
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise RecordError(f"{folder} is not empty and not a site of pages.build; choose another with --to")
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(FOLDER / "static", folder / "static")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
     (folder / MARK).write_text("made by python -m pages.build; replaced as a whole\n", encoding="utf-8")
+    shutil.copytree(FOLDER / "static", folder / "static")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,

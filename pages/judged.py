@@ -71,9 +71,7 @@ def _findings(judged: Sequence[Judged], records: Mapping[str, Sequence[Record]])
 def _line(judged: Judged, finding: Finding) -> list[Cell]:
     setting = finding.setting
     once = finding.low is None
-    margin = (
-        judged.claim.bound * (verdicts.CARD_BYTES / 1e9 if finding.unit == "GB" else 1) if once else finding.margin
-    )
+    margin = judged.at_most(finding) if once else finding.margin
     return [
         words(judged.claim.said),
         words(", ".join(filter(None, (finding.comparison, setting.part if setting else "")))),

@@ -1,7 +1,7 @@
 """What a page is made of: paragraphs, tables that a reader can sort, and figures."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
@@ -99,7 +99,7 @@ class Page:
     path: str
     title: str
     parts: Sequence[Part]
-    above: tuple[str, str] | None = field(default=None)
+    above: tuple[str, str] | None = None
 
 
 def missing(what: str, study: str) -> Missing:
@@ -127,7 +127,7 @@ def plain(text: str) -> str:
 def words(text: str, link: str = "") -> Cell:
     """A cell that is sorted by its text."""
     shown = plain(text)
-    return Cell(shown, shown.lower(), link)
+    return Cell(shown, shown.lower() or None, link)
 
 
 def number(value: float | None, shape: str = ".3f", scale: float = 1) -> Cell:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pages.page import Cell, Code, Page, Part, Picture, Table, missing, number, source, words
+from pages.page import Cell, Code, Page, Part, Picture, Table, missing, number, plain, source, words
 from paper.figures import style
 from paper.read import theorems
 from records import ROOT, Record
@@ -52,21 +52,19 @@ def _overview(groups: Mapping[str, list[Record]], records: Sequence[Record]) -> 
     heads += ["controls rejected", "verdict"]
     lines = []
     for bound, group in groups.items():
-        every = theorems.lines(group)
-        claims, resolved = theorems.inequality_checks(every.values())
-        ratios, false = sorted(theorems.ratios(group)), theorems.controls(group)
-        rejected = sum(control["rejected"] for control in false)
+        found = theorems.summary(group)
+        rejected = Cell(f"{found.rejected} of {found.controls}", found.rejected) if found.controls else Cell("–")
         lines.append(
             [
                 words(theorems.title(bound), path(bound)),
                 number(len(group), "d"),
-                number(len(every), "d"),
-                number(sum(line["checks"] for line in every.values()), ",d"),
-                number(100 * resolved / claims if claims else None, ".1f"),
-                number(sum(len(record.measurements["instances"]["ratio"]) for record in group), ",d"),
-                number(ratios[len(ratios) // 2] if ratios else None),
-                number(ratios[-1] if ratios else None),
-                Cell(f"{rejected} of {len(false)}", rejected) if false else Cell("–"),
+                number(found.lines, "d"),
+                number(found.checks, ",d"),
+                number(found.resolved, ".1f", 100),
+                number(found.instances, ",d"),
+                number(found.median),
+                number(found.largest),
+                rejected,
                 words(theorems.verdict(group)),
             ]
         )
@@ -91,12 +89,10 @@ def _tightness(records: Sequence[Record], groups: Mapping[str, object]) -> Table
 
 
 def _theorem(bound: str, group: Sequence[Record]) -> Page:
-    name, verdict = theorems.title(bound), theorems.verdict(group)
-    every = theorems.lines(group)
-    violations = sum(record.measurements["violations"] for record in group)
+    name, every, found = plain(theorems.title(bound)), theorems.lines(group), theorems.summary(group)
     parts: list[Part] = [
-        f"Verdict: {verdict}. {sum(line['checks'] for line in every.values()):,} checks on {len(group)} families of "
-        f"problems, {violations:,} violations."
+        f"Verdict: {theorems.verdict(group)}. {found.checks:,} checks on {len(group)} families of problems, "
+        f"{found.violations:,} violations."
     ]
     if any(line["ratio"] is not None for line in every.values()):
         caption = (
@@ -128,7 +124,7 @@ def _theorem(bound: str, group: Sequence[Record]) -> Page:
     ]
     if false:
         parts.append(Table("False versions", ["control", "line", "ratio", "outcome"], false, source([group])))
-    return Page(path(bound), f"Theorem {name}", parts, above=(PATH, TITLE))
+    return Page(path(bound), name if name.startswith("Corollary") else f"Theorem {name}", parts, above=(PATH, TITLE))
 
 
 def _statement(record: Record) -> str:

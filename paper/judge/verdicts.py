@@ -162,6 +162,10 @@ class Judged:
             return next(iter(regimes), "")
         return " and ".join(dict.fromkeys(f"{setting.regime} on {setting.data}" for setting in settings))
 
+    def at_most(self, finding: Finding) -> float:
+        """What a finding that was measured once may not exceed, in its unit."""
+        return self.claim.bound * (CARD_BYTES / 1e9 if finding.unit == "GB" else 1)
+
     @property
     def in_print(self) -> str:
         """The verdict with its regime, and the claim."""

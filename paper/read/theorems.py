@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from records import Record
@@ -129,6 +130,50 @@ def ratios(group: Sequence[Record]) -> list[float]:
 def controls(group: Sequence[Record]) -> list[dict[str, Any]]:
     """The negative controls of a bound, which are the same beside every family."""
     return group[0].measurements["controls"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A bound over all of its families.
+
+    Attributes:
+        lines: of the proof.
+        checks: of all lines.
+        resolved: share of the checks of inequalities that are resolved, None without any.
+        instances: of all families.
+        median: of `ratios`, None without any.
+        largest: of `ratios`, None without any.
+        rejected: negative controls that are rejected.
+        controls: negative controls.
+        violations: of all lines.
+    """
+
+    lines: int
+    checks: int
+    resolved: float | None
+    instances: int
+    median: float | None
+    largest: float | None
+    rejected: int
+    controls: int
+    violations: int
+
+
+def summary(group: Sequence[Record]) -> Summary:
+    """What tables say of a bound."""
+    every, used, false = lines(group), sorted(ratios(group)), controls(group)
+    claims, resolved = inequality_checks(every.values())
+    return Summary(
+        lines=len(every),
+        checks=sum(line["checks"] for line in every.values()),
+        resolved=resolved / claims if claims else None,
+        instances=sum(len(record.measurements["instances"]["ratio"]) for record in group),
+        median=used[len(used) // 2] if used else None,
+        largest=used[-1] if used else None,
+        rejected=sum(control["rejected"] for control in false),
+        controls=len(false),
+        violations=sum(record.measurements["violations"] for record in group),
+    )
 
 
 def refuted(group: Sequence[Record]) -> bool:

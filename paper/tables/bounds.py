@@ -17,19 +17,16 @@ def text(theory: Sequence[Record]) -> str:
     ]
     rows.append(r"\midrule")
     for bound, group in theorems.by_bound(theory).items():
-        lines = theorems.lines(group)
-        claims, resolved = theorems.inequality_checks(lines.values())
-        ratios, false = sorted(theorems.ratios(group)), theorems.controls(group)
+        found = theorems.summary(group)
         cells = [
             theorems.title(bound),
             str(len(group)),
-            str(len(lines)),
-            thousands(sum(line["checks"] for line in lines.values())),
-            rf"{100 * resolved / claims:.1f}\,\%" if claims else "--",
-            str(sum(len(record.measurements["instances"]["ratio"]) for record in group)),
-            f"{ratios[len(ratios) // 2]:.3f}" if ratios else "--",
-            f"{ratios[-1]:.3f}" if ratios else "--",
-            f"{sum(control['rejected'] for control in false)} of {len(false)}" if false else "--",
+            str(found.lines),
+            thousands(found.checks),
+            "--" if found.resolved is None else rf"{100 * found.resolved:.1f}\,\%",
+            str(found.instances),
+            *("--" if ratio is None else f"{ratio:.3f}" for ratio in (found.median, found.largest)),
+            f"{found.rejected} of {found.controls}" if found.controls else "--",
             theorems.verdict(group),
         ]
         rows.append(" & ".join(cells) + r" \\")

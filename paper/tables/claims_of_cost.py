@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from paper.judge import claims
 from paper.judge.claims import MEASURED
-from paper.judge.verdicts import CARD_BYTES, judge
+from paper.judge.verdicts import judge
 from records import Record
 
 SOURCES = claims.SOURCES
@@ -21,9 +21,8 @@ def text(cost: Sequence[Record]) -> str:
             lines.append(r"\addlinespace[3pt]")
         lines.append(rf"\multicolumn{{4}}{{@{{}}l}}{{{judged.in_print}}} \\")
         for finding in judged.findings:
-            bound = judged.claim.bound * (CARD_BYTES / 1e9 if finding.unit == "GB" else 1)
             ours = f"{finding.effect:.2f} {finding.unit}"
-            lines.append(rf"{judged.study} & {finding.comparison} & {ours} & {bound:.2f} \\")
+            lines.append(rf"{judged.study} & {finding.comparison} & {ours} & {judged.at_most(finding):.2f} \\")
         if not judged.findings:
             lines.append(rf"\multicolumn{{4}}{{@{{\quad}}l}}{{study {judged.study}: {judged.verdict}}} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
