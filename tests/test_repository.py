@@ -147,7 +147,7 @@ def test_readme_names_existing_targets_files_and_folders():
     assert set(re.findall(r"make ([a-z-]+)", " ".join(readme_blocks("sh")))) <= targets
     for name in re.findall(r"\]\(((?!http)[^)]+)\)", text):
         assert (ROOT / name).exists(), name
-    for folder in ("bcd", "theory", "experiments", "records", "paper", "conf", "tests"):
+    for folder in ("bcd", "theory", "experiments", "records", "paper", "pages", "conf", "tests"):
         assert re.search(rf"^{folder}/ ", text, re.MULTILINE), folder
 
 
