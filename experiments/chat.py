@@ -40,6 +40,7 @@ def load(model: str, dtype: str, device: torch.device) -> tuple[Any, Any]:
         loaded, tokenizer = build(config).load(getattr(torch, dtype))
         return loaded.to(device).eval(), tokenizer
     # Imported here, since it takes seconds that a wrong word need not wait.
+    import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = input_path(model)
@@ -47,6 +48,7 @@ def load(model: str, dtype: str, device: torch.device) -> tuple[Any, Any]:
         raise UserError(
             f"MODEL={model} is no folder in the Hugging Face format, no hub name and none of {', '.join(named)}"
         )
+    transformers.utils.logging.disable_progress_bar()
     place = str(path) if path.is_dir() else model
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
