@@ -77,6 +77,9 @@ class DataSource(Protocol):
     def bucket(self) -> int: ...  # see `experiments.data.bucketing.groups`
 
     @property
+    def asks(self) -> bool: ...  # whether every example has a prompt, to which an answer can be generated
+
+    @property
     def room(self) -> int | None: ...  # tokens of a row that several examples share; None: each has its own row
 
     @property

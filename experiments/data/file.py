@@ -128,13 +128,15 @@ class File:
             items[part] = kept
             seen |= {_prompt(item) for item in kept}
         about["in_another_part"] = elsewhere
-        own = [not items[part] for part in ("validation", "test")]
-        validation, test = (share if missing else 0.0 for share, missing in zip(self._shares, own, strict=True))
+        parts = zip(("validation", "test"), self._shares, strict=True)
+        validation, test = (0.0 if part in files else share for part, share in parts)
         train, heldout, held = split(items["train"], _question, validation, test, self._seed)
         if validation:
             train, heldout = with_least(train, heldout, _question, f"data.validation_share={validation}")
         if test and self.test and not held:
             raise UserError(f"data.test_share={test} gives no example; give more rows or a larger share")
+        if not validation and not items["validation"]:
+            raise UserError(f"{self.path}: every example of the validation file is empty or in the test file too")
         train_size, heldout_size, test_size = self._sizes
         return Parts(
             first(train, train_size, "train_size"),
@@ -176,6 +178,10 @@ class File:
     @property
     def heldout_size(self) -> int:
         return len(self._parts.heldout)
+
+    @property
+    def asks(self) -> bool:
+        return all(item.content.prompt for item in self._parts.heldout)
 
     @property
     def tokens_per_example(self) -> int:

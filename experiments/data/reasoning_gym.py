@@ -41,6 +41,7 @@ class ReasoningGym:
         ValueError: for sizes and a bucket that are no whole numbers of at least 1, and a test that is no flag.
     """
 
+    asks = True
     room = None  # every example has a row of its own
 
     def __init__(

@@ -64,6 +64,7 @@ class Supervised:
         UserError: from reading, when data are missing or not as the schema says.
     """
 
+    asks = True
     room = None  # every example has a row of its own
 
     def __init__(

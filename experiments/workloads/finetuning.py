@@ -51,7 +51,9 @@ class Finetuning:
         return self.data.max_tokens
 
     def require(self, config: Any) -> None:
-        """Every option of a run is one of language models."""
+        """Raise UserError where answers are to be generated and examples have no prompt."""
+        if isinstance(self.evaluation, Evaluation) and not self.data.asks:
+            raise UserError("evaluation=exact_match generates answers, and a text has no prompt; give evaluation=loss")
 
     def task(self, processor: Any, dataset: Dataset, setting: Setting) -> "FinetuningTask":
         """Batches, loss and metrics of one run; `processor` is the tokenizer."""

@@ -231,6 +231,9 @@ def test_a_folder_has_a_file_a_part_and_nothing_is_in_two(tmp_path, tokenizer):
     assert sum(map(len, parts)) == len(set.union(*parts)) == 38
     with pytest.raises(UserError, match=r"data\.subset and data\.revision are of data sets on the hub"):
         _ = File(str(tmp_path), subset="en").train_size
+    write(tmp_path / "chat.validation.json", CHATS[36:38])
+    with pytest.raises(UserError, match="every example of the validation file is empty or in the test file too"):
+        _ = File(str(tmp_path)).train_size
     write(tmp_path / "more.jsonl", CHATS)
     with pytest.raises(UserError, match=r"more\.jsonl is of no part; put train, validation or test into the name"):
         _ = File(str(tmp_path)).train_size
@@ -344,9 +347,13 @@ def test_a_run_on_ten_rows_records_what_was_counted(tiny, tmp_path):
     assert record.status == "finished", record.error
 
 
-def test_texts_have_no_answer_to_generate():
+def test_texts_have_no_answer_to_generate(tiny, tmp_path):
     from experiments.workloads.language import Evaluation
 
-    example = SimpleNamespace(prompt=[])
+    write(tmp_path / "own.jsonl", TEXTS)
+    options = ["data=file", f"data.path={tmp_path / 'own.jsonl'}", "data.train_size=null"]
+    with pytest.raises(UserError, match="a text has no prompt; give evaluation=loss"):
+        tiny(*options)
+    assert tiny(*options, "evaluation=loss").workload.data.train_size == 38
     with pytest.raises(UserError, match="no answer to generate for a text without a prompt; give evaluation=loss"):
-        Evaluation(1, 1).scores(None, None, [example], "")
+        Evaluation(1, 1).scores(None, None, [SimpleNamespace(prompt=[])], "")
