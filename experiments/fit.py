@@ -79,23 +79,22 @@ def model_overrides(model: str) -> tuple[str, ...]:
     Raises:
         UserError: for anything else, with what there is.
     """
-    names = explained.options("model")
-    if model in names and any(
-        key.name.startswith(("path", "architecture")) for key in explained.read(f"model/{model}").keys
-    ):
-        if model != "pretrained":
-            return (f"model={model}",)
-    elif (input_path(model) / "config.json").is_file():
+    keys = {
+        name: {key.name: key.value for key in explained.read(f"model/{name}").keys}
+        for name in explained.options("model")
+    }
+    stated = [name for name in keys if "architecture.vocab_size" in keys[name]]
+    if model in stated:
+        return (f"model={model}",)
+    if (input_path(model) / "config.json").is_file():
         return ("model=pretrained", f"model.path={model}")
-    for name in names:
-        keys = {key.name: key.value for key in explained.read(f"model/{name}").keys}
-        if "/" in keys.get("path", "") and _family(keys["path"]) == _family(model):
-            path = () if keys["path"] == model else (f"model.path={model}",)
+    for name in stated:
+        if _family(keys[name].get("path", "")) == _family(model):
+            path = () if keys[name]["path"] == model else (f"model.path={model}",)
             return (f"model={name}", *path)
-    stated = ", ".join(name for name in names if name != "pretrained")
     raise UserError(
         f"MODEL={model} is no folder with a config.json, and conf states no architecture of that name; it has "
-        f"{stated}. Of another model on the hub its config.json is enough: hf download {model} config.json "
+        f"{', '.join(stated)}. Of another model on the hub its config.json is enough: hf download {model} config.json "
         "--local-dir FOLDER"
     )
 

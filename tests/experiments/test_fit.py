@@ -153,6 +153,8 @@ def test_a_card_that_is_too_small_ends_with_1_and_says_what_is_needed(checkpoint
     ("arguments", "message"),
     [
         (["a/b", "--card", "24"], "MODEL=a/b is no folder"),
+        (["vision_transformer", "--card", "24"], "MODEL=vision_transformer is no folder"),
+        (["pretrained", "--card", "24"], "MODEL=pretrained is no folder"),
         (["llama3_8b", "--card", "0"], "card=0.0 is not possible"),
         (["llama3_8b", "--card", "24", "--length", "1"], "length=1 is not possible"),
         (["llama3_8b", "--card", "24", "--tflops", "-5"], "tflops=-5.0 is not possible"),
