@@ -105,7 +105,8 @@ def test_the_padding_is_told_and_recorded(tiny_gsm8k, capfd):
     data = record.measurements["data"]
     assert re.search(
         r"\d+ train examples, 4 heldout examples, 0 too long, 0 empty, 0 excluded; "
-        rf"{data['tokens']} tokens in 4 steps \(\S+ epochs\), {data['padding_waste']:.1%} padding besides \(data.bucket=32\)",
+        rf"{data['tokens']} tokens in 4 steps \(\S+ epochs\), {data['padding_waste']:.1%} padding besides "
+        r"\(data.bucket=32\)",
         capfd.readouterr().err,
     )
 
