@@ -10,9 +10,8 @@ from bcd.partitions import find_layers
 from experiments import train
 from experiments.cost.case import GB, skeleton
 from experiments.cost.fitting import Fit, arithmetic, best, foretell, held, largest_batch, rate
-from experiments.cost.show import fits
 from experiments.errors import UserError
-from experiments.fit import Asked, composed, fitted, model_overrides, training
+from experiments.fit import Asked, composed, model_overrides, training
 from records import COMMITTED, read
 from tests.commands import run_module
 from tests.conftest import ROOT
@@ -29,17 +28,6 @@ def conf():
 def small(layers):
     """Llama 3-8B with fewer layers, as `bcd fit` would see it."""
     return Asked((*LLAMA, f"layers={layers}", "model.architecture.vocab_size=1000"), 24, 1024)
-
-
-@pytest.mark.slow
-def test_tokens_a_second_under_24_gb_are_near_those_measured(conf):
-    """The run on an H100 under a cap of 24 GB, whose rate the prediction does not know."""
-    found = fitted(Asked(LLAMA, 24, 1024), "badam_exact")
-    measured = read("cost", "badam-card24-2048", COMMITTED).measurements
-    assert found.batch * found.length == 2048
-    assert found.tokens_per_second == pytest.approx(measured["tokens_per_second"], rel=0.1)
-    assert fits(found.peak, 24, 1.0)
-    assert found.peak == pytest.approx(measured["peak"], rel=0.05)
 
 
 @pytest.mark.integration

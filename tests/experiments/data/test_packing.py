@@ -101,7 +101,7 @@ def test_a_model_that_mixes_packed_examples_is_refused(model):
         ["accumulation=2"],
         ["execution.loss=chunked"],
         ["execution.loss=chunked", "execution.recompute=0"],
-        pytest.param(["execution.compiled=true"], marks=pytest.mark.slow),
+        ["execution.compiled=true", "execution.backend=eager"],
     ],
     ids=["plain", "accumulation", "chunked", "recompute", "compiled"],
 )

@@ -16,7 +16,6 @@ from paper.read.studies import HEADLINE_8B
 from paper.tables import claims
 from records import COMMITTED, ROOT, load_study, write
 from tests.commands import run_module
-from tests.cover import tiered
 
 GIVEN = {name: yaml.safe_load((ROOT / f"conf/study/{name}.yaml").read_text()) for name in HEADLINE_8B}
 SHORT = [
@@ -119,7 +118,7 @@ def test_memory_is_not_predicted_for_what_the_prediction_does_not_cover(entries)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", tiered(HEADLINE_8B, quick=("headline_8b",)))
+@pytest.mark.parametrize("name", HEADLINE_8B[1:])  # the other differs in options that need a GPU
 def test_it_runs_to_the_end_on_a_small_model_and_the_claims_take_its_records_up(name, llama3, tmp_path):
     rows = [{"instruction": f"Say {i}.", "input": "", "output": f"Here is {i % 7}."} for i in range(300)]
     (tmp_path / "alpaca_gpt4.train.jsonl").write_text("\n".join(map(json.dumps, rows)))
