@@ -152,6 +152,15 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def close(a, b):
+    """Equal up to rounding: what is computed again lies elsewhere in memory, by which some kernels of a CPU round.
+
+    Some gradients are zero but for rounding, as those of biases of keys: the largest entry of all sets the scale.
+    """
+    scale = max(float(gradient.abs().max()) for gradient in b.values() if gradient.numel())
+    return a.keys() == b.keys() and all(torch.allclose(a[n], b[n], rtol=1e-4, atol=1e-6 * scale) for n in a)
+
+
 def check_partitions(model):
     for name, make in PARTITIONS.items():
         partition = make(model)
@@ -211,7 +220,7 @@ def check_recompute(model):
         expected = gradients(model)
         undo = recompute_layers(model, budget)
         for _ in range(2):
-            assert equal(gradients(model), expected), f"other gradients with the budget {budget}"
+            assert close(gradients(model), expected), f"other gradients with the budget {budget}"
         undo()
 
 

@@ -24,6 +24,7 @@ ROWS = {
     "gsm8k": [{"question": f"What is {i} and {i}?", "answer": f"It is {2 * i}.\n#### {2 * i}"} for i in range(400)],
     "alpaca_gpt4": [{"instruction": f"Say {i}.", "input": "", "output": f"Here is {i}."} for i in range(400)],
     "alpaca_cleaned": [{"instruction": f"Say {i}.", "input": "", "output": f"{i}"} for i in range(400)],
+    "math": [{"problem": f"What is ${i}+{i}$?", "solution": rf"It is $\boxed{{{2 * i}}}$."} for i in range(400)],
 }
 
 
@@ -107,9 +108,10 @@ def test_tuning_studies_try_as_many_rates_everywhere_and_can_run(name, listed, m
         rates.setdefault(rest, []).append(cell[tuned.RATE])
     assert len({len(tried) for tried in rates.values()}) == 1
     assert all(len({*tried}) == len(tried) >= 3 for tried in rates.values())
-    monkeypatch.setattr(study, "cells", lambda *given: cells[:1])
-    (entry,) = listed(name)
-    assert entry.state == "to do"
+    first = {key: value for key, value in cells[0].items() if key != tuned.RATE}
+    grid = [cell for cell in cells if {key: value for key, value in cell.items() if key != tuned.RATE} == first]
+    monkeypatch.setattr(study, "cells", lambda *given: grid)
+    assert [entry.state for entry in listed(name)] == ["to do"] * len(grid)
 
 
 @pytest.mark.integration
