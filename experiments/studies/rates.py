@@ -56,6 +56,11 @@ class Choice:
     at_edge: bool
 
 
+def cell_of(axes: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The cell of a run, as items: the value of every axis but the learning rate and the seed."""
+    return tuple((key, value) for key, value in axes.items() if key not in (RATE, "seed"))
+
+
 def by_cell(runs: Iterable[tuple[Mapping[str, Any], float | None]]) -> dict[tuple[tuple[str, Any], ...], Losses]:
     """Cell, as items without learning rate and seed -> its losses.
 
@@ -64,8 +69,7 @@ def by_cell(runs: Iterable[tuple[Mapping[str, Any], float | None]]) -> dict[tupl
     """
     losses: dict[tuple[tuple[str, Any], ...], Losses] = {}
     for axes, loss in runs:
-        cell = tuple((key, value) for key, value in axes.items() if key not in (RATE, "seed"))
-        losses.setdefault(cell, {}).setdefault(float(axes[RATE]), []).append(loss)
+        losses.setdefault(cell_of(axes), {}).setdefault(float(axes[RATE]), []).append(loss)
     return losses
 
 

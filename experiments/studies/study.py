@@ -170,8 +170,7 @@ def beyond(listed: Sequence[Run]) -> list[dict[str, Any]]:
     """
     by_cell: dict[tuple[tuple[str, Any], ...], list[Run]] = {}
     for run in listed:
-        cell = tuple((key, value) for key, value in run.cell.items() if key not in (rates.RATE, "seed"))
-        by_cell.setdefault(cell, []).append(run)
+        by_cell.setdefault(rates.cell_of(run.cell), []).append(run)
     new = []
     for runs_of_cell in by_cell.values():
         if any(run.state not in ("finished", "failed") for run in runs_of_cell):
